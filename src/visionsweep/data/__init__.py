@@ -1,0 +1,1 @@
+"""From a configuration to three lists of image files: train, validation, test."""

@@ -1,0 +1,115 @@
+"""Image files: which there are, what they hold, and how one is opened."""
+
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from visionsweep.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """A labelled image on disk.
+
+    Attributes:
+        path: where it lies.
+        label: index of its class.
+        digest: BLAKE2b of the file's bytes, 32 hexadecimal digits: the same for every copy.
+    """
+
+    path: Path
+    label: int
+    digest: str
+
+
+class UnreadableImageError(UserError):
+    """An image file that Pillow cannot decode."""
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """Return the file name endings, `.jpg` and the like, of every format Pillow reads."""
+    return frozenset(s for s, kind in Image.registered_extensions().items() if kind in Image.OPEN)
+
+
+def list_images(folder: Path) -> list[Path]:
+    """List the image files below a folder, sorted; hidden files and other files are passed over."""
+    return sorted(
+        Path(parent) / name
+        for parent, folders, names in os.walk(folder, followlinks=True)
+        if not folders.sort()
+        for name in names
+        if not name.startswith(".") and Path(name).suffix.lower() in image_suffixes()
+    )
+
+
+def open_rgb(source: Path | bytes) -> Image.Image:
+    """Open an image as upright RGB, whatever its mode.
+
+    The EXIF orientation is applied, transparent parts are laid on white, 16-bit and floating-point
+    grey values are scaled to 8 bits, and of an animation the first frame is taken.
+
+    Args:
+        source: a file, or a file's bytes.
+
+    Raises:
+        UnreadableImageError: if there is no such file or it is not an image that Pillow can decode.
+    """
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except Exception as error:  # a broken file ends in nearly any exception, SyntaxError included
+        name = "the image" if isinstance(source, bytes) else str(source)
+        reason = str(error).replace(repr(source), "it").replace(str(source), "it")
+        raise UnreadableImageError(f"{name}: cannot be read as an image: {reason}") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        # Pillow would clip at 255; 16-bit images use 65,535 as white, floating-point ones 1.0.
+        _, high = image.getextrema()
+        assert isinstance(high, int | float)
+        white = 255 if high <= 255 else 65535
+        if image.mode == "F" and high <= 1:
+            white = 1
+        return image.convert("F").point(lambda value: value * (255 / white)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white_sheet = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white_sheet, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def digest_of(content: bytes) -> str:
+    """Return what names an image by its content: BLAKE2b, 32 hexadecimal digits."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def inspect(paths: Sequence[Path]) -> dict[Path, str | UnreadableImageError]:
+    """Read and decode every image once: its digest, or why it cannot be used.
+
+    Decoding releases Python's interpreter lock, so threads use every core.
+    """
+
+    def look(path: Path) -> str | UnreadableImageError:
+        try:
+            content = path.read_bytes()
+            open_rgb(content)
+        except UnreadableImageError as error:
+            return UnreadableImageError(str(error).replace("the image", str(path), 1))
+        except OSError as error:
+            return UnreadableImageError(f"{path}: cannot be read: {error.strerror}")
+        return digest_of(content)
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return dict(zip(paths, threads.map(look, paths), strict=True))

@@ -1,0 +1,347 @@
+"""Which images are trained on, validated on and tested on: lists of files, decided before training.
+
+Identity is by content: two files with the same bytes are one image wherever they lie, and never
+stand on both sides of a split that is made here.
+"""
+
+import hashlib
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from visionsweep.config import DataConfig
+from visionsweep.data import images, sample, sources
+from visionsweep.data.images import ImageFile, UnreadableImageError
+from visionsweep.errors import UserError, banner
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "val", "test")
+_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+
+Labelled = list[tuple[Path, str]]  # files with the names of their classes
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The images of one experiment.
+
+    Attributes:
+        dataset: what the images are called in the record; `sample` for the rendered ones.
+        classes: class names, sorted; a label is an index into them.
+        train, val, test: the images of each split, sorted by class and path.
+        skipped: files that could not be read, with the reason.
+    """
+
+    dataset: str
+    classes: tuple[str, ...]
+    train: tuple[ImageFile, ...]
+    val: tuple[ImageFile, ...]
+    test: tuple[ImageFile, ...]
+    skipped: tuple[str, ...] = field(default=())
+
+    def __getitem__(self, split: str) -> tuple[ImageFile, ...]:
+        if split not in SPLITS:
+            raise KeyError(split)
+        return getattr(self, split)  # type: ignore[no-any-return]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of images in each split."""
+        return {split: len(self[split]) for split in SPLITS}
+
+    def digest(self, split: str) -> str:
+        """Name a split by its contents and classes: equal only if the images are the same."""
+        lines = sorted(f"{self.classes[image.label]}\t{image.digest}" for image in self[split])
+        return images.digest_of("\n".join(lines).encode())
+
+
+def load_splits(config: DataConfig) -> Splits:
+    """Make sure that the images are on disk, and divide them.
+
+    Args:
+        config: what to load. Archives that cannot be reached give way to the built-in sample,
+            unless `if_unreachable` says `error`.
+
+    Raises:
+        UserError: if images cannot be had, cannot be read, or a class or split would be empty.
+    """
+    match config.source:
+        case "archives":
+            missing = _unreachable_archives(config)
+            if not missing:
+                splits = _from_archives(config)
+            elif config.if_unreachable == "sample":
+                _warn_of_sample(missing)
+                splits = _from_sample(config)
+            else:
+                raise UserError(
+                    "The photographs cannot be had:\n  " + "\n  ".join(missing) + "\nConnect to "
+                    "the network, or name another place with data.base_url=file:///FOLDER that "
+                    "holds the archives, or put the archives into data.root, or use data=sample."
+                )
+        case "sample":
+            splits = _from_sample(config)
+        case _:
+            splits = _from_folder(config)
+    _check(splits)
+    return splits
+
+
+def _unreachable_archives(config: DataConfig) -> list[str]:
+    root = Path(config.root)
+    absent = [
+        name
+        for name in config.archives
+        if not sources.archive_folder(root, name).is_dir() and not (root / name).is_file()
+    ]
+    urls = [sources.join_url(str(config.base_url), name) for name in absent]
+    return [f"{url}: {reason}" for url in urls if (reason := sources.why_unreachable(url))]
+
+
+def _warn_of_sample(missing: list[str]) -> None:
+    log.warning(
+        banner(
+            "THE PHOTOGRAPHS CANNOT BE REACHED: THIS RUN USES THE BUILT-IN RENDERED SAMPLE.",
+            *missing,
+            "Its results say nothing about photographs; every record and table calls it `sample`.",
+            "Another source: data.base_url=file:///FOLDER. To stop: data.if_unreachable=error",
+        )
+    )
+
+
+def _from_archives(config: DataConfig) -> Splits:
+    """Test on the smallest archive's test part, validate on what the others' hold beyond it.
+
+    So every run is scored on the same images, whatever it was trained on.
+    """
+    by_size = sorted(config.archives, key=lambda name: config.archives[name])
+    folders = [
+        sources.fetch_archive(str(config.base_url), name, Path(config.root)) for name in by_size
+    ]
+    found = {
+        folder: {split: _labelled(_split_folder(folder, split)) for split in ("train", "test")}
+        for folder in folders
+    }
+    everything = [pair for parts in found.values() for files in parts.values() for pair in files]
+    reader = _Reader(everything, config.on_bad_image)
+    test = reader.read(found[folders[0]]["test"])
+    later = reader.read([pair for folder in folders[1:] for pair in found[folder]["test"]])
+    val = _distinct(later, but_not=test)
+    if config.fraction == 1:
+        train = _distinct(
+            reader.read([pair for folder in folders for pair in found[folder]["train"]]), but_not=()
+        )
+    else:
+        archive = next(name for name in by_size if config.archives[name] >= config.fraction)
+        whole = reader.read(found[sources.archive_folder(Path(config.root), archive)]["train"])
+        train = stratified_part(
+            whole, config.fraction / config.archives[archive], config.split_seed
+        )
+    return reader.splits(config.name or "archives", {"train": train, "val": val, "test": test})
+
+
+def _from_sample(config: DataConfig) -> Splits:
+    folder = sample.render_sample(Path(config.root), config.fraction)
+    found = {split: sample.sample_files(folder, split, config.fraction) for split in SPLITS}
+    reader = _Reader([pair for files in found.values() for pair in files], config.on_bad_image)
+    return reader.splits(sample.NAME, {s: reader.read(files) for s, files in found.items()})
+
+
+def _from_folder(config: DataConfig) -> Splits:
+    """Load `train/<class>/*`, with `val/` and `test/` if they are there, or `<class>/*` alone."""
+    root = Path(config.root)
+    folders = {split: _split_folder(root, split) for split in SPLITS}
+    if not folders["train"].is_dir():
+        folders = {"train": root}
+    found = {split: _labelled(f) for split, f in folders.items() if f.is_dir()}
+    reader = _Reader([pair for files in found.values() for pair in files], config.on_bad_image)
+    parts = {split: reader.read(files) for split, files in found.items()}
+    shares = {"val": config.val_share, "test": config.test_share}
+    absent = {split: share for split, share in shares.items() if split not in parts}
+    if absent:
+        parts |= split_by_content(parts["train"], absent, config.split_seed)
+    parts["train"] = stratified_part(parts["train"], config.fraction, config.split_seed)
+    return reader.splits(config.name or root.resolve().name, parts)
+
+
+def _split_folder(root: Path, split: str) -> Path:
+    candidates = [root / name for name in _FOLDERS[split]]
+    return next((folder for folder in candidates if folder.is_dir()), candidates[0])
+
+
+def _labelled(folder: Path) -> Labelled:
+    """List the images below a folder of class folders, with the names of their classes."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; it should hold one folder a class")
+    class_folders = sorted(
+        f for f in folder.iterdir() if f.is_dir() and not f.name.startswith((".", "__"))
+    )
+    if not class_folders:
+        raise UserError(f"{folder}: holds no class folders; put images into {folder}/<class>/")
+    pairs: Labelled = []
+    for class_folder in class_folders:
+        files = images.list_images(class_folder)
+        if not files:
+            raise UserError(
+                f"{class_folder}: holds no image; add some, or remove the folder. Formats: "
+                "JPEG, PNG, WebP, TIFF, BMP, GIF and whatever else Pillow reads"
+            )
+        pairs += [(file, class_folder.name) for file in files]
+    return pairs
+
+
+class _Reader:
+    """Reads every file of a data set once, then turns lists of files into lists of images."""
+
+    def __init__(self, pairs: Labelled, on_bad_image: str) -> None:
+        self.classes = tuple(sorted({name for _, name in pairs}))
+        self._content = images.inspect([path for path, _ in pairs])
+        self.bad = [c for c in self._content.values() if isinstance(c, UnreadableImageError)]
+        if not self.bad:
+            return
+        listed = "\n  ".join(str(error) for error in self.bad[:20])
+        more = f"\n  and {len(self.bad) - 20} more" if len(self.bad) > 20 else ""
+        if on_bad_image == "error":
+            raise UserError(
+                f"{len(self.bad)} of {len(pairs)} images cannot be read:\n  {listed}{more}\n"
+                "Repair or remove them, or leave them out with data.on_bad_image=skip."
+            )
+        log.warning(
+            "%d images cannot be read and are skipped:\n  %s%s", len(self.bad), listed, more
+        )
+
+    def read(self, pairs: Labelled) -> tuple[ImageFile, ...]:
+        return tuple(
+            ImageFile(path, self.classes.index(name), content)
+            for path, name in pairs
+            if isinstance(content := self._content[path], str)
+        )
+
+    def splits(self, dataset: str, parts: Mapping[str, tuple[ImageFile, ...]]) -> Splits:
+        skipped = tuple(str(error) for error in self.bad)
+        return Splits(dataset, self.classes, parts["train"], parts["val"], parts["test"], skipped)
+
+
+def _distinct(
+    candidates: Iterable[ImageFile], but_not: Iterable[ImageFile]
+) -> tuple[ImageFile, ...]:
+    """Return the first file of each content that is not among `but_not`."""
+    first: dict[str, ImageFile] = {}
+    for image in candidates:
+        first.setdefault(image.digest, image)
+    known = {image.digest for image in but_not}
+    return tuple(image for image in first.values() if image.digest not in known)
+
+
+def _rank(image: ImageFile, seed: int) -> bytes:
+    """Place an image in an order that depends on its content and the seed alone."""
+    return hashlib.blake2b(f"{seed}:{image.digest}".encode(), digest_size=8).digest()
+
+
+def _by_class(files: Iterable[ImageFile]) -> dict[int, list[ImageFile]]:
+    classes: dict[int, list[ImageFile]] = defaultdict(list)
+    for image in files:
+        classes[image.label].append(image)
+    return dict(sorted(classes.items()))
+
+
+def stratified_part(
+    files: tuple[ImageFile, ...], fraction: float, seed: int
+) -> tuple[ImageFile, ...]:
+    """Take a part of every class, at least one image each.
+
+    Parts are nested: with the same seed, all that 10 % holds, 20 % holds too.
+
+    Args:
+        files: the images to choose from.
+        fraction: how much of each class, in (0, 1].
+        seed: decides which images come first.
+    """
+    if fraction >= 1:
+        return files
+    taken: set[Path] = set()
+    for members in _by_class(files).values():
+        ranked = sorted(members, key=lambda image: (_rank(image, seed), image.path))
+        taken |= {image.path for image in ranked[: max(1, round(len(ranked) * fraction))]}
+    return tuple(image for image in files if image.path in taken)
+
+
+def split_by_content(
+    files: tuple[ImageFile, ...], shares: Mapping[str, float], seed: int
+) -> dict[str, tuple[ImageFile, ...]]:
+    """Divide images into `train` and the named splits, each class alike.
+
+    Copies of an image stay together, also where they were filed under two classes.
+
+    Args:
+        files: the images to divide.
+        shares: part of each class that a split gets, `{"val": 0.15, "test": 0.15}`.
+        seed: decides which image goes where.
+
+    Raises:
+        UserError: if a class has too few different images to give each split one.
+    """
+    home: dict[str, str] = {}  # digest -> split
+    for label, members in _by_class(files).items():
+        ranked = sorted(
+            {image.digest: _rank(image, seed) for image in members}.items(), key=_second
+        )
+        contents = [digest for digest, _ in ranked]
+        if len(contents) <= len(shares):
+            raise UserError(
+                f"Class {members[0].path.parent.name!r} has {len(contents)} different images; at "
+                f"least {len(shares) + 1} are needed to make train, {' and '.join(shares)} of them "
+                f"(label {label})"
+            )
+        start = 0
+        for split, share in shares.items():
+            room = len(contents) - len(shares)
+            size = min(max(1, round(len(contents) * share)), max(1, room - start))
+            for digest in contents[start : start + size]:
+                home.setdefault(digest, split)
+            start += size
+        for digest in contents[start:]:
+            home.setdefault(digest, "train")
+    return {
+        split: tuple(image for image in files if home[image.digest] == split)
+        for split in ("train", *shares)
+    }
+
+
+def _second(pair: tuple[str, bytes]) -> tuple[bytes, str]:
+    return pair[1], pair[0]
+
+
+def _check(splits: Splits) -> None:
+    if len(splits.classes) < 2:
+        raise UserError(
+            f"{splits.dataset}: only one class, {splits.classes[0]!r}; a classifier needs two"
+        )
+    trained = {image.label for image in splits.train}
+    for label, name in enumerate(splits.classes):
+        if label not in trained:
+            raise UserError(f"{splits.dataset}: class {name!r} has no readable training image")
+    for split in ("val", "test"):
+        if not splits[split]:
+            raise UserError(f"{splits.dataset}: no image to {split} on")
+        shared = {i.digest for i in splits.train} & {i.digest for i in splits[split]}
+        if shared:
+            log.warning(
+                "%d images of %s are training images too: its scores are too good",
+                len(shared),
+                split,
+            )
+    labels = Counter(d for d, _ in {(i.digest, i.label) for s in SPLITS for i in splits[s]})
+    if twice := sum(count > 1 for count in labels.values()):
+        log.warning("%d images stand under more than one class", twice)
+    log.info(
+        "%s: %d training, %d validation and %d test images of %s",
+        splits.dataset,
+        *splits.counts.values(),
+        ", ".join(splits.classes)
+        if len(splits.classes) <= 10
+        else f"{len(splits.classes)} classes",
+    )

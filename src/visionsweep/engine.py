@@ -1,0 +1,229 @@
+"""Training and scoring, in plain PyTorch.
+
+`fit` does not know whether it is given a head and features or a whole network and images: a model,
+and batches of what it takes.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm import tqdm
+
+from visionsweep.config import OptimizerConfig
+from visionsweep.errors import UserError
+
+Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Averages over images.
+
+    Attributes:
+        loss: cross-entropy in nats.
+        accuracy: part of the images that are classified correctly, 0 to 1.
+    """
+
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch came to.
+
+    Attributes:
+        epoch: its number, from 1.
+        train: scores while training, before each step and with dropout.
+        val, test: scores after the epoch.
+        learning_rate: during the epoch.
+        seconds: of wall-clock time, scoring included.
+    """
+
+    epoch: int
+    train: Scores
+    val: Scores
+    test: Scores
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SplitBatches:
+    """Batches of each split; going through `train` again gives the next epoch's order."""
+
+    train: Batches
+    val: Batches
+    test: Batches
+
+
+class TensorBatches:
+    """Batches cut out of tensors that lie in memory.
+
+    Args:
+        inputs: `float32[N, ...]`.
+        labels: `int64[N]`.
+        batch_size: rows a batch; the last one may be smaller.
+        shuffle: the source of a new order in each epoch, or None for the order of the rows.
+    """
+
+    def __init__(
+        self,
+        inputs: torch.Tensor,
+        labels: torch.Tensor,
+        batch_size: int,
+        shuffle: torch.Generator | None = None,
+    ) -> None:
+        self.inputs, self.labels = inputs, labels
+        self.batch_size, self.shuffle = batch_size, shuffle
+
+    def __iter__(self) -> Any:
+        if self.shuffle is None:
+            return zip(
+                self.inputs.split(self.batch_size), self.labels.split(self.batch_size), strict=True
+            )
+        order = torch.randperm(len(self.labels), generator=self.shuffle).to(self.labels.device)
+        return ((self.inputs[rows], self.labels[rows]) for rows in order.split(self.batch_size))
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device by name; `auto` is CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        UserError: if the device is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    there = {
+        "cpu": True,
+        "cuda": (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there[device.type]:
+        raise UserError(f"device={name}: this machine has no such device; use device=auto")
+    return device
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch, on every device."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def make_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """Make the optimizer of a model's trainable parameters."""
+    kind: Any = getattr(torch.optim, config.name)
+    options = {} if config.momentum is None else {"momentum": config.momentum}
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    optimizer: torch.optim.Optimizer = kind(
+        trainable, lr=config.lr, weight_decay=config.weight_decay, **options
+    )
+    return optimizer
+
+
+class _Sums:
+    """Loss and hits summed over images, on the device: reading them once an epoch is enough."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.loss = torch.zeros((), device=device, dtype=torch.float32)
+        self.hits = torch.zeros((), device=device, dtype=torch.int64)
+        self.images = 0
+
+    def add(self, mean_loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
+        self.loss += mean_loss.detach() * len(labels)
+        self.hits += (logits.argmax(1) == labels).sum()
+        self.images += len(labels)
+
+    def scores(self) -> Scores:
+        return Scores(self.loss.item() / self.images, self.hits.item() / self.images)
+
+
+def train_step(
+    model: nn.Module, batches: Batches, optimizer: torch.optim.Optimizer, device: torch.device
+) -> Scores:
+    """Go through the training batches once, and return the scores on the way.
+
+    Args:
+        model: from inputs to logits, `float32[N, classes]`.
+        batches: pairs of inputs and `int64[N]` labels.
+        optimizer: of the model's parameters.
+        device: where the model lies.
+    """
+    model.train()
+    sums = _Sums(device)
+    for inputs, labels in batches:
+        inputs, labels = inputs.to(device), labels.to(device)
+        logits = model(inputs)
+        loss = F.cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        sums.add(loss, logits, labels)
+    return sums.scores()
+
+
+@torch.inference_mode()
+def test_step(model: nn.Module, batches: Batches, device: torch.device) -> Scores:
+    """Score a model, in evaluation mode; arguments as for `train_step`."""
+    model.eval()
+    sums = _Sums(device)
+    for inputs, labels in batches:
+        inputs, labels = inputs.to(device), labels.to(device)
+        logits = model(inputs)
+        sums.add(F.cross_entropy(logits, labels), logits, labels)
+    return sums.scores()
+
+
+@torch.inference_mode()
+def predict_logits(model: nn.Module, batches: Batches, device: torch.device) -> torch.Tensor:
+    """Return the logits of all batches in their order, `float32[N, classes]` on the CPU."""
+    model.eval()
+    return torch.cat([model(inputs.to(device)).cpu() for inputs, _ in batches])
+
+
+def fit(
+    model: nn.Module,
+    batches: SplitBatches,
+    optimizer: torch.optim.Optimizer,
+    epochs: int,
+    device: torch.device,
+    on_epoch: Callable[[Epoch], None],
+) -> list[Epoch]:
+    """Train a model, scoring it on validation and test images after each epoch.
+
+    Args:
+        model: from inputs to logits.
+        batches: what it trains on and is scored on.
+        optimizer: of the model's parameters.
+        epochs: how many times to go through the training batches.
+        device: where the model lies.
+        on_epoch: told of each epoch as it ends.
+
+    Returns:
+        The epochs, in order.
+    """
+    history: list[Epoch] = []
+    bar = tqdm(range(1, epochs + 1), desc="Training", unit="epoch", disable=None, leave=False)
+    for number in bar:
+        start = time.perf_counter()
+        train = train_step(model, batches.train, optimizer, device)
+        val = test_step(model, batches.val, device)
+        test = test_step(model, batches.test, device)
+        seconds = time.perf_counter() - start
+        history.append(Epoch(number, train, val, test, optimizer.param_groups[0]["lr"], seconds))
+        bar.set_postfix_str(
+            f"train {train.loss:.3f} {train.accuracy:.1%}, val {val.loss:.3f} {val.accuracy:.1%}"
+        )
+        on_epoch(history[-1])
+    return history

@@ -1,0 +1,188 @@
+"""The record of a run, `result.json`: everything that other programs need to know about it.
+
+`schema_version`, `status`, `name`, `dataset`, `weights`, `config`, `history` and
+`metrics.{final,best}.{train,val,test}.{loss,accuracy}` are read by other people's scripts and keep
+their names and meaning; a change of any raises `SCHEMA_VERSION`.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from visionsweep.engine import Epoch, Scores
+
+SCHEMA_VERSION = 1
+FILE_NAME = "result.json"
+
+Status = Literal["completed", "failed", "interrupted"]
+
+
+class EpochScores(msgspec.Struct, frozen=True):
+    """The scores of one epoch, and which one it was."""
+
+    epoch: int
+    train: Scores
+    val: Scores
+    test: Scores
+
+
+class Metrics(msgspec.Struct, frozen=True):
+    """The scores that a run is judged by.
+
+    Attributes:
+        final: after the last epoch; what is ranked, and what the checkpoint gives.
+        best: after the epoch of lowest validation loss.
+    """
+
+    final: EpochScores
+    best: EpochScores
+
+
+class ModelFacts(msgspec.Struct, frozen=True):
+    """The network that was trained.
+
+    Attributes:
+        label: its short name.
+        name: its builder's name.
+        fingerprint: of the backbone: name, weights and library.
+        width: number of features.
+        dropout: of the head.
+        trainable, parameters: numbers of parameters.
+        preprocessing: how an image becomes its input, `data.transforms.Preprocessing` as a mapping.
+        checkpoint: the file of trained tensors, in the run directory.
+    """
+
+    label: str
+    name: str
+    fingerprint: str
+    width: int
+    dropout: float
+    trainable: int
+    parameters: int
+    preprocessing: dict[str, Any]
+    checkpoint: str
+
+
+class DataFacts(msgspec.Struct, frozen=True):
+    """The images that were used.
+
+    Attributes:
+        label: short name of the choice.
+        classes: class names; a label is an index into them.
+        counts: images of each split.
+        digests: names of each split's contents; equal means the same images and classes.
+        skipped: files that could not be read, with the reason.
+    """
+
+    label: str
+    classes: list[str]
+    counts: dict[str, int]
+    digests: dict[str, str]
+    skipped: list[str]
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why a run did not complete."""
+
+    type: str
+    message: str
+
+
+class Record(msgspec.Struct, kw_only=True, omit_defaults=False):
+    """One run, whole.
+
+    Attributes:
+        schema_version: of this file's form.
+        status: how the run ended.
+        name: readable, of what was chosen.
+        dataset: which images; `sample` for the rendered ones.
+        weights: what the backbone was trained on; `random` for nothing.
+        config: the whole configuration.
+        history: one entry an epoch.
+        metrics: final and best scores; None unless completed.
+        model, data: facts about both; None for a run that failed before they were known.
+        seconds: wall-clock time of the parts, and `total`.
+        started: date and time, ISO 8601 with offset.
+        device: what it ran on, with the number of threads.
+        versions: of Python and of the packages that decide numbers.
+        git: commit and whether the checkout was changed, or None outside a checkout.
+        command: the command line.
+        failure: why the run failed, or None.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    status: Status
+    name: str
+    dataset: str | None = None
+    weights: str | None = None
+    config: dict[str, Any]
+    history: list[Epoch] = []
+    metrics: Metrics | None = None
+    model: ModelFacts | None = None
+    data: DataFacts | None = None
+    seconds: dict[str, float] = {}
+    started: str
+    device: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+    git: dict[str, Any] | None = None
+    command: list[str] = []
+    failure: Failure | None = None
+
+
+def summarize(history: list[Epoch]) -> Metrics:
+    """Return the scores of the last epoch and of the one with the lowest validation loss."""
+
+    def of(epoch: Epoch) -> EpochScores:
+        return EpochScores(epoch.epoch, epoch.train, epoch.val, epoch.test)
+
+    return Metrics(of(history[-1]), of(min(history, key=lambda epoch: epoch.val.loss)))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it: it is whole or not there."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write(record: Record, run_dir: Path) -> Path:
+    """Write a record into its run's directory, and return the file."""
+    path = run_dir / FILE_NAME
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(record), indent=2))
+    return path
+
+
+def read(path: Path) -> Record:
+    """Read a record.
+
+    Args:
+        path: a `result.json`.
+
+    Raises:
+        ValueError: if the file is not a record of this schema version; says why.
+        OSError: if it cannot be read.
+    """
+    try:
+        record = msgspec.json.decode(path.read_bytes(), type=Record)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"not a record: {error}") from error
+    if record.schema_version != SCHEMA_VERSION:
+        raise ValueError(
+            f"schema version {record.schema_version}; this program reads {SCHEMA_VERSION}"
+        )
+    if record.status == "completed" and (
+        record.metrics is None or record.model is None or record.data is None
+    ):
+        raise ValueError("a completed run without metrics, model or data")
+    return record

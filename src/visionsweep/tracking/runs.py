@@ -1,0 +1,65 @@
+"""Finds the records of runs under folders, and reads them back."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from visionsweep.errors import UserError
+from visionsweep.tracking import record
+from visionsweep.tracking.record import Record
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk: its directory and its record."""
+
+    directory: Path
+    record: Record
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies under the folders that were asked for.
+
+    Attributes:
+        runs: in the order of their directories.
+        passed_over: files that are no record, with the reason.
+    """
+
+    runs: list[Run]
+    passed_over: list[str]
+
+
+def find_runs(folders: Iterable[Path]) -> Found:
+    """Read every record below some folders; broken and foreign files are passed over and named.
+
+    Raises:
+        UserError: if there is no such folder.
+    """
+    runs: dict[Path, Run] = {}
+    passed_over: list[str] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; runs lie under outputs/")
+        for path in _result_files(folder):
+            try:
+                runs[path.parent.resolve()] = Run(path.parent, record.read(path))
+            except (ValueError, OSError) as error:
+                passed_over.append(f"{path}: {error}")
+    return Found(list(runs.values()), passed_over)
+
+
+def _result_files(folder: Path) -> Iterator[Path]:
+    return iter(sorted(folder.rglob(record.FILE_NAME)))
+
+
+def val_loss(run: Run) -> float:
+    """Return what runs are ranked by: the final validation loss; infinite unless completed."""
+    metrics = run.record.metrics
+    completed = run.record.status == "completed" and metrics is not None
+    return metrics.final.val.loss if completed and metrics else float("inf")
+
+
+def completed(runs: Iterable[Run]) -> list[Run]:
+    """Return the completed runs, lowest validation loss first."""
+    return sorted((r for r in runs if r.record.status == "completed"), key=val_loss)
