@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 import torchvision
 from torch import nn
 
 from visionsweep.config import ModelConfig
-from visionsweep.data.transforms import Preprocessing
+from visionsweep.data import sample
+from visionsweep.data.images import open_rgb
+from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.errors import UserError, banner
 from visionsweep.models import weights
 from visionsweep.models.weights import WeightsUnavailableError
@@ -31,7 +32,7 @@ class Backbone:
         width: number of features.
         dropout: what the original network has before its last layer.
         weights: what it was trained on, `IMAGENET1K_V1`, or `random`.
-        fingerprint: equal for backbones that compute the same: name, weights and library.
+        fingerprint: of name and weights; equal for backbones that compute the same.
         preprocessing: how its weights saw images, or None where they saw none.
     """
 
@@ -120,7 +121,7 @@ def _build(name: str, entry: Any, size: int) -> nn.Module:
             network: nn.Module = torchvision.models.get_model(name, weights=entry, **options)
             if entry is None:
                 settle_batchnorm(network, size)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, AssertionError) as error:
         raise UserError(f"model.name={name}: cannot be built: {error}") from error
     if hasattr(network, "aux_logits"):  # only the main classifier is used
         setattr(network, "aux_logits", False)  # noqa: B010 (typed as a submodule)
@@ -220,7 +221,8 @@ def settle_batchnorm(network: nn.Module, size: int) -> None:
 
     Fresh statistics (mean 0, variance 1) are far from what a random network computes: through the
     layers of an EfficientNet features shrink to nothing, and a head cannot be trained on them. So
-    the statistics are measured once, on smooth random images from the current random state.
+    the statistics are measured once, on scenes that are drawn like the sample but not part of it.
+    Noise will not do: measured on it, real images end in features a hundred times too large.
 
     Args:
         network: whole or without its last layer; changed in place.
@@ -229,14 +231,19 @@ def settle_batchnorm(network: nn.Module, size: int) -> None:
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return
+    transform = resized(size).build()
+    scenes = [
+        transform(open_rgb(sample.scene("settle", label, index)))
+        for index in range(4)
+        for label in sample.CLASSES
+    ]
     network.eval()
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # an average over what is seen, not a moving one
         norm.train()
-    coarse = F.interpolate(torch.randn(8, 3, 6, 6), size=(size, size), mode="bicubic")
-    network(coarse + 0.2 * torch.randn(8, 3, size, size))
+    network(torch.stack(scenes))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
@@ -261,5 +268,4 @@ def _digest_of(module: nn.Module) -> str:
 
 
 def _fingerprint(name: str, content: str) -> str:
-    facts = [name, content, torch.__version__, torchvision.__version__]
-    return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(json.dumps([name, content]).encode(), digest_size=16).hexdigest()
