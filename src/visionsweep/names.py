@@ -15,6 +15,7 @@ _WHERE = {
     "device",
     "num_workers",
     "data.base_url",
+    "model.weights_url",
     "data.if_unreachable",
 }
 _ALWAYS_SHOWN = {"model", "data", "epochs"}
@@ -40,7 +41,8 @@ def run_name(choices: dict[str, str], epochs: int, overrides: list[str], *, stud
     shown = {k: v for k, v in settings.items() if k not in hidden}
     if not folder:
         shown.pop("data.root", None)
-    last_parts = [key.rpartition(".")[2] for key in leaf_keys()]
+    keys = leaf_keys()
+    last_parts = [key.rpartition(".")[2] for key in keys]
     parts = [choices["model"], choices["data"], f"{epochs}-epochs"]
     exact = True
     for key, value in sorted(shown.items()):
@@ -49,11 +51,14 @@ def run_name(choices: dict[str, str], epochs: int, overrides: list[str], *, stud
         exact &= text == value or key in choices  # an option is a file name: safe as it is
         if key in choices:
             text = value
-        parts.append(f"{short if last_parts.count(short) <= 1 else key}-{text}")
-    name = re.sub(r"[^A-Za-z0-9.+_-]", "-", "_".join(parts))
-    if exact and len(name) <= _LONGEST:
+        alone = key in keys and last_parts.count(short) == 1
+        parts.append(f"{short if alone or key in choices else key}-{text}")
+    whole = "_".join(parts)
+    name = re.sub(r"[^A-Za-z0-9.+_-]", "-", whole)
+    if exact and name == whole and len(name) <= _LONGEST:
         return name
-    digest = hashlib.sha256("\n".join(f"{k}={v}" for k, v in sorted(shown.items())).encode())
+    settings_in_full = [*parts[:3], *(f"{k}={v}" for k, v in sorted(shown.items()))]
+    digest = hashlib.sha256(repr(settings_in_full).encode())
     return f"{name[:_LONGEST]}_{digest.hexdigest()[:8]}"
 
 

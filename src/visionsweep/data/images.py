@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from visionsweep.errors import UserError
 
@@ -68,12 +68,16 @@ def open_rgb(source: Path | bytes) -> Image.Image:
             return _to_rgb(ImageOps.exif_transpose(image))
     except Exception as error:  # a broken file ends in nearly any exception, SyntaxError included
         name = "the image" if isinstance(source, bytes) else str(source)
-        reason = str(error).replace(repr(source), "it").replace(str(source), "it")
+        reason = (
+            "its content is in no format that Pillow knows"
+            if isinstance(error, UnidentifiedImageError)
+            else getattr(error, "strerror", None) or str(error) or type(error).__name__
+        )
         raise UnreadableImageError(f"{name}: cannot be read as an image: {reason}") from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
+    if image.mode == "RGB" and not image.has_transparency_data:
         return image
     if image.mode.startswith("I") or image.mode == "F":
         # Pillow would clip at 255; 16-bit images use 65,535 as white, floating-point ones 1.0.
@@ -87,6 +91,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         white_sheet = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white_sheet, image).convert("RGB")
+    if image.mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+        assert converted is not None
+        return converted
     return image.convert("RGB")
 
 

@@ -6,9 +6,10 @@ import sys
 import tempfile
 import threading
 import zipfile
+import zlib
 from functools import cache
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from filelock import FileLock
@@ -75,7 +76,7 @@ def _root_reason(error: BaseException) -> str:
 
 
 def _local_path(url: str) -> Path:
-    return Path(url2pathname(unquote(urlsplit(url).path)))
+    return Path(url2pathname(urlsplit(url).path))
 
 
 def archive_folder(root: Path, file_name: str) -> Path:
@@ -159,25 +160,36 @@ def unpack(archive: Path, folder: Path) -> None:
         UserError: if the archive is damaged or holds an entry that would leave the folder.
     """
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as partial:
+        top = Path(partial) / "unpacked"  # of its own, since a temporary folder is closed to others
         try:
             with zipfile.ZipFile(archive) as opened:
                 for entry in opened.infolist():
                     _refuse_escape(entry, archive)
-                opened.extractall(partial)  # verifies each entry's checksum
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+                top.mkdir()
+                opened.extractall(top)  # verifies each entry's checksum
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            NotImplementedError,
+            RuntimeError,
+        ) as error:
             raise UserError(
                 f"{archive}: not a whole zip archive ({error}); delete it and fetch it again"
             ) from error
-        top = Path(partial)
         inner = top / folder.name
         (inner if inner.is_dir() and len(list(top.iterdir())) == 1 else top).replace(folder)
-        Path(partial).mkdir(exist_ok=True)  # what TemporaryDirectory will remove
 
 
 def _refuse_escape(entry: zipfile.ZipInfo, archive: Path) -> None:
     path = PurePosixPath(entry.filename.replace("\\", "/"))
     is_link = (entry.external_attr >> 16) & 0o170000 == 0o120000
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or is_link:
+    if (
+        path.is_absolute()
+        or ".." in path.parts
+        or ":" in entry.filename.partition("/")[0]
+        or is_link
+    ):
         raise UserError(
             f"{archive}: entry {entry.filename!r} would leave the folder it is unpacked into; "
             "nothing was unpacked, do not trust this archive"
