@@ -7,7 +7,7 @@ stand on both sides of a split that is made here.
 import hashlib
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -154,15 +154,15 @@ def _from_folder(config: DataConfig) -> Splits:
     """Load `train/<class>/*`, with `val/` and `test/` if they are there, or `<class>/*` alone."""
     root = Path(config.root)
     folders = {split: _split_folder(root, split) for split in SPLITS}
-    if not folders["train"].is_dir():
+    if not folders["train"].is_dir() and not _holds_only(root, folders.values()):
         folders = {"train": root}
-    found = {split: _labelled(f) for split, f in folders.items() if f.is_dir()}
+    found = {split: _labelled(f) for split, f in folders.items() if f.is_dir() or split == "train"}
     reader = _Reader([pair for files in found.values() for pair in files], config.on_bad_image)
     parts = {split: reader.read(files) for split, files in found.items()}
     shares = {"val": config.val_share, "test": config.test_share}
     absent = {split: share for split, share in shares.items() if split not in parts}
     if absent:
-        parts |= split_by_content(parts["train"], absent, config.split_seed)
+        parts |= split_by_content(parts["train"], reader.classes, absent, config.split_seed)
     parts["train"] = stratified_part(parts["train"], config.fraction, config.split_seed)
     return reader.splits(config.name or root.resolve().name, parts)
 
@@ -170,6 +170,12 @@ def _from_folder(config: DataConfig) -> Splits:
 def _split_folder(root: Path, split: str) -> Path:
     candidates = [root / name for name in _FOLDERS[split]]
     return next((folder for folder in candidates if folder.is_dir()), candidates[0])
+
+
+def _holds_only(root: Path, folders: Iterable[Path]) -> bool:
+    """Whether there are folders in `root`, and none but these."""
+    there = {folder for folder in root.iterdir() if folder.is_dir()}
+    return bool(there) and there <= set(folders)
 
 
 def _labelled(folder: Path) -> Labelled:
@@ -270,7 +276,7 @@ def stratified_part(
 
 
 def split_by_content(
-    files: tuple[ImageFile, ...], shares: Mapping[str, float], seed: int
+    files: tuple[ImageFile, ...], classes: Sequence[str], shares: Mapping[str, float], seed: int
 ) -> dict[str, tuple[ImageFile, ...]]:
     """Divide images into `train` and the named splits, each class alike.
 
@@ -278,6 +284,7 @@ def split_by_content(
 
     Args:
         files: the images to divide.
+        classes: names of the classes, for the message.
         shares: part of each class that a split gets, `{"val": 0.15, "test": 0.15}`.
         seed: decides which image goes where.
 
@@ -292,9 +299,8 @@ def split_by_content(
         contents = [digest for digest, _ in ranked]
         if len(contents) <= len(shares):
             raise UserError(
-                f"Class {members[0].path.parent.name!r} has {len(contents)} different images; at "
-                f"least {len(shares) + 1} are needed to make train, {' and '.join(shares)} of them "
-                f"(label {label})"
+                f"Class {classes[label]!r} has {len(contents)} different images; at least "
+                f"{len(shares) + 1} are needed to make train, {' and '.join(shares)} of them"
             )
         start = 0
         for split, share in shares.items():
