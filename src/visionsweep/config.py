@@ -44,7 +44,7 @@ class DataConfig:
     label: str = MISSING  # short name in tables and run names
     source: str = MISSING  # archives | folder | sample
     name: str | None = None  # the data set's name; null: the folder's
-    root: str = "data"  # where images lie on disk
+    root: str = MISSING  # where images lie on disk
     fraction: float = 1.0  # part of the training images, stratified and nested
     base_url: str | None = None  # the folder that holds the archives: https://, http:// or file://
     archives: dict[str, float] = field(default_factory=dict)  # file name -> fraction it holds
