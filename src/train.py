@@ -10,7 +10,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 
 from visionsweep import command_line, names, sweep
@@ -33,7 +33,7 @@ def main(composed: DictConfig) -> float:
         name = names.name_of(composed, settings)
         record = run_experiment(config, Path(settings.runtime.output_dir), name)
     except UserError as error:
-        raise HydraException(str(error)) from error
+        raise CompactHydraException(str(error)) from error
     assert record.metrics is not None
     return record.metrics.final.val.loss
 

@@ -1,4 +1,6 @@
-"""The one kind of error that is written for the person at the command line."""
+"""Messages for the person at the command line: errors they can mend, warnings they cannot miss."""
+
+import logging
 
 
 class UserError(Exception):
@@ -8,7 +10,19 @@ class UserError(Exception):
     """
 
 
-def banner(*lines: str) -> str:
-    """Frame a warning so that nobody can miss it among other lines of a log."""
+_said: set[tuple[str, ...]] = set()
+
+
+def warn_loudly(log: logging.Logger, *lines: str) -> None:
+    """Warn in a frame that stands out; a second time in the same process, by the first line alone.
+
+    Args:
+        log: where to write.
+        lines: the warning; its first line should do by itself.
+    """
+    if lines in _said:
+        log.warning("%s", lines[0])
+        return
+    _said.add(lines)
     bar = "!" * 88
-    return "\n".join(["", bar, *(f"!  {line}" for line in lines), bar])
+    log.warning("%s", "\n".join(["", bar, *(f"!  {line}" for line in lines), bar]))

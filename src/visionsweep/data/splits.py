@@ -14,7 +14,7 @@ from pathlib import Path
 from visionsweep.config import DataConfig
 from visionsweep.data import images, sample, sources
 from visionsweep.data.images import ImageFile, UnreadableImageError
-from visionsweep.errors import UserError, banner
+from visionsweep.errors import UserError, warn_loudly
 
 log = logging.getLogger(__name__)
 
@@ -102,13 +102,12 @@ def _unreachable_archives(config: DataConfig) -> list[str]:
 
 
 def _warn_of_sample(missing: list[str]) -> None:
-    log.warning(
-        banner(
-            "THE PHOTOGRAPHS CANNOT BE REACHED: THIS RUN USES THE BUILT-IN RENDERED SAMPLE.",
-            *missing,
-            "Its results say nothing about photographs; every record and table calls it `sample`.",
-            "Another source: data.base_url=file:///FOLDER. To stop: data.if_unreachable=error",
-        )
+    warn_loudly(
+        log,
+        "THE PHOTOGRAPHS CANNOT BE REACHED: THIS RUN USES THE BUILT-IN RENDERED SAMPLE.",
+        *missing,
+        "Its results say nothing about photographs; every record and table calls it `sample`.",
+        "Another source: data.base_url=file:///FOLDER. To stop: data.if_unreachable=error",
     )
 
 

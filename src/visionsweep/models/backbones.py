@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from visionsweep.config import ModelConfig
 from visionsweep.data import sample
 from visionsweep.data.images import open_rgb
 from visionsweep.data.transforms import Preprocessing, resized
-from visionsweep.errors import UserError, banner
+from visionsweep.errors import UserError, warn_loudly
 from visionsweep.models import weights
 from visionsweep.models.weights import WeightsUnavailableError
 
@@ -231,31 +232,36 @@ def settle_batchnorm(network: nn.Module, size: int) -> None:
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return
-    transform = resized(size).build()
-    scenes = [
-        transform(open_rgb(sample.scene("settle", label, index)))
-        for index in range(4)
-        for label in sample.CLASSES
-    ]
     network.eval()
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # an average over what is seen, not a moving one
         norm.train()
-    network(torch.stack(scenes))
+    network(_scenes_outside_the_sample(size))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
 
 
+@cache
+def _scenes_outside_the_sample(size: int) -> torch.Tensor:
+    transform = resized(size).build()
+    return torch.stack(
+        [
+            transform(open_rgb(sample._jpeg("train", label, index, sample.SHORT_SIDE)))
+            for index in range(sample.COUNTS["train"], sample.COUNTS["train"] + 4)
+            for label in sample.CLASSES
+        ]
+    )
+
+
 def _warn_of_random(reason: str) -> None:
-    log.warning(
-        banner(
-            "THE PRETRAINED WEIGHTS CANNOT BE REACHED: THIS RUN USES A RANDOM BACKBONE.",
-            reason,
-            "Good enough to try the program on the sample; the record says `weights: random`.",
-        )
+    warn_loudly(
+        log,
+        "THE PRETRAINED WEIGHTS CANNOT BE REACHED: THIS RUN USES A RANDOM BACKBONE.",
+        reason,
+        "Good enough to try the program on the sample; the record says `weights: random`.",
     )
 
 

@@ -1,0 +1,101 @@
+"""What a user sees of refused, failing and interrupted commands."""
+
+import json
+import os
+import signal
+import time
+
+from PIL import Image
+
+
+def test_refused_command_writes_nothing(commands):
+    done = commands.train("model=effnetb9")
+    assert done.returncode == 1
+    assert "effnetb9" in done.stderr and "effnetb0" in done.stderr
+    assert list(commands.directory.iterdir()) == []
+
+
+def test_one_failing_run_takes_no_other_along_and_its_reason_stands_in_the_table(commands):
+    done = commands.train("-m", "model=resnet18", "epochs=1", "model.weights=NONSENSE,null")
+    assert done.returncode == 1
+    files = commands.directory.glob("outputs/*/*/*/result.json")
+    by_status = {(r := json.loads(f.read_text()))["status"]: r for f in files}
+    assert set(by_status) == {"completed", "failed"}
+    failure = by_status["failed"]["failure"]
+    assert failure["type"] == "UserError" and "IMAGENET1K_V1" in failure["message"]
+    assert "failed resnet18" in done.stdout and "NONSENSE" in done.stdout
+    assert "resnet18_10pct_1-epochs_size-32_weights-null" in done.stdout
+
+
+def test_unreadable_image_is_named_and_can_be_skipped(commands):
+    folder = commands.directory / "mine"
+    for name, colour in (("cat", "red"), ("dog", "blue")):
+        (folder / name).mkdir(parents=True)
+        for number in range(6):
+            Image.new("RGB", (40, 40 + number), colour).save(folder / name / f"{number}.png")
+    (folder / "cat" / "broken.jpg").write_bytes(b"\xff\xd8 but no more")
+    settings = ["data=folder", "model=resnet18", "model.weights=null", "epochs=1"]
+    settings += ["transform.size=32", f"data.root={folder}"]
+    refused = commands.run("train.py", *settings)
+    assert refused.returncode == 1
+    assert str(folder / "cat" / "broken.jpg") in refused.stderr
+    assert "data.on_bad_image=skip" in refused.stderr and "Traceback" not in refused.stderr
+    done = commands.run("train.py", *settings, "data.on_bad_image=skip")
+    assert done.returncode == 0, done.stderr
+    skipped = [
+        json.loads(f.read_text()) for f in commands.directory.glob("outputs/*/*/result.json")
+    ]
+    completed = next(r for r in skipped if r["status"] == "completed")
+    assert [line for line in completed["data"]["skipped"] if "broken.jpg" in line]
+    assert completed["dataset"] == "mine"
+
+
+def test_real_images_demand_real_weights(commands):
+    folder = commands.directory / "mine"
+    for name, colour in (("cat", "red"), ("dog", "blue")):
+        (folder / name).mkdir(parents=True)
+        for number in range(6):
+            Image.new("RGB", (40, 40 + number), colour).save(folder / name / f"{number}.png")
+    done = commands.run(
+        "train.py", "data=folder", f"data.root={folder}", "model.weights_url=http://127.0.0.1:9"
+    )
+    assert done.returncode == 1
+    for way_out in ("checkpoints/efficientnet_b0", "effnetlite0", "model.weights=null"):
+        assert way_out in done.stderr
+
+
+def test_interrupted_run_leaves_a_record_and_ends_with_status_130(commands):
+    process = commands.start("train.py", "model=resnet18", "epochs=100000", *commands.tiny)
+    for _ in range(1200):
+        events = list(commands.directory.glob("outputs/*/*/events.*"))
+        if events or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    time.sleep(0.5)
+    os.kill(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert "Traceback" not in error
+    record = json.loads(next(commands.directory.glob("outputs/*/*/result.json")).read_text())
+    assert record["status"] == "interrupted" and len(record["history"]) >= 1
+
+
+def test_fine_tuning_trains_the_whole_network_on_augmented_images_and_predicts(commands):
+    folder = commands.directory / "mine"
+    for name, colour in (("cat", "red"), ("dog", "blue")):
+        (folder / name).mkdir(parents=True)
+        for number in range(6):
+            Image.new("RGB", (40, 40 + number), colour).save(folder / name / f"{number}.png")
+    done = commands.run(
+        "train.py", "data=folder", f"data.root={folder}", "model=resnet18", "model.weights=null",
+        "training=fine_tuning", "augmentation=trivial_augment", "epochs=2", "transform.size=32",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Images go through the whole network in every epoch" in done.stdout
+    directory = next(commands.directory.glob("outputs/*/*/result.json")).parent
+    record = json.loads((directory / "result.json").read_text())
+    assert record["model"]["trainable"] == record["model"]["parameters"]
+    assert record["config"]["optimizer"]["lr"] == 0.0001
+    assert (directory / "model.safetensors").is_file()
+    predicted = commands.run("predict.py", folder)
+    assert predicted.returncode == 0, predicted.stderr
