@@ -78,7 +78,7 @@ def _check_all(overrides: list[str], *, sweeping: bool) -> None:
     study = _parse([f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()])
     lists = {o.get_key_element(): _values(o) for o in study} | lists
     first = {key: values[0] for key, values in lists.items()}
-    check(_without_hydra(_compose(list(first.values()))))
+    check(_without_hydra(_compose(list(first.values())) if study else config))
     for key, values in lists.items():
         for value in values[1:]:
             check(_without_hydra(_compose(list((first | {key: value}).values()))))
