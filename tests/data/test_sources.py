@@ -161,7 +161,11 @@ def test_two_processes_at_once_fetch_once(server: Server, tmp_path: Path) -> Non
     for process in both:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
     for process in both:
-        process.communicate("go\n", timeout=60)
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in both:
+        process.communicate(timeout=60)
     assert [process.returncode for process in both] == [0, 0]
     assert server.asked == {f"/{NAME}": 1}
     assert contents(tmp_path / "data" / "photos") == FILES
