@@ -1,0 +1,289 @@
+"""Training and scoring: what is averaged, what is repeated, what is left alone."""
+
+import copy
+import random
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from visionsweep import engine
+from visionsweep.config import OptimizerConfig
+from visionsweep.engine import SplitBatches, TensorBatches
+from visionsweep.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+def two_clouds(count: int, seed: int, *, distance: float = 4.0):
+    """Points of two classes around two centres: a line tells them apart."""
+    source = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    inputs = torch.randn(count, 5, generator=source)
+    inputs[:, 0] += distance * (labels - 0.5)
+    return inputs, labels
+
+
+def splits(*, batch_size: int = 8, seed: int = 3, distance: float = 4.0) -> SplitBatches:
+    order = torch.Generator().manual_seed(seed)
+    return SplitBatches(
+        TensorBatches(*two_clouds(33, 1, distance=distance), batch_size, order),
+        TensorBatches(*two_clouds(17, 2, distance=distance), batch_size),
+        TensorBatches(*two_clouds(11, 3, distance=distance), batch_size),
+    )
+
+
+def head(*, seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Dropout(0.2), nn.Linear(5, 2))
+
+
+def sgd(model: nn.Module, lr: float = 0.1) -> torch.optim.Optimizer:
+    return engine.make_optimizer(OptimizerConfig(name="SGD", lr=lr), model)
+
+
+def train(epochs: int, *, seed: int = 42, model: nn.Module | None = None, **options):
+    engine.seed_everything(seed)
+    model = model or nn.Sequential(nn.Dropout(0.2), nn.Linear(5, 2))
+    told: list[engine.Epoch] = []
+    history = engine.fit(model, splits(seed=seed), sgd(model), epochs, CPU, told.append)
+    return model, history, told
+
+
+def without_times(history):
+    return [(e.epoch, e.train, e.val, e.test, e.learning_rate) for e in history]
+
+
+# ------------------------------------------------------------------------------------ averages
+
+
+def test_scores_are_averages_over_images_so_a_last_batch_of_one_weighs_one():
+    model = nn.Identity()
+    logits = torch.tensor([[9.0, 0.0]] * 4 + [[0.0, 9.0]])  # four hits, then one bad miss
+    labels = torch.zeros(5, dtype=torch.int64)
+    scores = engine.test_step(model, TensorBatches(logits, labels, 4), CPU)
+    assert scores.accuracy == pytest.approx(4 / 5)  # over batches it would be 1/2
+    assert scores.loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 16, 17, 100])
+def test_the_batch_size_does_not_change_a_score(batch_size: int):
+    model, (inputs, labels) = head(), two_clouds(17, 5)
+    whole = engine.test_step(model, TensorBatches(inputs, labels, 17), CPU)
+    scores = engine.test_step(model, TensorBatches(inputs, labels, batch_size), CPU)
+    assert scores.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert scores.accuracy == whole.accuracy
+
+
+def test_training_scores_are_averages_over_images_too():
+    model = nn.Linear(5, 2)
+    inputs, labels = two_clouds(9, 4)
+    expected = F.cross_entropy(model(inputs), labels).item()
+    hits = (model(inputs).argmax(1) == labels).float().mean().item()
+    still = torch.optim.SGD(model.parameters(), lr=0.0)
+    scores = engine.train_step(model, TensorBatches(inputs, labels, 4), still, CPU)
+    assert scores.loss == pytest.approx(expected, rel=1e-6)
+    assert scores.accuracy == pytest.approx(hits)
+
+
+# ---------------------------------------------------------------------------------- repetition
+
+
+def test_the_same_seed_gives_the_same_numbers_bit_for_bit():
+    first, history, _ = train(3, seed=7)
+    again, repeated, _ = train(3, seed=7)
+    assert without_times(history) == without_times(repeated)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters()))  # noqa: B905
+
+
+def test_another_seed_gives_other_numbers():
+    assert without_times(train(2, seed=7)[1]) != without_times(train(2, seed=8)[1])
+
+
+def test_seeding_reaches_python_numpy_and_torch():
+    def draw():
+        engine.seed_everything(11)
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    assert draw() == draw()
+
+
+# ------------------------------------------------------------------------------------- history
+
+
+def test_fit_returns_and_tells_one_entry_an_epoch():
+    model, history, told = train(4)
+    assert [e.epoch for e in history] == [1, 2, 3, 4]
+    assert told == history
+    assert all(e.learning_rate == 0.1 and e.seconds > 0 for e in history)
+    # The last entry is the score of the model that is handed back.
+    assert history[-1].val == engine.test_step(model, splits().val, CPU)
+    assert history[-1].test == engine.test_step(model, splits().test, CPU)
+
+
+def test_epochs_are_told_as_they_end_so_an_interrupted_run_knows_what_it_had():
+    told = []
+
+    def stop_at_two(epoch):
+        told.append(epoch.epoch)
+        if epoch.epoch == 2:
+            raise KeyboardInterrupt
+
+    model = head()
+    with pytest.raises(KeyboardInterrupt):
+        engine.fit(model, splits(), sgd(model), 5, CPU, stop_at_two)
+    assert told == [1, 2]
+
+
+def test_a_separable_set_is_learned():
+    model = head()
+    before = engine.test_step(model, splits(distance=8).val, CPU)
+    history = engine.fit(model, splits(distance=8), sgd(model), 15, CPU, lambda _: None)
+    assert history[-1].train.loss < history[0].train.loss
+    assert history[-1].val.loss < before.loss
+    assert history[-1].val.accuracy == history[-1].test.accuracy == 1.0
+
+
+def test_the_validation_and_test_images_are_not_trained_on():
+    model = head()
+    alone = copy.deepcopy(model)
+    torch.manual_seed(1)
+    engine.fit(model, splits(), sgd(model), 2, CPU, lambda _: None)
+    torch.manual_seed(1)
+    train_only, optimizer = splits().train, sgd(alone)
+    for _ in range(2):
+        engine.train_step(alone, train_only, optimizer, CPU)
+    assert torch.equal(model[1].weight, alone[1].weight)
+
+
+def test_a_gradient_is_not_carried_into_the_next_step():
+    model, twin = nn.Linear(5, 2), nn.Linear(5, 2)
+    twin.load_state_dict(model.state_dict())
+    inputs, labels = two_clouds(4, 6)
+    engine.train_step(model, TensorBatches(inputs, labels, 2), sgd(model), CPU)
+    for rows in (slice(0, 2), slice(2, 4)):
+        weight, bias = torch.autograd.grad(
+            F.cross_entropy(twin(inputs[rows]), labels[rows]), [twin.weight, twin.bias]
+        )
+        with torch.no_grad():
+            twin.weight -= 0.1 * weight
+            twin.bias -= 0.1 * bias
+    assert torch.allclose(model.weight, twin.weight, atol=1e-7)
+
+
+# ------------------------------------------------------------------------------------- scoring
+
+
+def scored_network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
+
+
+@pytest.mark.parametrize("score", [engine.test_step, engine.predict_logits])
+def test_scoring_leaves_weights_buffers_and_the_random_state_alone(score):
+    model = scored_network().train()
+    before = copy.deepcopy(model.state_dict())
+    state = torch.get_rng_state()
+    score(model, TensorBatches(*two_clouds(10, 1), 4), CPU)
+    after = model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_scoring_is_without_dropout_and_each_epoch_trains_with_it_again():
+    model = scored_network()
+    batches = TensorBatches(*two_clouds(10, 1), 4)
+    assert engine.test_step(model, batches, CPU) == engine.test_step(model, batches, CPU)
+    assert not model.training
+    modes = []
+    model[2].register_forward_hook(lambda module, *_: modes.append(module.training))
+    data = SplitBatches(batches, batches, batches)
+    engine.fit(model, data, sgd(model), 2, CPU, lambda _: None)
+    assert modes == ([True] * 3 + [False] * 6) * 2
+
+
+def test_logits_come_back_in_the_order_of_the_batches():
+    model, (inputs, labels) = scored_network().eval(), two_clouds(10, 1)
+    logits = engine.predict_logits(model, TensorBatches(inputs, labels, 3), CPU)
+    assert torch.allclose(logits, model(inputs), atol=1e-6)
+
+
+# ------------------------------------------------------------------------------------- batches
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(10, 4), (8, 4), (9, 4), (3, 32), (1, 1)])
+def test_batches_of_tensors_are_those_of_a_data_loader(count: int, batch_size: int):
+    inputs, labels = two_clouds(count, 1)
+    loader = DataLoader(TensorDataset(inputs, labels), batch_size=batch_size)
+    ours = list(TensorBatches(inputs, labels, batch_size))
+    theirs = list(loader)
+    assert len(ours) == len(theirs)
+    for (x, y), (u, v) in zip(ours, theirs, strict=True):
+        assert torch.equal(x, u) and torch.equal(y, v)
+
+
+def test_shuffled_batches_hold_every_image_once_beside_its_own_label():
+    inputs = torch.arange(23).float().unsqueeze(1)
+    batches = TensorBatches(inputs, torch.arange(23), 5, torch.Generator().manual_seed(0))
+    drawn = list(batches)
+    assert [len(y) for _, y in drawn] == [5, 5, 5, 5, 3]
+    assert all(torch.equal(x.squeeze(1).long(), y) for x, y in drawn)
+    assert sorted(torch.cat([y for _, y in drawn]).tolist()) == list(range(23))
+
+
+def orders(seed: int, epochs: int) -> list[list[int]]:
+    batches = TensorBatches(
+        torch.zeros(20, 1), torch.arange(20), 6, torch.Generator().manual_seed(seed)
+    )
+    return [torch.cat([y for _, y in batches]).tolist() for _ in range(epochs)]
+
+
+def test_the_order_is_new_in_each_epoch_and_the_same_in_each_repetition():
+    first, second, third = orders(5, 3)
+    assert first != second != third != first
+    assert orders(5, 3) == [first, second, third]
+    assert orders(6, 1) != [first]
+    assert first != list(range(20))
+
+
+def test_the_order_does_not_hang_on_what_else_is_drawn_at_random():
+    torch.manual_seed(1)
+    quiet = orders(5, 2)
+    torch.rand(100)
+    assert orders(5, 2) == quiet
+
+
+# -------------------------------------------------------------------------- optimizer and device
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD"])
+def test_optimizers_are_made_with_what_the_configuration_says(name: str):
+    config = OptimizerConfig(
+        name=name, lr=0.02, weight_decay=0.5, momentum=0.8 if name == "SGD" else None
+    )
+    optimizer = engine.make_optimizer(config, head())
+    assert type(optimizer) is getattr(torch.optim, name)
+    (group,) = optimizer.param_groups
+    assert (group["lr"], group["weight_decay"]) == (0.02, 0.5)
+    assert group.get("momentum", 0.8) == 0.8
+
+
+def test_the_optimizer_leaves_out_what_is_frozen():
+    model = scored_network()
+    model[0].requires_grad_(False)
+    (group,) = sgd(model).param_groups
+    assert {id(p) for p in group["params"]} == {
+        id(p) for p in [*model[1].parameters(), *model[3].parameters()]
+    }
+
+
+def test_auto_picks_a_device_that_is_there_and_a_missing_one_is_refused():
+    assert torch.zeros(1, device=engine.pick_device("auto")).sum() == 0
+    assert engine.pick_device("cpu") == CPU
+    missing = f"cuda:{torch.cuda.device_count()}"
+    with pytest.raises(UserError, match=f"device={missing}: .*device=auto"):
+        engine.pick_device(missing)
