@@ -90,6 +90,14 @@ class TrainingConfig:
 
 
 @dataclass
+class FeaturesConfig:
+    """Where features of frozen backbones are kept, so that none is computed twice."""
+
+    cache_dir: str = "~/.cache/visionsweep"
+    max_size: str = "20 GB"  # least recently used shards go first
+
+
+@dataclass
 class Config:
     """The whole configuration of one experiment."""
 
@@ -99,6 +107,7 @@ class Config:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
     epochs: int = 5
     batch_size: int = 32
     seed: int = 42
@@ -106,6 +115,25 @@ class Config:
     num_workers: int = 0  # processes that decode images, where images are read every epoch
     outputs_dir: str = "outputs"
     sweep_dir: str = MISSING
+
+
+def parse_size(text: str) -> int:
+    """Turn `20 GB` into bytes; kB, MB, GB and TB are powers of 1000.
+
+    Raises:
+        ValueError: if it is no size.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)B?\s*", text)
+    if not found:
+        raise ValueError(f"{text!r} is no size; write 500 MB or 20 GB")
+    return int(float(found[1]) * 1000 ** " KMGT".index(found[2].upper() or " "))
+
+
+def _is_size(text: str) -> bool:
+    try:
+        return parse_size(text) > 0
+    except ValueError:
+        return False
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -139,6 +167,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optimizer.weight_decay": (lambda v: 0 <= v < _INFINITE, "a number of at least 0"),
     "optimizer.momentum": (lambda v: v is None or 0 <= v < 1, "a number from 0 to below 1"),
     "model.dropout": (lambda v: v is None or 0 <= v < 1, "a number from 0 to below 1, or null"),
+    "features.max_size": (_is_size, "a size such as 500 MB or 20 GB"),
     "device": (
         lambda v: bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", v)),
         "auto, cpu, mps, cuda or cuda:N",

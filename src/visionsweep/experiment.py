@@ -21,15 +21,17 @@ from visionsweep import engine
 from visionsweep.config import Config
 from visionsweep.data import sample
 from visionsweep.data.dataset import ImageDataset, image_loader
+from visionsweep.data.images import digest_of
 from visionsweep.data.splits import SPLITS, Splits, load_splits
 from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.engine import SplitBatches, TensorBatches
 from visionsweep.errors import UserError
-from visionsweep.features.extraction import extract
+from visionsweep.features.cached import cache_dir, features_of
+from visionsweep.files import write_atomically
 from visionsweep.models import classifier
-from visionsweep.models.backbones import Backbone, load_backbone
+from visionsweep.models.backbones import Identity, identify
 from visionsweep.models.classifier import Classifier
-from visionsweep.models.description import describe
+from visionsweep.models.network import Network
 from visionsweep.tracking import provenance, record
 from visionsweep.tracking.record import DataFacts, Failure, ModelFacts, Record
 from visionsweep.tracking.writer import RunWriter
@@ -84,44 +86,41 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
     device = engine.pick_device(config.device)
     known.device = provenance.device_facts(device)
 
-    splits = timed("data", lambda: load_splits(config.data))
+    cache = cache_dir(config.features)
+
+    splits = timed("data", lambda: load_splits(config.data, _memory(cache, config)))
     known.dataset, known.data = splits.dataset, _data_facts(config, splits)
 
     is_sample = splits.dataset == sample.NAME
-    size = config.transform.size
-    backbone = timed(
-        "model", lambda: load_backbone(config.model, size, random_if_unavailable=is_sample)
-    )
-    preprocessing = _preprocessing(config, backbone)
-    engine.seed_everything(config.seed)
-    model = classifier.build(
-        backbone,
+    identity = identify(config.model, random_if_unavailable=is_sample)
+    preprocessing = _preprocessing(config, identity)
+    known.weights = identity.weights
+    network = Network(
+        identity,
+        preprocessing.size,
         len(splits.classes),
-        dropout=config.model.dropout,
-        frozen=config.training.freeze_backbone,
-    ).to(device)
-    known.weights, known.model = (
-        backbone.weights,
-        _model_facts(config, backbone, model, preprocessing),
+        config.training.freeze_backbone,
+        cache / "networks",
     )
+    card = timed("model", lambda: network.card)
+    known.model = _model_facts(config, network, preprocessing)
+    (run_dir / "model.txt").write_text(card.summary, encoding="utf-8")
     log.info(
         "%s: %s weights, %s trainable of %s parameters",
         config.model.label,
-        backbone.weights,
-        f"{known.model.trainable:,}",
-        f"{known.model.parameters:,}",
+        identity.weights,
+        f"{card.trainable:,}",
+        f"{card.parameters:,}",
     )
 
     trained, batches = timed(
-        "features", lambda: _what_is_trained(config, model, splits, preprocessing, device)
+        "features", lambda: _what_is_trained(config, network, splits, preprocessing, device)
     )
-    description = describe(model, preprocessing.size)
-    (run_dir / "model.txt").write_text(description.summary, encoding="utf-8")
-    facts = {"name": known.name, "dataset": splits.dataset, "weights": backbone.weights} | {
+    facts = {"name": known.name, "dataset": splits.dataset, "weights": identity.weights} | {
         f"{split} images": str(count) for split, count in splits.counts.items()
     }
     with RunWriter(run_dir) as writer:
-        writer.begin(facts, OmegaConf.to_yaml(OmegaConf.create(known.config)), description.graph)
+        writer.begin(facts, OmegaConf.to_yaml(OmegaConf.create(known.config)), card.graph)
 
         def on_epoch(epoch: engine.Epoch) -> None:
             known.history.append(epoch)
@@ -135,7 +134,7 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
         known.metrics = record.summarize(known.history)
         writer.end(config, facts, known.metrics)
 
-    record.write_atomically(run_dir / known.model.checkpoint, save(_tensors(model)))
+    write_atomically(run_dir / known.model.checkpoint, save(_tensors(trained)))
     _write_predictions(run_dir / "predictions.csv", trained, batches, splits, device)
     final = known.metrics.final
     log.info(
@@ -174,38 +173,48 @@ def _stopwatch(seconds: dict[str, float]) -> Callable[[str, Callable[[], Any]], 
     return timed
 
 
-def _preprocessing(config: Config, backbone: Backbone) -> Preprocessing:
+def _memory(cache: Path, config: Config) -> Path:
+    root = str(Path(config.data.root).absolute())
+    return cache / "images" / f"{digest_of(root.encode())}.json"
+
+
+def _preprocessing(config: Config, identity: Identity) -> Preprocessing:
     if config.transform.name == "resize":
         return resized(config.transform.size)
-    if backbone.preprocessing is None:
+    if identity.preprocessing is None:
         raise UserError(
             "transform=pretrained: model.weights=null has no transform of its own; use "
             "transform=resize"
         )
-    return backbone.preprocessing
+    return identity.preprocessing
 
 
 def _what_is_trained(
     config: Config,
-    model: Classifier,
+    network: Network,
     splits: Splits,
     preprocessing: Preprocessing,
     device: torch.device,
 ) -> tuple[nn.Module, SplitBatches]:
     """Return the head and batches of features, or the whole network and batches of images."""
     order = torch.Generator().manual_seed(config.seed)
-    if model.frozen and config.augmentation.name == "none":
+    rate = network.card.original_dropout if config.model.dropout is None else config.model.dropout
+    if network.frozen and config.augmentation.name == "none":
         files = [image for split in SPLITS for image in splits[split]]
-        features = extract(model.backbone, files, preprocessing, device, config.num_workers)
+        features = features_of(files, network, preprocessing, device, config.features).to(device)
+        labels = torch.tensor([image.label for image in files]).to(device)
+        counts = list(splits.counts.values())
+        train, val, test = zip(features.split(counts), labels.split(counts), strict=True)
+        engine.seed_everything(config.seed)
+        head = classifier.new_head(network.card.width, network.classes, rate).to(device)
+        size = config.batch_size
+        return head, SplitBatches(
+            TensorBatches(*train, size, order),
+            TensorBatches(*val, size),
+            TensorBatches(*test, size),
+        )
 
-        def table(split: str, shuffle: torch.Generator | None = None) -> TensorBatches:
-            rows = torch.stack([features[image.digest] for image in splits[split]])
-            labels = torch.tensor([image.label for image in splits[split]])
-            return TensorBatches(rows.to(device), labels.to(device), config.batch_size, shuffle)
-
-        return model.head, SplitBatches(table("train", order), table("val"), table("test"))
-
-    why = "the backbone is trained" if not model.frozen else "training images are augmented"
+    why = "training images are augmented" if network.frozen else "the backbone is trained"
     log.info("Images go through the whole network in every epoch, since %s", why)
 
     def images(split: str, shuffle: torch.Generator | None = None) -> Any:
@@ -218,33 +227,34 @@ def _what_is_trained(
             pin_memory=device.type == "cuda",
         )
 
-    return model, SplitBatches(images("train", order), images("val"), images("test"))
+    backbone = network.backbone
+    engine.seed_everything(config.seed)
+    model = classifier.build(backbone, network.classes, dropout=rate, frozen=network.frozen)
+    return model.to(device), SplitBatches(images("train", order), images("val"), images("test"))
 
 
-def _tensors(model: Classifier) -> dict[str, torch.Tensor]:
+def _tensors(trained: nn.Module) -> dict[str, torch.Tensor]:
     """Return what was trained: the head's tensors, or the whole network's."""
-    whole = model.state_dict()
-    return {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in whole.items()
-        if not model.frozen or name.startswith("head.")
-    }
+    if isinstance(trained, Classifier) and not trained.frozen:
+        named = trained.state_dict()
+    else:
+        head = trained.head if isinstance(trained, Classifier) else trained
+        named = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
 
 
-def _model_facts(
-    config: Config, backbone: Backbone, model: Classifier, preprocessing: Preprocessing
-) -> ModelFacts:
-    trainable, total = model.parameters_count()
+def _model_facts(config: Config, network: Network, preprocessing: Preprocessing) -> ModelFacts:
+    card, rate = network.card, config.model.dropout
     return ModelFacts(
         label=config.model.label,
         name=config.model.name,
-        fingerprint=backbone.fingerprint,
-        width=backbone.width,
-        dropout=model.dropout,
-        trainable=trainable,
-        parameters=total,
+        fingerprint=network.identity.fingerprint,
+        width=card.width,
+        dropout=card.original_dropout if rate is None else rate,
+        trainable=card.trainable,
+        parameters=card.parameters,
         preprocessing=asdict(preprocessing),
-        checkpoint="head.safetensors" if model.frozen else "model.safetensors",
+        checkpoint="head.safetensors" if network.frozen else "model.safetensors",
     )
 
 
@@ -275,4 +285,4 @@ def _write_predictions(
             table.writerow(
                 [image.path, split, splits.classes[image.label], *(f"{p:.7g}" for p in row)]
             )
-    record.write_atomically(path, text.getvalue().encode())
+    write_atomically(path, text.getvalue().encode())

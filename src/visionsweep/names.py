@@ -17,6 +17,8 @@ _WHERE = {
     "data.base_url",
     "model.weights_url",
     "data.if_unreachable",
+    "features.cache_dir",
+    "features.max_size",
 }
 _ALWAYS_SHOWN = {"model", "data", "epochs"}
 _LONGEST = 120  # characters; file systems allow 255 bytes a name

@@ -14,8 +14,8 @@ from visionsweep.config import ModelConfig
 from visionsweep.data.images import UnreadableImageError, list_images, open_rgb
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError
-from visionsweep.models import classifier
-from visionsweep.models.backbones import load_backbone
+from visionsweep.models import backbones, classifier
+from visionsweep.models.backbones import identify
 from visionsweep.models.classifier import Classifier
 from visionsweep.report.leaderboard import comparable
 from visionsweep.tracking.runs import Run, completed, find_runs
@@ -104,13 +104,14 @@ def load_predictor(run: Run, device: torch.device) -> Predictor:
     if whole or run.record.weights == "random":
         config.weights = None  # all tensors come from the checkpoint, or from the fixed seed
     preprocessing = Preprocessing(**facts.preprocessing)
-    backbone = load_backbone(config, preprocessing.size, random_if_unavailable=False)
-    if not whole and backbone.fingerprint != facts.fingerprint:
+    identity = identify(config, random_if_unavailable=False)
+    if not whole and identity.fingerprint != facts.fingerprint:
         raise UserError(
             f"{run.directory}: the head was trained on another backbone than {config.name} with "
-            f"{backbone.weights} weights is today (fingerprint {facts.fingerprint}, now "
-            f"{backbone.fingerprint}); put the weights file of that time back, or train again"
+            f"{identity.weights} weights is today (fingerprint {facts.fingerprint}, now "
+            f"{identity.fingerprint}); put the weights file of that time back, or train again"
         )
+    backbone = backbones.build(identity, preprocessing.size)
     model = classifier.build(backbone, len(data.classes), dropout=facts.dropout, frozen=not whole)
     path = run.directory / facts.checkpoint
     try:

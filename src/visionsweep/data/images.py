@@ -3,15 +3,18 @@
 import hashlib
 import io
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import msgspec
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from visionsweep.errors import UserError
+from visionsweep.files import write_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +102,69 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def digest_of(content: bytes) -> str:
+def digest_of(content: bytes | memoryview) -> str:
     """Return what names an image by its content: BLAKE2b, 32 hexadecimal digits."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def inspect(paths: Sequence[Path]) -> dict[Path, str | UnreadableImageError]:
+def inspect(
+    paths: Sequence[Path], memory: Path | None = None
+) -> dict[Path, str | UnreadableImageError]:
     """Read and decode every image once: its digest, or why it cannot be used.
 
     Decoding releases Python's interpreter lock, so threads use every core.
-    """
 
+    Args:
+        paths: image files.
+        memory: a JSON file that remembers digests by path, size and time of change, so that an
+            image already looked at is not opened again; made and kept up to date. A file changed
+            within the last two seconds is not remembered: it may change again unseen.
+    """
+    known = _recall(memory)
+    stamps = {path: _stamp(path) for path in paths}
+    fresh = [path for path in paths if known.get(str(path.absolute()), ("",))[:-1] != stamps[path]]
+    looked = _look_at(fresh)
+    settled = time.time_ns() - 2_000_000_000
+    news = {
+        str(path.absolute()): (*stamps[path], content)
+        for path, content in looked.items()
+        if isinstance(content, str) and stamps[path][1] < settled
+    }
+    if memory is not None and news:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        # Another process may have written in between; what is lost is only looked at again.
+        everything = known | news
+        write_atomically(memory, msgspec.json.encode(everything))
+        _recalled[memory] = (memory.stat().st_mtime_ns, everything)
+    return {path: looked.get(path) or known[str(path.absolute())][-1] for path in paths}
+
+
+# size in bytes, time of change in ns, digest
+_Memory = dict[str, tuple[int, int, str]]
+_recalled: dict[Path, tuple[int, _Memory]] = {}
+
+
+def _recall(memory: Path | None) -> _Memory:
+    if memory is None or not memory.is_file():
+        return {}
+    written = memory.stat().st_mtime_ns
+    if memory not in _recalled or _recalled[memory][0] != written:
+        try:
+            _recalled[memory] = (written, msgspec.json.decode(memory.read_bytes(), type=_Memory))
+        except msgspec.DecodeError:
+            return {}
+    return _recalled[memory][1]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        facts = path.stat()
+    except OSError:
+        return (-1, -1)
+    return (facts.st_size, facts.st_mtime_ns)
+
+
+def _look_at(paths: Sequence[Path]) -> dict[Path, str | UnreadableImageError]:
     def look(path: Path) -> str | UnreadableImageError:
         try:
             content = path.read_bytes()

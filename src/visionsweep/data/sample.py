@@ -24,7 +24,7 @@ VERSION = 1  # raise it whenever the drawing changes: directories of another ver
 SHORT_SIDE = 256  # pixels
 
 
-def _jpeg(split: str, label: str, index: int, size: int) -> bytes:
+def jpeg(split: str, label: str, index: int, size: int) -> bytes:
     """Return the JPEG file of one image; only its place in the sample and its size decide it."""
     key = (SEED, tuple(COUNTS).index(split), CLASSES.index(label), index)
     rng = np.random.default_rng(np.random.SeedSequence(key))
@@ -115,5 +115,5 @@ def render_sample(root: Path, train_fraction: float, *, size: int | None = None)
         for path, split, label in tqdm(
             missing, desc="drawing the sample", unit="img", disable=None
         ):
-            _write(path, _jpeg(split, label, int(path.stem), size))
+            _write(path, jpeg(split, label, int(path.stem), size))
     return folder

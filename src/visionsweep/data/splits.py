@@ -58,12 +58,13 @@ class Splits:
         return images.digest_of("\n".join(lines).encode())
 
 
-def load_splits(config: DataConfig) -> Splits:
+def load_splits(config: DataConfig, memory: Path | None = None) -> Splits:
     """Make sure that the images are on disk, and divide them.
 
     Args:
         config: what to load. Archives that cannot be reached give way to the built-in sample,
             unless `if_unreachable` says `error`.
+        memory: a file that remembers what images hold, so that they are not opened again.
 
     Raises:
         UserError: if images cannot be had, cannot be read, or a class or split would be empty.
@@ -72,10 +73,10 @@ def load_splits(config: DataConfig) -> Splits:
         case "archives":
             missing = _unreachable_archives(config)
             if not missing:
-                splits = _from_archives(config)
+                splits = _from_archives(config, memory)
             elif config.if_unreachable == "sample":
                 _warn_of_sample(missing)
-                splits = _from_sample(config)
+                splits = _from_sample(config, memory)
             else:
                 raise UserError(
                     "The photographs cannot be had:\n  " + "\n  ".join(missing) + "\nConnect to "
@@ -83,9 +84,9 @@ def load_splits(config: DataConfig) -> Splits:
                     "holds the archives, or put the archives into data.root, or use data=sample."
                 )
         case "sample":
-            splits = _from_sample(config)
+            splits = _from_sample(config, memory)
         case _:
-            splits = _from_folder(config)
+            splits = _from_folder(config, memory)
     _check(splits)
     return splits
 
@@ -111,7 +112,7 @@ def _warn_of_sample(missing: list[str]) -> None:
     )
 
 
-def _from_archives(config: DataConfig) -> Splits:
+def _from_archives(config: DataConfig, memory: Path | None) -> Splits:
     """Test on the smallest archive's test part, validate on what the others' hold beyond it.
 
     So every run is scored on the same images, whatever it was trained on.
@@ -125,7 +126,7 @@ def _from_archives(config: DataConfig) -> Splits:
         for folder in folders
     }
     everything = [pair for parts in found.values() for files in parts.values() for pair in files]
-    reader = _Reader(everything, config.on_bad_image)
+    reader = _Reader(everything, config.on_bad_image, memory)
     test = reader.read(found[folders[0]]["test"])
     later = reader.read([pair for folder in folders[1:] for pair in found[folder]["test"]])
     val = _distinct(later, but_not=test)
@@ -142,21 +143,25 @@ def _from_archives(config: DataConfig) -> Splits:
     return reader.splits(config.name or "archives", {"train": train, "val": val, "test": test})
 
 
-def _from_sample(config: DataConfig) -> Splits:
+def _from_sample(config: DataConfig, memory: Path | None) -> Splits:
     folder = sample.render_sample(Path(config.root), config.fraction)
     found = {split: sample.sample_files(folder, split, config.fraction) for split in SPLITS}
-    reader = _Reader([pair for files in found.values() for pair in files], config.on_bad_image)
+    reader = _Reader(
+        [pair for files in found.values() for pair in files], config.on_bad_image, memory
+    )
     return reader.splits(sample.NAME, {s: reader.read(files) for s, files in found.items()})
 
 
-def _from_folder(config: DataConfig) -> Splits:
+def _from_folder(config: DataConfig, memory: Path | None) -> Splits:
     """Load `train/<class>/*`, with `val/` and `test/` if they are there, or `<class>/*` alone."""
     root = Path(config.root)
     folders = {split: _split_folder(root, split) for split in SPLITS}
     if not folders["train"].is_dir() and not _holds_only(root, folders.values()):
         folders = {"train": root}
     found = {split: _labelled(f) for split, f in folders.items() if f.is_dir() or split == "train"}
-    reader = _Reader([pair for files in found.values() for pair in files], config.on_bad_image)
+    reader = _Reader(
+        [pair for files in found.values() for pair in files], config.on_bad_image, memory
+    )
     parts = {split: reader.read(files) for split, files in found.items()}
     shares = {"val": config.val_share, "test": config.test_share}
     absent = {split: share for split, share in shares.items() if split not in parts}
@@ -201,9 +206,9 @@ def _labelled(folder: Path) -> Labelled:
 class _Reader:
     """Reads every file of a data set once, then turns lists of files into lists of images."""
 
-    def __init__(self, pairs: Labelled, on_bad_image: str) -> None:
+    def __init__(self, pairs: Labelled, on_bad_image: str, memory: Path | None) -> None:
         self.classes = tuple(sorted({name for _, name in pairs}))
-        self._content = images.inspect([path for path, _ in pairs])
+        self._content = images.inspect([path for path, _ in pairs], memory)
         self.bad = [c for c in self._content.values() if isinstance(c, UnreadableImageError)]
         if not self.bad:
             return

@@ -1,8 +1,9 @@
 """How an image becomes a tensor: the pixels a model sees, and what is random about them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -31,12 +32,12 @@ class Preprocessing:
         """Pixels a side of what the model sees."""
         return self.crop or self.resize[0]
 
-    def build(self, augmentation: str = "none") -> v2.Compose:
-        """Make the transform from a PIL image to `float32[3, size, size]`.
+    @property
+    def of_pixels(self) -> "Preprocessing":
+        """What of it decides the pixels: two that agree here share decoded images."""
+        return replace(self, mean=(), std=())
 
-        Args:
-            augmentation: `none`, or `trivial_augment` for training images.
-        """
+    def _to_pixels(self, augmentation: str) -> list[torch.nn.Module]:
         steps: list[torch.nn.Module] = [
             v2.Resize(list(self.resize), InterpolationMode(self.interpolation), antialias=True)
         ]
@@ -44,12 +45,26 @@ class Preprocessing:
             steps.append(v2.CenterCrop(self.crop))
         if augmentation == "trivial_augment":
             steps.append(v2.TrivialAugmentWide())
-        steps += [
-            v2.PILToTensor(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(list(self.mean), list(self.std)),
-        ]
-        return v2.Compose(steps)
+        return [*steps, v2.PILToTensor()]
+
+    def pixels(self, image: Image.Image) -> torch.Tensor:
+        """Turn a PIL image into `uint8[3, size, size]`, before normalisation."""
+        pixels: torch.Tensor = v2.Compose(self._to_pixels("none"))(image)
+        return pixels
+
+    def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Turn `uint8[..., 3, size, size]` into `float32` of the same shape, as `build` does."""
+        values = v2.functional.to_dtype(pixels, torch.float32, scale=True)
+        scaled: torch.Tensor = v2.functional.normalize(values, list(self.mean), list(self.std))
+        return scaled
+
+    def build(self, augmentation: str = "none") -> v2.Compose:
+        """Make the transform from a PIL image to `float32[3, size, size]`.
+
+        Args:
+            augmentation: `none`, or `trivial_augment` for training images.
+        """
+        return v2.Compose([*self._to_pixels(augmentation), self.normalize])
 
 
 def resized(size: int) -> Preprocessing:

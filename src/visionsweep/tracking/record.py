@@ -5,14 +5,13 @@
 their names and meaning; a change of any raises `SCHEMA_VERSION`.
 """
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from visionsweep.engine import Epoch, Scores
+from visionsweep.files import write_atomically
 
 SCHEMA_VERSION = 1
 FILE_NAME = "result.json"
@@ -139,21 +138,6 @@ def summarize(history: list[Epoch]) -> Metrics:
         return EpochScores(epoch.epoch, epoch.train, epoch.val, epoch.test)
 
     return Metrics(of(history[-1]), of(min(history, key=lambda epoch: epoch.val.loss)))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it: it is whole or not there."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def write(record: Record, run_dir: Path) -> Path:

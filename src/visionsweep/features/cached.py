@@ -1,0 +1,84 @@
+"""Features of images: out of the store, and extracted now where the store has none."""
+
+import importlib.metadata
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from visionsweep.config import FeaturesConfig, parse_size
+from visionsweep.data.images import ImageFile, digest_of
+from visionsweep.data.transforms import Preprocessing
+from visionsweep.features.extraction import BATCH_SIZE, Extractor
+from visionsweep.features.store import FeatureStore
+from visionsweep.models.network import Network
+
+# Packages whose release may change a feature's last bits.
+_DECIDE_NUMBERS = ("torch", "torchvision", "timm", "pillow")
+
+
+def cache_dir(config: FeaturesConfig) -> Path:
+    """Return the folder that outlives runs: features, cards of networks, memories of images."""
+    return Path(config.cache_dir).expanduser().absolute()
+
+
+@cache
+def _store(
+    cache: Path, max_size: str, key: str, about: tuple[tuple[str, str], ...]
+) -> FeatureStore:
+    """Return the store of a key, one object for the life of the process: its shards stay mapped."""
+    return FeatureStore(cache / "features" / key, key, dict(about), parse_size(max_size))
+
+
+@cache
+def _versions() -> str:
+    found = []
+    for package in _DECIDE_NUMBERS:
+        try:
+            found.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def features_of(
+    files: Sequence[ImageFile],
+    network: Network,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    config: FeaturesConfig,
+) -> torch.Tensor:
+    """Return the features of images under a frozen backbone.
+
+    The backbone is built and images are opened only if the store lacks something.
+
+    Args:
+        files: the images; copies of one image share an entry.
+        network: whose backbone.
+        preprocessing: how an image becomes a tensor.
+        device: where to compute what is missing.
+        config: where the store is, and how large it may grow.
+
+    Returns:
+        `float32[N, width]` on the CPU, in the order of the files.
+    """
+    identity = network.identity
+    about = {
+        "model": identity.name,
+        "weights": identity.weights,
+        "fingerprint": identity.fingerprint,
+        "transform": repr(asdict(preprocessing)),
+        "device": f"{device.type}, batches of {BATCH_SIZE[device.type]}",
+        "versions": _versions(),
+    }
+    key = digest_of(repr(sorted(about.items())).encode())
+    store = _store(cache_dir(config), config.max_size, key, tuple(about.items()))
+    by_digest = {file.digest: file for file in files}
+
+    def extract(missing: list[str]) -> Iterator[tuple[list[str], torch.Tensor]]:
+        extractor = Extractor(network.backbone.module, preprocessing, device)
+        return extractor.extract([by_digest[digest] for digest in missing])
+
+    return store.get([file.digest for file in files], extract)

@@ -1,0 +1,89 @@
+"""A network that is built only when it must be: what is known of it is kept beside the features."""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import msgspec
+import torch
+import torchvision
+
+from visionsweep.data.images import digest_of
+from visionsweep.files import write_atomically
+from visionsweep.models import backbones, classifier
+from visionsweep.models.backbones import Backbone, Identity
+from visionsweep.models.description import describe
+
+
+class Card(msgspec.Struct, frozen=True):
+    """What is known of a classifier without building it.
+
+    Attributes:
+        width: number of features.
+        original_dropout: what the original network has before its last layer.
+        trainable, parameters: numbers of parameters.
+        summary: the table of its layers.
+        graph: a serialized `GraphDef`; empty where the network cannot be traced.
+    """
+
+    width: int
+    original_dropout: float
+    trainable: int
+    parameters: int
+    summary: str
+    graph: bytes
+
+
+@lru_cache(maxsize=1)
+def _built(identity: Identity, size: int) -> Backbone:
+    """Build a backbone, unless it is the last one that was built."""
+    return backbones.build(identity, size)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A backbone and the head to be put on it.
+
+    Attributes:
+        identity: which backbone.
+        size: pixels a side of its images.
+        classes: number of classes.
+        frozen: whether the backbone stays as it is.
+        cards: folder in which cards are kept.
+    """
+
+    identity: Identity
+    size: int
+    classes: int
+    frozen: bool
+    cards: Path
+
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone, built now if it is not at hand; nobody may change a frozen one."""
+        build = _built if self.frozen else backbones.build
+        return build(self.identity, self.size)
+
+    @cached_property
+    def card(self) -> Card:
+        """The network's card: read if there is one, otherwise made from the network."""
+        facts = (self.identity.fingerprint, self.size, self.classes, self.frozen)
+        versions = (torch.__version__, torchvision.__version__)
+        path = self.cards / f"{digest_of(repr((facts, versions)).encode())}.msgpack"
+        try:
+            return msgspec.msgpack.decode(path.read_bytes(), type=Card)
+        except (OSError, msgspec.DecodeError):
+            card = self._describe()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, msgspec.msgpack.encode(card))
+        return card
+
+    def _describe(self) -> Card:
+        backbone = self.backbone
+        with torch.random.fork_rng(devices=[]):
+            model = classifier.build(backbone, self.classes, dropout=None, frozen=self.frozen)
+        trainable, parameters = model.parameters_count()
+        shown = describe(model, self.size)
+        return Card(
+            backbone.width, backbone.dropout, trainable, parameters, shown.summary, shown.graph
+        )
