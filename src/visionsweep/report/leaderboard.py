@@ -69,15 +69,23 @@ COLUMNS = (
 MORE_COLUMNS = (
     Column("dataset", "dataset", lambda r: str(r.record.dataset)),
     Column("weights", "weights", lambda r: str(r.record.weights)),
+    # Equal for runs that can be compared.
+    Column("validation_images", "validation images", lambda r: r.record.data.digests["val"]),  # type: ignore[union-attr]
     Column("directory", "directory", lambda r: str(r.directory)),
 )
 BY_KEY = {column.key: column for column in (*COLUMNS, *MORE_COLUMNS)}
 
 
 def ranked(runs: Sequence[Run], sort: str = "val_loss") -> list[Run]:
-    """Return the completed runs in the order of a column, ties by validation loss."""
+    """Return the completed runs in the order of a column, ties by validation loss.
+
+    Those that diverged have no number there and come last.
+    """
     column = BY_KEY[sort]
-    return sorted(completed(runs), key=column.value, reverse=column.descending)
+    finished = completed(runs)
+    diverged = [run for run in finished if column.value(run) != column.value(run)]
+    numbered = [run for run in finished if column.value(run) == column.value(run)]
+    return sorted(numbered, key=column.value, reverse=column.descending) + diverged
 
 
 def comparable(runs: Sequence[Run]) -> list[list[Run]]:
@@ -101,7 +109,9 @@ def as_csv(runs: Sequence[Run]) -> str:
 def as_markdown(runs: Sequence[Run]) -> str:
     """Write runs as a Markdown table."""
     rows = [[column.title for column in COLUMNS], ["---"] * len(COLUMNS)]
-    rows += [[column.shown(column.value(run)) for column in COLUMNS] for run in runs]
+    rows += [
+        [column.shown(column.value(run)).replace("|", r"\|") for column in COLUMNS] for run in runs
+    ]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 

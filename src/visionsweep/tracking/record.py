@@ -5,6 +5,7 @@
 their names and meaning; a change of any raises `SCHEMA_VERSION`.
 """
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -132,12 +133,18 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=False):
 
 
 def summarize(history: list[Epoch]) -> Metrics:
-    """Return the scores of the last epoch and of the one with the lowest validation loss."""
+    """Return the scores of the last epoch and of the one with the lowest validation loss.
+
+    A loss that is not a number, where training diverged, is higher than any other.
+    """
 
     def of(epoch: Epoch) -> EpochScores:
         return EpochScores(epoch.epoch, epoch.train, epoch.val, epoch.test)
 
-    return Metrics(of(history[-1]), of(min(history, key=lambda epoch: epoch.val.loss)))
+    def val_loss(epoch: Epoch) -> float:
+        return math.inf if math.isnan(epoch.val.loss) else epoch.val.loss
+
+    return Metrics(of(history[-1]), of(min(history, key=val_loss)))
 
 
 def write(record: Record, run_dir: Path) -> Path:
@@ -158,15 +165,25 @@ def read(path: Path) -> Record:
         OSError: if it cannot be read.
     """
     try:
-        record = msgspec.json.decode(path.read_bytes(), type=Record)
+        content = msgspec.json.decode(path.read_bytes())
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if isinstance(version, int) and version != SCHEMA_VERSION:
+            raise ValueError(f"schema version {version}; this program reads {SCHEMA_VERSION}")
+        record = msgspec.convert(_numbered(content), type=Record)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"not a record: {error}") from error
-    if record.schema_version != SCHEMA_VERSION:
-        raise ValueError(
-            f"schema version {record.schema_version}; this program reads {SCHEMA_VERSION}"
-        )
     if record.status == "completed" and (
         record.metrics is None or record.model is None or record.data is None
     ):
         raise ValueError("a completed run without metrics, model or data")
     return record
+
+
+def _numbered(content: Any) -> Any:
+    """Put NaN where a loss is null: JSON has no other way to write that training diverged."""
+    if isinstance(content, dict):
+        return {
+            key: math.nan if key == "loss" and value is None else _numbered(value)
+            for key, value in content.items()
+        }
+    return [_numbered(item) for item in content] if isinstance(content, list) else content

@@ -1,5 +1,6 @@
 """Finds the records of runs under folders, and reads them back."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,17 +37,21 @@ def find_runs(folders: Iterable[Path]) -> Found:
     Raises:
         UserError: if there is no such folder.
     """
-    runs: dict[Path, Run] = {}
+    runs: list[Run] = []
+    seen: set[Path] = set()
     passed_over: list[str] = []
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; runs lie under outputs/")
         for path in _result_files(folder):
+            if (place := path.resolve()) in seen:
+                continue
+            seen.add(place)
             try:
-                runs[path.parent.resolve()] = Run(path.parent, record.read(path))
+                runs.append(Run(path.parent, record.read(path)))
             except (ValueError, OSError) as error:
                 passed_over.append(f"{path}: {error}")
-    return Found(list(runs.values()), passed_over)
+    return Found(runs, passed_over)
 
 
 def _result_files(folder: Path) -> Iterator[Path]:
@@ -54,10 +59,14 @@ def _result_files(folder: Path) -> Iterator[Path]:
 
 
 def val_loss(run: Run) -> float:
-    """Return what runs are ranked by: the final validation loss; infinite unless completed."""
+    """Return what runs are ranked by: the final validation loss.
+
+    Infinite where the run is not completed, or diverged.
+    """
     metrics = run.record.metrics
-    completed = run.record.status == "completed" and metrics is not None
-    return metrics.final.val.loss if completed and metrics else float("inf")
+    if run.record.status != "completed" or metrics is None or math.isnan(metrics.final.val.loss):
+        return math.inf
+    return metrics.final.val.loss
 
 
 def completed(runs: Iterable[Run]) -> list[Run]:

@@ -1,0 +1,170 @@
+"""The leaderboard: right order, right numbers, and apples apart from pears."""
+
+import csv
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from visionsweep.report import leaderboard
+from visionsweep.tracking.record import Failure
+from visionsweep.tracking.runs import find_runs
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return lambda: find_runs([tmp_path / "outputs"]).runs
+
+
+def names(ranked) -> list[str]:
+    return [run.record.name for run in ranked]
+
+
+@pytest.fixture
+def shown(tmp_path):
+    """What `show` prints over all that was written."""
+
+    def shown(*, width: int = 200, **options) -> str:
+        text = io.StringIO()
+        console = Console(file=text, width=width)
+        leaderboard.show([tmp_path / "outputs"], console=console, **options)
+        return text.getvalue()
+
+    return shown
+
+
+def test_runs_are_ranked_by_final_validation_loss(write_run, runs):
+    write_run("once-good", 0.1, 0.6)  # its best epoch is not what it ended with
+    write_run("good", 0.9, 0.3)
+    write_run("middling", 0.5, test_accuracy=0.99)  # nor does the test set choose
+    assert names(leaderboard.ranked(runs())) == ["good", "middling", "once-good"]
+
+
+def test_failed_and_interrupted_runs_are_not_ranked(write_run, runs):
+    write_run("good", 0.3)
+    write_run("failed")
+    write_run("interrupted", 0.1, status="interrupted")
+    assert names(leaderboard.ranked(runs())) == ["good"]
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [
+        ("val_loss", ["a", "b", "c"]),
+        ("val_accuracy", ["a", "b", "c"]),
+        ("test_accuracy", ["c", "a", "b"]),  # equal ones by validation loss
+        ("test_loss", ["a", "b", "c"]),
+        ("seconds", ["b", "c", "a"]),
+        ("trainable", ["c", "b", "a"]),
+        ("model", ["b", "a", "c"]),
+        ("epochs", ["a", "c", "b"]),
+        ("name", ["a", "b", "c"]),
+    ],
+)
+def test_any_column_sorts_best_first(write_run, runs, sort: str, order: list[str]):
+    write_run("c", 0.3, seconds=2, trainable=1, model="vit", test_accuracy=0.9)
+    write_run("a", 0.1, seconds=3, trainable=3, model="resnet", test_accuracy=0.8)
+    write_run("b", 0.9, 0.2, seconds=1, trainable=2, model="convnext", test_accuracy=0.8)
+    assert names(leaderboard.ranked(runs(), sort)) == order
+
+
+@pytest.mark.parametrize("sort", ["val_loss", "test_loss", "val_accuracy"])
+def test_diverged_runs_come_last(write_run, runs, sort: str):
+    for name, loss in (("a", math.nan), ("b", 0.5), ("c", 0.2), ("d", math.nan), ("e", 0.1)):
+        write_run(name, loss)
+    order = names(leaderboard.ranked(runs(), sort))
+    assert order[:3] == ["e", "c", "b"]
+
+
+def test_every_column_sorts(write_run, runs):
+    write_run("a", 0.1)
+    write_run("b", 0.2)
+    for key in leaderboard.BY_KEY:
+        assert len(leaderboard.ranked(runs(), key)) == 2
+
+
+def test_runs_scored_on_other_validation_images_stand_in_another_table(write_run, shown, runs):
+    write_run("apple", 0.3)
+    write_run("pear", 0.1, val_images="other", dataset="mine")
+    write_run("apple-2", 0.2)
+    groups = leaderboard.comparable(leaderboard.ranked(runs()))
+    assert [names(group) for group in groups] == [["pear"], ["apple-2", "apple"]]
+    text = shown()
+    assert text.count("val loss") == 2
+    headings = [line for line in text.splitlines() if line.startswith("dataset:")]
+    assert ["mine" in line for line in headings] == [True, False]
+
+
+def test_a_table_says_what_was_scored_on_what_and_with_which_weights(write_run, shown):
+    write_run("a", 0.3, weights="random")
+    write_run("b", 0.2)
+    heading = next(line for line in shown().splitlines() if "dataset:" in line)
+    assert "dataset: sample; 135 validation and 75 test images" in heading
+    assert "weights: IMAGENET1K_V1, random" in heading
+
+
+def test_a_row_holds_what_was_asked_for_and_what_came_of_it(write_run, shown):
+    write_run("a-run", 0.9, 0.25, model="effnetb2", data="20pct", trainable=4_227, seconds=61.24)
+    row = next(line for line in shown().splitlines() if "a-run" in line)
+    cells = [cell.strip() for cell in row.strip("│┃| ").split("│")]
+    assert cells == [
+        *("effnetb2", "20pct", "2", "0.2500", "87.5 %", "0.3000", "80.0 %", "4,227", "61.2"),
+        "a-run",
+    ]
+
+
+def test_failed_runs_are_shown_with_their_reason(write_run, shown):
+    write_run("good", 0.3)
+    write_run("bad", failure=Failure("UserError", "model.weights=[b]: no such weights"))
+    write_run("mute")
+    write_run("stopped", 0.9, status="interrupted", failure=Failure("KeyboardInterrupt", ""))
+    text = shown()
+    assert "failed bad: UserError: model.weights=[b]: no such weights" in text
+    assert "failed mute: no reason given" in text
+    assert "interrupted stopped: KeyboardInterrupt" in text
+    assert text.count("│ good") == 1
+
+
+def test_names_with_brackets_are_printed_as_they_are(write_run, shown):
+    write_run("size[bold]32[/]", 0.3)
+    assert "size[bold]32[/]" in shown()
+
+
+def test_nothing_is_lost_in_a_narrow_terminal(write_run, shown):
+    name = "effnetb0_10pct_5-epochs_lr-0.0005"
+    write_run(name, 0.3)
+    folded = shown(width=80)
+    last_cells = [line.rstrip("│ ").split("│")[-1].strip() for line in folded.splitlines()]
+    assert name in "".join(last_cells)
+
+
+def test_where_everything_lies_and_how_to_look_at_it(write_run, shown, tmp_path):
+    write_run("good", 0.3)
+    text = shown(width=500)
+    assert str(tmp_path / "outputs") in text
+    assert f"tensorboard --logdir {tmp_path / 'outputs'}" in text
+
+
+def test_no_runs_are_said_to_be_none(tmp_path, shown):
+    (tmp_path / "outputs").mkdir()
+    assert shown(width=500).startswith(f"No runs under {tmp_path / 'outputs'}.")
+
+
+def test_csv_is_unrounded_and_has_every_column(write_run, runs):
+    write_run('odd, "name"', 1 / 3)
+    (row,) = csv.DictReader(io.StringIO(leaderboard.as_csv(runs())))
+    assert list(row) == list(leaderboard.BY_KEY)
+    assert float(row["val_loss"]) == 1 / 3
+    assert row["trainable"] == "3843"
+    assert row["name"] == 'odd, "name"'
+    assert row["dataset"] == "sample"
+
+
+def test_markdown_has_as_many_cells_in_every_line(write_run, runs):
+    write_run("a|b", 0.3)
+    write_run("c", 0.2)
+    lines = leaderboard.as_markdown(leaderboard.ranked(runs())).splitlines()
+    assert len(lines) == 4
+    cells = {line.replace(r"\|", "").count("|") for line in lines}
+    assert cells == {len(leaderboard.COLUMNS) + 1}

@@ -1,0 +1,69 @@
+"""Runs are found by their records, and what is no record is named."""
+
+import math
+
+import pytest
+
+from visionsweep.errors import UserError
+from visionsweep.tracking.runs import completed, find_runs, val_loss
+
+
+def test_runs_are_found_at_any_depth(tmp_path, write_run):
+    write_run("2026-01-31/12-00-00/a", 0.5)
+    write_run("b", 0.4)
+    found = find_runs([tmp_path / "outputs"])
+    assert [run.directory.name for run in found.runs] == ["a", "b"]
+    assert found.passed_over == []
+
+
+def test_a_run_is_listed_once_however_often_its_folder_is_named(tmp_path, write_run):
+    one = write_run("a", 0.5)
+    link = tmp_path / "link"
+    link.symlink_to(one)
+    found = find_runs([tmp_path / "outputs", one, tmp_path / "outputs", link])
+    assert len(found.runs) == 1
+
+
+def test_a_broken_file_is_named_once_however_often_its_folder_is_named(tmp_path, write_run):
+    (write_run("broken", 0.5) / "result.json").write_text("{")
+    found = find_runs([tmp_path / "outputs", tmp_path / "outputs" / "broken"])
+    assert len(found.passed_over) == 1
+
+
+def test_broken_and_foreign_files_are_passed_over_and_named(tmp_path, write_run):
+    write_run("good", 0.5)
+    broken = write_run("broken", 0.5) / "result.json"
+    broken.write_bytes(broken.read_bytes()[:100])
+    foreign = tmp_path / "outputs" / "result.json"
+    foreign.write_text('{"accuracy": 0.99}')
+    found = find_runs([tmp_path / "outputs"])
+    assert [run.record.name for run in found.runs] == ["good"]
+    assert len(found.passed_over) == 2
+    assert any(line.startswith(f"{broken}: not a record") for line in found.passed_over)
+    assert any(line.startswith(f"{foreign}: not a record") for line in found.passed_over)
+
+
+def test_a_folder_called_like_a_record_is_passed_over(tmp_path, write_run):
+    write_run("good", 0.5)
+    (tmp_path / "outputs" / "odd" / "result.json").mkdir(parents=True)
+    found = find_runs([tmp_path / "outputs"])
+    assert [run.record.name for run in found.runs] == ["good"]
+    assert "odd" in found.passed_over[0]
+
+
+def test_a_folder_that_is_not_there_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        find_runs([tmp_path / "nowhere"])
+
+
+def test_completed_runs_come_lowest_validation_loss_first_and_without_one_last(tmp_path, write_run):
+    write_run("worse", 0.2, 0.6)
+    write_run("diverged", math.nan)
+    write_run("better", 0.9, 0.5)
+    write_run("failed")
+    write_run("interrupted", 0.1, status="interrupted")
+    found = find_runs([tmp_path / "outputs"]).runs
+    assert len(found) == 5
+    assert [run.record.name for run in completed(found)] == ["better", "worse", "diverged"]
+    losses = {run.record.name: val_loss(run) for run in found}
+    assert losses["failed"] == losses["interrupted"] == math.inf
