@@ -68,10 +68,10 @@ def test_a_small_fraction_is_contained_in_a_bigger_one_byte_for_byte(tmp_path: P
 
 def test_bytes_do_not_depend_on_order_or_process() -> None:
     keys = [("train", "sushi", 3), ("test", "pizza", 0), ("train", "steak", 749)]
-    here = [sample._jpeg(*key, SMALL) for key in keys]
+    here = [sample.jpeg(*key, SMALL) for key in keys]
     code = (
-        "import sys; from visionsweep.data.sample import _jpeg; from hashlib import sha256;"
-        f"print(*[sha256(_jpeg(*key, {SMALL})).hexdigest() for key in {keys[::-1]}]);"
+        "import sys; from visionsweep.data.sample import jpeg; from hashlib import sha256;"
+        f"print(*[sha256(jpeg(*key, {SMALL})).hexdigest() for key in {keys[::-1]}]);"
         "assert 'torch' not in sys.modules"
     )
     source = str(Path(sample.__file__).parents[2])
@@ -166,8 +166,8 @@ def test_a_fraction_outside_its_range_is_refused(tmp_path: Path, fraction: float
 def test_two_processes_at_once_draw_each_image_once(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from visionsweep.data import sample;"
-        f"sample.COUNTS = {FEW}; draw = sample._jpeg;"
-        "sample._jpeg = lambda *key: (print(*key), draw(*key))[1];"
+        f"sample.COUNTS = {FEW}; draw = sample.jpeg;"
+        "sample.jpeg = lambda *key: (print(*key), draw(*key))[1];"
         f"sample.render_sample(Path(sys.argv[1]), 0.3, size={SMALL})"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(sample.__file__).parents[2])}

@@ -14,7 +14,8 @@ from visionsweep.data.dataset import ImageDataset
 from visionsweep.data.images import ImageFile
 from visionsweep.data.splits import Splits
 from visionsweep.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, resized
-from visionsweep.models import backbones, classifier
+from visionsweep.models import backbones
+from visionsweep.models.network import Network
 
 GREY = Image.new("RGB", (60, 40), (128, 64, 255))
 
@@ -77,11 +78,10 @@ def test_only_training_images_are_augmented(tmp_path, monkeypatch: pytest.Monkey
     config = Config(batch_size=8)
     config.augmentation.name = "trivial_augment"
     config.model.name, config.model.weights = "mobilenet_v3_small", None
-    backbone = backbones.load_backbone(config.model, 32, random_if_unavailable=True)
-    model = classifier.build(backbone, 2, dropout=None, frozen=True)
-    torch.manual_seed(0)
+    identity = backbones.identify(config.model, random_if_unavailable=True)
+    network = Network(identity, 32, classes=2, frozen=True, cards=tmp_path / "cards")
     _, batches = experiment._what_is_trained(
-        config, model, splits, resized(32), torch.device("cpu")
+        config, network, splits, resized(32), torch.device("cpu")
     )
     plain = resized(32).build()(noise(40, 40))
     for split, augmented in (("train", True), ("val", False), ("test", False)):
