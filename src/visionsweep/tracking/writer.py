@@ -5,9 +5,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
-from tensorboard.compat.proto.config_pb2 import RunMetadata
-from tensorboard.compat.proto.graph_pb2 import GraphDef
-from tensorboard.compat.proto.step_stats_pb2 import StepStats
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
@@ -21,6 +20,9 @@ _LAYOUT = {
         for name in ("loss", "accuracy")
     }
 }
+# TensorBoard shows five columns of its HPARAMS table unasked, by alphabet, but first those that are
+# said to differ between runs: without this the model would not be among them.
+_SHOWN_FIRST = frozenset({"model", "data", "epochs", "lr"})
 
 
 class RunWriter:
@@ -60,9 +62,7 @@ class RunWriter:
         self._writer.add_text("config", "\n".join(f"    {s}" for s in config_yaml.splitlines()))
         self._writer.add_custom_scalars(_LAYOUT)
         if graph:
-            stored = GraphDef.FromString(graph)
-            run_metadata = RunMetadata(step_stats=StepStats())
-            self._writer._get_file_writer().add_graph((stored, run_metadata))
+            self._writer._get_file_writer().add_event(Event(graph_def=graph))
 
     def epoch(self, epoch: Epoch) -> None:
         """Write one epoch's numbers."""
@@ -75,13 +75,23 @@ class RunWriter:
 
     def end(self, config: Config, facts: dict[str, str], metrics: Metrics) -> None:
         """Write the row of the HPARAMS table: what was chosen, and what came of it."""
-        values: dict[str, float] = {}
-        for when, scores in (("final", metrics.final), ("best", metrics.best)):
-            values |= _flat(when, scores)
-        for summary in hparams(_hyperparameters(config, facts), values):
+        final, best = _flat("final", metrics.final), _flat("best", metrics.best)
+        columns, *session = hparams(_hyperparameters(config, facts), final | best)
+        _show_first(columns)
+        for summary in (columns, *session):
             self._writer._get_file_writer().add_summary(summary)
-        for tag, value in values.items():
-            self._writer.add_scalar(tag, value, metrics.final.epoch)
+        for values, epoch in ((final, metrics.final.epoch), (best, metrics.best.epoch)):
+            for tag, value in values.items():
+                self._writer.add_scalar(tag, value, epoch)
+
+
+def _show_first(columns: Any) -> None:
+    """Mark the columns of an hparams summary that TensorBoard is to show without being asked."""
+    stored = columns.value[0].metadata.plugin_data
+    content = HParamsPluginData.FromString(stored.content)
+    for column in content.experiment.hparam_infos:
+        column.differs = column.name in _SHOWN_FIRST
+    stored.content = content.SerializeToString()
 
 
 def _flat(when: str, scores: EpochScores) -> dict[str, float]:
