@@ -154,7 +154,10 @@ def build(identity: Identity, size: int) -> Backbone:
     whole = _from_package(identity) if identity.source == "package" else None
     network = whole or _from_torchvision(identity, size)
     if identity.weights == "random":
-        settle_batchnorm(network, size)
+        try:
+            settle_batchnorm(network, size)
+        except (RuntimeError, ValueError) as error:
+            raise _wrong_size(identity.name, size, error) from error
     module, width, dropout = split(network.eval(), identity.name)
     _try_out(module, width, identity.name, size)
     return Backbone(module, width, dropout, identity)
@@ -175,7 +178,9 @@ def _from_torchvision(identity: Identity, size: int) -> nn.Module:
     if entry is None and name.startswith("maxvit"):
         options["input_size"] = (size, size)
     if entry is None and name in ("googlenet", "inception_v3"):
-        options |= {"aux_logits": False, "init_weights": True}
+        # With weights these two rescale what they see: so here too, since a checkpoint of the whole
+        # network, trained from weights, is loaded into one built without.
+        options |= {"aux_logits": False, "init_weights": True, "transform_input": True}
     if identity.file is not None:
         weights.read_safely(identity.file)  # torchvision's own reading would run a pickle's code
     try:

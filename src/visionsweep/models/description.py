@@ -33,12 +33,13 @@ def describe(model: nn.Module, size: int) -> Description:
         size: pixels a side of an image.
     """
     device = next(model.parameters()).device
+    black = torch.zeros(1, 3, size, size, device=device)
     was_training = model.training
     model.eval()
     summary = str(
         torchinfo.summary(
             model,
-            input_size=(1, 3, size, size),
+            input_data=black,  # by size alone it would draw from the random state
             device=device,
             col_names=("input_size", "output_size", "num_params", "trainable"),
             row_settings=("var_names",),
@@ -49,10 +50,11 @@ def describe(model: nn.Module, size: int) -> Description:
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # about tracing, of no use to a reader of the log
-            traced, _ = trace_graph(model, torch.zeros(1, 3, size, size, device=device))
+            traced, _ = trace_graph(model, black)
         graph = traced.SerializeToString()
     except Exception as error:  # tracing fails in as many ways as there are networks
-        log.warning("The network's graph cannot be drawn: %s", str(error).splitlines()[0])
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        log.warning("The network's graph cannot be drawn: %s", reason)
         graph = b""
     model.train(was_training)
     return Description(summary, graph)

@@ -108,9 +108,9 @@ def read_safely(path: Path) -> dict[str, torch.Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and EOF errors of every kind
+        reason = (str(error).splitlines() or [type(error).__name__])[0]  # EOFError says nothing
         raise UserError(
-            f"{path}: not a readable weights file ({str(error).splitlines()[0]}); delete it, and "
-            "it is fetched again"
+            f"{path}: not a readable weights file ({reason}); delete it, and it is fetched again"
         ) from error
     if not isinstance(state, dict):
         raise UserError(f"{path}: holds no weights but {type(state).__name__}")

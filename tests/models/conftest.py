@@ -1,0 +1,86 @@
+"""A torch cache of one's own, weight files to plant in it, and a server to fetch them from."""
+
+import functools
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+
+from visionsweep import errors
+from visionsweep.data import sources
+
+CLOSED_PORT = "http://127.0.0.1:9/models"  # the discard service: nobody listens there
+
+
+@pytest.fixture(autouse=True)
+def _fresh_process() -> Iterator[None]:
+    """Forget what is remembered for the life of a process: who answered, what was warned of."""
+    sources.why_unreachable.cache_clear()
+    errors._said.clear()
+    yield
+    sources.why_unreachable.cache_clear()
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which torch looks for weight files; empty."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    folder = tmp_path / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@dataclass
+class WeightsServer:
+    """Serves the files of a folder, and counts what is asked of it."""
+
+    url: str
+    folder: Path
+    asked: Counter[tuple[str, str]] = field(default_factory=Counter)  # (method, file) -> times
+
+
+@pytest.fixture
+def weights_server(tmp_path: Path) -> Iterator[WeightsServer]:
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+        def send_head(self):
+            server.asked[self.command, self.path.rpartition("/")[2]] += 1
+            if self.command == "GET":
+                time.sleep(0.3)  # long enough for a second process to come by
+            return super().send_head()
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+    server = WeightsServer(f"http://127.0.0.1:{http.server_port}", folder)
+    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    http.shutdown()
+    http.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def unreachable_url() -> str:
+    return CLOSED_PORT
+
+
+@pytest.fixture
+def plant(checkpoints: Path) -> Callable[[dict[str, torch.Tensor], str], Path]:
+    """Put a state dict into torch's cache under the name of a weights file."""
+
+    def plant(state: dict[str, torch.Tensor], file_name: str) -> Path:
+        torch.save(state, checkpoints / file_name)
+        return checkpoints / file_name
+
+    return plant

