@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from visionsweep import command_line, names, sweep
 from visionsweep.config import check, register_schema
 from visionsweep.errors import UserError
+from visionsweep.manual import manual
 
 register_schema()
 names.register_resolvers()
@@ -39,7 +40,11 @@ def main(composed: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    command_line.refuse_mistakes(sys.argv[1:], Path(__file__).parent.parent / "conf")
+    conf = Path(__file__).parent.parent / "conf"
+    if {"--help", "-h"} & set(sys.argv):
+        print(manual(conf))
+        sys.exit()
+    command_line.refuse_mistakes(sys.argv[1:], conf)
     try:
         with sweep.leaderboard_after():
             main()

@@ -1,5 +1,6 @@
 """Refuses a mistyped command before Hydra makes a directory: key, value and remedy."""
 
+import copy
 import sys
 from pathlib import Path
 from typing import cast
@@ -15,7 +16,7 @@ from hydra.errors import (
     OverrideParseException,
 )
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from visionsweep.config import check, leaf_keys, nearest, what_is_right
@@ -57,8 +58,26 @@ def _check_all(overrides: list[str], *, sweeping: bool) -> None:
         if not lists[override.get_key_element()]:
             raise UserError(f"{override.input_line}: holds no value at all")
     config = _compose([values[0] for values in lists.values()])
-    sweeper = config.hydra.sweeper
     sweeping = sweeping or config.hydra.mode == RunMode.MULTIRUN
+    _refuse_wrong_lists(parsed, lists, config.hydra.sweeper, sweeping=sweeping)
+
+    params = config.hydra.sweeper.get("params") or {}
+    study = _parse([f"{key}={value}" for key, value in params.items()])
+    lists = {o.get_key_element(): _values(o) for o in study} | lists
+    first = {key: values[0] for key, values in lists.items()}
+    if study:
+        config = _compose(list(first.values()))
+    config = _without_hydra(config)
+    check(config)
+    for key, values in lists.items():
+        for text in values[1:]:
+            changed = _with_value(config, text) if key in leaf_keys() else None
+            check(changed or _without_hydra(_compose(list((first | {key: text}).values()))))
+
+
+def _refuse_wrong_lists(
+    parsed: list[Override], lists: dict[str, list[str]], sweeper: DictConfig, *, sweeping: bool
+) -> None:
     for override in parsed:
         key, values = override.get_key_element(), lists[override.get_key_element()]
         if override.is_sweep_override() and not sweeping:
@@ -75,13 +94,21 @@ def _check_all(overrides: list[str], *, sweeping: bool) -> None:
             for value in values:
                 if _compose([value]).hydra.sweeper.get("params"):
                     raise UserError(f"{value}: is a sweep of its own; run one after the other")
-    study = _parse([f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()])
-    lists = {o.get_key_element(): _values(o) for o in study} | lists
-    first = {key: values[0] for key, values in lists.items()}
-    check(_without_hydra(_compose(list(first.values())) if study else config))
-    for key, values in lists.items():
-        for value in values[1:]:
-            check(_without_hydra(_compose(list((first | {key: value}).values()))))
+
+
+def _with_value(config: DictConfig, text: str) -> DictConfig | None:
+    """Put one plain value into a composed configuration, a hundred times faster than composing.
+
+    Returns:
+        The changed copy; None where Hydra had better look at it, and word the refusal.
+    """
+    override = OverridesParser.create().parse_override(text)
+    changed = copy.deepcopy(config)
+    try:
+        OmegaConf.update(changed, override.get_key_element(), override.value())
+    except OmegaConfBaseException:
+        return None
+    return changed
 
 
 def _parse(overrides: list[str]) -> list[Override]:

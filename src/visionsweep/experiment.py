@@ -119,7 +119,8 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
     facts = {"name": known.name, "dataset": splits.dataset, "weights": identity.weights} | {
         f"{split} images": str(count) for split, count in splits.counts.items()
     }
-    with RunWriter(run_dir) as writer:
+    on_features = not isinstance(trained, Classifier)
+    with RunWriter(run_dir) as writer, engine.one_thread(when=on_features):
         writer.begin(facts, OmegaConf.to_yaml(OmegaConf.create(known.config)), card.graph)
 
         def on_epoch(epoch: engine.Epoch) -> None:
@@ -133,9 +134,9 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
         )
         known.metrics = record.summarize(known.history)
         writer.end(config, facts, known.metrics)
+        _write_predictions(run_dir / "predictions.csv", trained, batches, splits, device)
 
     write_atomically(run_dir / known.model.checkpoint, save(_tensors(trained)))
-    _write_predictions(run_dir / "predictions.csv", trained, batches, splits, device)
     final = known.metrics.final
     log.info(
         "validation loss %.4f, accuracy %.1f %%; test loss %.4f, accuracy %.1f %%",

@@ -1,0 +1,71 @@
+"""Extraction against the bare floor: decode once, then the folded forward pass in batches of 16.
+
+    python benchmarks/extraction.py
+
+A minute on two cores. Both sides are timed in turns, three times, and the medians compared. The
+floor opens files, nothing more: no store, no digests, no checks; two threads decode, and then the
+forward pass runs.
+"""
+
+import statistics
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from visionsweep.config import DataConfig, FeaturesConfig, ModelConfig
+from visionsweep.data.images import ImageFile, open_rgb
+from visionsweep.data.splits import load_splits
+from visionsweep.data.transforms import resized
+from visionsweep.features import extraction
+from visionsweep.features.cached import features_of
+from visionsweep.models.backbones import identify
+from visionsweep.models.folding import fold_batchnorm
+from visionsweep.models.network import Network
+
+
+@torch.inference_mode()
+def floor(files: list[ImageFile], network: Network) -> None:
+    """Decode, fold and compute, in the plainest way."""
+    preprocessing = resized(224)
+    with ThreadPoolExecutor(2) as threads:
+        pixels = list(threads.map(lambda f: preprocessing.pixels(open_rgb(f.path)), files))
+    module = network.backbone.module
+    folded = fold_batchnorm(module, preprocessing.normalize(torch.stack(pixels[:2])))
+    folded = folded.to(memory_format=torch.channels_last)
+    for start in range(0, len(pixels), 16):
+        batch = preprocessing.normalize(torch.stack(pixels[start : start + 16]))
+        folded(batch.contiguous(memory_format=torch.channels_last))
+
+
+def main() -> None:
+    """Print the seconds of both and their ratio, for B0 and B2."""
+    with tempfile.TemporaryDirectory() as folder:
+        splits = load_splits(DataConfig(label="s", source="sample", root=folder, fraction=0.1))
+        files = [*splits.train, *splits.val, *splits.test]
+        for name in ("efficientnet_b0", "efficientnet_b2"):
+            config = ModelConfig(label=name, name=name, weights=None)
+            identity = identify(config, random_if_unavailable=True)
+            network = Network(identity, 224, 3, True, Path(folder) / "networks")
+            _ = network.backbone
+            seconds: dict[str, list[float]] = {"floor": [], "ours": []}
+            for turn in range(3):
+                start = time.perf_counter()
+                floor(files, network)
+                seconds["floor"].append(time.perf_counter() - start)
+                extraction._pixels.clear()
+                cache = FeaturesConfig(cache_dir=f"{folder}/cache-{turn}")
+                start = time.perf_counter()
+                features_of(files, network, resized(224), torch.device("cpu"), cache)
+                seconds["ours"].append(time.perf_counter() - start)
+            median = {side: statistics.median(times) for side, times in seconds.items()}
+            print(
+                f"{name}, {len(files)} images: floor {median['floor']:.1f} s, "
+                f"ours {median['ours']:.1f} s, ratio {median['ours'] / median['floor']:.2f}"
+            )
+
+
+if __name__ == "__main__":
+    main()
