@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import logging
 import re
+import sys
 from pathlib import Path
 from urllib.error import URLError
 
@@ -69,7 +70,10 @@ def ensure_cached(entry: WeightsEnum, base_url: str) -> Path:
             promised = re.search(r"-([0-9a-f]{8,})\.", path.name)
             try:
                 torch.hub.download_url_to_file(
-                    url, str(path), promised.group(1) if promised else None
+                    url,
+                    str(path),
+                    promised.group(1) if promised else None,
+                    progress=sys.stderr.isatty(),
                 )
                 return path
             except (URLError, OSError, RuntimeError) as error:
