@@ -9,13 +9,16 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from visionsweep.data.images import ImageFile, open_rgb
+from visionsweep.data import sample
+from visionsweep.data.images import ImageFile, digest_of, open_rgb
 from visionsweep.data.transforms import Preprocessing
+from visionsweep.errors import UserError
 from visionsweep.models.folding import fold_batchnorm
 
 # Images a batch: fixed for each kind of device, since kernels of other sizes give other last bits.
@@ -43,7 +46,20 @@ class Extractor:
         self._preprocessing = preprocessing
         self._device = device
         self._batch_size = BATCH_SIZE[device.type]
-        self._fast: nn.Module | None = None
+
+    @cached_property
+    def _fast(self) -> nn.Module:
+        """The folded backbone on its device.
+
+        Folding is judged on the CPU, since CUDA's convolutions round to ten bits, and always on the
+        same drawn scenes: which images come first must not decide an image's last bits. Noise will
+        not do: a random EfficientNet takes it out of all proportion, rounding errors included.
+        """
+        drawn = [sample.jpeg("train", name, sample.COUNTS["train"], 256) for name in sample.CLASSES]
+        transform = self._preprocessing.build()
+        example = torch.stack([transform(open_rgb(picture)) for picture in drawn])
+        folded = fold_batchnorm(self._backbone.cpu(), example)
+        return folded.to(self._device).to(memory_format=torch.channels_last)
 
     def extract(self, files: Sequence[ImageFile]) -> Iterator[tuple[list[str], torch.Tensor]]:
         """Compute features, showing how many images a second and how long it will take.
@@ -58,7 +74,7 @@ class Extractor:
             Content digests, and their features, `float32[n, width]` on the CPU.
 
         Raises:
-            UnreadableImageError: if an image has become unreadable.
+            UserError: if an image has changed or gone since it was looked at.
         """
         batches = [
             files[start : start + self._batch_size]
@@ -88,7 +104,16 @@ class Extractor:
         place = (file.digest, self._preprocessing.of_pixels)
         if (kept := _pixels.get(place)) is not None:
             return kept
-        pixels = self._preprocessing.pixels(open_rgb(file.path))
+        try:
+            content = file.path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{file.path}: cannot be read: {error.strerror}") from error
+        if digest_of(content) != file.digest:  # its features would be kept under another's name
+            raise UserError(
+                f"{file.path}: has changed during this run, or so that neither its size nor its "
+                "time of change shows it; touch the file and start again"
+            )
+        pixels = self._preprocessing.pixels(open_rgb(content))
         if (len(_pixels) + 1) * pixels.nbytes <= PIXEL_BYTES:
             _pixels[place] = pixels
         return pixels
@@ -103,11 +128,9 @@ class Extractor:
             pixels = pixels.pin_memory().to(self._device, non_blocking=True)
         images = self._preprocessing.normalize(pixels.to(self._device))
         images = images.contiguous(memory_format=torch.channels_last)
-        if self._fast is None:
-            folded = fold_batchnorm(self._backbone.to(self._device), images[:2])
-            self._fast = folded.to(memory_format=torch.channels_last)
+        backbone = self._fast
         with self._precision():
-            features: torch.Tensor = self._fast(images).flatten(1)
+            features: torch.Tensor = backbone(images).flatten(1)
         return features[:count].float().cpu()
 
     def _precision(self) -> AbstractContextManager[object]:

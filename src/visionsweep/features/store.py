@@ -10,11 +10,12 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = "visionsweep-features-1"
 SUFFIX = ".safetensors"
+DAMAGED = ".damaged"  # takes the suffix's place where a shard cannot be used
 SHARD_IMAGES = 512  # what a killed process loses at most
 
 Extract = Callable[[list[str]], Iterator[tuple[list[str], torch.Tensor]]]
@@ -68,18 +70,25 @@ def read_shard(path: Path, key: str | None = None) -> Shard:
             if facts.get("format") != FORMAT:
                 raise DamagedShardError("not a file of this store")
             features = opened.get_tensor("features")
+        digests = msgspec.json.decode(facts.get("digests", ""), type=list[str])
     except FileNotFoundError:
         raise
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, msgspec.DecodeError) as error:
         raise DamagedShardError(f"not whole: {error}") from error
     if key is not None and facts.get("key") != key:
         raise DamagedShardError("written for another backbone or transform")
-    digests = json.loads(facts["digests"])
-    if len(digests) != len(features) or features.dtype != torch.float32:
-        raise DamagedShardError("holds another number of images than it names")
+    if features.dtype != torch.float32 or features.ndim != 2 or not features.numel():
+        raise DamagedShardError("holds no features")
+    if len(digests) != len(features) or path.name != _file_name(digests):
+        raise DamagedShardError("holds other images than its name says")
     if _checksum(features) != facts.get("checksum"):
         raise DamagedShardError("its content has changed since it was written")
     return Shard(path, digests, features)
+
+
+def _file_name(digests: Sequence[str]) -> str:
+    """Name a shard by its images: the name vouches for the list, the checksum for the features."""
+    return f"{digest_of(''.join(digests).encode())}{SUFFIX}"
 
 
 def _checksum(features: torch.Tensor) -> str:
@@ -119,11 +128,11 @@ class FeatureStore:
             UserError: whatever `extract` raises.
         """
         self._refresh()
-        if missing := self._missing(digests):
-            self.folder.mkdir(parents=True, exist_ok=True)
+        if self._missing(digests):
             with self._alone():
                 self._refresh()
                 if missing := self._missing(digests):
+                    self.folder.mkdir(exist_ok=True)
                     write_atomically(
                         self.folder / "about.json", json.dumps(self.about, indent=2).encode()
                     )
@@ -134,7 +143,8 @@ class FeatureStore:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Hold the store's lock; that of a process that died is free by itself."""
-        lock = FileLock(self.folder.with_suffix(".lock"))
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = lock_of(self.folder)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -162,7 +172,6 @@ class FeatureStore:
                 set_aside(path, str(error))
                 continue
             self._add(shard)
-            os.utime(path)  # used today: what was not is the first to make room
 
     def _add(self, shard: Shard) -> None:
         self._shards[shard.path] = shard
@@ -193,9 +202,13 @@ class FeatureStore:
             "digests": json.dumps(digests),
             "checksum": _checksum(features),
         }
-        path = self.folder / f"{digest_of(''.join(digests).encode())}{SUFFIX}"
+        path = self.folder / _file_name(digests)
         write_atomically(path, save({"features": features}, facts))
-        self._add(read_shard(path, self.key))
+        try:
+            shard = read_shard(path, self.key)
+        except FileNotFoundError:  # another process made room at once
+            shard = Shard(path, digests, features)
+        self._add(shard)
 
     def _used_by(self, digests: Sequence[str]) -> set[Path]:
         return {self._places[digest][0] for digest in digests}
@@ -211,14 +224,22 @@ class FeatureStore:
             rows.append(row)
         for path, (positions, rows) in by_shard.items():
             out[positions] = self._shards[path].features[rows]
+            with suppress(OSError):  # gone already, or in a cache that may only be read
+                os.utime(path)  # used now: what was not is the first to make room
         return out
+
+
+def lock_of(folder: Path) -> FileLock:
+    """Return the lock that whoever extracts for a store, or deletes it, holds meanwhile."""
+    return FileLock(folder.with_suffix(".lock"))
 
 
 def set_aside(path: Path, reason: str) -> None:
     """Rename a shard that cannot be used, so that its images are extracted again."""
-    aside = path.with_suffix(".damaged")
+    aside = path.with_suffix(DAMAGED)
     log.warning("%s: %s; set aside as %s, its images are extracted again", path, reason, aside.name)
-    path.replace(aside)
+    with suppress(FileNotFoundError):  # another process was quicker
+        path.replace(aside)
 
 
 def make_room(features_dir: Path, max_bytes: int, keep: set[Path]) -> list[Path]:
@@ -232,7 +253,10 @@ def make_room(features_dir: Path, max_bytes: int, keep: set[Path]) -> list[Path]
     Returns:
         The files that were deleted.
     """
-    sizes = {path: path.stat() for path in features_dir.glob(f"*/*{SUFFIX}")}
+    sizes: dict[Path, os.stat_result] = {}
+    for path in features_dir.glob(f"*/*{SUFFIX}"):
+        with suppress(FileNotFoundError):  # another process makes room, too
+            sizes[path] = path.stat()
     total = sum(facts.st_size for facts in sizes.values())
     deleted = []
     for path in sorted(sizes.keys() - keep, key=lambda path: sizes[path].st_mtime_ns):

@@ -1,0 +1,321 @@
+"""The store: what is written is whole, what is damaged is noticed, and the oldest goes first."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save, save_file
+
+from visionsweep.data.images import digest_of
+from visionsweep.features import store as store_module
+from visionsweep.features.store import DamagedShardError, FeatureStore, make_room, read_shard
+
+KEY = digest_of(b"a backbone under a transform")
+WIDTH = 8
+DIGESTS = [digest_of(bytes([i])) for i in range(12)]
+
+
+def numbers(digest: str) -> torch.Tensor:
+    """What the pretended backbone makes of an image."""
+    return torch.randn(WIDTH, generator=torch.Generator().manual_seed(int(digest[:12], 16)))
+
+
+def table(digests: list[str]) -> torch.Tensor:
+    return torch.stack([numbers(digest) for digest in digests])
+
+
+class Backbone:
+    """Extracts in parts of four, and counts what it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __call__(self, digests: list[str]):
+        self.asked += digests
+        for start in range(0, len(digests), 4):
+            part = digests[start : start + 4]
+            yield part, table(part)
+
+
+def open_store(cache: Path, key: str = KEY, max_bytes: int = 10**9) -> FeatureStore:
+    """A store as a new process opens it."""
+    return FeatureStore(cache / "features" / key, key, {"model": "pretended"}, max_bytes)
+
+
+def shards_of(cache: Path) -> list[Path]:
+    return sorted((cache / "features").glob("*/*.safetensors"))
+
+
+@pytest.fixture
+def backbone() -> Backbone:
+    return Backbone()
+
+
+@pytest.fixture
+def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """A store of three shards with four images each."""
+    monkeypatch.setattr(store_module, "SHARD_IMAGES", 4)
+    open_store(tmp_path).get(DIGESTS, Backbone())
+    paths = shards_of(tmp_path)
+    assert len(paths) == 3
+    return paths
+
+
+def test_what_is_stored_is_not_extracted_again(tmp_path, backbone):
+    assert torch.equal(open_store(tmp_path).get(DIGESTS, backbone), table(DIGESTS))
+    assert backbone.asked == DIGESTS
+    assert torch.equal(open_store(tmp_path).get(DIGESTS, backbone), table(DIGESTS))
+    assert backbone.asked == DIGESTS
+
+
+def test_only_what_is_missing_is_extracted_and_each_image_once(tmp_path, backbone):
+    open_store(tmp_path).get(DIGESTS[:5], Backbone())
+    wanted = [*DIGESTS[::-1], *DIGESTS, DIGESTS[3]]
+    assert torch.equal(open_store(tmp_path).get(wanted, backbone), table(wanted))
+    assert sorted(backbone.asked) == sorted(DIGESTS[5:])
+
+
+def test_one_object_sees_what_another_process_has_stored_since(tmp_path, backbone):
+    early = open_store(tmp_path)
+    early.get(DIGESTS[:2], Backbone())
+    open_store(tmp_path).get(DIGESTS, Backbone())
+    assert torch.equal(early.get(DIGESTS, backbone), table(DIGESTS))
+    assert backbone.asked == []
+
+
+def test_one_object_extracts_again_what_has_been_deleted(tmp_path, backbone):
+    living = open_store(tmp_path)
+    living.get(DIGESTS, Backbone())
+    for path in shards_of(tmp_path):
+        path.unlink()
+    living.folder.joinpath("about.json").unlink()
+    living.folder.rmdir()
+    assert torch.equal(living.get(DIGESTS, backbone), table(DIGESTS))
+    assert backbone.asked == DIGESTS
+
+
+# --- damage
+
+
+def flip(path: Path, at: int, bit: int = 1) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= bit
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def of_another_key(path: Path) -> None:
+    other = open_store(path.parents[2] / "elsewhere", key=digest_of(b"other"))
+    other.get(DIGESTS, Backbone())
+    path.write_bytes(shards_of(path.parents[2] / "elsewhere")[0].read_bytes())
+
+
+def of_other_images(path: Path) -> None:
+    sibling = next(p for p in path.parent.glob("*.safetensors") if p != path)
+    path.write_bytes(sibling.read_bytes())
+
+
+DAMAGES = {
+    "truncated": cut,
+    "empty": lambda path: path.write_bytes(b""),
+    "one bit of a feature flipped": lambda path: flip(path, -1),
+    "one bit of the digests flipped": lambda path: flip(
+        path, path.read_bytes().index(b"digests") + 15
+    ),
+    "text": lambda path: path.write_text("this is no shard" * 50),
+    "somebody else's safetensors": lambda path: save_file({"weight": torch.ones(4, 8)}, path),
+    "ours by name, without digests": lambda path: path.write_bytes(
+        save({"features": torch.ones(4, 8)}, {"format": store_module.FORMAT, "key": KEY})
+    ),
+    "ours by name, empty": lambda path: path.write_bytes(
+        save(
+            {"features": torch.ones(0, 8)},
+            {"format": store_module.FORMAT, "key": KEY, "digests": "[]"},
+        )
+    ),
+    "written for another key": of_another_key,
+    "of other images": of_other_images,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_shard_is_set_aside_and_its_images_are_extracted_again(
+    tmp_path, filled, backbone, damage, caplog
+):
+    victim = filled[1]
+    images = read_shard(victim, KEY).digests
+    damage(victim)
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(open_store(tmp_path).get(DIGESTS, backbone), table(DIGESTS))
+    assert sorted(backbone.asked) == sorted(images)
+    assert victim.with_suffix(".damaged").is_file()
+    assert str(victim) in caplog.text and "extracted again" in caplog.text
+    again = Backbone()
+    open_store(tmp_path).get(DIGESTS, again)
+    assert again.asked == []
+
+
+def test_no_flipped_bit_and_no_cut_changes_what_is_read(tmp_path):
+    """A header's padding may change unseen; a feature and the name of its image may not."""
+    open_store(tmp_path).get(DIGESTS[:2], Backbone())
+    path = shards_of(tmp_path)[0]
+    whole, good = path.read_bytes(), read_shard(path, KEY)
+    survived = 0
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+        try:
+            shard = read_shard(path, KEY)
+        except DamagedShardError:
+            continue
+        assert shard.digests == good.digests and torch.equal(shard.features, table(DIGESTS[:2]))
+        survived += 1
+    assert survived < len(whole) / 10
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DamagedShardError):
+            read_shard(path, KEY)
+
+
+def test_a_shard_that_another_process_sets_aside_first_stops_nobody(tmp_path, filled):
+    store_module.set_aside(filled[0], "for this test")
+    store_module.set_aside(filled[0], "for this test")
+    assert filled[0].with_suffix(".damaged").is_file()
+
+
+# --- two processes, and one that is killed
+
+CHILD = """
+import os, signal, sys, time
+from pathlib import Path
+from tests_store import Backbone, DIGESTS, open_store, table
+from visionsweep import files
+from visionsweep.features import store
+import torch
+
+cache, how = Path(sys.argv[1]), sys.argv[2]
+store.SHARD_IMAGES = 4
+
+class Noted(Backbone):
+    def __call__(self, digests):
+        for part in super().__call__(digests):
+            with open(cache / "extracted.txt", "a") as log:
+                log.writelines(f"{d}\\n" for d in part[0])
+            if how == "slow":
+                time.sleep(0.4)
+            if part[0][0] == DIGESTS[4] and how == "killed before the rename":
+                files.os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+            if part[0][0] == DIGESTS[4] and how == "killed while writing":
+                import resource
+                signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # the kernel ends us at byte 300
+                resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+            yield part
+
+cache.mkdir(exist_ok=True)
+(cache / f"ready-{os.getpid()}").touch()
+while how == "slow" and len(list(cache.glob("ready-*"))) < 2:
+    time.sleep(0.01)
+assert torch.equal(open_store(cache).get(DIGESTS, Noted()), table(DIGESTS))
+"""
+
+
+def start(tmp_path: Path, cache: Path, how: str) -> subprocess.Popen:
+    (tmp_path / "tests_store.py").write_text(Path(__file__).read_text())
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, cache, how],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+
+
+def test_of_two_processes_one_extracts_and_the_other_takes_it(tmp_path):
+    cache = tmp_path / "cache"
+    both = [start(tmp_path, cache, "slow") for _ in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    extracted = (cache / "extracted.txt").read_text().split()
+    assert extracted == DIGESTS
+    assert len(shards_of(cache)) == 3
+
+
+@pytest.mark.parametrize(
+    ("how", "by"),
+    [("killed before the rename", signal.SIGKILL), ("killed while writing", signal.SIGXFSZ)],
+)
+def test_a_process_killed_while_it_writes_leaves_nothing_half_read(tmp_path, backbone, how, by):
+    cache = tmp_path / "cache"
+    assert start(tmp_path, cache, how).wait(120) == -by
+    (left,) = (cache / "features" / KEY).glob(".*")
+    whole = shards_of(cache)
+    assert [sorted(load_file(path)) for path in whole] == [["features"]]
+    assert (left.stat().st_size == 300) == (how == "killed while writing")
+
+    assert torch.equal(open_store(cache).get(DIGESTS, backbone), table(DIGESTS))
+    assert backbone.asked == DIGESTS[4:]  # the shard before is kept, and the lock is free
+    assert not list((cache / "features").rglob("*.damaged"))
+
+
+# --- room
+
+
+def age(path: Path, days: int) -> None:
+    os.utime(path, times=(path.stat().st_mtime - days * 86_400,) * 2)
+
+
+def test_the_least_recently_used_shards_go_first(tmp_path, filled):
+    sizes = filled[0].stat().st_size
+    for path, days in zip(filled, (2, 3, 1), strict=True):
+        age(path, days)
+    assert make_room(tmp_path / "features", 2 * sizes, keep=set()) == [filled[1]]
+    assert make_room(tmp_path / "features", sizes, keep=set()) == [filled[0]]
+    assert shards_of(tmp_path) == [filled[2]]
+
+
+def test_shards_in_use_stay_even_if_they_are_the_oldest_and_too_large(tmp_path, filled):
+    age(filled[0], 9)
+    deleted = make_room(tmp_path / "features", 1, keep={filled[0]})
+    assert sorted(deleted) == filled[1:]
+    assert shards_of(tmp_path) == [filled[0]]
+
+
+def test_asking_for_features_makes_just_their_shards_recent(tmp_path, filled):
+    for path in filled:
+        age(path, 9)
+    wanted = read_shard(filled[1], KEY).digests
+    before = {path: path.stat().st_mtime for path in filled}
+    living = open_store(tmp_path)
+    living.get(wanted[:1], Backbone())
+    assert [p for p in filled if p.stat().st_mtime > before[p] + 86_400] == [filled[1]]
+    age(filled[1], 9)
+    living.get(wanted, Backbone())  # also of a store that has long been open
+    assert filled[1].stat().st_mtime > before[filled[1]] + 86_400
+
+
+def test_max_size_holds_over_all_stores_together(tmp_path, filled):
+    size = filled[0].stat().st_size
+    for path in filled:
+        age(path, 1)
+    other = open_store(tmp_path, key=digest_of(b"other"), max_bytes=3 * size + 100)
+    assert torch.equal(other.get(DIGESTS[:4], Backbone()), table(DIGESTS[:4]))
+    left = shards_of(tmp_path)
+    assert sum(path.stat().st_size for path in left) <= 3 * size + 100
+    assert len(left) == 3 and len(list(other.folder.glob("*.safetensors"))) == 1
+
+
+def test_a_store_too_small_for_one_request_still_answers_it(tmp_path, backbone):
+    tiny = open_store(tmp_path, max_bytes=1)
+    assert torch.equal(tiny.get(DIGESTS, backbone), table(DIGESTS))
+    assert torch.equal(tiny.get(DIGESTS, backbone), table(DIGESTS))
+    assert backbone.asked == DIGESTS
+
+
+def test_features_of_a_deleted_shard_are_extracted_again(tmp_path, filled, backbone):
+    images = read_shard(filled[2], KEY).digests
+    make_room(tmp_path / "features", filled[0].stat().st_size, keep={filled[0], filled[1]})
+    assert torch.equal(open_store(tmp_path).get(DIGESTS, backbone), table(DIGESTS))
+    assert sorted(backbone.asked) == sorted(images)
