@@ -1,0 +1,153 @@
+"""Look at the feature store, verify it, or delete what it holds.
+
+    python scripts/feature_store.py list
+    python scripts/feature_store.py verify
+    python scripts/feature_store.py clear [--model efficientnet_b0] [--yes]
+
+Each takes --cache-dir DIR; without it, $VISIONSWEEP_CACHE or ~/.cache/visionsweep.
+"""
+
+import argparse
+import ast
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+from tqdm import tqdm
+
+from visionsweep.errors import UserError
+from visionsweep.features import upkeep
+from visionsweep.features.upkeep import Stored
+
+
+def main(arguments: list[str]) -> int:
+    """Do what was asked; exit status 1 if a shard was damaged or a store could not be deleted."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    everywhere = argparse.ArgumentParser(add_help=False)
+    everywhere.add_argument(
+        "--cache-dir",
+        type=Path,
+        metavar="DIR",
+        default=os.environ.get("VISIONSWEEP_CACHE", "~/.cache/visionsweep"),
+        help="the folder of features.cache_dir (%(default)s)",
+    )
+    command = parser.add_subparsers(dest="command", required=True)
+    command.add_parser("list", parents=[everywhere], help="show what is stored")
+    command.add_parser("verify", parents=[everywhere], help="read every shard, set damaged aside")
+    clear = command.add_parser("clear", parents=[everywhere], help="delete what is stored")
+    clear.add_argument("--model", metavar="NAME", help="only this backbone's features")
+    clear.add_argument("--yes", action="store_true", help="do not ask")
+    asked = parser.parse_args(arguments)
+    cache = Path(asked.cache_dir).expanduser().absolute()
+    match asked.command:
+        case "list":
+            return show(cache)
+        case "verify":
+            return verify(cache)
+        case _:
+            return delete(cache, asked.model, sure=asked.yes)
+
+
+def show(cache: Path) -> int:
+    """Print a table of stores, and what the whole cache holds."""
+    stores = upkeep.stores(cache)
+    table = Table("model", "weights", "transform", "device", title=f"Features in {cache}")
+    for column in ("images", "size", "last used"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for stored in stores:
+        used = datetime.fromtimestamp(stored.used).strftime("%Y-%m-%d %H:%M")
+        table.add_row(
+            stored.model,
+            stored.about.get("weights", "?"),
+            _in_short(stored.about.get("transform", "?")),
+            stored.about.get("device", "?"),
+            f"{stored.images:,}",
+            decimal(stored.bytes),
+            used if stored.used else "never",
+        )
+    console = Console()
+    console.print(table if stores else f"No features in {cache}", soft_wrap=not stores)
+    total = sum(stored.bytes for stored in stores)
+    console.print(
+        f"features: {len(stores)} stores, {sum(s.images for s in stores):,} rows, {decimal(total)}"
+    )
+    for name, files in upkeep.memories(cache).items():
+        size = sum(file.stat().st_size for file in files)
+        total += size
+        console.print(f"{name}: {len(files)} files, {decimal(size)}")
+    console.print(f"total: {decimal(total)}")
+    if unreadable := sum(stored.unreadable for stored in stores):
+        console.print(f"{unreadable} shards cannot be read: python scripts/feature_store.py verify")
+    return 0
+
+
+def verify(cache: Path) -> int:
+    """Read every shard, set damaged ones aside, and remove what killed processes left."""
+    shards = upkeep.shards(cache)
+    damaged = {}
+    for shard in tqdm(shards, desc="Verifying", unit="shard", disable=None, leave=False):
+        if (reason := upkeep.verify(shard)) is not None:
+            damaged[shard] = reason
+    removed = upkeep.tidy(cache)
+    print(f"{len(shards)} shards read, {len(damaged)} damaged, {len(removed)} leftovers removed")
+    return 1 if damaged else 0
+
+
+def delete(cache: Path, model: str | None, *, sure: bool) -> int:
+    """Delete stores, all of them or a model's; with all of them, the memories beside them."""
+    stores = upkeep.stores(cache)
+    chosen = [stored for stored in stores if model in (None, stored.model)]
+    if model is not None and not chosen:
+        there = ", ".join(sorted({stored.model for stored in stores})) or "none"
+        raise UserError(f"--model {model}: no features of it in {cache}; there are: {there}")
+    memories = [f for files in upkeep.memories(cache).values() for f in files if model is None]
+    if not chosen and not memories:
+        print(f"Nothing to delete in {cache}")
+        return 0
+    size = decimal(sum(stored.bytes for stored in chosen))
+    print(f"{len(chosen)} stores, {size}: {', '.join(sorted({s.model for s in chosen}))}")
+    if not sure and not _agreed(cache):
+        print("Nothing is deleted")
+        return 1
+    busy = [stored for stored in chosen if not upkeep.delete(stored)]
+    for stored in busy:
+        print(f"{_named(stored)}: in use by another process; not deleted", file=sys.stderr)
+    if not busy:
+        for file in memories:
+            file.unlink(missing_ok=True)
+    print(f"{len(chosen) - len(busy)} stores deleted")
+    return 1 if busy else 0
+
+
+def _in_short(transform: str) -> str:
+    """Turn the record of a `Preprocessing` into `224x224 bilinear` or `256 > 224 bicubic`."""
+    try:
+        facts = ast.literal_eval(transform)
+        resized = "x".join(map(str, facts["resize"]))
+        crop = f" > {facts['crop']}" if facts["crop"] else ""
+        return f"{resized}{crop} {facts['interpolation']}"
+    except (ValueError, SyntaxError, KeyError, TypeError):
+        return transform
+
+
+def _named(stored: Stored) -> str:
+    return f"{stored.model} ({stored.folder})"
+
+
+def _agreed(cache: Path) -> bool:
+    if not sys.stdin.isatty():
+        raise UserError("clear asks before it deletes, and here is no terminal to ask on: --yes")
+    return input(f"Delete them from {cache}? [y/N] ").strip().lower() in ("y", "yes")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UserError as error:
+        sys.exit(str(error))

@@ -1,0 +1,142 @@
+"""What a person does with the feature store now and then: look at it, verify it, delete it."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import Timeout
+from safetensors import SafetensorError, safe_open
+
+from visionsweep.features.store import (
+    DAMAGED,
+    SUFFIX,
+    DamagedShardError,
+    lock_of,
+    read_shard,
+    set_aside,
+)
+
+_KEY = "[0-9a-f]" * 32  # so that nothing else is taken for ours, whatever folder is named
+_MEMORIES = {"networks": f"{_KEY}.msgpack", "images": f"{_KEY}.json"}
+_A_DAY = 24 * 60 * 60  # seconds
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One store: the features of a backbone under a transform.
+
+    Attributes:
+        folder: where it lies.
+        about: what its key stands for: `model`, `weights`, `transform`, `device`, ...
+        images: number of rows in its shards.
+        bytes: size of its shards.
+        used: when one of its shards was last used, in seconds since 1970; 0 without shards.
+        unreadable: number of shards whose head cannot be read.
+    """
+
+    folder: Path
+    about: dict[str, str]
+    images: int
+    bytes: int
+    used: float
+    unreadable: int
+
+    @property
+    def model(self) -> str:
+        """The backbone's name; `?` where the store does not tell."""
+        return self.about.get("model", "?")
+
+
+def stores(cache: Path) -> list[Stored]:
+    """Describe every store of a cache, last used first; only the heads of shards are read."""
+    found = [_describe(folder) for folder in (cache / "features").glob(_KEY) if folder.is_dir()]
+    return sorted(found, key=lambda stored: -stored.used)
+
+
+def _describe(folder: Path) -> Stored:
+    try:
+        told = json.loads((folder / "about.json").read_bytes())
+    except (OSError, ValueError):
+        told = {}
+    about = {str(k): str(v) for k, v in told.items()} if isinstance(told, dict) else {}
+    images = size = unreadable = 0
+    used = 0.0
+    for path in folder.glob(f"*{SUFFIX}"):
+        with suppress(FileNotFoundError):  # made room meanwhile
+            facts = path.stat()
+            size, used = size + facts.st_size, max(used, facts.st_mtime)
+            try:
+                with safe_open(path, framework="pt") as opened:
+                    images += opened.get_slice("features").get_shape()[0]
+            except (SafetensorError, IndexError):
+                unreadable += 1
+    return Stored(folder, about, images, size, used, unreadable)
+
+
+def memories(cache: Path) -> dict[str, list[Path]]:
+    """List the files that remember networks and images, by the name of their folder."""
+    return {name: sorted((cache / name).glob(pattern)) for name, pattern in _MEMORIES.items()}
+
+
+def shards(cache: Path) -> list[Path]:
+    """List the shards of all stores."""
+    return sorted((cache / "features").glob(f"{_KEY}/*{SUFFIX}"))
+
+
+def verify(shard: Path) -> str | None:
+    """Read a shard whole; set it aside if it is damaged.
+
+    Returns:
+        What is wrong with it, or None: it is sound, or has gone meanwhile.
+    """
+    try:
+        read_shard(shard, key=shard.parent.name)
+    except FileNotFoundError:
+        return None
+    except DamagedShardError as error:
+        set_aside(shard, str(error))
+        return str(error)
+    return None
+
+
+def tidy(cache: Path) -> list[Path]:
+    """Remove what killed processes left, and damaged shards after a day.
+
+    A temporary file goes if nobody can be writing it: its store's lock is free, or, where there is
+    no lock, it is a day old.
+
+    Returns:
+        The files that were removed.
+    """
+    removed = []
+    for folder in (cache / "features").glob(_KEY):
+        with suppress(Timeout), lock_of(folder).acquire(timeout=0):
+            removed += _remove(folder.glob(".*-*"), 0)
+        removed += _remove(folder.glob(f"*{DAMAGED}"), _A_DAY)
+    for name in _MEMORIES:
+        removed += _remove((cache / name).glob(".*-*"), _A_DAY)
+    return removed
+
+
+def _remove(files: Iterator[Path], age: float) -> list[Path]:
+    removed = []
+    for path in files:
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime >= age:
+                path.unlink()
+                removed.append(path)
+    return removed
+
+
+def delete(stored: Stored) -> bool:
+    """Delete a store, unless a process holds its lock; return whether it is gone."""
+    try:
+        with lock_of(stored.folder).acquire(timeout=0):
+            shutil.rmtree(stored.folder)
+    except Timeout:
+        return False
+    return True
