@@ -8,6 +8,15 @@ import time
 from PIL import Image
 
 
+def folder_of_cats_and_dogs(commands):
+    folder = commands.directory / "mine"
+    for name, colour in (("cat", "red"), ("dog", "blue")):
+        (folder / name).mkdir(parents=True)
+        for number in range(6):
+            Image.new("RGB", (40, 40 + number), colour).save(folder / name / f"{number}.png")
+    return folder
+
+
 def test_refused_command_writes_nothing(commands):
     done = commands.train("model=effnetb9")
     assert done.returncode == 1
@@ -28,11 +37,7 @@ def test_one_failing_run_takes_no_other_along_and_its_reason_stands_in_the_table
 
 
 def test_unreadable_image_is_named_and_can_be_skipped(commands):
-    folder = commands.directory / "mine"
-    for name, colour in (("cat", "red"), ("dog", "blue")):
-        (folder / name).mkdir(parents=True)
-        for number in range(6):
-            Image.new("RGB", (40, 40 + number), colour).save(folder / name / f"{number}.png")
+    folder = folder_of_cats_and_dogs(commands)
     (folder / "cat" / "broken.jpg").write_bytes(b"\xff\xd8 but no more")
     settings = ["data=folder", "model=resnet18", "model.weights=null", "epochs=1"]
     settings += ["transform.size=32", f"data.root={folder}"]
@@ -51,11 +56,7 @@ def test_unreadable_image_is_named_and_can_be_skipped(commands):
 
 
 def test_real_images_demand_real_weights(commands):
-    folder = commands.directory / "mine"
-    for name, colour in (("cat", "red"), ("dog", "blue")):
-        (folder / name).mkdir(parents=True)
-        for number in range(6):
-            Image.new("RGB", (40, 40 + number), colour).save(folder / name / f"{number}.png")
+    folder = folder_of_cats_and_dogs(commands)
     done = commands.run(
         "train.py", "data=folder", f"data.root={folder}", "model.weights_url=http://127.0.0.1:9"
     )
@@ -81,11 +82,7 @@ def test_interrupted_run_leaves_a_record_and_ends_with_status_130(commands):
 
 
 def test_fine_tuning_trains_the_whole_network_on_augmented_images_and_predicts(commands):
-    folder = commands.directory / "mine"
-    for name, colour in (("cat", "red"), ("dog", "blue")):
-        (folder / name).mkdir(parents=True)
-        for number in range(6):
-            Image.new("RGB", (40, 40 + number), colour).save(folder / name / f"{number}.png")
+    folder = folder_of_cats_and_dogs(commands)
     done = commands.run(
         "train.py", "data=folder", f"data.root={folder}", "model=resnet18", "model.weights=null",
         "training=fine_tuning", "augmentation=trivial_augment", "epochs=2", "transform.size=32",

@@ -64,6 +64,8 @@ def test_run_directory_holds_what_was_trained_and_what_it_predicts(sweep_of_eigh
         names = {file.name for file in directory.iterdir()}
         assert {"result.json", "head.safetensors", "predictions.csv", "model.txt"} <= names
         assert {".hydra", "train.log"} <= names
+        files = [f for f in directory.rglob("*") if f.is_file() and "tfevents" not in f.name]
+        assert sum(file.stat().st_size for file in files) < 200_000
         head = load_file(directory / "head.safetensors")
         assert {name.partition(".")[0] for name in head} == {"head"}
         with (directory / "predictions.csv").open(newline="") as file:
@@ -78,7 +80,7 @@ def test_run_directory_holds_what_was_trained_and_what_it_predicts(sweep_of_eigh
         for split in ("val", "test"):
             part = [row for row in rows if row["split"] == split]
             hits = sum(
-                max(("pizza", "steak", "sushi"), key=lambda c: float(row[c])) == row["true"]  # noqa: B023
+                max(("pizza", "steak", "sushi"), key=lambda c: float(row[c])) == row["true"]
                 for row in part
             )
             final = record["metrics"]["final"][split]
