@@ -143,7 +143,7 @@ def test_weights_made_for_one_size_refuse_another(plant):
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_a_checkpoint_trained_from_weights_computes_the_same_in_a_network_built_without(
-    name, plant
+    name, plant, cheap_numbers
 ):
     trained = torchvision.models.get_model(name, init_weights=False, aux_logits=True)
     entry = weights.named(torchvision.models.get_model_weights(name), "DEFAULT")
@@ -220,6 +220,16 @@ def test_settled_batchnorm_keeps_the_features_of_a_random_network_alive():
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     assert [m.momentum for m in norms] == momenta
     assert not any(m.training for m in norms)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "tf_efficientnet_lite0"])
+def test_a_backbone_without_weights_tells_images_apart(name: str):
+    source = "package" if name.startswith("tf_") else "torchvision"
+    config = ModelConfig(label=name, name=name, source=source, weights=None)
+    module = load_backbone(config, 64, random_if_unavailable=False).module
+    with torch.inference_mode():
+        features = module(backbones._scenes_outside_the_sample(64))
+    assert features.std(0).mean() > 0.02
 
 
 def test_settling_changes_nothing_where_there_is_no_batchnorm():
