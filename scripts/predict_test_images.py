@@ -1,6 +1,6 @@
-"""Predict three test images of the best run's own data set, one of each class: the demo's last step.
+"""Predict three test images of the best run, one of each class: the demo's last step.
 
-    python scripts/predict_test_images.py [OUTPUTS]
+python scripts/predict_test_images.py [OUTPUTS]
 """
 
 import csv
@@ -8,13 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from visionsweep.errors import UserError
+from visionsweep.entry import run_command
 from visionsweep.prediction import choose_run
 
 
-def main(outputs: Path) -> int:
+def main(arguments: list[str]) -> int:
     """Call `src/predict.py` on the first test image of up to three classes."""
-    run, _ = choose_run(outputs)
+    run, _ = choose_run(Path(arguments[0] if arguments else "outputs"))
     first: dict[str, str] = {}
     with (run.directory / "predictions.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -28,7 +28,4 @@ def main(outputs: Path) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "outputs")))
-    except UserError as error:
-        sys.exit(str(error))
+    run_command(main)

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from visionsweep.errors import UserError
+from visionsweep.entry import run_command
 from visionsweep.report import leaderboard
 from visionsweep.tracking.runs import find_runs
 
@@ -55,7 +55,4 @@ def _positive(text: str) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UserError as error:
-        sys.exit(str(error))
+    run_command(main)

@@ -13,7 +13,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from visionsweep.errors import UserError
+from visionsweep.entry import run_command
 
 
 def main(arguments: list[str]) -> int:
@@ -76,7 +76,4 @@ def _outputs() -> Path:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UserError as error:
-        sys.exit(str(error))
+    run_command(main)

@@ -93,6 +93,8 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
 
     is_sample = splits.dataset == sample.NAME
     identity = identify(config.model, random_if_unavailable=is_sample)
+    if config.model.weights is None:
+        log.warning("model.weights=null: the backbone is random, as asked for")
     preprocessing = _preprocessing(config, identity)
     known.weights = identity.weights
     network = Network(

@@ -18,6 +18,7 @@ from visionsweep.models import backbones, classifier
 from visionsweep.models.backbones import identify
 from visionsweep.models.classifier import Classifier
 from visionsweep.report.leaderboard import comparable
+from visionsweep.tracking import record
 from visionsweep.tracking.runs import Run, completed, find_runs
 
 BATCH_SIZE = 16
@@ -77,10 +78,12 @@ def choose_run(folder: Path) -> tuple[Run, str]:
         raise UserError(f"{folder}: holds no completed run; train one with python src/train.py")
     latest = max(finished, key=lambda run: run.record.started)
     group = next(group for group in comparable(finished) if latest in group)
+    if (folder / record.FILE_NAME).is_file():
+        return group[0], "as named"
     if len(finished) == 1:
         return group[0], "the only completed run"
     others = len(finished) - len(group)
-    return group[0], f"lowest validation loss of {len(group)} runs on {latest.record.dataset}" + (
+    return group[0], f"lowest validation loss of {len(group)} runs on {group[0].record.dataset}" + (
         f"; {others} runs on other images left out" if others else ""
     )
 

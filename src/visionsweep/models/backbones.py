@@ -123,8 +123,6 @@ def _identify_package(config: ModelConfig) -> Identity:
 
 
 def _random(config: ModelConfig, preset: Preprocessing | None) -> Identity:
-    if config.weights is None:
-        log.warning("model.weights=null: the backbone is random, as asked for")
     recipe = f"random, seed {RANDOM_WEIGHTS_SEED}, scenes {sample.VERSION}"
     return Identity(
         config.name, config.source, "random", _fingerprint(config.name, recipe), preset, None

@@ -1,0 +1,30 @@
+"""How a command ends: errors without a traceback, Ctrl-C and closed pipes without a complaint."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from visionsweep.errors import UserError
+
+
+def run_command(main: Callable[[list[str]], int]) -> NoReturn:
+    """Call a script's `main` with its arguments and end with the exit status it returns.
+
+    A `UserError` is printed and ends with 1, Ctrl-C with 130, and a reader of our output that has
+    had enough, such as `head`, with 141, as the shell does.
+
+    Args:
+        main: from arguments to exit status.
+    """
+    try:
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+    except UserError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        sys.exit(141)
+    sys.exit(status)
