@@ -1,14 +1,13 @@
 """Small pictures with labels, and networks that are quick to build."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from visionsweep.config import FeaturesConfig, ModelConfig
+from visionsweep.data import sample
 from visionsweep.data.images import ImageFile, inspect
 from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.features import cached, extraction
@@ -19,33 +18,44 @@ SIZE = 64  # pixels a side
 
 
 @pytest.fixture(autouse=True)
-def _fresh_process() -> None:
-    """Forget what is remembered for the life of a process: mapped shards, decoded images."""
+def _fresh_process() -> Iterator[None]:
+    """Forget what is remembered for the life of a process; compute in one thread.
+
+    Threads that wait for one another spin: with other work on the machine that takes ten times as
+    long.
+    """
     cached._store.cache_clear()
     extraction._pixels.clear()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def draw(path: Path, seed: int) -> Path:
-    """Write a picture of a few coloured rectangles."""
-    random = np.random.default_rng(seed)
-    pixels = np.full((80, 72, 3), random.integers(0, 256, 3), np.uint8)
-    for _ in range(5):
-        top, left = random.integers(0, 60, 2)
-        pixels[top : top + 24, left : left + 24] = random.integers(0, 256, 3)
+    """Write a drawn scene: random networks are settled on such, on other pictures they explode."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
+    kind = sample.CLASSES[seed % len(sample.CLASSES)]
+    path.write_bytes(sample.jpeg("test", kind, seed, 80))
     return path
 
 
-def as_files(paths: list[Path]) -> list[ImageFile]:
-    """Look at images as an experiment does."""
-    return [ImageFile(path, 0, str(found)) for path, found in inspect(paths).items()]
+@pytest.fixture
+def draw_to() -> Callable[[Path, int], Path]:
+    """Write a picture that a seed decides."""
+    return draw
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> list[ImageFile]:
+def look_at() -> Callable[[list[Path]], list[ImageFile]]:
+    """Look at images as an experiment does."""
+    return lambda paths: [ImageFile(path, 0, str(c)) for path, c in inspect(paths).items()]
+
+
+@pytest.fixture
+def files(tmp_path: Path, look_at) -> list[ImageFile]:
     """Twelve different pictures."""
-    return as_files([draw(tmp_path / "images" / f"{i:02d}.png", seed=i) for i in range(12)])
+    return look_at([draw(tmp_path / "images" / f"{i:02d}.jpg", seed=i) for i in range(12)])
 
 
 @pytest.fixture

@@ -1,0 +1,159 @@
+"""Features by content: what hits, what misses, and that they are the same numbers every time."""
+
+import random
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+from visionsweep.config import ModelConfig
+from visionsweep.data.transforms import resized
+from visionsweep.errors import UserError
+from visionsweep.features import extraction
+from visionsweep.features.extraction import BATCH_SIZE
+from visionsweep.features.store import read_shard
+from visionsweep.models import network as network_module
+from visionsweep.models.backbones import identify
+from visionsweep.models.network import Network
+
+SIZE = 64  # pixels a side, as in conftest.py
+
+
+def rows(cache: Path) -> int:
+    """How many images have been extracted into a cache, ever."""
+    shards = (cache / "features").glob("*/*.safetensors")
+    return sum(len(read_shard(path).digests) for path in shards)
+
+
+# --- what hits and what misses
+
+
+def test_a_renamed_copy_elsewhere_hits_and_no_backbone_is_built(
+    tmp_path, files, look_at, make_network, features
+):
+    first = features(files, make_network())
+    assert rows(tmp_path / "cache") == 12
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    copies = [shutil.copy(f.path, elsewhere / f"copy of {f.path.name}.JPG") for f in files]
+    shutil.rmtree(tmp_path / "images")
+    network_module._built.cache_clear()
+    again = features(look_at(copies), make_network())
+    assert torch.equal(first, again)
+    assert rows(tmp_path / "cache") == 12
+    assert network_module._built.cache_info().misses == 0
+
+
+def test_a_warm_store_opens_no_image(files, make_network, features):
+    first = features(files, make_network())
+    for file in files:
+        file.path.write_bytes(b"no longer an image")
+    assert torch.equal(first, features(files, make_network()))
+
+
+def test_copies_in_different_folders_share_one_entry(
+    tmp_path, files, look_at, make_network, features
+):
+    copy = tmp_path / "other class" / "x.jpg"
+    copy.parent.mkdir()
+    shutil.copy(files[3].path, copy)
+    found = features([*files, *look_at([copy])], make_network())
+    assert torch.equal(found[3], found[12])
+    assert rows(tmp_path / "cache") == 12
+
+
+def test_one_changed_byte_misses(tmp_path, files, look_at, make_network, features):
+    before = features(files, make_network())
+    changed = files[0].path
+    changed.write_bytes(changed.read_bytes() + b"\0")  # after the image's end: the same pixels
+    looked = look_at([f.path for f in files])
+    assert torch.equal(features(looked, make_network()), before)
+    assert rows(tmp_path / "cache") == 13
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(resized(SIZE), interpolation="bicubic"),
+        replace(resized(SIZE), mean=(0.5, 0.5, 0.5)),
+        replace(resized(72), crop=SIZE),
+    ],
+    ids=["interpolation", "mean", "crop"],
+)
+def test_another_transform_misses(tmp_path, files, make_network, features, other):
+    network = make_network()
+    first = features(files, network)
+    assert not torch.equal(first, features(files, network, other))
+    assert rows(tmp_path / "cache") == 24
+
+
+def test_other_weights_or_another_model_miss(tmp_path, files, make_network, features, monkeypatch):
+    """Weights are told apart by the file's content, whatever its name."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    planted = tmp_path / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    planted.parent.mkdir(parents=True)
+    config = ModelConfig(label="resnet18", name="resnet18", weights="IMAGENET1K_V1")
+    found = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        state = {
+            name: torch.rand_like(t) * 0.1 if t.is_floating_point() else t
+            for name, t in torchvision.models.resnet18().state_dict().items()
+        }
+        torch.save(state, planted)
+        identity = identify(config, random_if_unavailable=False)
+        network = Network(identity, SIZE, 3, True, tmp_path / "cache" / "networks")
+        found.append(features(files, network))
+    found.append(features(files, make_network("resnet34")))
+    assert rows(tmp_path / "cache") == 36
+    assert len({tuple(f[0].tolist()) for f in found}) == 3
+
+
+def test_an_image_that_changed_unseen_is_refused_and_nothing_is_kept_under_its_name(
+    tmp_path, files, draw_to, make_network, features
+):
+    draw_to(files[5].path, 99)
+    with pytest.raises(UserError, match=r"05\.jpg: has changed.*touch"):
+        features(files, make_network())
+    assert rows(tmp_path / "cache") == 0
+    files[6].path.unlink()
+    extraction._pixels.clear()
+    with pytest.raises(UserError, match=r"06\.jpg: cannot be read: No such file"):
+        features(files[6:], make_network())
+
+
+# --- the same to the last bit
+
+
+FAMILIES = ["resnet18", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny"]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_features_are_the_same_to_the_last_bit_cold_warm_half_filled_and_in_any_order(
+    tmp_path, draw_to, look_at, make_network, features, name
+):
+    """Twenty images are one batch and a short one."""
+    assert BATCH_SIZE["cpu"] < 20
+    paths = [draw_to(tmp_path / "images" / f"{i:02d}.jpg", i) for i in range(20)]
+    files, network = look_at(paths), make_network(name)
+    cold = features(files, network)
+    assert torch.equal(cold, features(files, network)), "warm"
+    features(files[:5], network, cache="half")
+    assert torch.equal(cold, features(files, network, cache="half")), "half-filled"
+    order = random.Random(1).sample(range(20), 20)
+    shuffled = features([files[i] for i in order], network, cache="shuffled")
+    assert torch.equal(cold[order], shuffled), "in another order"
+    assert torch.equal(cold[order], features([files[i] for i in order], network)), "warm, reordered"
+    alone = features(files[7:8], network, cache="alone")
+    assert torch.equal(cold[7:8], alone), "alone in a batch"
+
+
+def test_features_are_the_same_after_some_have_made_room(tmp_path, files, make_network, features):
+    network = make_network()
+    cold = features(files, network)
+    features(files[:5], network, max_size="1 kB", cache="tiny")
+    assert torch.equal(cold, features(files, network, max_size="1 kB", cache="tiny"))
+    assert torch.equal(cold[:5], features(files[:5], network, max_size="1 kB", cache="tiny"))
