@@ -230,7 +230,7 @@ def start(tmp_path: Path, cache: Path, how: str) -> subprocess.Popen:
     (tmp_path / "tests_store.py").write_text(Path(__file__).read_text())
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, cache, how],
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
     )
 
 

@@ -1,0 +1,81 @@
+"""What is known of a network is read from its card; the network is built when it must be."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.compat.proto.graph_pb2 import GraphDef
+
+from visionsweep.config import ModelConfig
+from visionsweep.models import classifier, network
+from visionsweep.models.backbones import identify
+from visionsweep.models.network import Network
+
+
+@pytest.fixture(autouse=True)
+def _nothing_built() -> None:
+    network._built.cache_clear()
+
+
+def named(cards: Path, classes: int = 3, frozen: bool = True, size: int = 32) -> Network:
+    config = ModelConfig(label="resnet18", name="resnet18", weights=None)
+    return Network(identify(config, random_if_unavailable=False), size, classes, frozen, cards)
+
+
+def built() -> int:
+    return network._built.cache_info().misses
+
+
+def test_a_card_tells_what_the_built_network_would(tmp_path):
+    card = named(tmp_path).card
+    model = classifier.build(named(tmp_path).backbone, 3, dropout=None, frozen=True)
+    assert card.width == 512 and card.original_dropout == 0
+    assert (card.trainable, card.parameters) == model.parameters_count() == (1539, 11_178_051)
+    assert "Conv2d" in card.summary and "11,178,051" in card.summary
+    assert len(GraphDef.FromString(card.graph).node) > 20
+
+
+def test_a_card_that_is_there_is_read_without_building_the_backbone(tmp_path):
+    first = named(tmp_path).card
+    assert built() == 1
+    network._built.cache_clear()
+    assert named(tmp_path).card == first
+    assert built() == 0
+
+
+def test_each_kind_of_network_has_a_card_of_its_own(tmp_path):
+    cards = [
+        named(tmp_path).card,
+        named(tmp_path, classes=4).card,
+        named(tmp_path, frozen=False).card,
+        named(tmp_path, size=64).card,
+    ]
+    assert len(list(tmp_path.glob("*.msgpack"))) == 4
+    assert cards[1].trainable == 4 * 513
+    assert cards[2].trainable == cards[2].parameters == cards[0].parameters
+    assert "64, 64" in cards[3].summary and "64, 64" not in cards[0].summary
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xc1" * 40, b"cut"], ids=["empty", "noise", "cut"])
+def test_a_damaged_card_is_made_again(tmp_path, damage):
+    first = named(tmp_path).card
+    (path,) = tmp_path.glob("*.msgpack")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if damage == b"cut" else damage)
+    assert named(tmp_path).card == first
+    assert path.read_bytes() == whole
+
+
+def test_reading_or_making_a_card_leaves_the_random_state_alone(tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    for _ in ("made", "read"):
+        torch.manual_seed(5)
+        assert named(tmp_path).card.width == 512
+        assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_frozen_backbone_is_built_once_and_one_to_be_trained_each_time(tmp_path):
+    frozen, trained = named(tmp_path), named(tmp_path, frozen=False)
+    assert frozen.backbone is named(tmp_path, classes=9).backbone
+    assert trained.backbone.module is not trained.backbone.module
