@@ -206,7 +206,14 @@ def test_a_refused_command_ends_with_status_1_and_writes_nothing(tmp_path: Path)
 def test_the_manual_shows_groups_options_and_examples_and_writes_nothing(tmp_path: Path) -> None:
     ran = train(tmp_path, "--help")
     assert ran.returncode == 0
-    for words in ("model: ", "effnetb0", "20pct", "fine_tuning", "trivial_augment", "epochs: 5"):
+    for words in (
+        "\n  model\n",
+        "* effnetb0",
+        "20pct",
+        "fine_tuning",
+        "trivial_augment",
+        "epochs: 5",
+    ):
         assert words in ran.stdout
     assert ran.stdout.count("python src/train.py") >= 5
     assert list(tmp_path.iterdir()) == []
