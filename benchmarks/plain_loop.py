@@ -20,7 +20,6 @@ from commands import SOURCE, photographs, run
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from visionsweep.config import DataConfig
 from visionsweep.data.sample import render_sample, sample_files
 from visionsweep.data.sources import fetch_archive
 
@@ -89,7 +88,6 @@ def folders(root: Path) -> tuple[dict[str, Path], Path, Path]:
 
 def main() -> None:
     """Time ours cold and warm, then the plain loop, and print the ratios."""
-    assert DataConfig.root == "data"
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         train, test, val = folders(here / "data")
