@@ -19,6 +19,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from tqdm import tqdm
 
+from visionsweep.entry import run_command
 from visionsweep.errors import UserError
 from visionsweep.features import upkeep
 from visionsweep.features.upkeep import Stored
@@ -147,7 +148,4 @@ def _agreed(cache: Path) -> bool:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UserError as error:
-        sys.exit(str(error))
+    run_command(main)

@@ -1,6 +1,5 @@
 """Features of images: out of the store, and extracted now where the store has none."""
 
-import importlib.metadata
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -14,6 +13,7 @@ from visionsweep.data.transforms import Preprocessing
 from visionsweep.features.extraction import BATCH_SIZE, Extractor
 from visionsweep.features.store import FeatureStore
 from visionsweep.models.network import Network
+from visionsweep.tracking import provenance
 
 # Packages whose release may change a feature's last bits.
 _DECIDE_NUMBERS = ("torch", "torchvision", "timm", "pillow")
@@ -30,17 +30,6 @@ def _store(
 ) -> FeatureStore:
     """Return the store of a key, one object for the life of the process: its shards stay mapped."""
     return FeatureStore(cache / "features" / key, key, dict(about), parse_size(max_size))
-
-
-@cache
-def _versions() -> str:
-    found = []
-    for package in _DECIDE_NUMBERS:
-        try:
-            found.append(f"{package} {importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return ", ".join(found)
 
 
 def features_of(
@@ -64,14 +53,14 @@ def features_of(
     Returns:
         `float32[N, width]` on the CPU, in the order of the files.
     """
-    identity = network.identity
+    identity, versions = network.identity, provenance.versions()
     about = {
         "model": identity.name,
         "weights": identity.weights,
         "fingerprint": identity.fingerprint,
         "transform": repr(asdict(preprocessing)),
         "device": f"{device.type}, batches of {BATCH_SIZE[device.type]}",
-        "versions": _versions(),
+        "versions": ", ".join(f"{p} {versions[p]}" for p in _DECIDE_NUMBERS if p in versions),
     }
     key = digest_of(repr(sorted(about.items())).encode())
     store = _store(cache_dir(config), config.max_size, key, tuple(about.items()))
