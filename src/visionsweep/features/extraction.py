@@ -6,7 +6,7 @@ into the convolutions; on CUDA also in half precision.
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 
@@ -25,7 +25,40 @@ BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 128}
 ROUND = 2  # batches decoded at a time; of eight, freed pixels left 30 MB more behind
 PIXEL_BYTES = 128_000_000  # decoded images kept for the next backbone with the same transform
 
-_pixels: dict[tuple[str, Preprocessing], torch.Tensor] = {}
+
+class PixelMemory:
+    """Decoded images, in one tensor for each transform: images freed one by one leave holes."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Preprocessing, tuple[torch.Tensor, dict[str, int]]] = {}
+        self._free = PIXEL_BYTES
+
+    def find(self, preprocessing: Preprocessing, digest: str) -> torch.Tensor | None:
+        """Return `uint8[3, size, size]`, or None for an image that is not kept."""
+        images, rows = self._kept.get(preprocessing.of_pixels, (None, {}))
+        return None if images is None or digest not in rows else images[rows[digest]]
+
+    def keep(self, preprocessing: Preprocessing, digest: str, image: torch.Tensor) -> None:
+        """Keep a copy of an image while there is room."""
+        if self._free < image.nbytes:
+            return
+        place = preprocessing.of_pixels
+        if place not in self._kept:  # memory that nobody writes to costs nothing
+            room = torch.empty(PIXEL_BYTES // image.nbytes, *image.shape, dtype=torch.uint8)
+            self._kept[place] = room, {}
+        images, rows = self._kept[place]
+        if digest not in rows:
+            images[len(rows)] = image
+            rows[digest] = len(rows)
+            self._free -= image.nbytes
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._kept.clear()
+        self._free = PIXEL_BYTES
+
+
+_pixels = PixelMemory()
 
 
 class Extractor:
@@ -94,25 +127,36 @@ class Extractor:
         at 1.25 times the time. So there a round of batches is decoded, then computed.
         """
         beside = self._device.type != "cpu"
+        size = self._preprocessing.size
+        shape = (1 + beside, ROUND, self._batch_size, 3, size, size)
+        buffers = torch.empty(shape, dtype=torch.uint8)
         with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as threads:
 
-            def decode(batches: Sequence[Sequence[ImageFile]]) -> list[list[Future[torch.Tensor]]]:
-                return [[threads.submit(self._decode, file) for file in b] for b in batches]
+            def decode(start: int) -> list[Future[None]]:
+                buffer = buffers[start // ROUND % len(buffers)]
+                return [
+                    threads.submit(self._decode, file, place)
+                    for batch, places in zip(batches[start : start + ROUND], buffer, strict=False)
+                    for file, place in zip(batch, places, strict=False)
+                ]
 
-            coming = decode(batches[:ROUND])
-            for start in range(ROUND, len(batches) + ROUND, ROUND):
-                now, following = coming, batches[start : start + ROUND]
-                coming = decode(following) if beside else []
-                wait([future for batch in now for future in batch])
-                for batch in now:
-                    yield torch.stack([future.result() for future in batch])
-                coming = coming or decode(following)
+            coming = decode(0)
+            for start in range(0, len(batches), ROUND):
+                now, coming = coming, decode(start + ROUND) if beside else []
+                for done in now:
+                    done.result()
+                buffer = buffers[start // ROUND % len(buffers)]
+                for batch, places in zip(batches[start : start + ROUND], buffer, strict=False):
+                    for file, place in zip(batch, places, strict=False):
+                        _pixels.keep(self._preprocessing, file.digest, place)
+                    yield places[: len(batch)]
+                coming = coming or decode(start + ROUND)
 
-    def _decode(self, file: ImageFile) -> torch.Tensor:
-        """Return `uint8[3, size, size]`, remembered while there is room."""
-        place = (file.digest, self._preprocessing.of_pixels)
-        if (kept := _pixels.get(place)) is not None:
-            return kept
+    def _decode(self, file: ImageFile, place: torch.Tensor) -> None:
+        """Put an image, `uint8[3, size, size]`, where it is wanted."""
+        if (kept := _pixels.find(self._preprocessing, file.digest)) is not None:
+            place.copy_(kept)
+            return
         try:
             content = file.path.read_bytes()
         except OSError as error:
@@ -122,10 +166,7 @@ class Extractor:
                 f"{file.path}: has changed during this run, or so that neither its size nor its "
                 "time of change shows it; touch the file and start again"
             )
-        pixels = self._preprocessing.pixels(open_rgb(content))
-        if (len(_pixels) + 1) * pixels.nbytes <= PIXEL_BYTES:
-            _pixels[place] = pixels
-        return pixels
+        place.copy_(self._preprocessing.pixels(open_rgb(content)))
 
     @torch.inference_mode()
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
