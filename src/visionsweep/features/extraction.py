@@ -22,7 +22,7 @@ from visionsweep.models.folding import fold_batchnorm
 
 # Images a batch: fixed for each kind of device, since kernels of other sizes give other last bits.
 BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 128}
-ROUND = 2  # batches decoded at a time; of eight, freed pixels left 30 MB more behind
+ROUND = 2
 PIXEL_BYTES = 128_000_000  # decoded images kept for the next backbone with the same transform
 
 
@@ -153,9 +153,12 @@ class Extractor:
                 coming = coming or decode(start + ROUND)
 
     def _decode(self, file: ImageFile, place: torch.Tensor) -> None:
-        """Put an image, `uint8[3, size, size]`, where it is wanted."""
+        """Put an image, `uint8[3, size, size]`, where it is wanted.
+
+        Copied by NumPy: torch would start threads of its own in this one, and they spin.
+        """
         if (kept := _pixels.find(self._preprocessing, file.digest)) is not None:
-            place.copy_(kept)
+            place.numpy()[:] = kept.numpy()
             return
         try:
             content = file.path.read_bytes()
@@ -166,7 +169,7 @@ class Extractor:
                 f"{file.path}: has changed during this run, or so that neither its size nor its "
                 "time of change shows it; touch the file and start again"
             )
-        place.copy_(self._preprocessing.pixels(open_rgb(content)))
+        place.numpy()[:] = self._preprocessing.pixels(open_rgb(content)).numpy()
 
     @torch.inference_mode()
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,1 @@
+"""What outcomes say and how surely: metrics, intervals, comparisons. NumPy and SciPy, no torch."""

@@ -1,0 +1,46 @@
+"""What the heads of a run made of the images of one split; all evidence is computed from this."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """The logits of every replicate for every image of a split.
+
+    Attributes:
+        logits: `float32[R, N, C]`: replicates, images, classes.
+        labels: `int64[N]`.
+        images: content digests of the images; names what two runs have in common.
+    """
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    images: tuple[str, ...]
+
+    @cached_property
+    def log_probabilities(self) -> Floats:
+        """Logarithms of the class probabilities, `float64[R, N, C]`."""
+        result: Floats = log_softmax(self.logits.astype(np.float64), axis=2)
+        return result
+
+    @cached_property
+    def losses(self) -> Floats:
+        """Cross-entropy in nats of each replicate on each image, `float64[R, N]`."""
+        return -self.log_probabilities[:, np.arange(len(self.labels)), self.labels]
+
+    @cached_property
+    def predicted(self) -> NDArray[np.int64]:
+        """The class each replicate takes each image for, `int64[R, N]`."""
+        return self.logits.argmax(2)
+
+    @cached_property
+    def hits(self) -> NDArray[np.bool_]:
+        """Whether each replicate is right about each image, `bool[R, N]`."""
+        return self.predicted == self.labels
