@@ -36,11 +36,28 @@ class Outcomes:
         return -self.log_probabilities[:, np.arange(len(self.labels)), self.labels]
 
     @cached_property
+    def confidence(self) -> Floats:
+        """Probability of the class each replicate takes each image for, `float64[R, N]`."""
+        result: Floats = np.exp(self.log_probabilities.max(2))
+        return result
+
+    @cached_property
     def predicted(self) -> NDArray[np.int64]:
         """The class each replicate takes each image for, `int64[R, N]`."""
-        return self.logits.argmax(2)
+        result: NDArray[np.int64] = self.logits.argmax(2)
+        return result
 
     @cached_property
     def hits(self) -> NDArray[np.bool_]:
         """Whether each replicate is right about each image, `bool[R, N]`."""
-        return self.predicted == self.labels
+        result: NDArray[np.bool_] = self.predicted == self.labels
+        return result
+
+    def of_replicates(self, chosen: NDArray[np.bool_]) -> "Outcomes":
+        """Return the outcomes of some replicates, `chosen: bool[R]`."""
+        return Outcomes(self.logits[chosen], self.labels, self.images)
+
+    def __add__(self, other: "Outcomes") -> "Outcomes":
+        """Join the replicates of two runs on the same images."""
+        assert self.images == other.images
+        return Outcomes(np.concatenate([self.logits, other.logits]), self.labels, self.images)

@@ -1,0 +1,69 @@
+"""Temperature scaling: confidence that says how often a prediction is right."""
+
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
+
+from visionsweep.analysis.outcomes import Floats, Outcomes
+
+LOWEST, HIGHEST = 0.05, 20.0
+
+log = logging.getLogger(__name__)
+
+
+def calibrated(logits: NDArray[np.floating], temperature: float) -> Floats:
+    """Return what is predicted: the mean over replicates of softmax(logits / temperature).
+
+    Args:
+        logits: `float[R, N, C]`.
+        temperature: what logits are divided by; above 1 makes predictions less sure.
+
+    Returns:
+        Probabilities, `float64[N, C]`.
+    """
+    result: Floats = softmax(np.asarray(logits, np.float64) / temperature, axis=2).mean(0)
+    return result
+
+
+def fit_temperature(outcomes: Outcomes) -> float:
+    """Return the temperature at which predictions give the labels the highest likelihood.
+
+    Guo et al. 2017, for the mean over replicates. Between 0.05 and 20. Where every image is
+    right however sure the predictions are made, the likelihood would drive the temperature to
+    nothing; the labels are then taken to be right N + 1 times in N + C (Laplace's rule).
+
+    Args:
+        outcomes: on validation images.
+
+    Returns:
+        1 where a logit is not finite.
+    """
+    if not np.isfinite(outcomes.logits).all():
+        return 1.0
+    images, classes = outcomes.logits.shape[1:]
+    temperature = _minimum(outcomes, 0.0)
+    if temperature <= LOWEST * 1.01:
+        temperature = _minimum(outcomes, classes / (images + classes))
+    if temperature >= HIGHEST / 1.01:
+        log.warning("Validation images are predicted no better than by guessing.")
+    return temperature
+
+
+def _minimum(outcomes: Outcomes, smoothing: float) -> float:
+    """Return the temperature of the least cross-entropy with labels smoothed so much."""
+    rows = np.arange(len(outcomes.labels))
+    tiny = np.finfo(np.float64).tiny
+
+    def loss(log_temperature: float) -> float:
+        logs = np.log(np.maximum(calibrated(outcomes.logits, np.exp(log_temperature)), tiny))
+        right = logs[rows, outcomes.labels].mean()
+        return float(-(1 - smoothing) * right - smoothing * logs.mean())
+
+    grid = np.linspace(np.log(LOWEST), np.log(HIGHEST), 25)
+    best = int(np.argmin([loss(each) for each in grid]))
+    bounds = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(found.x))
