@@ -18,6 +18,18 @@ from visionsweep.errors import UserError
 CPU = torch.device("cpu")
 
 
+class Alone(nn.Sequential):
+    """Layers as a model of one replicate: its logits are `[1, N, classes]`."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return super().forward(inputs.flatten(0, -2)).unsqueeze(0)
+
+
+def one(scores: list[engine.Scores]) -> engine.Scores:
+    [score] = scores
+    return score
+
+
 def two_clouds(count: int, seed: int, *, distance: float = 4.0):
     """Points of two classes around two centres: a line tells them apart."""
     source = torch.Generator().manual_seed(seed)
@@ -28,7 +40,7 @@ def two_clouds(count: int, seed: int, *, distance: float = 4.0):
 
 
 def splits(*, batch_size: int = 8, seed: int = 3, distance: float = 4.0) -> SplitBatches:
-    order = torch.Generator().manual_seed(seed)
+    order = [torch.Generator().manual_seed(seed)]
     return SplitBatches(
         TensorBatches(*two_clouds(33, 1, distance=distance), batch_size, order),
         TensorBatches(*two_clouds(17, 2, distance=distance), batch_size),
@@ -38,7 +50,7 @@ def splits(*, batch_size: int = 8, seed: int = 3, distance: float = 4.0) -> Spli
 
 def head(*, seed: int = 0) -> nn.Sequential:
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Dropout(0.2), nn.Linear(5, 2))
+    return Alone(nn.Dropout(0.2), nn.Linear(5, 2))
 
 
 def sgd(model: nn.Module, lr: float = 0.1) -> torch.optim.Optimizer:
@@ -47,7 +59,7 @@ def sgd(model: nn.Module, lr: float = 0.1) -> torch.optim.Optimizer:
 
 def train(epochs: int, *, seed: int = 42, model: nn.Module | None = None, **options):
     engine.seed_everything(seed)
-    model = model or nn.Sequential(nn.Dropout(0.2), nn.Linear(5, 2))
+    model = model or Alone(nn.Dropout(0.2), nn.Linear(5, 2))
     told: list[engine.Epoch] = []
     history = engine.fit(model, splits(seed=seed), sgd(model), epochs, CPU, told.append)
     return model, history, told
@@ -61,10 +73,10 @@ def without_times(history):
 
 
 def test_scores_are_averages_over_images_so_a_last_batch_of_one_weighs_one():
-    model = nn.Identity()
+    model = Alone(nn.Identity())
     logits = torch.tensor([[9.0, 0.0]] * 4 + [[0.0, 9.0]])  # four hits, then one bad miss
     labels = torch.zeros(5, dtype=torch.int64)
-    scores = engine.test_step(model, TensorBatches(logits, labels, 4), CPU)
+    scores = one(engine.test_step(model, TensorBatches(logits, labels, 4), CPU))
     assert scores.accuracy == pytest.approx(4 / 5)  # over batches it would be 1/2
     assert scores.loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-6)
 
@@ -72,19 +84,19 @@ def test_scores_are_averages_over_images_so_a_last_batch_of_one_weighs_one():
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 16, 17, 100])
 def test_the_batch_size_does_not_change_a_score(batch_size: int):
     model, (inputs, labels) = head(), two_clouds(17, 5)
-    whole = engine.test_step(model, TensorBatches(inputs, labels, 17), CPU)
-    scores = engine.test_step(model, TensorBatches(inputs, labels, batch_size), CPU)
+    whole = one(engine.test_step(model, TensorBatches(inputs, labels, 17), CPU))
+    scores = one(engine.test_step(model, TensorBatches(inputs, labels, batch_size), CPU))
     assert scores.loss == pytest.approx(whole.loss, rel=1e-6)
     assert scores.accuracy == whole.accuracy
 
 
 def test_training_scores_are_averages_over_images_too():
-    model = nn.Linear(5, 2)
+    model = Alone(nn.Linear(5, 2))
     inputs, labels = two_clouds(9, 4)
-    expected = F.cross_entropy(model(inputs), labels).item()
-    hits = (model(inputs).argmax(1) == labels).float().mean().item()
+    expected = F.cross_entropy(model(inputs)[0], labels).item()
+    hits = (model(inputs)[0].argmax(1) == labels).float().mean().item()
     still = torch.optim.SGD(model.parameters(), lr=0.0)
-    scores = engine.train_step(model, TensorBatches(inputs, labels, 4), still, CPU)
+    scores = one(engine.train_step(model, TensorBatches(inputs, labels, 4), still, CPU))
     assert scores.loss == pytest.approx(expected, rel=1e-6)
     assert scores.accuracy == pytest.approx(hits)
 
@@ -120,8 +132,8 @@ def test_fit_returns_and_tells_one_entry_an_epoch():
     assert told == history
     assert all(e.learning_rate == 0.1 and e.seconds > 0 for e in history)
     # The last entry is the score of the model that is handed back.
-    assert history[-1].val == engine.test_step(model, splits().val, CPU)
-    assert history[-1].test == engine.test_step(model, splits().test, CPU)
+    assert history[-1].val == one(engine.test_step(model, splits().val, CPU))
+    assert history[-1].test == one(engine.test_step(model, splits().test, CPU))
 
 
 def test_epochs_are_told_as_they_end_so_an_interrupted_run_knows_what_it_had():
@@ -140,7 +152,7 @@ def test_epochs_are_told_as_they_end_so_an_interrupted_run_knows_what_it_had():
 
 def test_a_separable_set_is_learned():
     model = head()
-    before = engine.test_step(model, splits(distance=8).val, CPU)
+    before = one(engine.test_step(model, splits(distance=8).val, CPU))
     history = engine.fit(model, splits(distance=8), sgd(model), 15, CPU, lambda _: None)
     assert history[-1].train.loss < history[0].train.loss
     assert history[-1].val.loss < before.loss
@@ -149,21 +161,21 @@ def test_a_separable_set_is_learned():
 
 def test_the_validation_and_test_images_are_not_trained_on():
     model = head()
-    alone = copy.deepcopy(model)
+    twin = copy.deepcopy(model)
     torch.manual_seed(1)
     engine.fit(model, splits(), sgd(model), 2, CPU, lambda _: None)
     torch.manual_seed(1)
-    train_only, optimizer = splits().train, sgd(alone)
+    train_only, optimizer = splits().train, sgd(twin)
     for _ in range(2):
-        engine.train_step(alone, train_only, optimizer, CPU)
-    assert torch.equal(model[1].weight, alone[1].weight)
+        engine.train_step(twin, train_only, optimizer, CPU)
+    assert torch.equal(model[1].weight, twin[1].weight)
 
 
 def test_a_gradient_is_not_carried_into_the_next_step():
     model, twin = nn.Linear(5, 2), nn.Linear(5, 2)
     twin.load_state_dict(model.state_dict())
     inputs, labels = two_clouds(4, 6)
-    engine.train_step(model, TensorBatches(inputs, labels, 2), sgd(model), CPU)
+    engine.train_step(Alone(model), TensorBatches(inputs, labels, 2), sgd(model), CPU)
     for rows in (slice(0, 2), slice(2, 4)):
         weight, bias = torch.autograd.grad(
             F.cross_entropy(twin(inputs[rows]), labels[rows]), [twin.weight, twin.bias]
@@ -179,11 +191,11 @@ def test_a_gradient_is_not_carried_into_the_next_step():
 
 def scored_network() -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
+    return Alone(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
 
 
 @pytest.mark.parametrize("score", [engine.test_step, engine.predict_logits])
-def test_scoring_leaves_weights_buffers_and_the_random_state_alone(score):
+def test_scoring_leaves_weights_buffers_and_the_random_state_Alone(score):
     model = scored_network().train()
     before = copy.deepcopy(model.state_dict())
     state = torch.get_rng_state()
@@ -228,18 +240,25 @@ def test_batches_of_tensors_are_those_of_a_data_loader(count: int, batch_size: i
 
 def test_shuffled_batches_hold_every_image_once_beside_its_own_label():
     inputs = torch.arange(23).float().unsqueeze(1)
-    batches = TensorBatches(inputs, torch.arange(23), 5, torch.Generator().manual_seed(0))
+    batches = TensorBatches(inputs, torch.arange(23), 5, [torch.Generator().manual_seed(0)])
     drawn = list(batches)
-    assert [len(y) for _, y in drawn] == [5, 5, 5, 5, 3]
-    assert all(torch.equal(x.squeeze(1).long(), y) for x, y in drawn)
-    assert sorted(torch.cat([y for _, y in drawn]).tolist()) == list(range(23))
+    assert [y.shape for _, y in drawn] == [(1, 5)] * 4 + [(1, 3)]
+    assert all(torch.equal(x.squeeze(2).long(), y) for x, y in drawn)
+    assert sorted(torch.cat([y[0] for _, y in drawn]).tolist()) == list(range(23))
+
+
+def test_each_replicate_has_its_own_order():
+    sources = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+    batches = TensorBatches(torch.zeros(23, 1), torch.arange(23), 5, sources)
+    first, second = torch.cat([y for _, y in batches], dim=1).tolist()
+    assert first != second and sorted(first) == sorted(second) == list(range(23))
 
 
 def orders(seed: int, epochs: int) -> list[list[int]]:
     batches = TensorBatches(
-        torch.zeros(20, 1), torch.arange(20), 6, torch.Generator().manual_seed(seed)
+        torch.zeros(20, 1), torch.arange(20), 6, [torch.Generator().manual_seed(seed)]
     )
-    return [torch.cat([y for _, y in batches]).tolist() for _ in range(epochs)]
+    return [torch.cat([y[0] for _, y in batches]).tolist() for _ in range(epochs)]
 
 
 def test_the_order_is_new_in_each_epoch_and_the_same_in_each_repetition():

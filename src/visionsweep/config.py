@@ -87,6 +87,7 @@ class TrainingConfig:
 
     name: str = MISSING
     freeze_backbone: bool = MISSING
+    replicates: int = MISSING  # what `replicates` is unless it is set
 
 
 @dataclass
@@ -111,6 +112,8 @@ class Config:
     epochs: int = 5
     batch_size: int = 32
     seed: int = 42
+    replicates: int = MISSING  # heads trained side by side, with other seeds
+    histograms: bool = False  # of the weights and gradients of what is trained, in TensorBoard
     device: str = "auto"  # auto | cpu | cuda | cuda:N | mps
     num_workers: int = 0  # processes that decode images, where images are read every epoch
     outputs_dir: str = "outputs"
@@ -152,6 +155,8 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "epochs": (lambda v: v >= 1, f"{_WHOLE}1"),
     "batch_size": (lambda v: v >= 1, f"{_WHOLE}1"),
     "seed": (lambda v: 0 <= v < 2**32, "a whole number from 0 to 4294967295"),
+    "replicates": (lambda v: 1 <= v <= 1000, "a whole number from 1 to 1000"),
+    "training.replicates": (lambda v: 1 <= v <= 1000, "a whole number from 1 to 1000"),
     "num_workers": (lambda v: v >= 0, f"{_WHOLE}0"),
     "data.fraction": (lambda v: 0 < v <= 1, "a number above 0 and at most 1 (0.1 is 10 %)"),
     "data.val_share": (lambda v: 0 < v < 1, "a number between 0 and 1"),
@@ -307,6 +312,11 @@ def _wrong_combinations(config: DictConfig) -> list[str]:
         problems.append(
             f"optimizer.momentum={config.optimizer.momentum}: {config.optimizer.name} has no "
             "momentum; use optimizer=sgd or leave it out"
+        )
+    if config.replicates > 1 and not config.training.freeze_backbone:
+        problems.append(
+            f"replicates={config.replicates}: where the backbone is trained each replicate is a "
+            "run of its own; leave it out and sweep the seed, -m seed=1,2,3"
         )
     if data.val_share + data.test_share >= 1:
         problems.append(

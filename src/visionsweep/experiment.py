@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -18,22 +18,26 @@ from safetensors.torch import save
 from torch import nn
 
 from visionsweep import engine
+from visionsweep.analysis import calibration
+from visionsweep.analysis.outcomes import Outcomes
 from visionsweep.config import Config
 from visionsweep.data import sample
-from visionsweep.data.dataset import ImageDataset, image_loader
 from visionsweep.data.images import digest_of
 from visionsweep.data.splits import SPLITS, Splits, load_splits
 from visionsweep.data.transforms import Preprocessing, resized
-from visionsweep.engine import SplitBatches, TensorBatches
+from visionsweep.engine import SplitBatches
 from visionsweep.errors import UserError
-from visionsweep.features.cached import cache_dir, features_of
+from visionsweep.features.cached import cache_dir
 from visionsweep.files import write_atomically
+from visionsweep.inputs import inputs_of, outcomes_of, trains_on_features
 from visionsweep.models import classifier
 from visionsweep.models.backbones import Identity, identify
 from visionsweep.models.classifier import Classifier
+from visionsweep.models.heads import Heads
 from visionsweep.models.network import Network
-from visionsweep.tracking import provenance, record
-from visionsweep.tracking.record import DataFacts, Failure, ModelFacts, Record
+from visionsweep.seeds import Seeds, seeds_of
+from visionsweep.tracking import outcomes, provenance, record
+from visionsweep.tracking.record import DataFacts, Failure, ModelFacts, Record, measure
 from visionsweep.tracking.writer import RunWriter
 
 log = logging.getLogger(__name__)
@@ -115,14 +119,17 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
         f"{card.parameters:,}",
     )
 
-    trained, batches = timed(
-        "features", lambda: _what_is_trained(config, network, splits, preprocessing, device)
+    seeds = seeds_of(config.seed, config.replicates)
+    orders = [torch.Generator().manual_seed(each.order) for each in seeds]
+    files = {split: splits[split] for split in SPLITS}
+    batches = timed(
+        "features", lambda: inputs_of(files, config, network, preprocessing, device, orders)
     )
+    trained = _what_is_trained(config, network, known.model.dropout, seeds).to(device)
     facts = {"name": known.name, "dataset": splits.dataset, "weights": identity.weights} | {
         f"{split} images": str(count) for split, count in splits.counts.items()
     }
-    on_features = not isinstance(trained, Classifier)
-    with RunWriter(run_dir) as writer, engine.one_thread(when=on_features):
+    with RunWriter(run_dir) as writer, engine.one_thread(when=trains_on_features(config)):
         writer.begin(facts, OmegaConf.to_yaml(OmegaConf.create(known.config)), card.graph)
 
         def on_epoch(epoch: engine.Epoch) -> None:
@@ -132,13 +139,18 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
         optimizer = engine.make_optimizer(config.optimizer, trained)
         timed(
             "training",
-            lambda: engine.fit(trained, batches, optimizer, config.epochs, device, on_epoch),
+            lambda: engine.fit(
+                trained, SplitBatches(**batches), optimizer, config.epochs, device, on_epoch
+            ),
         )
         known.metrics = record.summarize(known.history)
         writer.end(config, facts, known.metrics)
-        _write_predictions(run_dir / "predictions.csv", trained, batches, splits, device)
-
-    write_atomically(run_dir / known.model.checkpoint, save(_tensors(trained)))
+        found = {
+            split: outcomes_of(trained, batches[split], splits[split], device)
+            for split in ("val", "test")
+        }
+    temperature = _keep_evidence(run_dir, known, found, splits)
+    write_atomically(run_dir / known.model.checkpoint, save(_tensors(trained, temperature)))
     final = known.metrics.final
     log.info(
         "validation loss %.4f, accuracy %.1f %%; test loss %.4f, accuracy %.1f %%",
@@ -193,56 +205,28 @@ def _preprocessing(config: Config, identity: Identity) -> Preprocessing:
 
 
 def _what_is_trained(
-    config: Config,
-    network: Network,
-    splits: Splits,
-    preprocessing: Preprocessing,
-    device: torch.device,
-) -> tuple[nn.Module, SplitBatches]:
-    """Return the head and batches of features, or the whole network and batches of images."""
-    order = torch.Generator().manual_seed(config.seed)
-    rate = network.card.original_dropout if config.model.dropout is None else config.model.dropout
-    if network.frozen and config.augmentation.name == "none":
-        files = [image for split in SPLITS for image in splits[split]]
-        features = features_of(files, network, preprocessing, device, config.features).to(device)
-        labels = torch.tensor([image.label for image in files]).to(device)
-        counts = list(splits.counts.values())
-        train, val, test = zip(features.split(counts), labels.split(counts), strict=True)
-        engine.seed_everything(config.seed)
-        head = classifier.new_head(network.card.width, network.classes, rate).to(device)
-        size = config.batch_size
-        return head, SplitBatches(
-            TensorBatches(*train, size, order),
-            TensorBatches(*val, size),
-            TensorBatches(*test, size),
-        )
-
+    config: Config, network: Network, dropout: float, seeds: Sequence[Seeds]
+) -> nn.Module:
+    """Return the heads, where they train on features, or the whole network with them."""
+    if trains_on_features(config):
+        return Heads(network.card.width, network.classes, dropout, seeds)
     why = "training images are augmented" if network.frozen else "the backbone is trained"
     log.info("Images go through the whole network in every epoch, since %s", why)
-
-    def images(split: str, shuffle: torch.Generator | None = None) -> Any:
-        augmentation = config.augmentation.name if split == "train" else "none"
-        return image_loader(
-            ImageDataset(splits[split], preprocessing.build(augmentation)),
-            config.batch_size,
-            shuffle=shuffle,
-            workers=config.num_workers,
-            pin_memory=device.type == "cuda",
-        )
-
     backbone = network.backbone
-    engine.seed_everything(config.seed)
-    model = classifier.build(backbone, network.classes, dropout=rate, frozen=network.frozen)
-    return model.to(device), SplitBatches(images("train", order), images("val"), images("test"))
+    engine.seed_everything(config.seed)  # augmentations, and dropout within the backbone
+    return classifier.build(
+        backbone, network.classes, dropout=dropout, frozen=network.frozen, seeds=seeds
+    )
 
 
-def _tensors(trained: nn.Module) -> dict[str, torch.Tensor]:
-    """Return what was trained: the head's tensors, or the whole network's."""
+def _tensors(trained: nn.Module, temperature: float) -> dict[str, torch.Tensor]:
+    """Return what was trained, the heads' tensors or the whole network's, and its temperature."""
     if isinstance(trained, Classifier) and not trained.frozen:
         named = trained.state_dict()
     else:
         head = trained.head if isinstance(trained, Classifier) else trained
         named = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
+    named["temperature"] = torch.tensor(temperature)
     return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
 
 
@@ -258,6 +242,7 @@ def _model_facts(config: Config, network: Network, preprocessing: Preprocessing)
         parameters=card.parameters,
         preprocessing=asdict(preprocessing),
         checkpoint="head.safetensors" if network.frozen else "model.safetensors",
+        milliseconds=card.milliseconds,
     )
 
 
@@ -271,21 +256,21 @@ def _data_facts(config: Config, splits: Splits) -> DataFacts:
     )
 
 
-def _write_predictions(
-    path: Path,
-    trained: nn.Module,
-    batches: SplitBatches,
-    splits: Splits,
-    device: torch.device,
-) -> None:
-    """Write a line for each validation and test image: the probability of every class."""
+def _keep_evidence(
+    run_dir: Path, known: Record, found: dict[str, Outcomes], splits: Splits
+) -> float:
+    """Keep what the heads made of each image, and what it comes to; return the temperature."""
+    temperature = calibration.fit_temperature(found["val"])
+    known.evaluation = {split: measure(each) for split, each in found.items()}
+    outcomes.write(run_dir, found)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["image", "split", "true", *splits.classes])
-    for split in ("val", "test"):
-        logits = engine.predict_logits(trained, getattr(batches, split), device)
-        for image, row in zip(splits[split], logits.softmax(1).tolist(), strict=True):
+    for split, each in found.items():
+        rows = calibration.calibrated(each.logits, temperature).tolist()
+        for image, row in zip(splits[split], rows, strict=True):
             table.writerow(
                 [image.path, split, splits.classes[image.label], *(f"{p:.7g}" for p in row)]
             )
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(run_dir / "predictions.csv", text.getvalue().encode())
+    return temperature

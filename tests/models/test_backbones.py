@@ -103,7 +103,7 @@ def test_a_head_fits_on_every_model_that_torchvision_lists(name: str, cheap_numb
     assert backbone.identity.weights == "random"
     assert backbone.dropout == DROPOUT.get(name, 0.0)
     model = classifier.build(backbone, 3, dropout=None, frozen=True).eval()
-    assert model.dropout == backbone.dropout
+    assert model.head.dropout == backbone.dropout
     logits = model(noise_images(size)[:2])
     assert logits.shape == (2, 3)
     assert logits.isfinite().all()
@@ -174,7 +174,7 @@ def test_parameters_of_a_frozen_efficientnet_are_the_published_ones(
 ):
     model = classifier.build(untrained(name), 3, dropout=None, frozen=True)
     assert model.parameters_count() == (trainable, total)
-    assert model.dropout == dropout
+    assert model.head.dropout == dropout
 
 
 def test_a_random_backbone_is_the_same_whatever_the_seed():

@@ -1,26 +1,29 @@
-"""A classifier: a backbone with a new head on it, frozen or not."""
+"""A classifier: a backbone with new heads on it, frozen or not."""
 
+from collections.abc import Sequence
 from typing import Self
 
 import torch
 from torch import nn
 
 from visionsweep.models.backbones import Backbone
+from visionsweep.models.heads import Heads
+from visionsweep.seeds import Seeds, seeds_of
 
 
 class Classifier(nn.Module):
-    """A backbone followed by a head.
+    """A backbone followed by a head, or by replicates of it.
 
     A frozen backbone stays as it is: no gradients, and evaluation mode whatever mode the classifier
     is in, since BatchNorm statistics drift in training mode even without gradients.
 
     Args:
         backbone: from images to `float32[N, width]`.
-        head: from features to `float32[N, classes]`, the logits.
+        head: from features to `float32[R, N, classes]`, the logits of each replicate.
         frozen: whether the backbone stays as it is.
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Module, *, frozen: bool) -> None:
+    def __init__(self, backbone: nn.Module, head: Heads, *, frozen: bool) -> None:
         super().__init__()
         self.backbone = backbone.requires_grad_(not frozen)
         self.head = head
@@ -35,7 +38,7 @@ class Classifier(nn.Module):
         return self
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits, `float32[N, classes]`, of `float32[N, 3, size, size]`."""
+        """Return the logits, `float32[R, N, classes]`, of `float32[N, 3, size, size]`."""
         if self.frozen:
             with torch.no_grad():
                 features = self.backbone(images)
@@ -44,36 +47,32 @@ class Classifier(nn.Module):
         logits: torch.Tensor = self.head(features.flatten(1))
         return logits
 
-    @property
-    def dropout(self) -> float:
-        """The head's probability of dropping a feature in training."""
-        return next((m.p for m in self.head.modules() if isinstance(m, nn.Dropout)), 0.0)
-
     def parameters_count(self) -> tuple[int, int]:
         """Return the number of trainable parameters, and of all."""
         sizes = [(p.numel(), p.requires_grad) for p in self.parameters()]
         return sum(n for n, trained in sizes if trained), sum(n for n, _ in sizes)
 
 
-def new_head(width: int, classes: int, dropout: float) -> nn.Sequential:
-    """Make a head, `dropout -> linear`, with fresh weights from torch's random state.
-
-    Args:
-        width: number of features.
-        classes: number of classes.
-        dropout: probability of dropping a feature in training.
-    """
-    return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
+_ONE = tuple(seeds_of(0, replicates=1))
 
 
-def build(backbone: Backbone, classes: int, *, dropout: float | None, frozen: bool) -> Classifier:
-    """Put a new head on a backbone.
+def build(
+    backbone: Backbone,
+    classes: int,
+    *,
+    dropout: float | None,
+    frozen: bool,
+    seeds: Sequence[Seeds] = _ONE,
+) -> Classifier:
+    """Put new heads on a backbone.
 
     Args:
         backbone: what turns images into features.
         classes: number of classes.
-        dropout: of the head; None takes the original model's.
+        dropout: of the heads; None takes the original model's.
         frozen: whether the backbone stays as it is.
+        seeds: of each replicate; one head by default.
     """
     rate = backbone.dropout if dropout is None else dropout
-    return Classifier(backbone.module, new_head(backbone.width, classes, rate), frozen=frozen)
+    heads = Heads(backbone.width, classes, rate, seeds)
+    return Classifier(backbone.module, heads, frozen=frozen)

@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from visionsweep.analysis import metrics
+from visionsweep.analysis.intervals import estimates, wilson
+from visionsweep.analysis.outcomes import Outcomes
 from visionsweep.engine import Epoch, Scores
 from visionsweep.files import write_atomically
 
@@ -41,6 +44,21 @@ class Metrics(msgspec.Struct, frozen=True):
     best: EpochScores
 
 
+class Measure(msgspec.Struct, frozen=True):
+    """One metric on one split.
+
+    Attributes:
+        value: mean over replicates.
+        low, high: its 95 % interval over images and replicates.
+        replicates: the metric of each.
+    """
+
+    value: float
+    low: float
+    high: float
+    replicates: list[float]
+
+
 class ModelFacts(msgspec.Struct, frozen=True):
     """The network that was trained.
 
@@ -53,6 +71,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
         trainable, parameters: numbers of parameters.
         preprocessing: how an image becomes its input, `data.transforms.Preprocessing` as a mapping.
         checkpoint: the file of trained tensors, in the run directory.
+        milliseconds: a forward pass takes for one image, on the CPU.
     """
 
     label: str
@@ -64,6 +83,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
     parameters: int
     preprocessing: dict[str, Any]
     checkpoint: str
+    milliseconds: float | None = None
 
 
 class DataFacts(msgspec.Struct, frozen=True):
@@ -102,7 +122,8 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=False):
         weights: what the backbone was trained on; `random` for nothing.
         config: the whole configuration.
         history: one entry an epoch.
-        metrics: final and best scores; None unless completed.
+        metrics: final and best scores, means over replicates; None unless completed.
+        evaluation: of `val` and `test`, each metric of `analysis.metrics` with its interval.
         model, data: facts about both; None for a run that failed before they were known.
         seconds: wall-clock time of the parts, and `total`.
         started: date and time, ISO 8601 with offset.
@@ -121,6 +142,7 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=False):
     config: dict[str, Any]
     history: list[Epoch] = []
     metrics: Metrics | None = None
+    evaluation: dict[str, dict[str, Measure]] = {}
     model: ModelFacts | None = None
     data: DataFacts | None = None
     seconds: dict[str, float] = {}
@@ -145,6 +167,19 @@ def summarize(history: list[Epoch]) -> Metrics:
         return math.inf if math.isnan(epoch.val.loss) else epoch.val.loss
 
     return Metrics(of(history[-1]), of(min(history, key=val_loss)))
+
+
+def measure(outcomes: Outcomes) -> dict[str, Measure]:
+    """Return every metric with its interval; of one replicate also Wilson's for accuracy."""
+    each = metrics.per_replicate(outcomes)
+    measures = {
+        name: Measure(found.value, found.low, found.high, each[name].tolist())
+        for name, found in estimates(outcomes).items()
+    }
+    if len(outcomes.logits) == 1:
+        found = wilson(int(outcomes.hits.sum()), len(outcomes.labels))
+        measures["accuracy_wilson"] = Measure(found.value, found.low, found.high, [found.value])
+    return measures
 
 
 def write(record: Record, run_dir: Path) -> Path:
@@ -179,11 +214,16 @@ def read(path: Path) -> Record:
     return record
 
 
-def _numbered(content: Any) -> Any:
-    """Put NaN where a loss is null: JSON has no other way to write that training diverged."""
+_NUMBERS = {"loss", "value", "low", "high"}
+
+
+def _numbered(content: Any, *, number: bool = False) -> Any:
+    """Put NaN where a number is null: JSON has no other way to write that training diverged."""
     if isinstance(content, dict):
         return {
-            key: math.nan if key == "loss" and value is None else _numbered(value)
+            key: _numbered(value, number=key in _NUMBERS or (key == "replicates"))
             for key, value in content.items()
         }
-    return [_numbered(item) for item in content] if isinstance(content, list) else content
+    if isinstance(content, list):
+        return [_numbered(item, number=number) for item in content]
+    return math.nan if number and content is None else content

@@ -1,0 +1,84 @@
+"""What goes into what is trained: features of a frozen backbone, or images."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.config import Config
+from visionsweep.data.dataset import ImageDataset, image_loader
+from visionsweep.data.images import ImageFile
+from visionsweep.data.transforms import Preprocessing
+from visionsweep.engine import Batches, TensorBatches, predict_logits
+from visionsweep.features.cached import features_of
+from visionsweep.models.network import Network
+
+log = logging.getLogger(__name__)
+
+
+def trains_on_features(config: Config) -> bool:
+    """Say whether an image gives the same features in every epoch."""
+    return config.training.freeze_backbone and config.augmentation.name == "none"
+
+
+def inputs_of(
+    splits: Mapping[str, Sequence[ImageFile]],
+    config: Config,
+    network: Network,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    orders: Sequence[torch.Generator] = (),
+) -> dict[str, Batches]:
+    """Make the batches of some splits; those of `train` come in a new order in each epoch.
+
+    Args:
+        splits: the images of each.
+        config: of the run.
+        network: whose head, or which as a whole, takes the batches.
+        preprocessing: how an image becomes a tensor.
+        device: where to compute.
+        orders: the source of the training images' order for each replicate. Images, not being
+            features, come in the first one's order for all of them.
+    """
+    if trains_on_features(config):
+        files = [image for images in splits.values() for image in images]
+        features = features_of(files, network, preprocessing, device, config.features).to(device)
+        labels = torch.tensor([image.label for image in files]).to(device)
+        counts = [len(images) for images in splits.values()]
+        parts = zip(splits, features.split(counts), labels.split(counts), strict=True)
+        size = config.batch_size
+        return {
+            split: TensorBatches(rows, classes, size, orders if split == "train" else ())
+            for split, rows, classes in parts
+        }
+
+    def images(split: str) -> Any:
+        training = split == "train"
+        augmentation = config.augmentation.name if training else "none"
+        return image_loader(
+            ImageDataset(splits[split], preprocessing.build(augmentation)),
+            config.batch_size,
+            shuffle=orders[0] if training else None,
+            workers=config.num_workers,
+            pin_memory=device.type == "cuda",
+        )
+
+    return {split: images(split) for split in splits}
+
+
+def outcomes_of(
+    trained: torch.nn.Module, batches: Batches, files: Sequence[ImageFile], device: torch.device
+) -> Outcomes:
+    """Score a model image by image.
+
+    Args:
+        trained: from inputs to logits, `float32[R, N, classes]`.
+        batches: the inputs of `files`, in their order.
+        files: the images.
+        device: where the model lies.
+    """
+    logits: Any = predict_logits(trained, batches, device).numpy()
+    labels = torch.tensor([file.label for file in files]).numpy()
+    return Outcomes(logits, labels, tuple(file.digest for file in files))

@@ -1,0 +1,43 @@
+"""The outcomes of a run on disk, `logits.safetensors`: what evidence is computed from later."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.files import write_atomically
+
+FILE_NAME = "logits.safetensors"
+
+
+def write(run_dir: Path, outcomes: Mapping[str, Outcomes]) -> None:
+    """Write the outcomes of each split into a run's directory."""
+    tensors: dict[str, Any] = {}
+    for split, found in outcomes.items():
+        tensors |= {f"{split}.logits": found.logits, f"{split}.labels": found.labels}
+    images = {split: json.dumps(found.images) for split, found in outcomes.items()}
+    write_atomically(run_dir / FILE_NAME, save(tensors, images))
+
+
+def read(run_dir: Path) -> dict[str, Outcomes] | None:
+    """Read the outcomes of each split.
+
+    Returns:
+        None where there are none that can be read: a run of an earlier version, a damaged file.
+    """
+    try:
+        with safe_open(run_dir / FILE_NAME, framework="numpy") as opened:
+            return {
+                split: Outcomes(
+                    opened.get_tensor(f"{split}.logits"),
+                    opened.get_tensor(f"{split}.labels"),
+                    tuple(json.loads(images)),
+                )
+                for split, images in (opened.metadata() or {}).items()
+            }
+    except (OSError, ValueError, SafetensorError):
+        return None

@@ -1,0 +1,101 @@
+"""Replicates of a head: one computation, and no number of one in another."""
+
+import itertools
+
+import pytest
+import torch
+
+from visionsweep import engine
+from visionsweep.config import OptimizerConfig
+from visionsweep.engine import SplitBatches, TensorBatches
+from visionsweep.models.heads import Heads
+from visionsweep.seeds import seeds_of
+
+CPU = torch.device("cpu")
+OPTIMIZERS = {
+    "adam": OptimizerConfig(name="Adam", lr=1e-2, weight_decay=1e-2),
+    "adamw": OptimizerConfig(name="AdamW", lr=1e-2, weight_decay=1e-1),
+    "sgd": OptimizerConfig(name="SGD", lr=1e-1, momentum=0.9, weight_decay=1e-3),
+}
+
+
+def table(images: int, width: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    source = torch.Generator().manual_seed(images)
+    labels = torch.randint(0, classes, (images,), generator=source)
+    return torch.randn(images, width, generator=source) + labels.unsqueeze(1) / 4, labels
+
+
+def trained(replicates: int, width: int, classes: int, optimizer: str, images: int = 75):
+    """Train replicates for two epochs, as an experiment does."""
+    seeds = seeds_of(42, replicates)
+    heads = Heads(width, classes, 0.3, seeds)
+    orders = [torch.Generator().manual_seed(each.order) for each in seeds]
+    batches = SplitBatches(
+        TensorBatches(*table(images, width, classes), 16, orders),
+        TensorBatches(*table(41, width, classes), 16),
+        TensorBatches(*table(23, width, classes), 16),
+    )
+    made = engine.make_optimizer(OPTIMIZERS[optimizer], heads)
+    with engine.one_thread(when=True):
+        return heads, engine.fit(heads, batches, made, 2, CPU, lambda _: None)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(("width", "classes"), list(itertools.product((5, 513, 1280), (2, 3, 101))))
+def test_the_first_of_five_replicates_is_bit_for_bit_the_only_one(
+    width: int, classes: int, optimizer: str
+):
+    only, history = trained(1, width, classes, optimizer)
+    five, together = trained(5, width, classes, optimizer)
+    assert torch.equal(only.weight[0], five.weight[0]) and torch.equal(only.bias[0], five.bias[0])
+    assert [e.replicates[0] for e in history] == [e.replicates[0] for e in together]
+    inputs, _ = table(19, width, classes)
+    assert torch.equal(only.eval()(inputs)[0], five.eval()(inputs)[0])
+
+
+def test_every_replicate_comes_to_something_else_and_their_mean_is_told():
+    heads, history = trained(5, 40, 3, "adam")
+    losses = [scores.val.loss for scores in history[-1].replicates]
+    assert len(set(losses)) == 5
+    assert history[-1].val.loss == pytest.approx(sum(losses) / 5)
+    assert len({tuple(weight.flatten().tolist()) for weight in heads.weight}) == 5
+
+
+def test_neighbouring_seeds_share_no_replicate():
+    drawn = [seeds for seed in range(20) for seeds in seeds_of(seed, 5)]
+    for part in ("initialisation", "order", "dropout"):
+        assert len({getattr(seeds, part) for seeds in drawn}) == 100
+    assert seeds_of(3, 5)[:2] == seeds_of(3, 2)
+
+
+def test_weights_are_drawn_as_by_a_linear_layer():
+    heads = Heads(400, 50, 0.0, seeds_of(1, 5))
+    bound = 1 / 20
+    for tensor in (heads.weight, heads.bias):
+        assert tensor.abs().max() <= bound
+        assert tensor.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
+    state = torch.get_rng_state()
+    Heads(400, 50, 0.0, seeds_of(1, 5))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("rate", [1e-6, 0.2, 0.5, 0.999])
+def test_dropout_drops_its_share_in_every_replicate_and_keeps_the_mean(rate: float):
+    heads = Heads(1280, 3, rate, seeds_of(0, 3))
+    mask = heads._mask(torch.Size((3, 200, 1280)))
+    dropped = (mask == 0).float().mean((1, 2))
+    spread = 4 * (rate * (1 - rate) / (200 * 1280)) ** 0.5 + 2 / 2**16
+    assert ((dropped - rate).abs() < spread).all()
+    assert mask.mean().item() == pytest.approx(1, abs=0.15)
+    assert not torch.equal(mask[0], mask[1])
+    assert not torch.equal(mask, heads._mask(mask.shape))
+
+
+def test_without_dropout_and_in_evaluation_nothing_is_dropped():
+    features, _ = table(7, 12, 3)
+    heads = Heads(12, 3, 0.5, seeds_of(0, 2))
+    expected = torch.stack([features @ w.T + b for w, b in zip(heads.weight, heads.bias)])  # noqa: B905
+    assert torch.allclose(heads.eval()(features), expected, atol=1e-6)
+    assert not torch.allclose(heads.train()(features), expected, atol=1e-3)
+    heads.dropout = 0.0
+    assert torch.allclose(heads(features), expected, atol=1e-6)
