@@ -1,0 +1,115 @@
+"""Thumbnails of images: one sprite sheet for a list of them, kept so that none is opened again."""
+
+import io
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import ceil, sqrt
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from visionsweep.data.images import ImageFile, UnreadableImageError, digest_of, open_rgb
+from visionsweep.files import write_atomically
+
+log = logging.getLogger(__name__)
+
+SIDE = 128  # pixels; a multiple of 16, so that no thumbnail bleeds into its neighbour in a JPEG
+MOST = 1000  # a sheet of 4096 x 4096 pixels, which every graphics card can hold as a texture
+_MADE = f"{SIDE} pixels, cropped to the centre, JPEG 85"
+_DIGEST_BYTES = 32  # after the end of the JPEG, where no reader of images looks
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """Small squares cut from the centre of images, on one sheet.
+
+    Attributes:
+        sheet: a JPEG file, the squares row by row, as TensorBoard's Projector wants its sprites.
+        indices: which of the images asked for they are of, ascending: all, or 1,000 of them.
+        names: the files' names, `M`.
+    """
+
+    sheet: bytes
+    indices: tuple[int, ...]
+    names: tuple[str, ...]
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        """The thumbnails, `uint8[M, 128, 128, 3]`."""
+        with Image.open(io.BytesIO(self.sheet)) as image:
+            sheet = np.asarray(image.convert("RGB"))
+        rows, columns = sheet.shape[0] // SIDE, sheet.shape[1] // SIDE
+        squares = sheet.reshape(rows, SIDE, columns, SIDE, 3).swapaxes(1, 2)
+        return squares.reshape(-1, SIDE, SIDE, 3)[: len(self.indices)]
+
+
+def thumbnails(files: Sequence[ImageFile], cache: Path) -> Thumbnails:
+    """Return the thumbnails of images; they are opened only the first time.
+
+    Of more than 1,000 images 1,000 are chosen, evenly spaced, so that files sorted by class keep
+    the shares of the classes. An image that can no longer be read leaves a grey square and a
+    warning.
+
+    Args:
+        files: the images, at least one.
+        cache: the folder that outlives runs; the sheet is `thumbnails/KEY.jpg` in it, the key a
+            digest of the images' contents. A damaged sheet is made again.
+    """
+    return _thumbnails(tuple(files), cache)
+
+
+@lru_cache(maxsize=2)
+def _thumbnails(files: tuple[ImageFile, ...], cache: Path) -> Thumbnails:
+    indices = np.linspace(0, len(files) - 1, min(len(files), MOST)).round().astype(int).tolist()
+    chosen = [files[index] for index in indices]
+    key = digest_of("\n".join([_MADE, *(file.digest for file in chosen)]).encode())
+    path = cache / "thumbnails" / f"{key}.jpg"
+    sheet = _kept(path) or _make(chosen, path)
+    return Thumbnails(sheet, tuple(indices), tuple(file.path.name for file in chosen))
+
+
+def _kept(path: Path) -> bytes | None:
+    """Return a sheet from the cache, or None where there is none or it is damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    sheet, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+    return sheet if sheet and digest_of(sheet).encode() == digest else None
+
+
+def _make(files: Sequence[ImageFile], path: Path) -> bytes:
+    """Open the images and write their sheet, unless one of them could not be read."""
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        squares = list(threads.map(_square, files))
+    columns = ceil(sqrt(len(files)))
+    rows = ceil(len(files) / columns)
+    image = Image.new("RGB", (columns * SIDE, rows * SIDE), "white")
+    for place, square in enumerate(squares):
+        row, column = divmod(place, columns)
+        if square is None:
+            square = Image.new("RGB", (SIDE, SIDE), "grey")
+        image.paste(square, (column * SIDE, row * SIDE))
+    stored = io.BytesIO()
+    image.save(stored, "JPEG", quality=85)
+    sheet = stored.getvalue()
+    if None not in squares:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, sheet + digest_of(sheet).encode())
+    return sheet
+
+
+def _square(file: ImageFile) -> Image.Image | None:
+    try:
+        return ImageOps.fit(open_rgb(file.path), (SIDE, SIDE), Image.Resampling.LANCZOS)
+    except UnreadableImageError as error:
+        log.warning("No thumbnail: %s", error)
+        return None

@@ -1,0 +1,92 @@
+"""A figure of which class is taken for which."""
+
+from collections.abc import Sequence
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visionsweep.report.sheet import FAINT, GREY, INK, Pixels, Sheet, number, shortened, width_of
+
+_NUMBERED = 20  # classes; with more of them no number fits into a cell
+_MOST_CONFUSED = 16  # pairs named beside a matrix without numbers
+_WHITE, _DEEP = np.array([255, 255, 255]), np.array([8, 64, 129])  # no image of a row, all of them
+
+
+def confusion_figure(
+    counts: NDArray[np.float64], classes: Sequence[str], title: str, note: str = ""
+) -> Pixels:
+    """Draw a confusion matrix, its colours the share of each row.
+
+    With more than 20 classes the cells hold no numbers and only as many classes are named as there
+    is room for; the pairs that are confused most often then stand beside the matrix.
+
+    Args:
+        counts: `float64[C, C]`, images; rows are the true classes, columns the predicted ones.
+        classes: their names.
+        title: over the figure.
+        note: under the title.
+
+    Returns:
+        `uint8[H, W, 3]`.
+    """
+    count = len(classes)
+    numbered = count <= _NUMBERED
+    cell = max(1, round(min(96, 560 / count) if numbered else 660 / count))
+    side, size = cell * count, 13 if count <= 12 else 11
+    step = max(1, ceil(1.25 * size / cell))  # every so many classes are named
+    names = [shortened(name, size, 150) for name in classes[::step]]
+    longest = max(width_of(name, size) for name in names)
+    upright = longest > 0.95 * cell * step
+    left, top = 46 + longest, 66
+    below = 8 + (longest if upright else 1.2 * size)
+    sheet = Sheet(max(left + side + (24 if numbered else 320), 440), top + side + below + 38)
+    sheet.head(title, note)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1e-9)
+    # By the root of the share, so that one image in twenty can be seen.
+    colours = (_WHITE + np.sqrt(shares)[..., None] * (_DEEP - _WHITE)).round().astype(np.uint8)
+    sheet.image(left, top, colours.repeat(cell, 0).repeat(cell, 1))
+    sheet.box(left - 1, top - 1, left + side + 1, top + side + 1, outline=GREY)
+    for place, name in enumerate(names):
+        middle = (place * step + 0.5) * cell
+        sheet.text(left - 8, top + middle, name, size, anchor="rm")
+        anchor = "rm" if upright else "mt"
+        sheet.text(left + middle, top + side + 8, name, size, anchor=anchor, upright=upright)
+    middle, foot = left + side / 2, sheet.height - 16
+    sheet.text(18, top + side / 2, "true class", 13, colour=FAINT, anchor="mm", upright=True)
+    sheet.text(middle, foot, "predicted class", 13, colour=FAINT, anchor="mm")
+    if numbered:
+        _number_cells(sheet, counts, shares, left, top, cell)
+    else:
+        _name_most_confused(sheet, counts, classes, left + side + 28, top)
+    return sheet.pixels()
+
+
+def _number_cells(
+    sheet: Sheet,
+    counts: NDArray[np.float64],
+    shares: NDArray[np.float64],
+    left: float,
+    top: float,
+    cell: int,
+) -> None:
+    size = min(16, round(0.36 * cell))
+    for row, column in np.argwhere(counts > 0):
+        x, y = left + (column + 0.5) * cell, top + (row + 0.5) * cell
+        colour = "white" if shares[row, column] > 0.3 else INK
+        sheet.text(x, y, number(counts[row, column]), size, colour=colour, anchor="mm")
+
+
+def _name_most_confused(
+    sheet: Sheet, counts: NDArray[np.float64], classes: Sequence[str], left: float, top: float
+) -> None:
+    sheet.text(left, top + 6, "Most often confused", 13, bold=True)
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_CONFUSED]
+    for line, place in enumerate(order[wrong.flat[order] > 0]):
+        true, predicted = divmod(int(place), len(classes))
+        y = top + 36 + 38 * line
+        sheet.text(left + 42, y, number(wrong[true, predicted]), 13, bold=True, anchor="rm")
+        sheet.text(left + 54, y - 8, shortened(classes[true], 12, 230), 12)
+        taken = shortened(f"taken for {classes[predicted]}", 12, 230)
+        sheet.text(left + 54, y + 8, taken, 12, colour=FAINT)

@@ -1,0 +1,70 @@
+"""A figure of the images that a model gets wrong while it is surest of itself."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visionsweep.data.thumbnails import SIDE, Thumbnails
+from visionsweep.report.sheet import FAINT, Pixels, Sheet, shortened, width_of
+
+_COLUMNS, _ROWS = 4, 3
+_WIDE, _HIGH = SIDE + 46, SIDE + 76  # pixels of a cell: the image, and three lines under it
+_RED = "#b42318"
+
+
+def worst_mistakes(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64], most: int
+) -> NDArray[np.int64]:
+    """Return the images that are taken for another class, the most confident mistake first.
+
+    Args:
+        probabilities: `float64[N, C]`.
+        labels: `int64[N]`.
+        most: how many at most.
+
+    Returns:
+        `int64[<= most]`, indices of images.
+    """
+    wrong = np.flatnonzero(probabilities.argmax(1) != labels)
+    confidence = probabilities[wrong].max(1)
+    return wrong[np.argsort(-confidence, kind="stable")][:most]
+
+
+def mistakes_figure(
+    probabilities: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    thumbnails: Thumbnails,
+    title: str,
+) -> Pixels:
+    """Draw the 12 most confident mistakes, each with what it is taken for and what it is.
+
+    Args:
+        probabilities: `float64[N, C]` of all images.
+        labels: `int64[N]`.
+        classes: names.
+        thumbnails: of these images; a mistake without one is not shown.
+        title: over the figure.
+
+    Returns:
+        `uint8[H, W, 3]`.
+    """
+    shown = np.array(thumbnails.indices)
+    probabilities, labels = probabilities[shown], labels[shown]
+    worst = worst_mistakes(probabilities, labels, _COLUMNS * _ROWS)
+    sheet = Sheet(_COLUMNS * _WIDE + 22, 66 + -(-len(worst) // _COLUMNS) * _HIGH)
+    wrong = int((probabilities.argmax(1) != labels).sum())
+    sheet.head(title, f"{wrong} of {len(labels)} images are taken for another class")
+    for place, image in enumerate(worst):
+        row, column = divmod(place, _COLUMNS)
+        left, top, room = 16 + column * _WIDE, 66 + row * _HIGH, _WIDE - 12
+        predicted = int(probabilities[image].argmax())
+        sheet.image(left, top, thumbnails.pixels[image])
+        sure = f" {probabilities[image, predicted]:.0%}"
+        name = shortened(classes[predicted], 14, room - width_of(sure, 14, bold=True), bold=True)
+        sheet.text(left, top + SIDE + 14, name + sure, 14, bold=True, colour=_RED)
+        sheet.text(left, top + SIDE + 33, shortened(f"is {classes[labels[image]]}", 13, room), 13)
+        file = shortened(thumbnails.names[image], 11, room)
+        sheet.text(left, top + SIDE + 50, file, 11, colour=FAINT)
+    return sheet.pixels()
