@@ -9,7 +9,7 @@ from visionsweep.config import Config, leaf_keys
 
 # Keys that say where and on what a run is made, not what it is. Two runs that differ in nothing
 # else are the same experiment; should one sweep hold both, the second finds its directory taken.
-_WHERE = {
+WHERE = {
     "outputs_dir",
     "sweep_dir",
     "device",
@@ -39,7 +39,7 @@ def run_name(choices: dict[str, str], epochs: int, overrides: list[str], *, stud
     """
     settings = dict(o.lstrip("+~").partition("=")[::2] for o in overrides)
     folder = choices.get("data") == "folder"
-    hidden = _WHERE | _ALWAYS_SHOWN | ({"experiment"} if study else set())
+    hidden = WHERE | _ALWAYS_SHOWN | ({"experiment"} if study else set())
     shown = {k: v for k, v in settings.items() if k not in hidden}
     if not folder:
         shown.pop("data.root", None)

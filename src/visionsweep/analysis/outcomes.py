@@ -61,3 +61,12 @@ class Outcomes:
         """Join the replicates of two runs on the same images."""
         assert self.images == other.images
         return Outcomes(np.concatenate([self.logits, other.logits]), self.labels, self.images)
+
+    def by_image(self) -> "Outcomes":
+        """Return the same with images in the order of their digests: runs may list them in others.
+
+        Copies of an image under two labels come in the order of the labels.
+        """
+        order = np.lexsort((self.labels, np.array(self.images)))
+        images = tuple(self.images[k] for k in order)
+        return Outcomes(self.logits[:, order], self.labels[order], images)

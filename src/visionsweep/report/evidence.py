@@ -1,0 +1,118 @@
+"""What a group of comparable runs proves: who leads, who cannot be told from it, what made it so."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from visionsweep.analysis.comparison import Comparison, compare, images_needed
+from visionsweep.analysis.factors import Effect, effects
+from visionsweep.analysis.learning_curve import LearningCurve, learning_curve
+from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.report.settings import settings_of
+from visionsweep.tracking import outcomes as kept
+from visionsweep.tracking.runs import Run, val_loss
+
+Mark = Literal["leader", "level", "behind", "unknown"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run and how it stands to the leader.
+
+    Attributes:
+        run: the run.
+        mark: `level` cannot be told from the leader, `behind` is worse, `unknown` was not compared.
+        comparison: with the leader; None for the leader itself and where outcomes are missing.
+    """
+
+    run: Run
+    mark: Mark
+    comparison: Comparison | None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What runs that were scored on the same images say together.
+
+    Attributes:
+        rows: the runs, lowest validation loss first.
+        cheapest: of the leader and those level with it, the one to take; None if unknown.
+        images_needed: more images that would tell the first two apart; None if unknown.
+        effects: of each swept value over the rest of the grid.
+        curve: of the loss over the number of training images; None where that was not swept.
+    """
+
+    rows: list[Row]
+    cheapest: Run | None
+    images_needed: int | None
+    effects: list[Effect]
+    curve: LearningCurve | None
+
+
+def gather(runs: Sequence[Run]) -> Evidence:
+    """Compare runs image by image.
+
+    Args:
+        runs: completed ones, scored on the same validation images. One whose outcomes were not
+            kept, or which diverged, is shown and not compared.
+    """
+    runs = sorted(runs, key=val_loss)
+    found = [_outcomes(run) for run in runs]
+    compared = {k: each for k, each in enumerate(found) if each is not None}
+    if 0 not in compared:
+        unknown = [Row(run, "leader" if k == 0 else "unknown", None) for k, run in enumerate(runs)]
+        return Evidence(unknown, None, None, [], None)
+    comparisons = dict(zip(list(compared)[1:], compare(list(compared.values())), strict=True))
+    rows = [Row(run, _mark(k, comparisons.get(k)), comparisons.get(k)) for k, run in enumerate(runs)]
+    settings = [settings_of(runs)[k] for k in compared]
+    outcomes = list(compared.values())
+    sizes = [runs[k].record.data.counts["train"] for k in compared]  # type: ignore[union-attr]
+    return Evidence(
+        rows=rows,
+        cheapest=min((row.run for row in rows if row.mark in ("leader", "level")), key=_cost),
+        images_needed=images_needed(outcomes[0], outcomes[1]) if len(outcomes) > 1 else None,
+        effects=effects(settings, outcomes) if len(outcomes) > 1 else [],
+        curve=_curve(settings, sizes, outcomes),
+    )
+
+
+def _outcomes(run: Run) -> Outcomes | None:
+    """Return what a run made of the validation images, these in the order of their contents."""
+    found = (kept.read(run.directory) or {}).get("val")
+    return found.by_image() if found is not None and math.isfinite(val_loss(run)) else None
+
+
+def _mark(place: int, comparison: Comparison | None) -> Mark:
+    if place == 0:
+        return "leader"
+    if comparison is None:
+        return "unknown"
+    return "behind" if comparison.distinguishable else "level"
+
+
+def _cost(run: Run) -> tuple[int, float, float]:
+    """Return what to prefer the lower of: parameters, milliseconds an image, validation loss."""
+    model = run.record.model
+    assert model is not None
+    return model.parameters, model.milliseconds or math.inf, val_loss(run)
+
+
+def _curve(
+    settings: Sequence[Mapping[str, Any]], sizes: Sequence[int], outcomes: Sequence[Outcomes]
+) -> LearningCurve | None:
+    """Fit a curve to runs that differ in nothing but how many images they were trained on.
+
+    Only what was tried with every number of images takes part, so that the curve is not bent by
+    what was tried with few.
+    """
+    alike: dict[str, dict[int, Outcomes]] = defaultdict(dict)
+    for given, size, found in zip(settings, sizes, outcomes, strict=True):
+        rest = {key: value for key, value in given.items() if not key.startswith("data")}
+        alike[repr(rest)][size] = found
+    complete = [by_size for by_size in alike.values() if by_size.keys() == set(sizes)]
+    counts = sorted(set(sizes))
+    if len(counts) < 2 or not complete:
+        return None
+    return learning_curve(counts, [[by_size[count] for by_size in complete] for count in counts])
