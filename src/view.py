@@ -1,0 +1,97 @@
+"""Look at runs in TensorBoard: opens it on the outputs, showing the latest sweep.
+
+    python src/view.py                                    the latest sweep in outputs
+    python src/view.py outputs/2026-01-31/12-00-00-000000      the sweep you name
+    python src/view.py --all                              every run there is
+
+Prints the address, opens the browser if there is one, and runs until Ctrl-C. Only this machine can
+reach it.
+"""
+
+import argparse
+import os
+import sys
+import threading
+import webbrowser
+from pathlib import Path
+
+from visionsweep.entry import run_command
+from visionsweep.tracking import board
+from visionsweep.tracking.folders import default_outputs, event_folders, latest_sweep
+
+PATIENCE = 20.0  # seconds for TensorBoard to read the runs, before the browser opens all the same
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until Ctrl-C; exit status 0."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "folder", nargs="?", type=Path, metavar="FOLDER",
+        help="outputs, a sweep in them, or a run (outputs)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--port", type=_port, metavar="N", help="where it listens (6006, or the next free one)"
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="show every run, not those of the latest sweep alone"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    asked = parser.parse_args(arguments)
+
+    folder = asked.folder or default_outputs()
+    folders = event_folders(folder)
+    if folder in folders:  # a run has its name from the folder above, so that one is served
+        run = folder.resolve()
+        folder, shown = run.parent, run
+        folders = event_folders(folder)
+    else:
+        shown = latest_sweep(folders, folder)
+    if asked.all:
+        shown = folder
+    runs = [place for place in folders if place.is_relative_to(shown)]
+
+    url = board.serve(folder, asked.port)
+    pattern = None
+    if shown != folder:
+        pattern = board.run_filter(folder, shown, is_run=shown in folders)
+    address = board.address_of(url, pattern)
+    others = len(folders) - len(runs)
+    print(f"TensorBoard: {address}")
+    print(
+        f"It shows {_runs(len(runs))} in {shown}"
+        + (f"; --all shows {others} more" if others else "")
+        + ". Ctrl-C ends it.",
+        flush=True,
+    )
+    try:
+        if not asked.no_browser and _has_window():
+            board.wait_for(url, [run.relative_to(folder).as_posix() for run in runs], PATIENCE)
+            webbrowser.open(address)
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print()
+    return 0
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{text}: a port is a number from 1 to 65535")
+    return port
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
+
+
+def _has_window() -> bool:
+    """Say whether a browser would open a window, and not take over this terminal."""
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,103 @@
+"""TensorBoard in this process: its server on loopback, and the address that shows what is meant."""
+
+import contextlib
+import io
+import json
+import re
+import socket
+import time
+import urllib.request
+from collections.abc import Collection
+from pathlib import Path
+from urllib.parse import quote
+
+from visionsweep.errors import UserError
+
+HOST = "127.0.0.1"
+
+
+def serve(folder: Path, port: int | None) -> str:
+    """Start TensorBoard in a thread of its own, for this machine alone.
+
+    Args:
+        folder: of the runs.
+        port: where it listens; None takes 6006 or the next free one, 0 any free one.
+
+    Returns:
+        Its address, `http://127.0.0.1:PORT/`.
+
+    Raises:
+        UserError: if the port is taken.
+    """
+    if port and _is_taken(port):
+        raise UserError(
+            f"--port {port}: taken, perhaps by a TensorBoard that runs already; name another port, "
+            "or none and the next free one is found"
+        )
+    from tensorboard import program  # takes a second: not for --help, nor for a refusal
+
+    board = program.TensorBoard()
+    board.configure(argv=("",), logdir=str(folder), host=HOST, port=port)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # it praises its fast loader on six lines
+            address: str = board.launch()
+    except program.TensorBoardServerException as error:
+        raise UserError(f"TensorBoard cannot start: {error.msg}") from error
+    return address
+
+
+def run_filter(folder: Path, shown: Path, *, is_run: bool) -> str:
+    """Return the regular expression that picks runs by their names: paths from the folder served.
+
+    Args:
+        folder: which TensorBoard serves.
+        shown: the sweep in it whose runs are to be picked, or a run.
+        is_run: whether `shown` is a run itself.
+    """
+    path = re.sub(r"[.*+?^${}()|\[\]\\]", r"\\\g<0>", shown.relative_to(folder).as_posix())
+    return f"^{path}$" if is_run else f"^{path}/"
+
+
+def address_of(board: str, pattern: str | None) -> str:
+    """Return the address at which TensorBoard shows the runs that are meant, unsmoothed.
+
+    The newer tabs read the query (`runFilter`, `smoothing`), the older ones the fragment
+    (`regexInput`, `_smoothingWeight`); TensorBoard 2.21 keeps both from tab to tab. Smoothing is
+    off: over five epochs it draws a curve that nobody measured.
+
+    Args:
+        board: TensorBoard's address.
+        pattern: of the runs to show, or None for all.
+    """
+    query, fragment = ["smoothing=0"], ["timeseries", "_smoothingWeight=0"]
+    if pattern is not None:
+        query.insert(0, f"runFilter={quote(pattern)}")
+        fragment.insert(1, f"regexInput={quote(pattern)}")
+    return f"{board}?{'&'.join(query)}#{'&'.join(fragment)}"
+
+
+def wait_for(board: str, runs: Collection[str], seconds: float) -> bool:
+    """Wait until TensorBoard has read some runs, and return whether it has.
+
+    Args:
+        board: its address.
+        runs: their names: paths from the folder that is served.
+        seconds: how long to wait at most.
+    """
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    end = time.monotonic() + seconds
+    while True:
+        with (
+            contextlib.suppress(OSError),
+            direct.open(f"{board}data/runs", timeout=seconds) as told,
+        ):
+            if set(runs) <= set(json.load(told)):
+                return True
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0

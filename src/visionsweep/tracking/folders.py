@@ -1,0 +1,61 @@
+"""Where runs lie: the outputs, the sweeps in them, and the folders that TensorBoard calls runs."""
+
+import os
+from pathlib import Path
+
+from visionsweep.errors import UserError
+
+MULTIRUN_FILE = "multirun.yaml"  # Hydra writes it into a sweep's directory before the first run
+
+
+def default_outputs() -> Path:
+    """Return `outputs` of the working directory, or else of the checkout."""
+    here = Path("outputs")
+    return here if here.is_dir() else Path(__file__).resolve().parents[3] / "outputs"
+
+
+def event_folders(folder: Path) -> dict[Path, int]:
+    """List the folders that hold event files, each of which is a run to TensorBoard.
+
+    Args:
+        folder: where to look, all the way down.
+
+    Returns:
+        When the newest event file of each was begun, in seconds since 1970, by folder, sorted.
+
+    Raises:
+        UserError: if there is no such folder, or no event file in it.
+    """
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: no such folder; name the one that runs were written to, or make one with "
+            "python src/train.py"
+        )
+    found: dict[Path, int] = {}
+    for place, _, files in os.walk(folder):
+        begun = [_begun(name) for name in files if "tfevents" in name]
+        if begun:
+            found[Path(place)] = max(begun)
+    if not found:
+        raise UserError(
+            f"{folder}: holds no run that could be looked at; train one with python src/train.py"
+        )
+    return dict(sorted(found.items()))
+
+
+def latest_sweep(folders: dict[Path, int], within: Path) -> Path:
+    """Return the sweep whose newest run was begun last; a run outside a sweep counts as one.
+
+    Args:
+        folders: of runs, with when each was begun; see `event_folders`.
+        within: the folder that was searched; a sweep that it is a part of does not count.
+    """
+    newest = max(folders, key=lambda place: folders[place])
+    inside = newest != within
+    return newest.parent if inside and (newest.parent / MULTIRUN_FILE).is_file() else newest
+
+
+def _begun(event_file: str) -> int:
+    """Read the time in `events.out.tfevents.SECONDS.HOST...`; a copied file keeps its name."""
+    seconds = event_file.partition("tfevents.")[2].partition(".")[0]
+    return int(seconds) if seconds.isdigit() else 0

@@ -1,0 +1,225 @@
+"""view.py really starts TensorBoard, on this machine alone, and shows the runs that are meant."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+VIEW = Path(__file__).parents[2] / "src" / "view.py"
+
+EARLIER = {"2026-01-30/09-00-00-000000/a", "2026-01-30/09-00-00-000000/b"}
+LATEST = {"2026-01-31/12-00-00-000000 (2)/a", "2026-01-31/12-00-00-000000 (2)/c"}
+ALONE = "2026-01-31/11-00-00-000000"
+
+
+def write_events(folder: Path, begun: int) -> None:
+    writer = EventFileWriter(str(folder))
+    value = Summary.Value(tag="loss/val", simple_value=0.5)
+    writer.add_event(Event(step=1, wall_time=begun, summary=Summary(value=[value])))
+    writer.close()
+    (file,) = folder.glob("*tfevents*")
+    file.rename(folder / f"events.out.tfevents.{begun}.host.1.0")
+
+
+@pytest.fixture
+def outputs(tmp_path) -> Path:
+    """Two sweeps of two runs, and between them a run that is part of none."""
+    folder = tmp_path / "outputs"
+    for begun, name in enumerate([*sorted(EARLIER), ALONE, *sorted(LATEST)], 1_700_000_000):
+        write_events(folder / name, begun)
+    for name in (*EARLIER, *LATEST):
+        (folder / name).parent.joinpath("multirun.yaml").touch()
+    return folder
+
+
+@pytest.fixture
+def view(tmp_path):
+    """Start view.py in a process group of its own; returns it and the address it prints."""
+    started = []
+
+    def start(*arguments, **environment) -> tuple[subprocess.Popen, str]:
+        process = subprocess.Popen(
+            [sys.executable, VIEW, *map(str, arguments)], cwd=tmp_path, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            env=os.environ | environment,
+        )  # fmt: skip
+        started.append(process)
+        line = process.stdout.readline()
+        assert line.startswith("TensorBoard: "), line + process.stderr.read()
+        return process, line.removeprefix("TensorBoard: ").strip()
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def runs_at(address: str, count: int) -> set[str]:
+    """Ask TensorBoard for its runs until it has read that many."""
+    board = urlsplit(address)._replace(path="/data/runs", query="", fragment="").geturl()
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for _ in range(200):
+        found = json.load(direct.open(board))
+        if len(found) >= count:
+            break
+        time.sleep(0.1)
+    return set(found)
+
+
+def filters(address: str) -> set[str]:
+    """The run filters of the newer tabs and of the older ones."""
+    parts = urlsplit(address)
+    return {
+        *parse_qs(parts.query).get("runFilter", [""]),
+        *parse_qs(parts.fragment).get("regexInput", [""]),
+    }
+
+
+def shown_at(address: str, runs: set[str]) -> set[str]:
+    (pattern,) = filters(address)
+    return {run for run in runs if re.search(pattern, run)}
+
+
+def test_all_outputs_are_served_and_the_latest_sweep_is_shown(outputs, view):
+    process, address = view("--no-browser")
+    runs = runs_at(address, 5)
+    assert runs == {*EARLIER, ALONE, *LATEST}
+    assert shown_at(address, runs) == LATEST
+    told = process.stdout.readline()
+    assert "2 runs in outputs/2026-01-31/12-00-00-000000 (2); --all shows 3 more" in told
+
+
+# What stands in TensorBoard's list of runs, and whether it is ticked.
+LISTED = """
+return [...document.querySelectorAll("runs-data-table tb-data-table-content-row")].map(
+    row => [row.innerText.trim(), row.querySelector("input").checked])
+"""
+
+
+def test_in_a_browser_exactly_the_runs_of_the_latest_sweep_are_listed_and_ticked(
+    outputs, view, tmp_path
+):
+    webdriver = pytest.importorskip("selenium.webdriver")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("needs chromium and chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
+                 "disable-background-networking", "disable-component-update", "disable-sync",
+                 f"user-data-dir={tmp_path / 'profile'}"):  # fmt: skip
+        options.add_argument(f"--{flag}")
+    _, address = view("--no-browser")
+    runs_at(address, 5)
+    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as page:
+        page.get(address)
+        for _ in range(100):
+            if rows := page.execute_script(LISTED):
+                break
+            time.sleep(0.2)
+    assert sorted(rows) == [[name, True] for name in sorted(LATEST)]
+
+
+def test_a_sweep_that_is_named_is_all_there_is(outputs, view):
+    _, address = view(outputs / "2026-01-30" / "09-00-00-000000", "--no-browser")
+    assert runs_at(address, 2) == {"a", "b"}
+    assert filters(address) == {""}
+
+
+def test_a_run_that_is_named_keeps_its_name(outputs, view):
+    _, address = view(outputs / "2026-01-30" / "09-00-00-000000" / "b", "--no-browser")
+    assert shown_at(address, runs_at(address, 2)) == {"b"}
+
+
+def test_all_shows_every_run(outputs, view):
+    process, address = view("outputs", "--all", "--no-browser")
+    assert len(runs_at(address, 5)) == 5
+    assert filters(address) == {""}
+    assert process.stdout.readline().startswith("It shows 5 runs in outputs. ")
+
+
+def test_only_this_machine_reaches_it(outputs, view):
+    _, address = view("--no-browser")
+    port = urlsplit(address).port
+    assert urlsplit(address).hostname == "127.0.0.1"
+    socket.create_connection(("127.0.0.1", port)).close()
+    with pytest.raises(OSError):  # an address that a server on all interfaces would answer at
+        socket.create_connection(("127.0.0.2", port), timeout=5).close()
+
+
+def test_ctrl_c_ends_it_without_a_word(outputs, view):
+    process, address = view("--no-browser")
+    process.stdout.readline()
+    runs_at(address, 5)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of the group
+    out, error = process.communicate(timeout=30)
+    assert (process.returncode, out.strip(), error) == (0, "", "")
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", urlsplit(address).port)).close()
+
+
+def test_the_browser_opens_on_the_address_when_the_runs_are_there(outputs, view, tmp_path):
+    browser = tmp_path / "browser"
+    browser.write_text('#!/bin/sh\nprintf %s "$1" > opened.part && mv opened.part opened\n')
+    browser.chmod(0o755)
+    _, address = view(BROWSER=str(browser))
+    for _ in range(300):
+        if (tmp_path / "opened").exists():
+            break
+        time.sleep(0.1)
+    assert (tmp_path / "opened").read_text() == address
+    assert len(runs_at(address, 0)) == 5
+
+
+def test_a_port_that_is_taken_is_told_and_without_one_another_is_found(outputs, view, tmp_path):
+    with socket.socket() as usual, socket.socket() as other:
+        if usual.connect_ex(("127.0.0.1", 6006)):  # nobody has TensorBoard's usual port
+            usual.close()
+            usual = socket.create_server(("127.0.0.1", 6006))
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, VIEW, "--port", str(port), "--no-browser"],
+            cwd=tmp_path, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"--port {port}: taken") and "Traceback" not in done.stderr
+        _, address = view("--no-browser")
+        usual.close()
+    assert urlsplit(address).port > 6006
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["nowhere"], 1, "nowhere: no such folder; name the one that"),
+        (["empty"], 1, "empty: holds no run that could be looked at; train one with python"),
+        (["--port", "70000"], 2, "70000: a port is a number from"),
+        (["--port", "any"], 2, "invalid"),
+    ],
+)
+def test_mistakes_are_named_before_anything_heavy_is_loaded(tmp_path, arguments, status, message):
+    (tmp_path / "empty" / "deep").mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", VIEW, *arguments],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == status
+    assert message in done.stderr and "Traceback" not in done.stderr
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not {"torch", "tensorboard", "msgspec"} & imported
