@@ -24,8 +24,9 @@ from visionsweep.config import Config
 from visionsweep.data import sample
 from visionsweep.data.images import digest_of
 from visionsweep.data.splits import SPLITS, Splits, load_splits
+from visionsweep.data.thumbnails import Thumbnails, thumbnails
 from visionsweep.data.transforms import Preprocessing, resized
-from visionsweep.engine import SplitBatches
+from visionsweep.engine import SplitBatches, TensorBatches
 from visionsweep.errors import UserError
 from visionsweep.features.cached import cache_dir
 from visionsweep.files import write_atomically
@@ -37,6 +38,7 @@ from visionsweep.models.heads import Heads
 from visionsweep.models.network import Network
 from visionsweep.seeds import Seeds, seeds_of
 from visionsweep.tracking import outcomes, provenance, record
+from visionsweep.tracking.projector import project
 from visionsweep.tracking.record import DataFacts, Failure, ModelFacts, Record, measure
 from visionsweep.tracking.writer import RunWriter
 
@@ -135,6 +137,8 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
         def on_epoch(epoch: engine.Epoch) -> None:
             known.history.append(epoch)
             writer.epoch(epoch)
+            if config.histograms:
+                writer.histograms(epoch.epoch, trained)
 
         optimizer = engine.make_optimizer(config.optimizer, trained)
         timed(
@@ -149,6 +153,10 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
             split: outcomes_of(trained, batches[split], splits[split], device)
             for split in ("val", "test")
         }
+        shown = thumbnails(splits.val, cache)
+        writer.diagnosis("val", found["val"], splits.classes, shown)
+    if isinstance(batches["val"], TensorBatches):
+        _project(config, run_dir, identity, splits, batches["val"].inputs, shown)
     temperature = _keep_evidence(run_dir, known, found, splits)
     write_atomically(run_dir / known.model.checkpoint, save(_tensors(trained, temperature)))
     final = known.metrics.final
@@ -216,6 +224,28 @@ def _what_is_trained(
     engine.seed_everything(config.seed)  # augmentations, and dropout within the backbone
     return classifier.build(
         backbone, network.classes, dropout=dropout, frozen=network.frozen, seeds=seeds
+    )
+
+
+def _project(
+    config: Config,
+    run_dir: Path,
+    identity: Identity,
+    splits: Splits,
+    features: torch.Tensor,
+    shown: Thumbnails,
+) -> None:
+    """Show validation features in TensorBoard, once for a backbone and its images in a sweep."""
+    sweep_dir = Path(config.sweep_dir)
+    project(
+        sweep_dir if sweep_dir.absolute() in run_dir.absolute().parents else run_dir,
+        run_dir,
+        f"{identity.fingerprint}-{splits.digest('val')[:16]}",
+        features,
+        [image.label for image in splits.val],
+        splits.classes,
+        shown,
+        [image.path.name for image in splits.val],
     )
 
 

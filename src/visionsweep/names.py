@@ -14,6 +14,7 @@ WHERE = {
     "sweep_dir",
     "device",
     "num_workers",
+    "histograms",
     "data.base_url",
     "model.weights_url",
     "data.if_unreachable",
