@@ -1,12 +1,18 @@
 """Records of runs that were never made, for tests of what reads records."""
 
+import csv
+import itertools
 import math
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
+from PIL import Image
 
+from visionsweep.analysis.outcomes import Outcomes
 from visionsweep.config import (
     AugmentationConfig,
     Config,
@@ -16,9 +22,12 @@ from visionsweep.config import (
     TrainingConfig,
     TransformConfig,
 )
-from visionsweep.engine import Epoch, Scores
+from visionsweep.engine import Epoch, Scores, SplitScores
+from visionsweep.report.evidence import Evidence, gather
+from visionsweep.tracking import outcomes as kept
 from visionsweep.tracking import record
 from visionsweep.tracking.record import DataFacts, Failure, ModelFacts, Record
+from visionsweep.tracking.runs import Run
 
 
 @pytest.fixture
@@ -125,3 +134,103 @@ def write_run(tmp_path: Path, make_record) -> Callable[..., Path]:
         return run_dir
 
     return write
+
+
+@pytest.fixture
+def simulated_sweep(tmp_path: Path, make_record) -> Callable[..., Evidence]:
+    """Write runs whose outcomes are simulated under `outputs/sweep`, and return their evidence.
+
+    With another model, more data and more epochs images become easier, so that some runs can be
+    told apart and some cannot. Images are small drawings of one colour a class.
+    """
+
+    def make(
+        models: Sequence[str] = ("effnetb0", "effnetb2"),
+        data: Sequence[str] = ("10pct", "20pct"),
+        epochs: Sequence[int] = (5, 10),
+        *,
+        classes: Sequence[str] = ("pizza", "steak", "sushi"),
+        replicates: int = 3,
+        val_images: str = "val-digest",
+        dataset: str = "pizza_steak_sushi",
+        weights: str = "IMAGENET1K_V1",
+        folder: str = "sweep",
+    ) -> Evidence:
+        images = _coloured_images(tmp_path / "images", classes)
+        runs = []
+        grid = list(itertools.product(enumerate(models), enumerate(data), epochs))
+        for place, ((m, model), (d, amount), length) in enumerate(grid):
+            ease = 1.4 + 0.05 * m + 0.9 * d + 0.02 * length
+            found = {
+                split: _simulated_outcomes(split, count, len(classes), replicates, ease, place)
+                for split, count in (("val", 120), ("test", 60))
+            }
+            directory = tmp_path / "outputs" / folder / f"{model}_{amount}_{length}-epochs"
+            directory.mkdir(parents=True)
+            made = make_record(
+                directory.name, *np.linspace(1.0, found["val"].losses.mean(), length).tolist(),
+                model=model, data=amount, weights=weights, dataset=dataset, val_images=val_images,
+            )  # fmt: skip
+            made.history = [_replicated(epoch, replicates) for epoch in made.history]
+            made.evaluation = {split: record.measure(each) for split, each in found.items()}
+            made.model = msgspec.structs.replace(
+                made.model, parameters=4_000_000 * (m + 1), milliseconds=9.5 + m
+            )
+            made.data = msgspec.structs.replace(
+                made.data, classes=list(classes),
+                counts={"train": 225 * (d + 1), "val": 120, "test": 60},
+            )  # fmt: skip
+            made.command = ["src/train.py", "-m", f"model={','.join(models)}"]
+            record.write(made, directory)
+            kept.write(directory, found)
+            _write_predictions(directory, found["test"], images, classes)
+            runs.append(Run(directory, made))
+        return gather(runs)
+
+    return make
+
+
+def _coloured_images(folder: Path, classes: Sequence[str]) -> list[Path]:
+    folder.mkdir(exist_ok=True)
+    files = []
+    for index in range(len(classes)):
+        files.append(folder / f"{index}.png")
+        colour = ((80 * index) % 256, (120 + 50 * index) % 256, 90)
+        Image.new("RGB", (200, 150), colour).save(files[-1])
+    return files
+
+
+def _simulated_outcomes(
+    split: str, images: int, classes: int, replicates: int, ease: float, seed: int
+) -> Outcomes:
+    shared = np.random.default_rng(len(split))
+    own = np.random.default_rng([seed, len(split)])
+    labels = np.arange(images) % classes
+    logits = 0.9 * shared.standard_normal((1, images, classes)).repeat(replicates, 0)
+    logits += 0.25 * own.standard_normal(logits.shape)
+    logits[:, np.arange(images), labels] += ease
+    names = tuple(f"{split}-{i}" for i in range(images))
+    return Outcomes((1.5 * logits).astype(np.float32), labels, names)
+
+
+def _replicated(epoch: Epoch, replicates: int) -> Epoch:
+    def shifted(scores: Scores, by: float) -> Scores:
+        return Scores(scores.loss + by, scores.accuracy)
+
+    shifts = np.linspace(-0.02, 0.02, replicates).tolist()
+    each = [
+        SplitScores(*(shifted(s, by) for s in (epoch.train, epoch.val, epoch.test)))
+        for by in shifts
+    ]
+    return replace(epoch, replicates=tuple(each))
+
+
+def _write_predictions(
+    directory: Path, outcomes: Outcomes, images: Sequence[Path], classes: Sequence[str]
+) -> None:
+    with (directory / "predictions.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["image", "split", "true", *classes])
+        probabilities = np.exp(outcomes.log_probabilities).mean(0)
+        for label, row in zip(outcomes.labels, probabilities, strict=True):
+            table.writerow([images[label], "test", classes[label], *row])

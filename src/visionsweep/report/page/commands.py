@@ -1,0 +1,46 @@
+"""The commands that a report hands over: run it again, look at it, use it."""
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from visionsweep.report.evidence import Evidence
+from visionsweep.tracking.runs import Run
+
+_MOST_ORIGINS = 3  # command lines; runs gathered from many sweeps have as many
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line, and what it does."""
+
+    does: str
+    line: str
+
+
+def commands(evidence: Evidence) -> list[Command]:
+    """Return what a reader would want to run next, for a group of at least one run."""
+    runs = [row.run for row in evidence.rows]
+    found = [_predict("Predict with the best run", runs[0])]
+    if evidence.cheapest is not None and evidence.cheapest.directory != runs[0].directory:
+        found.append(_predict("Predict with the run to take", evidence.cheapest))
+    folder = shlex.quote(str(common_folder(runs)))
+    found.append(Command("Look at the runs in TensorBoard", f"tensorboard --logdir {folder}"))
+    origins = list(dict.fromkeys(tuple(run.record.command) for run in runs if run.record.command))
+    for origin in origins[:_MOST_ORIGINS]:
+        swept = "-m" in origin or "--multirun" in origin or len(origins) < len(runs)
+        does = "Run the sweep again" if swept else "Run it again"
+        found.append(Command(does, shlex.join(["python", *origin])))
+    return found
+
+
+def _predict(does: str, run: Run) -> Command:
+    directory = shlex.quote(str(run.directory))
+    return Command(does, f"python src/predict.py PHOTO.jpg --run {directory}")
+
+
+def common_folder(runs: Sequence[Run]) -> Path:
+    """Return the deepest folder that holds all runs; a lone run's own directory."""
+    return Path(os.path.commonpath([run.directory for run in runs]))

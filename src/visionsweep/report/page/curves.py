@@ -1,0 +1,84 @@
+"""What the charts draw: the curves of runs, and the loss over the number of training images."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from visionsweep.analysis.learning_curve import LearningCurve
+from visionsweep.data.splits import SPLITS
+from visionsweep.report.evidence import Evidence
+from visionsweep.report.page.colours import DASHES, LINES
+from visionsweep.tracking.record import Record
+
+MOST = 50  # curves in a chart; more cannot be told apart, and each costs bytes
+AT_FIRST = 12  # switched on when the page opens
+SCORES = ("loss", "accuracy")
+
+
+def run_curves(evidence: Evidence, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the curves of the first runs, as the page's script reads them.
+
+    Args:
+        evidence: of the group.
+        labels: of its rows.
+
+    Returns:
+        For each run its `name`, `run`, `mark`, `replicates`, `colour` and `dash` (indices), whether
+        it is `on` at first, `epochs`, and for each `SPLIT.SCORE` the means over replicates with the
+        lowest and highest replicate, `[mean, low, high]`; both bounds empty where there is one.
+    """
+    return [
+        {
+            "name": name,
+            "run": row.run.record.name,
+            "mark": row.mark,
+            "replicates": replicates_of(row.run.record),
+            "colour": place % len(LINES),
+            "dash": place // len(LINES) % len(DASHES),
+            "on": place < AT_FIRST,
+            "epochs": [epoch.epoch for epoch in row.run.record.history],
+            "series": {
+                f"{split}.{score}": _series(row.run.record, split, score)
+                for split in SPLITS
+                for score in SCORES
+            },
+        }
+        for place, (row, name) in enumerate(zip(evidence.rows[:MOST], labels, strict=False))
+    ]
+
+
+def replicates_of(record: Record) -> int:
+    """Return how many replicates a completed run has."""
+    return max(len(record.history[-1].replicates), 1)
+
+
+def _series(record: Record, split: str, score: str) -> list[list[float | None]]:
+    mean = [_plain(getattr(getattr(epoch, split), score)) for epoch in record.history]
+    if replicates_of(record) == 1:
+        return [mean, [], []]
+    each = [
+        [getattr(getattr(replicate, split), score) for replicate in epoch.replicates]
+        for epoch in record.history
+    ]
+    return [mean, [_plain(min(one)) for one in each], [_plain(max(one)) for one in each]]
+
+
+def learning_curve(curve: LearningCurve) -> dict[str, Any]:
+    """Return a learning curve as the page's script reads it."""
+    return {
+        "images": curve.images.tolist(),
+        "losses": [[_plain(e.value), _plain(e.low), _plain(e.high)] for e in curve.losses],
+        "at": [_plain(value) for value in curve.at],
+        "fitted": [_plain(value) for value in curve.fitted],
+        "low": [_plain(value) for value in curve.low],
+        "high": [_plain(value) for value in curve.high],
+        "doubled_images": curve.doubled_images,
+        "doubled": [
+            _plain(v) for v in (curve.doubled.value, curve.doubled.low, curve.doubled.high)
+        ],
+    }
+
+
+def _plain(value: float) -> float | None:
+    """Round to what a chart can show; JSON has no NaN."""
+    return float(f"{value:.5g}") if math.isfinite(value) else None

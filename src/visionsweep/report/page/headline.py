@@ -1,0 +1,134 @@
+"""What a group of runs proves, in sentences for practitioners."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from visionsweep.analysis.learning_curve import LearningCurve
+from visionsweep.data import sample
+from visionsweep.report.evidence import Evidence
+from visionsweep.report.page import numbers
+from visionsweep.report.settings import ALWAYS, settings_of
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The first words of a group.
+
+    Attributes:
+        best: who leads, and by which number.
+        advice: who cannot be told from it, and which to take.
+        more: what would tell the first two apart, or None.
+    """
+
+    best: str
+    advice: str
+    more: str | None
+
+
+def labels_of(evidence: Evidence) -> list[str]:
+    """Name each run by its settings, `effnetb2, 20pct, 10 epochs, optimizer.lr 0.01`."""
+    return [label(settings) for settings in settings_of([row.run for row in evidence.rows])]
+
+
+def label(settings: Mapping[str, Any]) -> str:
+    """Name a run by its settings, as `settings_of` gives them."""
+    first = f"{settings['model']}, {settings['data']}, " + numbers.counted(
+        settings["epochs"], "epoch"
+    )
+    return ", ".join([first, *(f"{k} {v}" for k, v in settings.items() if k not in ALWAYS)])
+
+
+def headline(evidence: Evidence, labels: Sequence[str]) -> Headline:
+    """Say what won and what to take.
+
+    Args:
+        evidence: of the group; at least one row.
+        labels: of its rows.
+    """
+    leader = evidence.rows[0].run
+    metrics = leader.record.metrics
+    assert metrics is not None
+    loss = leader.record.evaluation.get("val", {}).get("loss")
+    number = numbers.with_interval(loss) if loss else numbers.decimal(metrics.final.val.loss)
+    if len(evidence.rows) == 1:
+        return Headline(f"{labels[0]} has a validation loss of {number}.", _ALONE, None)
+    best = f"{labels[0]} has the lowest validation loss, {number}."
+    return Headline(best, _advice(evidence, labels), _more(evidence))
+
+
+_ALONE = "There is no other run on the same images to compare it with."
+
+
+def _advice(evidence: Evidence, labels: Sequence[str]) -> str:
+    rows = evidence.rows
+    level = sum(row.mark == "level" for row in rows)
+    if any(row.mark == "unknown" for row in rows) and not level:
+        return (
+            "Whether it is really better than the others cannot be said: these runs kept no "
+            "outcomes of single images."
+        )
+    others = numbers.counted(len(rows) - 1, "other")
+    if not level:
+        whom = "the other one" if len(rows) == 2 else f"each of the {others}"
+        return f"It is better than {whom} by more than chance explains: take it."
+    said = "The other one" if len(rows) == 2 else f"{level} of {others}"
+    said += " cannot be told from it"
+    if evidence.cheapest is None:
+        return f"{said}."
+    if evidence.cheapest.directory == rows[0].run.directory:
+        return f"{said}, but it is the cheapest of them too: take it."
+    cheapest = next(
+        text
+        for row, text in zip(rows, labels, strict=True)
+        if row.run.directory == evidence.cheapest.directory
+    )
+    if level == 1:
+        return f"{said} and is cheaper: take {cheapest}."
+    return f"{said}; the cheapest of those is {cheapest}: take it."
+
+
+def _more(evidence: Evidence) -> str | None:
+    if evidence.images_needed is None or evidence.rows[1].mark != "level":
+        return None
+    more = numbers.counted(evidence.images_needed, "more image")
+    return f"About {more} to score on would tell the first two apart."
+
+
+def warnings(evidence: Evidence) -> list[str]:
+    """Say what keeps the numbers from meaning anything about real images."""
+    records = [row.run.record for row in evidence.rows]
+    said = []
+    if any(record.weights == "random" for record in records):
+        which = "The" if all(record.weights == "random" for record in records) else "Some"
+        said.append(
+            f"{which} backbones have random weights: they learned nothing from any image before. "
+            "The ranking shows the program at work, not which model is better."
+        )
+    if any(record.dataset == sample.NAME for record in records):
+        said.append(
+            "The images are the built-in drawings, not photographs: the numbers say nothing about "
+            "yours."
+        )
+    return said
+
+
+def curve_sentence(curve: LearningCurve) -> str:
+    """Say what twice the training images would bring."""
+    images = f"{curve.doubled_images:,} training images, twice as many as the most tried here,"
+    loss = numbers.with_interval(curve.doubled)
+    change = curve.change
+    places = numbers.places_for(change)
+    if change.low <= 0 <= change.high:
+        verdict = (
+            "whether that is a gain cannot be said "
+            f"(change {numbers.with_interval(change, signed=True)})"
+        )
+    else:
+        word = "lower" if change.value < 0 else "higher"
+        ends = sorted((abs(change.low), abs(change.high)))
+        verdict = (
+            f"{abs(change.value):.{places}f} {word} than now "
+            f"[{ends[0]:.{places}f}, {ends[1]:.{places}f}]"
+        )
+    return f"With {images} expect a validation loss of {loss}: {verdict}."

@@ -1,0 +1,76 @@
+"""How the report page writes numbers: as many places as the interval makes worth reading."""
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+_MINUS, _NARROW = "\N{MINUS SIGN}", "\N{NARROW NO-BREAK SPACE}"
+
+
+class Between(Protocol):
+    """A number and the interval around it: an `Estimate`, or a `Measure` of a record."""
+
+    @property
+    def value(self) -> float:
+        """The number."""
+
+    @property
+    def low(self) -> float:
+        """Lower bound; NaN where there is none."""
+
+    @property
+    def high(self) -> float:
+        """Upper bound; NaN where there is none."""
+
+
+def decimal(value: float, places: int = 3, *, signed: bool = False) -> str:
+    """Write a number with a true minus sign; `diverged` where it is none."""
+    if not math.isfinite(value):
+        return "diverged"
+    text = f"{value:+.{places}f}" if signed else f"{value:.{places}f}"
+    return text.lstrip("-+") if float(text) == 0 else text.replace("-", _MINUS)
+
+
+def percent(part: float) -> str:
+    """Write a part of 1 as percent."""
+    return f"{100 * part:.1f}{_NARROW}%" if math.isfinite(part) else "–"
+
+
+def places_for(between: Between) -> int:
+    """Return the decimal places that an interval of this width is worth, 2 to 5."""
+    width = between.high - between.low
+    if not (math.isfinite(width) and width > 0):
+        return 3
+    return min(max(math.ceil(-math.log10(width)) + (width < 0.03), 2), 5)
+
+
+def interval(between: Between, places: int, *, signed: bool = False) -> str:
+    """Write `[0.16, 0.27]`, or nothing where there are no bounds."""
+    if not (math.isfinite(between.low) and math.isfinite(between.high)):
+        return ""
+    low, high = (decimal(end, places, signed=signed) for end in (between.low, between.high))
+    return f"[{low}, {high}]"
+
+
+def with_interval(between: Between, *, signed: bool = False) -> str:
+    """Write `0.21 [0.16, 0.27]`."""
+    places = places_for(between)
+    value = decimal(between.value, places, signed=signed)
+    return f"{value} {interval(between, places, signed=signed)}".rstrip()
+
+
+def percent_interval(between: Between) -> str:
+    """Write `[88.1, 97.9]`, in percent, or nothing where there are no bounds."""
+    if not (math.isfinite(between.low) and math.isfinite(between.high)):
+        return ""
+    return f"[{100 * between.low:.1f}, {100 * between.high:.1f}]"
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Write `1 run`, `2 runs`, `1,000 runs`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Write `a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

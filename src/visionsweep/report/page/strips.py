@@ -1,0 +1,86 @@
+"""Intervals drawn as a dot on a bar, all rows of a table on one scale; inline SVG."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from visionsweep.report.page.numbers import Between
+
+WIDTH, HEIGHT = 150, 20  # pixels
+_MARGIN = 6
+_ROOM = 4  # times the spread of most: how far one outlier may stretch the scale
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the left and the right end of every strip stand for."""
+
+    low: float
+    high: float
+
+    def place(self, value: float) -> float:
+        """Return pixels from the left; values beyond an end lie on it."""
+        part = (value - self.low) / (self.high - self.low)
+        return _MARGIN + (WIDTH - 2 * _MARGIN) * min(max(part, 0.0), 1.0)
+
+    def holds(self, value: float) -> bool:
+        """Whether a value lies between the ends; NaN does not."""
+        return self.low <= value <= self.high
+
+
+def common_scale(estimates: Iterable[Between], *, zero: bool = False) -> Scale | None:
+    """Return a scale for all estimates; where a few are far off, they run off its right end.
+
+    Args:
+        estimates: what is drawn.
+        zero: whether the scale must show 0.
+
+    Returns:
+        None where there is no finite number to draw.
+    """
+    numbers = [
+        (min(found), max(found))
+        for e in estimates
+        if (found := [v for v in (e.low, e.value, e.high) if math.isfinite(v)])
+    ]
+    if not numbers:
+        return None
+    low = min(first for first, _ in numbers)
+    highs = sorted(last for _, last in numbers)
+    most = highs[(len(highs) - 1) * 3 // 4]
+    high = min(highs[-1], low + _ROOM * max(most - low, 1e-9))
+    if zero:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Scale(low, high if high > low else low + 1e-9)
+
+
+def strip(estimate: Between, scale: Scale, kind: str, *, reference: float | None = None) -> Markup:
+    """Draw an estimate; the numbers stand beside it as text, so it is hidden from screen readers.
+
+    Args:
+        estimate: value and bounds; without bounds only the dot is drawn.
+        scale: of all strips in the column.
+        kind: CSS class, `leader`, `level`, `behind` or `unknown`.
+        reference: where a thin upright line goes: the leader, or zero.
+    """
+    parts = []
+    middle = HEIGHT / 2
+    if reference is not None and math.isfinite(reference):
+        at = scale.place(reference)
+        parts.append(f'<path class="at" d="M{at:.1f} 0V{HEIGHT}"/>')
+    if math.isfinite(estimate.low) and math.isfinite(estimate.high):
+        left, right = scale.place(estimate.low), scale.place(estimate.high)
+        parts.append(f'<path class="bar" d="M{left:.1f} {middle:g}H{right:.1f}"/>')
+        if not scale.holds(estimate.high):
+            parts.append(f'<path class="off" d="M{WIDTH - 5} {middle - 4:g}l4 4-4 4"/>')
+        if not scale.holds(estimate.low):
+            parts.append(f'<path class="off" d="M5 {middle - 4:g}l-4 4 4 4"/>')
+    if scale.holds(estimate.value):
+        at = scale.place(estimate.value)
+        parts.append(f'<circle class="dot" cx="{at:.1f}" cy="{middle:g}" r="4"/>')
+    return Markup(
+        f'<svg class="strip {kind}" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
+        f'height="{HEIGHT}" aria-hidden="true" focusable="false">{"".join(parts)}</svg>'
+    )
