@@ -1,16 +1,20 @@
-"""Print the leaderboard of finished runs, best first by validation loss.
+"""Print the leaderboard of finished runs, best first by validation loss, and what it proves.
 
 python src/compare.py outputs
 python src/compare.py outputs/2026-01-31 --top 5 --sort test_accuracy
+python src/compare.py outputs --html report.html
 python src/compare.py outputs --csv > runs.csv
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
 from visionsweep.entry import run_command
 from visionsweep.report import leaderboard
+from visionsweep.report.columns import BY_KEY, as_csv, ordered
+from visionsweep.tracking.folders import default_outputs
 from visionsweep.tracking.runs import find_runs
 
 
@@ -19,32 +23,44 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "folders", nargs="*", type=Path, default=[Path("outputs")], help="where to look (outputs)"
-    )
+    parser.add_argument("folders", nargs="*", type=Path, help="where to look (outputs)")
     parser.add_argument(
         "--sort",
-        choices=list(leaderboard.BY_KEY),
+        choices=list(BY_KEY),
         default="val_loss",
         metavar="COLUMN",
-        help=f"the column to sort by: {', '.join(leaderboard.BY_KEY)} (val_loss)",
+        help=f"the column to sort by: {', '.join(BY_KEY)} (val_loss)",
     )
     parser.add_argument("--top", type=_positive, metavar="N", help="show the first N only")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print CSV, unrounded")
     form.add_argument("--markdown", action="store_true", help="print Markdown tables")
+    form.add_argument("--html", type=Path, metavar="FILE", help="write a page that holds it all")
     asked = parser.parse_args(arguments)
-    if not asked.csv:
-        finished = leaderboard.show(
-            asked.folders, sort=asked.sort, top=asked.top, markdown=asked.markdown
+    found = find_runs(asked.folders or [default_outputs()])
+    groups = leaderboard.groups_of(found.runs)
+    if asked.html:
+        from visionsweep.report.page import write_page
+
+        failed = [run for run in found.runs if run.record.status != "completed"]
+        command = shlex.join(["python", "src/compare.py", *arguments])
+        print(write_page(groups, failed, asked.html, command=command))
+    elif asked.csv:
+        rows = [row for evidence in groups for row in evidence.rows]
+        print(as_csv(ordered(rows, asked.sort)[: asked.top]), end="")
+    else:
+        leaderboard.show(
+            asked.folders or [default_outputs()],
+            found,
+            groups,
+            sort=asked.sort,
+            top=asked.top,
+            markdown=asked.markdown,
         )
-        return 0 if finished else 1
-    found = find_runs(asked.folders)
+        return 0 if groups else 1
     for line in found.passed_over:
         print(f"passed over {line}", file=sys.stderr)
-    runs = leaderboard.ranked(found.runs, asked.sort)
-    print(leaderboard.as_csv(runs[: asked.top]), end="")
-    return 0 if runs else 1
+    return 0 if groups else 1
 
 
 def _positive(text: str) -> int:

@@ -83,7 +83,7 @@ def test_csv_tells_runs_on_other_validation_images_apart(main, outputs, write_ru
 def test_markdown_is_a_table_that_renders(main, outputs, capsys):
     main([outputs, "--markdown"])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert lines[0].startswith("| model | data | epochs | val loss |")
+    assert lines[0].startswith("|  | model | data | epochs | val loss | to the leader |")
     assert set(lines[1]) <= set("|-: ")
     assert len(lines) == 5
 
@@ -91,7 +91,7 @@ def test_markdown_is_a_table_that_renders(main, outputs, capsys):
 def test_top_counts_within_each_table(main, outputs, write_run, capsys):
     write_run("pear", 0.1, val_images="other")
     main([outputs, "--top", "1", "--markdown"])
-    lines = [line for line in capsys.readouterr().out.splitlines() if "effnetb0" in line]
+    lines = [line for line in capsys.readouterr().out.splitlines() if "| effnetb0 |" in line]
     assert [line.split("|")[-2].strip() for line in lines] == ["pear", "best"]
 
 

@@ -19,52 +19,9 @@ from tqdm import tqdm
 
 from visionsweep.config import OptimizerConfig
 from visionsweep.errors import UserError
+from visionsweep.scores import Epoch, Scores, SplitScores
 
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Averages over images.
-
-    Attributes:
-        loss: cross-entropy in nats.
-        accuracy: part of the images that are classified correctly, 0 to 1.
-    """
-
-    loss: float
-    accuracy: float
-
-
-@dataclass(frozen=True)
-class SplitScores:
-    """The scores of one replicate in one epoch."""
-
-    train: Scores
-    val: Scores
-    test: Scores
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch came to.
-
-    Attributes:
-        epoch: its number, from 1.
-        train: scores while training, before each step and with dropout; means over replicates.
-        val, test: scores after the epoch, means over replicates.
-        learning_rate: during the epoch.
-        seconds: of wall-clock time, scoring included.
-        replicates: the scores of each.
-    """
-
-    epoch: int
-    train: Scores
-    val: Scores
-    test: Scores
-    learning_rate: float
-    seconds: float
-    replicates: tuple[SplitScores, ...] = ()
 
 
 @dataclass(frozen=True)

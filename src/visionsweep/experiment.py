@@ -36,6 +36,7 @@ from visionsweep.models.backbones import Identity, identify
 from visionsweep.models.classifier import Classifier
 from visionsweep.models.heads import Heads
 from visionsweep.models.network import Network
+from visionsweep.scores import Epoch
 from visionsweep.seeds import Seeds, seeds_of
 from visionsweep.tracking import outcomes, provenance, record
 from visionsweep.tracking.projector import project
@@ -134,7 +135,7 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
     with RunWriter(run_dir) as writer, engine.one_thread(when=trains_on_features(config)):
         writer.begin(facts, OmegaConf.to_yaml(OmegaConf.create(known.config)), card.graph)
 
-        def on_epoch(epoch: engine.Epoch) -> None:
+        def on_epoch(epoch: Epoch) -> None:
             known.history.append(epoch)
             writer.epoch(epoch)
             if config.histograms:

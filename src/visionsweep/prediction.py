@@ -17,9 +17,8 @@ from visionsweep.errors import UserError
 from visionsweep.models import backbones, classifier
 from visionsweep.models.backbones import identify
 from visionsweep.models.classifier import Classifier
-from visionsweep.report.leaderboard import comparable
 from visionsweep.tracking import record
-from visionsweep.tracking.runs import Run, completed, find_runs
+from visionsweep.tracking.runs import Run, comparable, completed, find_runs
 
 BATCH_SIZE = 16
 

@@ -1,5 +1,6 @@
 """Around a sweep: where it goes, and what is printed when it ends, however it ends."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,12 +26,26 @@ class NoteSweep(Callback):
 
 @contextmanager
 def leaderboard_after() -> Iterator[None]:
-    """Print the leaderboard when the block ends, if it was a sweep; failures included."""
+    """Print the leaderboard and write the page when the block ends, if it was a sweep."""
     try:
         yield
     finally:
         if NoteSweep.directory is not None and NoteSweep.directory.is_dir():
-            from visionsweep.report import leaderboard
-
             sys.stderr.flush()
-            leaderboard.show([NoteSweep.directory])
+            _tell(NoteSweep.directory)
+
+
+def _tell(directory: Path) -> None:
+    from visionsweep.report import leaderboard
+    from visionsweep.report.page import write_page
+    from visionsweep.tracking.runs import find_runs
+
+    found = find_runs([directory])
+    groups = leaderboard.groups_of(found.runs)
+    leaderboard.show([directory], found, groups)
+    if groups:
+        failed = [run for run in found.runs if run.record.status != "completed"]
+        page = directory / "report.html"
+        command = shlex.join(["python", "src/compare.py", str(directory), "--html", str(page)])
+        write_page(groups, failed, page, command=command)
+        print(f"The same with curves and pictures, for a browser:\n  {page}")

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from visionsweep.report import leaderboard
+from visionsweep.report.columns import BY_KEY, COLUMNS, as_csv, ordered
 from visionsweep.tracking.record import Failure
 from visionsweep.tracking.runs import find_runs
 
@@ -17,8 +18,19 @@ def runs(tmp_path):
     return lambda: find_runs([tmp_path / "outputs"]).runs
 
 
-def names(ranked) -> list[str]:
-    return [run.record.name for run in ranked]
+@pytest.fixture
+def ranked(runs):
+    """The rows of all that was written, in the order of a column."""
+
+    def ranked(sort: str = "val_loss"):
+        rows = [row for group in leaderboard.groups_of(runs()) for row in group.rows]
+        return ordered(rows, sort)
+
+    return ranked
+
+
+def names(rows) -> list[str]:
+    return [row.run.record.name for row in rows]
 
 
 @pytest.fixture
@@ -28,24 +40,26 @@ def shown(tmp_path):
     def shown(*, width: int = 200, **options) -> str:
         text = io.StringIO()
         console = Console(file=text, width=width)
-        leaderboard.show([tmp_path / "outputs"], console=console, **options)
+        found = find_runs([tmp_path / "outputs"])
+        groups = leaderboard.groups_of(found.runs)
+        leaderboard.show([tmp_path / "outputs"], found, groups, console=console, **options)
         return text.getvalue()
 
     return shown
 
 
-def test_runs_are_ranked_by_final_validation_loss(write_run, runs):
+def test_runs_are_ranked_by_final_validation_loss(write_run, ranked):
     write_run("once-good", 0.1, 0.6)  # its best epoch is not what it ended with
     write_run("good", 0.9, 0.3)
     write_run("middling", 0.5, test_accuracy=0.99)  # nor does the test set choose
-    assert names(leaderboard.ranked(runs())) == ["good", "middling", "once-good"]
+    assert names(ranked()) == ["good", "middling", "once-good"]
 
 
-def test_failed_and_interrupted_runs_are_not_ranked(write_run, runs):
+def test_failed_and_interrupted_runs_are_not_ranked(write_run, ranked):
     write_run("good", 0.3)
     write_run("failed")
     write_run("interrupted", 0.1, status="interrupted")
-    assert names(leaderboard.ranked(runs())) == ["good"]
+    assert names(ranked()) == ["good"]
 
 
 @pytest.mark.parametrize(
@@ -62,34 +76,34 @@ def test_failed_and_interrupted_runs_are_not_ranked(write_run, runs):
         ("name", ["a", "b", "c"]),
     ],
 )
-def test_any_column_sorts_best_first(write_run, runs, sort: str, order: list[str]):
+def test_any_column_sorts_best_first(write_run, ranked, sort: str, order: list[str]):
     write_run("c", 0.3, seconds=2, trainable=1, model="vit", test_accuracy=0.9)
     write_run("a", 0.1, seconds=3, trainable=3, model="resnet", test_accuracy=0.8)
     write_run("b", 0.9, 0.2, seconds=1, trainable=2, model="convnext", test_accuracy=0.8)
-    assert names(leaderboard.ranked(runs(), sort)) == order
+    assert names(ranked(sort)) == order
 
 
 @pytest.mark.parametrize("sort", ["val_loss", "test_loss", "val_accuracy"])
-def test_diverged_runs_come_last(write_run, runs, sort: str):
+def test_diverged_runs_come_last(write_run, ranked, sort: str):
     for name, loss in (("a", math.nan), ("b", 0.5), ("c", 0.2), ("d", math.nan), ("e", 0.1)):
         write_run(name, loss)
-    order = names(leaderboard.ranked(runs(), sort))
+    order = names(ranked(sort))
     assert order[:3] == ["e", "c", "b"]
 
 
-def test_every_column_sorts(write_run, runs):
+def test_every_column_sorts(write_run, ranked):
     write_run("a", 0.1)
     write_run("b", 0.2)
-    for key in leaderboard.BY_KEY:
-        assert len(leaderboard.ranked(runs(), key)) == 2
+    for key in BY_KEY:
+        assert len(ranked(key)) == 2
 
 
 def test_runs_scored_on_other_validation_images_stand_in_another_table(write_run, shown, runs):
     write_run("apple", 0.3)
     write_run("pear", 0.1, val_images="other", dataset="mine")
     write_run("apple-2", 0.2)
-    groups = leaderboard.comparable(leaderboard.ranked(runs()))
-    assert [names(group) for group in groups] == [["pear"], ["apple-2", "apple"]]
+    groups = leaderboard.groups_of(runs())
+    assert [names(group.rows) for group in groups] == [["pear"], ["apple-2", "apple"]]
     text = shown()
     assert text.count("val loss") == 2
     headings = [line for line in text.splitlines() if line.startswith("dataset:")]
@@ -106,11 +120,11 @@ def test_a_table_says_what_was_scored_on_what_and_with_which_weights(write_run, 
 
 def test_a_row_holds_what_was_asked_for_and_what_came_of_it(write_run, shown):
     write_run("a-run", 0.9, 0.25, model="effnetb2", data="20pct", trainable=4_227, seconds=61.24)
-    row = next(line for line in shown().splitlines() if "a-run" in line)
+    row = next(line for line in shown().splitlines() if "│ a-run" in line)
     cells = [cell.strip() for cell in row.strip("│┃| ").split("│")]
     assert cells == [
-        *("effnetb2", "20pct", "2", "0.2500", "87.5 %", "0.3000", "80.0 %", "4,227", "61.2"),
-        "a-run",
+        *("★", "effnetb2", "20pct", "2", "0.2500", "", "87.5 %", "0.3000", "80.0 %", ""),
+        *("4,227", "61.2", "a-run"),
     ]
 
 
@@ -151,20 +165,20 @@ def test_no_runs_are_said_to_be_none(tmp_path, shown):
     assert shown(width=500).startswith(f"No runs under {tmp_path / 'outputs'}.")
 
 
-def test_csv_is_unrounded_and_has_every_column(write_run, runs):
+def test_csv_is_unrounded_and_has_every_column(write_run, ranked):
     write_run('odd, "name"', 1 / 3)
-    (row,) = csv.DictReader(io.StringIO(leaderboard.as_csv(runs())))
-    assert list(row) == list(leaderboard.BY_KEY)
+    (row,) = csv.DictReader(io.StringIO(as_csv(ranked())))
+    assert list(row) == list(BY_KEY)
     assert float(row["val_loss"]) == 1 / 3
     assert row["trainable"] == "3843"
     assert row["name"] == 'odd, "name"'
     assert row["dataset"] == "sample"
 
 
-def test_markdown_has_as_many_cells_in_every_line(write_run, runs):
+def test_markdown_has_as_many_cells_in_every_line(write_run, ranked):
     write_run("a|b", 0.3)
     write_run("c", 0.2)
-    lines = leaderboard.as_markdown(leaderboard.ranked(runs())).splitlines()
+    lines = leaderboard.as_markdown(ranked()).splitlines()
     assert len(lines) == 4
     cells = {line.replace(r"\|", "").count("|") for line in lines}
-    assert cells == {len(leaderboard.COLUMNS) + 1}
+    assert cells == {len(COLUMNS) + 1}

@@ -1,4 +1,4 @@
-"""What a group of comparable runs proves: who leads, who cannot be told from it, what made it so."""
+"""What comparable runs prove: who leads, who cannot be told from it, and what made it so."""
 
 import math
 from collections import defaultdict
@@ -65,7 +65,9 @@ def gather(runs: Sequence[Run]) -> Evidence:
         unknown = [Row(run, "leader" if k == 0 else "unknown", None) for k, run in enumerate(runs)]
         return Evidence(unknown, None, None, [], None)
     comparisons = dict(zip(list(compared)[1:], compare(list(compared.values())), strict=True))
-    rows = [Row(run, _mark(k, comparisons.get(k)), comparisons.get(k)) for k, run in enumerate(runs)]
+    rows = [
+        Row(run, _mark(k, comparisons.get(k)), comparisons.get(k)) for k, run in enumerate(runs)
+    ]
     settings = [settings_of(runs)[k] for k in compared]
     outcomes = list(compared.values())
     sizes = [runs[k].record.data.counts["train"] for k in compared]  # type: ignore[union-attr]

@@ -1,169 +1,131 @@
-"""The leaderboard: finished runs in a table, best first by validation loss."""
+"""The leaderboard in the terminal: finished runs, and which of them cannot be told apart."""
 
-import csv
-import io
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from visionsweep.tracking.runs import Run, completed, find_runs
+from visionsweep.report.columns import COLUMNS, Column, ordered
+from visionsweep.report.evidence import Evidence, Row, gather
+from visionsweep.report.page.effects import effect_lines
+from visionsweep.report.page.headline import curve_sentence, headline, labels_of
+from visionsweep.tracking.runs import Found, Run, comparable, completed
 
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the leaderboard.
-
-    Attributes:
-        key: its name on the command line and in CSV.
-        title: its heading.
-        value: what a run has there, a number or a text.
-        shown: how the value is written for people.
-        descending: whether the largest comes first when it is sorted by.
-    """
-
-    key: str
-    title: str
-    value: Callable[[Run], float | str]
-    shown: Callable[[float | str], str] = str
-    descending: bool = False
-
-
-def _final(split: str, name: str) -> Callable[[Run], float | str]:
-    def value(run: Run) -> float:
-        assert run.record.metrics is not None
-        return float(getattr(getattr(run.record.metrics.final, split), name))
-
-    return value
-
-
-def _loss(value: float | str) -> str:
-    return f"{value:.4f}"
-
-
-def _percent(value: float | str) -> str:
-    return f"{100 * float(value):.1f} %"
-
-
-def _thousands(value: float | str) -> str:
-    return f"{value:,}"
-
-
-COLUMNS = (
-    Column("model", "model", lambda r: r.record.config["model"]["label"]),
-    Column("data", "data", lambda r: r.record.config["data"]["label"]),
-    Column("epochs", "epochs", lambda r: r.record.config["epochs"]),
-    Column("val_loss", "val loss", _final("val", "loss"), _loss),
-    Column("val_accuracy", "val acc", _final("val", "accuracy"), _percent, descending=True),
-    Column("test_loss", "test loss", _final("test", "loss"), _loss),
-    Column("test_accuracy", "test acc", _final("test", "accuracy"), _percent, descending=True),
-    Column("trainable", "trainable", lambda r: r.record.model.trainable, _thousands),  # type: ignore[union-attr]
-    Column("seconds", "seconds", lambda r: r.record.seconds["total"], lambda v: f"{v:.1f}"),
-    Column("name", "run", lambda r: r.record.name),
+READING = (
+    "How to read it: ★ has the lowest validation loss, ≈ cannot be told from it on these images; "
+    "the others are worse by more than chance explains. [ , ] are 95 % intervals: "
+    "docs/evidence.md"
 )
-# In files, where there is room.
-MORE_COLUMNS = (
-    Column("dataset", "dataset", lambda r: str(r.record.dataset)),
-    Column("weights", "weights", lambda r: str(r.record.weights)),
-    # Equal for runs that can be compared.
-    Column("validation_images", "validation images", lambda r: r.record.data.digests["val"]),  # type: ignore[union-attr]
-    Column("directory", "directory", lambda r: str(r.directory)),
-)
-BY_KEY = {column.key: column for column in (*COLUMNS, *MORE_COLUMNS)}
 
 
-def ranked(runs: Sequence[Run], sort: str = "val_loss") -> list[Run]:
-    """Return the completed runs in the order of a column, ties by validation loss.
-
-    Those that diverged have no number there and come last.
-    """
-    column = BY_KEY[sort]
-    finished = completed(runs)
-    diverged = [run for run in finished if column.value(run) != column.value(run)]
-    numbered = [run for run in finished if column.value(run) == column.value(run)]
-    return sorted(numbered, key=column.value, reverse=column.descending) + diverged
+def groups_of(runs: Iterable[Run]) -> list[Evidence]:
+    """Return the evidence of each group of runs that were scored on the same validation images."""
+    return [gather(group) for group in comparable(completed(runs))]
 
 
-def comparable(runs: Sequence[Run]) -> list[list[Run]]:
-    """Group runs that were scored on the same validation images; only those can be ranked."""
-    groups: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
-        assert run.record.data is not None
-        groups[run.record.data.digests["val"]].append(run)
-    return list(groups.values())
+def as_markdown(rows: Sequence[Row]) -> str:
+    """Write rows as a Markdown table."""
+    lines = [[column.title for column in COLUMNS], ["---"] * len(COLUMNS)]
+    lines += [[column.text(row).replace("|", r"\|") for column in COLUMNS] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def as_csv(runs: Sequence[Run]) -> str:
-    """Write runs as CSV, unrounded."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(BY_KEY)
-    table.writerows([column.value(run) for column in BY_KEY.values()] for run in runs)
-    return text.getvalue()
-
-
-def as_markdown(runs: Sequence[Run]) -> str:
-    """Write runs as a Markdown table."""
-    rows = [[column.title for column in COLUMNS], ["---"] * len(COLUMNS)]
-    rows += [
-        [column.shown(column.value(run)).replace("|", r"\|") for column in COLUMNS] for run in runs
-    ]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def _heading(runs: Sequence[Run]) -> str:
-    first = runs[0].record
+def heading(evidence: Evidence) -> str:
+    """Say what the runs of a group were scored on, and what their backbones know."""
+    first = evidence.rows[0].run.record
     assert first.data is not None
     counts = first.data.counts
-    weights = sorted({str(run.record.weights) for run in runs})
+    weights = sorted({str(row.run.record.weights) for row in evidence.rows})
     return (
         f"dataset: {first.dataset}; {counts['val']} validation and {counts['test']} test images; "
         f"weights: {', '.join(weights)}"
     )
 
 
-def _table(runs: Sequence[Run]) -> Table:
-    table = Table(title=escape(_heading(runs)), title_justify="left", title_style="bold")
-    for column in COLUMNS:
-        numeric = not isinstance(column.value(runs[0]), str)
-        table.add_column(column.title, justify="right" if numeric else "left", overflow="fold")
-    for run in runs:
-        table.add_row(*(escape(column.shown(column.value(run))) for column in COLUMNS))
+def findings(evidence: Evidence) -> list[str]:
+    """Say in sentences what the table of a group means."""
+    said = headline(evidence, labels_of(evidence))
+    lines = [f"{said.best} {said.advice}"]
+    if evidence.cheapest is not None and len(evidence.rows) > 1:
+        lines.append(f"{evidence.cheapest.record.name}: {_cost(evidence.cheapest)}.")
+    lines += [said.more] if said.more else []
+    effects = [
+        f"{line.change}: {line.number}"
+        + (", not distinguishable" if line.reading == "not distinguishable" else "")
+        for line in effect_lines(evidence.effects)
+    ]
+    if effects:
+        lines.append("On validation loss, over the rest of the grid: " + "; ".join(effects) + ".")
+    return lines + ([curve_sentence(evidence.curve)] if evidence.curve else [])
+
+
+def _cost(run: Run) -> str:
+    model = run.record.model
+    assert model is not None
+    said = f"{model.parameters:,} parameters"
+    if model.milliseconds is None:
+        return said
+    return f"{said}, {model.milliseconds:.1f} ms an image on one core of a CPU"
+
+
+def _table(rows: Sequence[Row], title: str, console: Console) -> Table:
+    """Draw a table; where it is wider than the terminal the least important columns go first."""
+    columns = list(COLUMNS)
+    while _natural_width(rows, columns) > console.width and any(c.spare for c in columns):
+        columns.remove(max(columns, key=lambda column: column.spare))
+    return _drawn(rows, columns, title)
+
+
+def _natural_width(rows: Sequence[Row], columns: Sequence[Column]) -> int:
+    widths = [max(len(c.title), *(len(c.text(row)) for row in rows)) for c in columns]
+    return sum(widths) + 3 * len(columns) + 1
+
+
+def _drawn(rows: Sequence[Row], columns: Sequence[Column], title: str) -> Table:
+    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    for column in columns:
+        right = not isinstance(column.value(rows[0]), str)
+        table.add_column(column.title, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        style = "" if row.mark != "behind" else "dim"
+        table.add_row(*(escape(column.text(row)) for column in columns), style=style)
     return table
 
 
 def show(
     folders: Sequence[Path],
+    found: Found,
+    groups: Sequence[Evidence],
     *,
     sort: str = "val_loss",
     top: int | None = None,
     markdown: bool = False,
     console: Console | None = None,
-) -> int:
-    """Print the leaderboard of the runs below some folders.
+) -> None:
+    """Print the leaderboard.
 
     Args:
-        folders: where to look.
+        folders: where the runs were looked for.
+        found: all that was found there.
+        groups: what the completed runs prove, `groups_of(found.runs)`.
         sort: key of the column to sort by.
         top: how many of the first to show, or None for all.
         markdown: whether to print Markdown instead of drawn tables.
         console: where to print.
-
-    Returns:
-        How many completed runs there are.
     """
     console = console or wide_console()
-    found = find_runs(folders)
-    finished = ranked(found.runs, sort)
-    for group in comparable(finished):
+    for evidence in groups:
+        rows = ordered(evidence.rows, sort)[:top]
         if markdown:
-            print(f"{_heading(group)}\n\n{as_markdown(group[:top])}\n")
+            print(f"{heading(evidence)}\n\n{as_markdown(rows)}\n")
+            print("\n\n".join([READING, *findings(evidence)]) + "\n")
         else:
-            console.print(_table(group[:top]))
+            console.print(_table(rows, heading(evidence), console))
+            for line in [READING, *findings(evidence)]:
+                console.print(escape(line), style="dim" if line is READING else "")
+            console.print()
     for run in found.runs:
         if run.record.status != "completed":
             failure = run.record.failure
@@ -179,7 +141,6 @@ def show(
         where = " ".join(map(str, folders))
         console.print(f"Everything lies in {escape(where)}. Look at it in TensorBoard:")
         console.print(f"  tensorboard --logdir {escape(str(folders[0]))}", style="cyan")
-    return len(finished)
 
 
 def wide_console() -> Console:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -18,7 +19,9 @@ def write(run_dir: Path, outcomes: Mapping[str, Outcomes]) -> None:
     """Write the outcomes of each split into a run's directory."""
     tensors: dict[str, Any] = {}
     for split, found in outcomes.items():
-        tensors |= {f"{split}.logits": found.logits, f"{split}.labels": found.labels}
+        # safetensors writes memory as it lies, and transposed arrays lie otherwise.
+        tensors[f"{split}.logits"] = np.ascontiguousarray(found.logits)
+        tensors[f"{split}.labels"] = np.ascontiguousarray(found.labels)
     images = {split: json.dumps(found.images) for split, found in outcomes.items()}
     write_atomically(run_dir / FILE_NAME, save(tensors, images))
 

@@ -14,8 +14,8 @@ import msgspec
 from visionsweep.analysis import metrics
 from visionsweep.analysis.intervals import estimates, wilson
 from visionsweep.analysis.outcomes import Outcomes
-from visionsweep.engine import Epoch, Scores
 from visionsweep.files import write_atomically
+from visionsweep.scores import Epoch, Scores
 
 SCHEMA_VERSION = 1
 FILE_NAME = "result.json"
@@ -71,7 +71,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
         trainable, parameters: numbers of parameters.
         preprocessing: how an image becomes its input, `data.transforms.Preprocessing` as a mapping.
         checkpoint: the file of trained tensors, in the run directory.
-        milliseconds: a forward pass takes for one image, on the CPU.
+        milliseconds: a forward pass takes for one image, on one core of a CPU.
     """
 
     label: str

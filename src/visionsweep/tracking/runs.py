@@ -1,6 +1,7 @@
 """Finds the records of runs under folders, and reads them back."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,3 +73,12 @@ def val_loss(run: Run) -> float:
 def completed(runs: Iterable[Run]) -> list[Run]:
     """Return the completed runs, lowest validation loss first."""
     return sorted((r for r in runs if r.record.status == "completed"), key=val_loss)
+
+
+def comparable(runs: Iterable[Run]) -> list[list[Run]]:
+    """Group completed runs by the validation images they were scored on: only those are ranked."""
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        assert run.record.data is not None
+        groups[run.record.data.digests["val"]].append(run)
+    return list(groups.values())

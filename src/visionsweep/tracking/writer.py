@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from visionsweep.config import Config
-from visionsweep.engine import Epoch, Scores
+from visionsweep.scores import Epoch, Scores
 from visionsweep.tracking.record import EpochScores, Metrics
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class RunWriter:
 
     def __init__(self, run_dir: Path) -> None:
         self._writer = SummaryWriter(run_dir)
+        self._last_epoch = 0
 
     def __enter__(self) -> Self:
         return self
@@ -78,6 +79,7 @@ class RunWriter:
 
     def epoch(self, epoch: Epoch) -> None:
         """Write one epoch's numbers."""
+        self._last_epoch = epoch.epoch
         for split in ("train", "val", "test"):
             scores: Scores = getattr(epoch, split)
             self._writer.add_scalar(f"loss/{split}", scores.loss, epoch.epoch)
@@ -128,9 +130,8 @@ class RunWriter:
         outcomes = outcomes.of_replicates(sound)
         probabilities = np.exp(outcomes.log_probabilities).mean(0)
         for index, name in enumerate(classes):
-            self._writer.add_pr_curve(
-                f"pr_curve/{name}", outcomes.labels == index, probabilities[:, index]
-            )
+            tag, truth = f"pr_curve/{name}", outcomes.labels == index
+            self._writer.add_pr_curve(tag, truth, probabilities[:, index], self._last_epoch)
         figures = diagnosis_figures(split, outcomes, classes, thumbnails)
         for name, pixels in figures.items():
             self._image(f"{name}/{split}", pixels, photographs=name == "mistakes")
@@ -166,7 +167,7 @@ class RunWriter:
             encoded_image_string=content.getvalue(),
         )
         summary = Summary(value=[Summary.Value(tag=tag, image=image)])
-        self._writer._get_file_writer().add_summary(summary)
+        self._writer._get_file_writer().add_summary(summary, self._last_epoch)
 
 
 def _show_first(columns: Any) -> None:

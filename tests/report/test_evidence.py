@@ -1,0 +1,142 @@
+"""What runs prove together: planted outcomes, and the marks, words and columns they lead to."""
+
+import csv
+import io
+from dataclasses import astuple
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.report import leaderboard
+from visionsweep.report.columns import as_csv
+from visionsweep.report.evidence import gather
+from visionsweep.tracking import outcomes as kept
+from visionsweep.tracking.runs import completed, find_runs
+
+IMAGES = tuple(f"{number:04}" for number in range(300))
+
+
+def planted(skill: float, *, replicates: int = 5, seed: int = 0, order=slice(None)) -> Outcomes:
+    """Outcomes on images of which some are hard for every run; more skill, less loss."""
+    hardness = np.random.default_rng(7).normal(size=len(IMAGES))
+    noise = np.random.default_rng(seed).normal(size=(replicates, len(IMAGES), 3)) / 4
+    labels = np.arange(len(IMAGES)) % 3
+    logits = noise
+    logits[:, np.arange(len(IMAGES)), labels] += skill + hardness
+    places = np.arange(len(IMAGES))[order]
+    images = tuple(IMAGES[place] for place in places)
+    return Outcomes(logits[:, places].astype(np.float32), labels[places], images)
+
+
+@pytest.fixture
+def write(write_run, tmp_path):
+    """Write a run whose record agrees with its outcomes."""
+
+    def write(name: str, outcomes: Outcomes | None, **facts) -> None:
+        loss = 1.0 if outcomes is None else float(outcomes.losses.mean())
+        run_dir = write_run(name, 2.0, loss, **facts)
+        if outcomes is not None:
+            kept.write(run_dir, {"val": outcomes, "test": outcomes})
+
+    return write
+
+
+@pytest.fixture
+def evidence(tmp_path):
+    return lambda: gather(completed(find_runs([tmp_path / "outputs"]).runs))
+
+
+def marks(evidence) -> dict[str, str]:
+    return {row.run.record.name: row.mark for row in evidence.rows}
+
+
+def test_a_clearly_worse_run_is_behind_and_an_equal_one_is_not(write, evidence):
+    write("best", planted(2.0, seed=1))
+    write("equal", planted(2.0, seed=2), model="effnetb1")
+    write("worse", planted(1.0, seed=3), model="effnetb2")
+    found = evidence()
+    assert sorted(marks(found).values()) == ["behind", "leader", "level"]
+    assert marks(found)["worse"] == "behind"
+    difference = found.rows[-1].comparison.difference
+    assert 0 < difference.low < difference.value < difference.high
+
+
+def test_the_order_in_which_a_run_lists_its_images_does_not_matter(write, evidence):
+    write("best", planted(2.0, seed=1))
+    write("worse", planted(1.9, seed=3, order=slice(None, None, -1)), model="effnetb2")
+    backwards = evidence().rows[1].comparison
+    write("same", planted(1.9, seed=3), model="effnetb3")
+    forwards = evidence().rows[2].comparison
+    assert astuple(forwards.difference) == pytest.approx(astuple(backwards.difference))
+
+
+def test_the_cheapest_of_those_that_cannot_be_told_apart_is_named(write, evidence, tmp_path):
+    write("best", planted(2.0, seed=1), parameters=9_000_000)
+    write("cheap", planted(2.0, seed=2), model="effnetb1", parameters=4_000_000)
+    write("cheaper-but-worse", planted(1.0, seed=3), model="small", parameters=1_000_000)
+    found = evidence()
+    assert found.cheapest.record.name == "cheap"
+    assert found.images_needed is None or found.images_needed > 0
+
+
+def test_runs_without_outcomes_stand_in_the_table_and_are_not_judged(write, evidence):
+    write("best", planted(2.0, seed=1))
+    write("old", None)
+    found = evidence()
+    assert marks(found) == {"best": "leader", "old": "unknown"}
+    assert found.effects == [] and found.curve is None
+
+
+def test_damaged_outcomes_are_none(write, evidence, tmp_path):
+    write("best", planted(2.0, seed=1))
+    write("damaged", planted(1.0, seed=2))
+    path = tmp_path / "outputs" / "damaged" / kept.FILE_NAME
+    path.write_bytes(path.read_bytes()[:100])
+    assert marks(evidence())["damaged"] == "unknown"
+
+
+def test_what_was_swept_has_an_effect_and_more_data_a_curve(write, evidence):
+    for model, gain in (("effnetb0", 0.0), ("effnetb2", 0.0)):
+        for data, skill in (("10pct", 1.0), ("20pct", 2.0)):
+            seed = len(model + data) + int(gain) + ord(model[-1])
+            write(
+                f"{model}-{data}",
+                planted(skill + gain, seed=seed),
+                model=model,
+                data=data,
+                images=225 if data == "10pct" else 450,
+            )
+    found = evidence()
+    by_key = {effect.key: effect for effect in found.effects}
+    assert by_key["data"].distinguishable and by_key["data"].effect.high < 0
+    assert (by_key["data"].value, by_key["data"].baseline) == ("20pct", "10pct")
+    assert by_key["data"].pairs == 2
+    assert not by_key["model"].distinguishable
+    assert found.curve.images.tolist() == [225, 450] and found.curve.doubled_images == 900
+    assert found.curve.change.value < 0
+
+
+def test_the_terminal_says_it_in_words(write, tmp_path):
+    write("best", planted(2.0, seed=1))
+    write("worse", planted(1.0, seed=3), model="effnetb2")
+    found = find_runs([tmp_path / "outputs"])
+    text = io.StringIO()
+    console = Console(file=text, width=300)
+    groups = leaderboard.groups_of(found.runs)
+    leaderboard.show([tmp_path / "outputs"], found, groups, console=console)
+    said = text.getvalue()
+    assert "│ ★ │ effnetb0" in said
+    assert "How to read it" in said
+    assert "It is better than the other one by more than chance explains" in said
+    assert "effnetb2 over effnetb0: +" in said
+
+
+def test_a_file_holds_the_difference_its_interval_and_the_corrected_p(write, evidence):
+    write("best", planted(2.0, seed=1))
+    write("worse", planted(1.0, seed=3), model="effnetb2")
+    best, worse = csv.DictReader(io.StringIO(as_csv(evidence().rows)))
+    assert (best["mark"], worse["mark"]) == ("leader", "behind")
+    assert float(worse["difference_low"]) < float(worse["difference"])
+    assert float(worse["p_holm"]) < 0.001 and best["p_holm"] == "nan"
