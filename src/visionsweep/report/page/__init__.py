@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ class Best:
     name: str
     metrics: list[tuple[str, list[str]]]
     predictions: best_run.Predictions | None
+    tested: str
     mistakes: list[best_run.Mistake]
 
 
@@ -74,18 +76,15 @@ def write_page(
         The file.
     """
     shown = [_group(f"g{n}", evidence) for n, evidence in enumerate(groups, 1) if evidence.rows]
-    started = sorted(
-        run.record.started[:10]
-        for run in [*(row.run for evidence in groups for row in evidence.rows), *failed]
-    )
+    runs = [row.run for evidence in groups for row in evidence.rows]
     scripts = {name: _text(name) for name in ("theme.js", "page.js", "charts.js")}
     plotly = _plotly() if shown else ""
     text = _template().render(
         groups=shown,
         failed=failed,
         command=command,
-        days=list(dict.fromkeys([*started[:1], *started[-1:]])),
-        runs=sum(len(group.standings.lines) for group in shown),
+        days=_days([*runs, *failed]),
+        runs=len(runs),
         version=visionsweep.__version__,
         colours=COLOURS,
         style=Markup(_text("page.css")),
@@ -134,10 +133,23 @@ def _group(key: str, evidence: Evidence) -> Group:
                 if name in record.evaluation.get("test", {})
             ],
             predictions=predictions,
+            tested=_tested(predictions, curves.replicates_of(record)) if predictions else "",
             mistakes=best_run.mistakes(predictions) if predictions else [],
         ),
         commands=commands.commands(evidence),
     )
+
+
+def _tested(predictions: best_run.Predictions, replicates: int) -> str:
+    said = f"{predictions.hits} of {numbers.counted(len(predictions.images), 'test image')} right"
+    return f"{said} by the mean of its {replicates} replicates" if replicates > 1 else said
+
+
+def _days(runs: Sequence[Run]) -> str:
+    """Say when runs were started, `30 January 2026 to 2 February 2026`."""
+    started = sorted(date.fromisoformat(run.record.started[:10]) for run in runs)
+    days = [f"{when.day} {when:%B %Y}" for when in (*started[:1], *started[-1:])]
+    return " to ".join(dict.fromkeys(days))
 
 
 def _metric(evaluation: Mapping[str, Mapping[str, Any]], split: str, name: str) -> str:

@@ -16,7 +16,7 @@ from visionsweep.tracking.runs import Run
 SIDE = 160  # pixels of a shrunk image, at most
 MOST_MISTAKES = 12
 MOST_CLASSES = 20  # in a matrix; of more classes the most frequent confusions are listed
-MOST_CONFUSIONS = 20
+MOST_CONFUSIONS = 10
 PREDICTIONS = "predictions.csv"
 
 

@@ -37,7 +37,7 @@ def effect_lines(effects: Sequence[Effect]) -> list[EffectLine]:
     scale = common_scale([effect.effect for effect in effects], zero=True)
     return [
         EffectLine(
-            change=f"{_named(effect.key, effect.value)} over {_named(effect.key, effect.baseline)}",
+            change=_change(effect),
             number=numbers.with_interval(effect.effect, signed=True),
             reading=_reading(effect),
             picture=strip(
@@ -60,7 +60,10 @@ def _reading(effect: Effect) -> Reading:
     return "better" if effect.effect.value < 0 else "worse"
 
 
-def _named(key: str, value: object) -> str:
-    if key == "epochs":
-        return f"{value} epochs"
-    return value if isinstance(value, str) else f"{key} {value}"
+def _change(effect: Effect) -> str:
+    value, baseline = numbers.setting(effect.value), numbers.setting(effect.baseline)
+    if effect.key == "epochs":
+        value += " epochs"
+    elif not (isinstance(effect.value, str) and isinstance(effect.baseline, str)):
+        value = f"{effect.key} {value}"
+    return f"{value} over {baseline}"

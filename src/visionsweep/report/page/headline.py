@@ -36,7 +36,9 @@ def label(settings: Mapping[str, Any]) -> str:
     first = f"{settings['model']}, {settings['data']}, " + numbers.counted(
         settings["epochs"], "epoch"
     )
-    return ", ".join([first, *(f"{k} {v}" for k, v in settings.items() if k not in ALWAYS)])
+    return ", ".join(
+        [first, *(f"{k} {numbers.setting(v)}" for k, v in settings.items() if k not in ALWAYS)]
+    )
 
 
 def headline(evidence: Evidence, labels: Sequence[str]) -> Headline:

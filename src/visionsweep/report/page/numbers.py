@@ -66,6 +66,13 @@ def percent_interval(between: Between) -> str:
     return f"[{100 * between.low:.1f}, {100 * between.high:.1f}]"
 
 
+def setting(value: object) -> str:
+    """Write the value of a setting, floating-point numbers without their last bits."""
+    if value is None:
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def counted(number: int, one: str, many: str | None = None) -> str:
     """Write `1 run`, `2 runs`, `1,000 runs`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

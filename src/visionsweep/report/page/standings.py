@@ -95,8 +95,8 @@ def standings(evidence: Evidence) -> Standings:
     swept = [key for key in settings[0] if key not in ALWAYS]
     losses = [_measure(row.run.record, "val", "loss") for row in rows]
     differences = [row.comparison.difference if row.comparison else None for row in rows]
-    loss_scale = common_scale(losses)
-    difference_scale = common_scale([d for d in differences if d], zero=True)
+    loss_scale = common_scale(losses, outliers=True)
+    difference_scale = common_scale([d for d in differences if d], zero=True, outliers=True)
     take = evidence.cheapest.directory if evidence.cheapest else None
     lines = [
         Standing(
@@ -156,7 +156,7 @@ def _finite(value: float) -> float | None:
 
 def _setting(value: Any) -> Cell:
     return Cell(
-        "none" if value is None else str(value),
+        numbers.setting(value),
         float(value) if isinstance(value, int | float) else str(value),
     )
 

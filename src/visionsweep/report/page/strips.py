@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from visionsweep.report.page.numbers import Between
 
-WIDTH, HEIGHT = 150, 20  # pixels
+WIDTH, HEIGHT = 120, 20  # pixels
 _MARGIN = 6
 _ROOM = 4  # times the spread of most: how far one outlier may stretch the scale
 
@@ -30,12 +30,15 @@ class Scale:
         return self.low <= value <= self.high
 
 
-def common_scale(estimates: Iterable[Between], *, zero: bool = False) -> Scale | None:
-    """Return a scale for all estimates; where a few are far off, they run off its right end.
+def common_scale(
+    estimates: Iterable[Between], *, zero: bool = False, outliers: bool = False
+) -> Scale | None:
+    """Return a scale for all estimates.
 
     Args:
         estimates: what is drawn.
         zero: whether the scale must show 0.
+        outliers: whether a few that are far higher than most may run off the right end.
 
     Returns:
         None where there is no finite number to draw.
@@ -49,8 +52,9 @@ def common_scale(estimates: Iterable[Between], *, zero: bool = False) -> Scale |
         return None
     low = min(first for first, _ in numbers)
     highs = sorted(last for _, last in numbers)
-    most = highs[(len(highs) - 1) * 3 // 4]
-    high = min(highs[-1], low + _ROOM * max(most - low, 1e-9))
+    high = highs[-1]
+    if outliers:
+        high = min(high, low + _ROOM * (highs[(len(highs) - 1) * 3 // 4] - low))
     if zero:
         low, high = min(low, 0.0), max(high, 0.0)
     return Scale(low, high if high > low else low + 1e-9)
