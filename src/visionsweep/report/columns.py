@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from visionsweep.report import numbers
 from visionsweep.report.evidence import Row
-from visionsweep.report.page import numbers
 from visionsweep.tracking.record import Measure, ModelFacts
 
 Value = float | str

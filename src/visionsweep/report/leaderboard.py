@@ -8,9 +8,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from visionsweep.report.columns import COLUMNS, Column, ordered
+from visionsweep.report.effects import effect_lines
 from visionsweep.report.evidence import Evidence, Row, gather
-from visionsweep.report.page.effects import effect_lines
-from visionsweep.report.page.headline import curve_sentence, headline, labels_of
+from visionsweep.report.headline import curve_sentence, headline, labels_of
 from visionsweep.tracking.runs import Found, Run, comparable, completed
 
 READING = (

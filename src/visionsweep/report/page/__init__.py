@@ -14,11 +14,13 @@ from markupsafe import Markup
 
 import visionsweep
 from visionsweep.files import write_atomically
+from visionsweep.report import headline, numbers
+from visionsweep.report.effects import EffectLine, effect_lines
 from visionsweep.report.evidence import Evidence
-from visionsweep.report.page import best_run, commands, curves, headline, numbers
+from visionsweep.report.page import best_run, commands, curves
 from visionsweep.report.page.colours import COLOURS, DASHES, LINES
-from visionsweep.report.page.effects import EffectLine, effect_lines
 from visionsweep.report.page.standings import Standings, standings
+from visionsweep.report.page.strips import common_scale, strip
 from visionsweep.tracking.runs import Run
 
 _HERE = Path(__file__).parent
@@ -42,7 +44,7 @@ class Group:
     headline: headline.Headline
     standings: Standings
     curves: list[dict[str, Any]]
-    effects: list[EffectLine]
+    effects: list[tuple[EffectLine, Markup]]
     learning_curve: dict[str, Any] | None
     learning_sentence: str
     best: "Best"
@@ -121,7 +123,7 @@ def _group(key: str, evidence: Evidence) -> Group:
         headline=headline.headline(evidence, labels),
         standings=standings(evidence),
         curves=curves.run_curves(evidence, labels),
-        effects=effect_lines(evidence.effects),
+        effects=_effects(evidence),
         learning_curve=curves.learning_curve(evidence.curve) if evidence.curve else None,
         learning_sentence=headline.curve_sentence(evidence.curve) if evidence.curve else "",
         best=Best(
@@ -150,6 +152,19 @@ def _days(runs: Sequence[Run]) -> str:
     started = sorted(date.fromisoformat(run.record.started[:10]) for run in runs)
     days = [f"{when.day} {when:%B %Y}" for when in (*started[:1], *started[-1:])]
     return " to ".join(dict.fromkeys(days))
+
+
+def _effects(evidence: Evidence) -> list[tuple[EffectLine, Markup]]:
+    """Return each effect in words and drawn."""
+    lines = effect_lines(evidence.effects)
+    scale = common_scale([line.effect.effect for line in lines], zero=True)
+    if scale is None:
+        return []
+    kinds = {True: "level", False: "behind"}
+    return [
+        (line, strip(line.effect.effect, scale, kinds[line.effect.distinguishable], reference=0.0))
+        for line in lines
+    ]
 
 
 def _metric(evaluation: Mapping[str, Mapping[str, Any]], split: str, name: str) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 from markupsafe import Markup
 
 from visionsweep.analysis.intervals import Estimate
+from visionsweep.report import numbers
 from visionsweep.report.evidence import Evidence, Row
-from visionsweep.report.page import numbers
 from visionsweep.report.page.curves import replicates_of
 from visionsweep.report.page.strips import Scale, common_scale, strip
 from visionsweep.report.settings import ALWAYS, settings_of

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from visionsweep.report.page.numbers import Between
+from visionsweep.report.numbers import Between
 
 WIDTH, HEIGHT = 120, 20  # pixels
 _MARGIN = 6

@@ -6,8 +6,8 @@ from typing import Any
 
 from visionsweep.analysis.learning_curve import LearningCurve
 from visionsweep.data import sample
+from visionsweep.report import numbers
 from visionsweep.report.evidence import Evidence
-from visionsweep.report.page import numbers
 from visionsweep.report.settings import ALWAYS, settings_of
 
 

@@ -1,14 +1,11 @@
-"""The effects of swept settings, as sentences with their intervals drawn on one scale."""
+"""The effects of swept settings in words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from markupsafe import Markup
-
 from visionsweep.analysis.factors import Effect
-from visionsweep.report.page import numbers
-from visionsweep.report.page.strips import common_scale, strip
+from visionsweep.report import numbers
 
 Reading = Literal["better", "worse", "not distinguishable"]
 
@@ -21,34 +18,23 @@ class EffectLine:
         change: `20pct over 10pct`.
         number: the effect on the validation loss with its interval.
         reading: the same in a word.
-        picture: the interval drawn.
-        pairs: pairs of runs it is the mean of.
+        effect: what is said.
     """
 
     change: str
     number: str
     reading: Reading
-    picture: Markup | None
-    pairs: int
+    effect: Effect
 
 
 def effect_lines(effects: Sequence[Effect]) -> list[EffectLine]:
-    """Put effects into words and pictures, in their order."""
-    scale = common_scale([effect.effect for effect in effects], zero=True)
+    """Put effects into words, in their order."""
     return [
         EffectLine(
             change=_change(effect),
             number=numbers.with_interval(effect.effect, signed=True),
             reading=_reading(effect),
-            picture=strip(
-                effect.effect,
-                scale,
-                "level" if effect.distinguishable else "behind",
-                reference=0.0,
-            )
-            if scale
-            else None,
-            pairs=effect.pairs,
+            effect=effect,
         )
         for effect in effects
     ]
