@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from visionsweep.entry import run_command
-from visionsweep.prediction import choose_run
+from visionsweep.selection import choose_run
 
 
 def main(arguments: list[str]) -> int:

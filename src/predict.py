@@ -37,12 +37,12 @@ def main(arguments: list[str]) -> int:
 
     from rich.table import Table  # torch and matplotlib come with what follows: not for --help
 
-    from visionsweep import engine, prediction
+    from visionsweep import engine, prediction, selection
     from visionsweep.report.figures import prediction_figures
     from visionsweep.report.leaderboard import wide_console
 
-    paths = prediction.expand(asked.images)
-    run, reason = prediction.choose_run(asked.run or _outputs())
+    paths = selection.expand(asked.images)
+    run, reason = selection.choose_run(asked.run or _outputs())
     predictor = prediction.load_predictor(run, engine.pick_device(asked.device))
     print(f"Run: {run.directory} ({reason})")
 

@@ -1,56 +1,44 @@
-"""Which run predicts, and what it does with images."""
+"""What the model of a run, read back, makes of images."""
 
+import logging
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import msgspec
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
+from visionsweep.config import ModelConfig
 from visionsweep.data.images import UnreadableImageError
+from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.errors import UserError
-from visionsweep.prediction import Prediction, Predictor, choose_run, expand, predict
+from visionsweep.models import backbones
+from visionsweep.models.backbones import Identity
+from visionsweep.prediction import Prediction, Predictor, load_predictor, predict
 from visionsweep.report.figures import prediction_figures
+from visionsweep.selection import choose_run
 
 
 class BrightnessModel(torch.nn.Module):
-    """Says `dark` or `bright` by the mean of an image."""
+    """Says `dark` or `bright` by the mean of an image; the second replicate half as loudly."""
 
     def forward(self, images):
         mean = images.mean((1, 2, 3))
-        return torch.stack([-20 * mean, 20 * mean], 1)
+        logits = torch.stack([-20 * mean, 20 * mean], 1)
+        return torch.stack([logits, logits / 2])
 
 
 @pytest.fixture
 def predictor(write_run, tmp_path):
-    from visionsweep.data.transforms import Preprocessing
-
     write_run("a", 0.5)
     run, _ = choose_run(tmp_path / "outputs")
-    transform = Preprocessing((8, 8), None, "bilinear", (0.5,) * 3, (0.5,) * 3).build()
-    return Predictor(run, BrightnessModel(), ["dark", "bright"], transform, torch.device("cpu"))
-
-
-def test_lowest_validation_loss_is_chosen(write_run, tmp_path):
-    for name, loss in (("a", 0.5), ("b", 0.2), ("c", 0.9)):
-        write_run(name, loss)
-    run, reason = choose_run(tmp_path / "outputs")
-    assert run.record.name == "b"
-    assert reason == "lowest validation loss of 3 runs on sample"
-
-
-def test_runs_scored_on_other_images_do_not_compete(write_run, tmp_path):
-    write_run("others", 0.1, val_images="elsewhere", dataset="pets")
-    write_run("a", 0.5)
-    write_run("b", 0.4)
-    later = tmp_path / "outputs" / "b" / "result.json"
-    later.write_text(later.read_text().replace("2026-01-31", "2026-02-01"))
-    run, reason = choose_run(tmp_path / "outputs")
-    assert run.record.name == "b"
-    assert "1 runs on other images left out" in reason
-
-
-def test_failed_runs_cannot_predict(write_run, tmp_path):
-    write_run("a")
-    with pytest.raises(UserError, match="no completed run"):
-        choose_run(tmp_path / "outputs")
+    preprocessing = Preprocessing((8, 8), None, "bilinear", (0.5,) * 3, (0.5,) * 3)
+    classes = ["dark", "bright"]
+    device, identity = torch.device("cpu"), Identity("brightness", "none", "none", "0", None, None)
+    return Predictor(run, BrightnessModel(), classes, preprocessing, device, 1.0, identity)
 
 
 def test_images_are_classified_in_order_and_broken_ones_named(predictor, tmp_path):
@@ -74,17 +62,6 @@ def test_images_are_classified_in_order_and_broken_ones_named(predictor, tmp_pat
         assert sum(p for _, p in outcome.probabilities) == pytest.approx(1)
 
 
-def test_folders_are_searched_and_an_empty_one_refused(tmp_path):
-    (tmp_path / "deep" / "er").mkdir(parents=True)
-    Image.new("L", (4, 4)).save(tmp_path / "deep" / "er" / "b.png")
-    Image.new("L", (4, 4)).save(tmp_path / "a.png")
-    assert [p.name for p in expand([tmp_path])] == ["a.png", "b.png"]
-    assert expand([tmp_path / "absent.jpg"]) == [tmp_path / "absent.jpg"]
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no image"):
-        expand([tmp_path / "empty"])
-
-
 @pytest.mark.parametrize(("images", "figures"), [(1, 1), (25, 1), (26, 2)])
 def test_at_most_25_images_stand_in_a_figure(predictor, tmp_path, images, figures):
     path = tmp_path / "50 % $name$.png"
@@ -96,3 +73,111 @@ def test_at_most_25_images_stand_in_a_figure(predictor, tmp_path, images, figure
     for file in files:
         with Image.open(file) as figure:
             assert figure.format == "PNG" and figure.convert("L").getextrema() != (255, 255)
+
+
+@pytest.fixture
+def grey_image(tmp_path) -> Path:
+    """An image whose mean is 0.1 to the model, so its logits are -2 and 2, and half of that."""
+    path = tmp_path / "grey.png"
+    Image.new("RGB", (8, 8), (140, 140, 140)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_confidence_is_the_mean_over_replicates_at_the_temperature(
+    predictor, grey_image, temperature
+):
+    (prediction,) = predict(replace(predictor, temperature=temperature), [grey_image])
+    mean = 140 / 255 * 2 - 1
+    both = [1 / (1 + math.exp(-scale * mean / temperature)) for scale in (40, 20)]
+    assert prediction.probabilities[0] == ("bright", pytest.approx(sum(both) / 2, abs=1e-6))
+
+
+def test_a_class_is_named_only_at_the_confidence_asked_for(predictor, grey_image):
+    (sure,) = predict(predictor, [grey_image], min_confidence=0.9)
+    confidence = sure.probabilities[0][1]
+    assert not sure.abstained
+    (just,) = predict(predictor, [grey_image], min_confidence=confidence)
+    (unsure,) = predict(predictor, [grey_image], min_confidence=confidence + 1e-6)
+    assert (just.abstained, unsure.abstained) == (False, True)
+    assert unsure.probabilities == sure.probabilities
+
+
+def test_a_model_that_diverged_names_no_class(predictor, grey_image):
+    broken = BrightnessModel()
+    broken.forward = lambda images: torch.full((1, len(images), 2), math.nan)
+    (prediction,) = predict(replace(predictor, model=broken), [grey_image])
+    assert prediction.abstained
+
+
+@pytest.fixture
+def trained_run(write_run, make_record, tmp_path):
+    """Write a run of a random resnet18 with a checkpoint; returns the run."""
+    config = ModelConfig(label="resnet18", name="resnet18", weights=None)
+    fingerprint = backbones.identify(config, random_if_unavailable=False).fingerprint
+
+    def write(**tensors):
+        directory = write_run("run", 0.5, weights="random")
+        run, _ = choose_run(directory)
+        run.record.config["model"] = asdict(config)
+        run.record.model = msgspec.structs.replace(
+            run.record.model,
+            name="resnet18",
+            fingerprint=fingerprint,
+            width=512,
+            preprocessing=asdict(resized(32)),
+        )
+        save_file(tensors, directory / "head.safetensors")
+        return run
+
+    return write
+
+
+def test_all_replicates_and_the_temperature_are_read_from_the_checkpoint(trained_run, caplog):
+    weight, bias = torch.randn(4, 3, 512), torch.randn(4, 3)
+    stored = {"head.weight": weight, "head.bias": bias, "temperature": torch.tensor(2.5)}
+    predictor = load_predictor(trained_run(**stored), torch.device("cpu"))
+    assert torch.equal(predictor.model.head.weight, weight)
+    assert torch.equal(predictor.model.head.bias, bias)
+    assert predictor.temperature == 2.5
+    assert predictor.model(torch.zeros(2, 3, 32, 32)).shape == (4, 2, 3)
+    assert not caplog.records
+
+
+def test_a_checkpoint_of_one_head_without_temperature_still_loads_and_says_so_once(
+    trained_run, caplog, grey_image
+):
+    weight, bias = torch.randn(3, 512), torch.randn(3)
+    run = trained_run(**{"head.1.weight": weight, "head.1.bias": bias})
+    with caplog.at_level(logging.WARNING):
+        predictor = load_predictor(run, torch.device("cpu"))
+        (prediction,) = predict(predictor, [grey_image])
+    assert predictor.temperature == 1.0
+    assert [record.getMessage().count("no temperature") for record in caplog.records] == [1]
+    with Image.open(grey_image) as image, torch.inference_mode():
+        features = predictor.model.backbone(resized(32).build()(image.convert("RGB"))[None])
+        expected = (features.flatten(1) @ weight.T + bias).softmax(1)[0]
+    assert dict(prediction.probabilities) == pytest.approx(
+        dict(zip(["pizza", "steak", "sushi"], expected.tolist(), strict=True)), abs=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"head.weight": (2, 3, 512)}, "not the checkpoint of this run: head.bias"),
+        ({"head.weight": (1, 3, 99), "head.bias": (1, 3)}, "does not fit its run"),
+        ({"other": (1,)}, "not the checkpoint of this run"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_refused(trained_run, tensors, message):
+    stored = {name: torch.zeros(shape) for name, shape in tensors.items()}
+    with pytest.raises(UserError, match=message):
+        load_predictor(trained_run(**stored), torch.device("cpu"))
+
+
+def test_a_damaged_checkpoint_is_refused(trained_run):
+    run = trained_run(**{"head.weight": torch.zeros(1)})
+    (run.directory / "head.safetensors").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"head\.safetensors: the checkpoint cannot be read"):
+        load_predictor(run, torch.device("cpu"))

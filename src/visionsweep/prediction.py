@@ -1,24 +1,29 @@
 """Rebuilds the model of a run, and lets it look at new images."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import torch
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from visionsweep.analysis.calibration import calibrated
 from visionsweep.config import ModelConfig
-from visionsweep.data.images import UnreadableImageError, list_images, open_rgb
+from visionsweep.data.images import UnreadableImageError, open_rgb
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError
+from visionsweep.explanation import Explanation, explain, seen_part
 from visionsweep.models import backbones, classifier
-from visionsweep.models.backbones import identify
+from visionsweep.models.backbones import Identity, identify
 from visionsweep.models.classifier import Classifier
-from visionsweep.tracking import record
-from visionsweep.tracking.runs import Run, comparable, completed, find_runs
+from visionsweep.seeds import seeds_of
+from visionsweep.tracking.runs import Run
+
+log = logging.getLogger(__name__)
 
 BATCH_SIZE = 16
 
@@ -29,17 +34,22 @@ class Predictor:
 
     Attributes:
         run: where it comes from.
-        model: from `float32[N, 3, size, size]` to logits, in evaluation mode.
+        model: from `float32[N, 3, size, size]` to the logits of its replicates, `float32[R, N,
+            classes]`, in evaluation mode.
         classes: class names, in the order of the logits.
-        transform: from a PIL image to the model's input.
+        preprocessing: how an image becomes the model's input.
         device: where the model lies.
+        temperature: what logits are divided by for a calibrated confidence.
+        identity: which backbone.
     """
 
     run: Run
     model: Classifier
     classes: list[str]
-    transform: Any
+    preprocessing: Preprocessing
     device: torch.device
+    temperature: float
+    identity: Identity
 
 
 @dataclass(frozen=True)
@@ -50,41 +60,15 @@ class Prediction:
         path: the image.
         thumbnail: the image as RGB, at most 320 pixels a side.
         probabilities: class name and probability, most probable first.
+        abstained: whether the most probable class is not probable enough to be named.
+        explanation: where the model sees the most probable class, if that was asked for.
     """
 
     path: Path
     thumbnail: Image.Image
     probabilities: list[tuple[str, float]]
-
-
-def choose_run(folder: Path) -> tuple[Run, str]:
-    """Choose the best run below a folder, by validation loss.
-
-    Runs that were scored on other validation images cannot be compared: where there are several
-    kinds, those of the latest run's kind take part.
-
-    Args:
-        folder: a run's directory, a sweep's, or all outputs.
-
-    Returns:
-        The run, and a sentence on how it was chosen.
-
-    Raises:
-        UserError: if there is no completed run.
-    """
-    finished = completed(find_runs([folder]).runs)
-    if not finished:
-        raise UserError(f"{folder}: holds no completed run; train one with python src/train.py")
-    latest = max(finished, key=lambda run: run.record.started)
-    group = next(group for group in comparable(finished) if latest in group)
-    if (folder / record.FILE_NAME).is_file():
-        return group[0], "as named"
-    if len(finished) == 1:
-        return group[0], "the only completed run"
-    others = len(finished) - len(group)
-    return group[0], f"lowest validation loss of {len(group)} runs on {group[0].record.dataset}" + (
-        f"; {others} runs on other images left out" if others else ""
-    )
+    abstained: bool = False
+    explanation: Explanation | None = None
 
 
 def load_predictor(run: Run, device: torch.device) -> Predictor:
@@ -105,7 +89,7 @@ def load_predictor(run: Run, device: torch.device) -> Predictor:
     config = ModelConfig(**run.record.config["model"])
     if whole or run.record.weights == "random":
         config.weights = None  # all tensors come from the checkpoint, or from the fixed seed
-    preprocessing = Preprocessing(**facts.preprocessing)
+    preprocessing = msgspec.convert(facts.preprocessing, Preprocessing)  # lists into tuples
     identity = identify(config, random_if_unavailable=False)
     if not whole and identity.fingerprint != facts.fingerprint:
         raise UserError(
@@ -114,43 +98,62 @@ def load_predictor(run: Run, device: torch.device) -> Predictor:
             f"{identity.fingerprint}); put the weights file of that time back, or train again"
         )
     backbone = backbones.build(identity, preprocessing.size)
-    model = classifier.build(backbone, len(data.classes), dropout=facts.dropout, frozen=not whole)
     path = run.directory / facts.checkpoint
+    tensors, temperature = _read_checkpoint(path)
+    replicates = len(tensors["head.weight"]) if "head.weight" in tensors else 1
+    model = classifier.build(
+        backbone,
+        len(data.classes),
+        dropout=facts.dropout,
+        frozen=not whole,
+        seeds=seeds_of(0, replicates),
+    )
     try:
-        found = model.load_state_dict(load_file(path), strict=False)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise UserError(f"{path}: the checkpoint cannot be read: {error}") from error
+        found = model.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:
+        raise UserError(f"{path}: the checkpoint does not fit its run: {error}") from error
     lacking = [name for name in found.missing_keys if whole or name.startswith("head.")]
     if lacking or found.unexpected_keys:
         raise UserError(
             f"{path}: not the checkpoint of this run: {', '.join(lacking + found.unexpected_keys)}"
         )
-    return Predictor(run, model.to(device).eval(), data.classes, preprocessing.build(), device)
+    model.to(device).eval()
+    return Predictor(run, model, data.classes, preprocessing, device, temperature, identity)
 
 
-def expand(paths: Sequence[Path]) -> list[Path]:
-    """List the images that are meant: files as they are, folders with all images below them.
-
-    Raises:
-        UserError: if a folder holds no image.
-    """
-    found: list[Path] = []
-    for path in paths:
-        inside = list_images(path) if path.is_dir() else [path]
-        if not inside:
-            raise UserError(f"{path}: this folder holds no image")
-        found += inside
-    return found
+def _read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], float]:
+    """Read a checkpoint's tensors, and its temperature apart from them."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: the checkpoint cannot be read: {error}") from error
+    for name in ("weight", "bias"):  # version 0.1.0 kept one head, `dropout -> linear`
+        if (one := tensors.pop(f"head.1.{name}", None)) is not None:
+            tensors[f"head.{name}"] = one.unsqueeze(0)
+    if (temperature := tensors.pop("temperature", None)) is None:
+        log.warning(
+            "%s: an older version wrote this checkpoint and fitted no temperature, so confidence "
+            "is as the model gives it, not calibrated",
+            path,
+        )
+        return tensors, 1.0
+    return tensors, temperature.item()
 
 
 def predict(
-    predictor: Predictor, paths: Sequence[Path]
+    predictor: Predictor,
+    paths: Sequence[Path],
+    *,
+    min_confidence: float = 0.0,
+    explained: bool = False,
 ) -> Iterator[Prediction | UnreadableImageError]:
     """Classify images.
 
     Args:
         predictor: the model to ask.
         paths: image files.
+        min_confidence: the probability below which no class is named.
+        explained: whether each prediction is explained, which takes several times as long.
 
     Yields:
         For each path, in order, the prediction, or why the file cannot be read.
@@ -158,14 +161,16 @@ def predict(
     for start in range(0, len(paths), BATCH_SIZE):
         opened = [_try_open(path) for path in paths[start : start + BATCH_SIZE]]
         images = [image for image in opened if isinstance(image, Image.Image)]
-        rows = iter(_probabilities(predictor, images) if images else [])
+        answers = iter(_look(predictor, images, explained) if images else [])
         for path, image in zip(paths[start:], opened, strict=False):
             if isinstance(image, UnreadableImageError):
                 yield image
                 continue
-            ordered = sorted(zip(predictor.classes, next(rows), strict=True), key=lambda p: -p[1])
+            row, explanation = next(answers)
+            ordered = sorted(zip(predictor.classes, row, strict=True), key=lambda p: -p[1])
+            abstained = not ordered[0][1] >= min_confidence  # so does a model that diverged to NaN
             image.thumbnail((320, 320))
-            yield Prediction(path, image, ordered)
+            yield Prediction(path, image, ordered, abstained, explanation)
 
 
 def _try_open(path: Path) -> Image.Image | UnreadableImageError:
@@ -175,8 +180,21 @@ def _try_open(path: Path) -> Image.Image | UnreadableImageError:
         return error
 
 
-@torch.inference_mode()
-def _probabilities(predictor: Predictor, images: list[Image.Image]) -> list[list[float]]:
-    batch = torch.stack([predictor.transform(image) for image in images])
-    rows: list[list[float]] = predictor.model(batch.to(predictor.device)).softmax(1).tolist()
-    return rows
+def _look(
+    predictor: Predictor, images: list[Image.Image], explained: bool
+) -> list[tuple[list[float], Explanation | None]]:
+    """Return each image's class probabilities, and the explanation of the highest of them."""
+    transform = predictor.preprocessing.build()
+    batch = torch.stack([transform(image) for image in images]).to(predictor.device)
+    with torch.inference_mode():
+        logits = predictor.model(batch).cpu().numpy()
+    rows = calibrated(logits, predictor.temperature)
+    explanations: list[Explanation | None] = [None] * len(images)
+    if explained:
+        best = torch.from_numpy(rows.argmax(1)).to(predictor.device)
+        method, heat = explain(predictor.model, batch, best)
+        explanations = [
+            Explanation(method, each, seen_part(predictor.preprocessing, *image.size))
+            for each, image in zip(heat, images, strict=True)
+        ]
+    return list(zip(rows.tolist(), explanations, strict=True))

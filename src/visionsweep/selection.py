@@ -1,0 +1,54 @@
+"""What a prediction is about: which run is asked, and about which images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from visionsweep.data.images import list_images
+from visionsweep.errors import UserError
+from visionsweep.tracking import record
+from visionsweep.tracking.runs import Run, comparable, completed, find_runs
+
+
+def choose_run(folder: Path) -> tuple[Run, str]:
+    """Choose the best run below a folder, by validation loss.
+
+    Runs that were scored on other validation images cannot be compared: where there are several
+    kinds, those of the latest run's kind take part.
+
+    Args:
+        folder: a run's directory, a sweep's, or all outputs.
+
+    Returns:
+        The run, and a sentence on how it was chosen.
+
+    Raises:
+        UserError: if there is no completed run.
+    """
+    finished = completed(find_runs([folder]).runs)
+    if not finished:
+        raise UserError(f"{folder}: holds no completed run; train one with python src/train.py")
+    latest = max(finished, key=lambda run: run.record.started)
+    group = next(group for group in comparable(finished) if latest in group)
+    if (folder / record.FILE_NAME).is_file():
+        return group[0], "as named"
+    if len(finished) == 1:
+        return group[0], "the only completed run"
+    others = len(finished) - len(group)
+    return group[0], f"lowest validation loss of {len(group)} runs on {group[0].record.dataset}" + (
+        f"; {others} runs on other images left out" if others else ""
+    )
+
+
+def expand(paths: Sequence[Path]) -> list[Path]:
+    """List the images that are meant: files as they are, folders with all images below them.
+
+    Raises:
+        UserError: if a folder holds no image.
+    """
+    found: list[Path] = []
+    for path in paths:
+        inside = list_images(path) if path.is_dir() else [path]
+        if not inside:
+            raise UserError(f"{path}: this folder holds no image")
+        found += inside
+    return found

@@ -1,0 +1,51 @@
+"""Which run is asked to predict, and about which images."""
+
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from visionsweep.errors import UserError
+from visionsweep.selection import choose_run, expand
+
+
+def test_lowest_validation_loss_is_chosen(write_run, tmp_path):
+    for name, loss in (("a", 0.5), ("b", 0.2), ("c", 0.9)):
+        write_run(name, loss)
+    run, reason = choose_run(tmp_path / "outputs")
+    assert run.record.name == "b"
+    assert reason == "lowest validation loss of 3 runs on sample"
+
+
+def test_runs_scored_on_other_images_do_not_compete(write_run, tmp_path):
+    write_run("others", 0.1, val_images="elsewhere", dataset="pets")
+    write_run("a", 0.5)
+    write_run("b", 0.4)
+    later = tmp_path / "outputs" / "b" / "result.json"
+    later.write_text(later.read_text().replace("2026-01-31", "2026-02-01"))
+    run, reason = choose_run(tmp_path / "outputs")
+    assert run.record.name == "b"
+    assert "1 runs on other images left out" in reason
+
+
+def test_failed_runs_cannot_predict(write_run, tmp_path):
+    write_run("a")
+    with pytest.raises(UserError, match="no completed run"):
+        choose_run(tmp_path / "outputs")
+
+
+def test_folders_are_searched_and_an_empty_one_refused(tmp_path):
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    Image.new("L", (4, 4)).save(tmp_path / "deep" / "er" / "b.png")
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    assert [p.name for p in expand([tmp_path])] == ["a.png", "b.png"]
+    assert expand([tmp_path / "absent.jpg"]) == [tmp_path / "absent.jpg"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no image"):
+        expand([tmp_path / "empty"])
+
+
+def test_neither_question_takes_the_import_of_torch():
+    code = "import sys, visionsweep.selection; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
