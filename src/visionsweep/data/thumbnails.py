@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from math import ceil, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +19,8 @@ from visionsweep.files import write_atomically
 log = logging.getLogger(__name__)
 
 SIDE = 128  # pixels; a multiple of 16, so that no thumbnail bleeds into its neighbour in a JPEG
-MOST = 1000  # a sheet of 4096 x 4096 pixels, which every graphics card can hold as a texture
-_MADE = f"{SIDE} pixels, cropped to the centre, JPEG 85"
+MOST = 1000  # with them the sheet has 4096 x 4096 pixels, which any graphics card can hold
+_MADE = f"{SIDE} pixels, cropped to the centre, a power of two to a row, JPEG 85"
 _DIGEST_BYTES = 32  # after the end of the JPEG, where no reader of images looks
 
 Pixels = NDArray[np.uint8]
@@ -32,7 +31,9 @@ class Thumbnails:
     """Small squares cut from the centre of images, on one sheet.
 
     Attributes:
-        sheet: a JPEG file, the squares row by row, as TensorBoard's Projector wants its sprites.
+        sheet: a JPEG file, the squares row by row, as many rows as columns, a power of two. Only of
+            such a sheet does TensorBoard's Projector show the right squares: its shader divides by
+            the number of rows where that of columns is meant, and any other division is inexact.
         indices: which of the images asked for they are of, ascending: all, or 1,000 of them.
         names: the files' names, `M`.
     """
@@ -46,8 +47,8 @@ class Thumbnails:
         """The thumbnails, `uint8[M, 128, 128, 3]`."""
         with Image.open(io.BytesIO(self.sheet)) as image:
             sheet = np.asarray(image.convert("RGB"))
-        rows, columns = sheet.shape[0] // SIDE, sheet.shape[1] // SIDE
-        squares = sheet.reshape(rows, SIDE, columns, SIDE, 3).swapaxes(1, 2)
+        across = len(sheet) // SIDE
+        squares = sheet.reshape(across, SIDE, across, SIDE, 3).swapaxes(1, 2)
         return squares.reshape(-1, SIDE, SIDE, 3)[: len(self.indices)]
 
 
@@ -90,11 +91,12 @@ def _make(files: Sequence[ImageFile], path: Path) -> bytes:
     """Open the images and write their sheet, unless one of them could not be read."""
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         squares = list(threads.map(_square, files))
-    columns = ceil(sqrt(len(files)))
-    rows = ceil(len(files) / columns)
-    image = Image.new("RGB", (columns * SIDE, rows * SIDE), "white")
+    across = 1
+    while across**2 < len(files):
+        across *= 2
+    image = Image.new("RGB", (across * SIDE, across * SIDE), "white")
     for place, square in enumerate(squares):
-        row, column = divmod(place, columns)
+        row, column = divmod(place, across)
         if square is None:
             square = Image.new("RGB", (SIDE, SIDE), "grey")
         image.paste(square, (column * SIDE, row * SIDE))

@@ -6,7 +6,17 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from visionsweep.report.sheet import FAINT, GREY, INK, Pixels, Sheet, number, shortened, width_of
+from visionsweep.report.sheet import (
+    CARD,
+    FAINT,
+    GREY,
+    INK,
+    Pixels,
+    Sheet,
+    number,
+    shortened,
+    width_of,
+)
 
 _NUMBERED = 20  # classes; with more of them no number fits into a cell
 _MOST_CONFUSED = 16  # pairs named beside a matrix without numbers
@@ -32,34 +42,46 @@ def confusion_figure(
     """
     count = len(classes)
     numbered = count <= _NUMBERED
-    cell = max(1, round(min(96, 560 / count) if numbered else 660 / count))
-    side, size = cell * count, 13 if count <= 12 else 11
-    step = max(1, ceil(1.25 * size / cell))  # every so many classes are named
-    names = [shortened(name, size, 150) for name in classes[::step]]
+    size = 12 if numbered else 11
+    short = [shortened(name, size, 110) for name in classes]
+    left, top = 40 + max(width_of(name, size) for name in short), 56
+    cell = _cell(count, left)
+    side = cell * count
+    step = ceil(1.25 * size / cell)  # every so many classes are named
+    names = short[::step]
     longest = max(width_of(name, size) for name in names)
     upright = longest > 0.95 * cell * step
-    left, top = 46 + longest, 66
     below = 8 + (longest if upright else 1.2 * size)
-    sheet = Sheet(max(left + side + (24 if numbered else 320), 440), top + side + below + 38)
+    beside = 10 if numbered else 300
+    sheet = Sheet(max(left + side + beside, CARD), top + side + below + 32)
     sheet.head(title, note)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1e-9)
-    # By the root of the share, so that one image in twenty can be seen.
-    colours = (_WHITE + np.sqrt(shares)[..., None] * (_DEEP - _WHITE)).round().astype(np.uint8)
+    # Small cells without numbers by the root of the share, so that one image in fifty can be seen.
+    depth = (shares if numbered else np.sqrt(shares))[..., None]
+    colours = (_WHITE + depth * (_DEEP - _WHITE)).round().astype(np.uint8)
     sheet.image(left, top, colours.repeat(cell, 0).repeat(cell, 1))
     sheet.box(left - 1, top - 1, left + side + 1, top + side + 1, outline=GREY)
     for place, name in enumerate(names):
         middle = (place * step + 0.5) * cell
-        sheet.text(left - 8, top + middle, name, size, anchor="rm")
+        sheet.text(left - 6, top + middle, name, size, anchor="rm")
         anchor = "rm" if upright else "mt"
-        sheet.text(left + middle, top + side + 8, name, size, anchor=anchor, upright=upright)
-    middle, foot = left + side / 2, sheet.height - 16
-    sheet.text(18, top + side / 2, "true class", 13, colour=FAINT, anchor="mm", upright=True)
-    sheet.text(middle, foot, "predicted class", 13, colour=FAINT, anchor="mm")
+        sheet.text(left + middle, top + side + 7, name, size, anchor=anchor, upright=upright)
+    middle, foot = left + side / 2, sheet.height - 13
+    sheet.text(14, top + side / 2, "true class", 12, colour=FAINT, anchor="mm", upright=True)
+    sheet.text(middle, foot, "predicted class", 12, colour=FAINT, anchor="mm")
     if numbered:
         _number_cells(sheet, counts, shares, left, top, cell)
     else:
-        _name_most_confused(sheet, counts, classes, left + side + 28, top)
+        _name_most_confused(sheet, counts, classes, left + side + 20, top)
     return sheet.pixels()
+
+
+def _cell(count: int, left: float) -> int:
+    """Return the side of a cell, in pixels: all fit into a card if that leaves room for numbers."""
+    if count > _NUMBERED:
+        return max(1, 660 // count)
+    fitting = int(min(110, (CARD - 10 - left) / count))
+    return fitting if fitting >= 30 else max(30, min(44, 600 // count))
 
 
 def _number_cells(
@@ -70,10 +92,10 @@ def _number_cells(
     top: float,
     cell: int,
 ) -> None:
-    size = min(16, round(0.36 * cell))
+    size = min(16, round(0.38 * cell))
     for row, column in np.argwhere(counts > 0):
         x, y = left + (column + 0.5) * cell, top + (row + 0.5) * cell
-        colour = "white" if shares[row, column] > 0.3 else INK
+        colour = "white" if shares[row, column] > 0.5 else INK
         sheet.text(x, y, number(counts[row, column]), size, colour=colour, anchor="mm")
 
 

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from visionsweep.data.thumbnails import SIDE, Thumbnails
-from visionsweep.report.sheet import FAINT, Pixels, Sheet, shortened, width_of
+from visionsweep.data.thumbnails import Thumbnails
+from visionsweep.report.sheet import CARD, FAINT, Pixels, Sheet, shortened, width_of
 
-_COLUMNS, _ROWS = 4, 3
-_WIDE, _HIGH = SIDE + 46, SIDE + 76  # pixels of a cell: the image, and three lines under it
+_COLUMNS, _ROWS = 3, 4
+_SIDE = 104  # pixels of an image
+_WIDE, _HIGH = 114, 166  # pixels of a cell: an image, and three lines under it
 _RED = "#b42318"
 
 
@@ -53,18 +55,20 @@ def mistakes_figure(
     shown = np.array(thumbnails.indices)
     probabilities, labels = probabilities[shown], labels[shown]
     worst = worst_mistakes(probabilities, labels, _COLUMNS * _ROWS)
-    sheet = Sheet(_COLUMNS * _WIDE + 22, 66 + -(-len(worst) // _COLUMNS) * _HIGH)
+    sheet = Sheet(CARD, 56 + -(-len(worst) // _COLUMNS) * _HIGH)
     wrong = int((probabilities.argmax(1) != labels).sum())
     sheet.head(title, f"{wrong} of {len(labels)} images are taken for another class")
     for place, image in enumerate(worst):
         row, column = divmod(place, _COLUMNS)
-        left, top, room = 16 + column * _WIDE, 66 + row * _HIGH, _WIDE - 12
+        left, top = 8 + column * _WIDE, 54 + row * _HIGH
         predicted = int(probabilities[image].argmax())
-        sheet.image(left, top, thumbnails.pixels[image])
+        picture = Image.fromarray(thumbnails.pixels[image]).resize((_SIDE, _SIDE))
+        sheet.image(left, top, np.asarray(picture))
         sure = f" {probabilities[image, predicted]:.0%}"
-        name = shortened(classes[predicted], 14, room - width_of(sure, 14, bold=True), bold=True)
-        sheet.text(left, top + SIDE + 14, name + sure, 14, bold=True, colour=_RED)
-        sheet.text(left, top + SIDE + 33, shortened(f"is {classes[labels[image]]}", 13, room), 13)
-        file = shortened(thumbnails.names[image], 11, room)
-        sheet.text(left, top + SIDE + 50, file, 11, colour=FAINT)
+        name = shortened(classes[predicted], 12, _SIDE - width_of(sure, 12, bold=True), bold=True)
+        sheet.text(left, top + _SIDE + 12, name + sure, 12, bold=True, colour=_RED)
+        truth = shortened(f"is {classes[labels[image]]}", 12, _SIDE)
+        sheet.text(left, top + _SIDE + 28, truth, 12)
+        file = shortened(thumbnails.names[image], 10, _SIDE)
+        sheet.text(left, top + _SIDE + 43, file, 10, colour=FAINT)
     return sheet.pixels()

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 Pixels = NDArray[np.uint8]
+CARD = (
+    350  # pixels; at this width TensorBoard shows an image, shrunk by leaving out pixels if wider
+)
 INK, FAINT, GREY = "#1f2328", "#57606a", "#8c959f"
 
 # What systems come with for scripts that DejaVu, which has Latin, Greek and Cyrillic, lacks.
@@ -43,9 +46,9 @@ class Sheet:
 
     def head(self, title: str, note: str) -> None:
         """Write the title of a figure, and a note under it."""
-        room = self.width - 32
-        self.text(16, 20, shortened(title, 16, room, bold=True), 16, bold=True)
-        self.text(16, 43, shortened(note, 13, room), 13, colour=FAINT)
+        room = self.width - 16
+        self.text(8, 15, shortened(title, 15, room, bold=True), 15, bold=True)
+        self.text(8, 36, shortened(note, 12, room), 12, colour=FAINT)
 
     def text(
         self,

@@ -36,6 +36,9 @@ _LAYOUT = {
 # said to differ between runs: without this the model would not be among them.
 _SHOWN_FIRST = frozenset({"model", "data", "epochs", "lr"})
 
+# Of a histogram: as many as TensorBoard draws. SummaryWriter's own 1,549 are 30 KB a tensor.
+_BINS = 30
+
 
 class RunWriter:
     """A `SummaryWriter` that knows what a run has to say.
@@ -150,15 +153,15 @@ class RunWriter:
     def _histogram(self, tag: str, values: torch.Tensor, epoch: int) -> None:
         values = values[values.isfinite()]
         if values.numel():
-            self._writer.add_histogram(tag, values, epoch)
+            self._writer.add_histogram(tag, values, epoch, bins=_BINS)
 
     def _image(self, tag: str, pixels: "Pixels", photographs: bool) -> None:
         """Write an image, encoded for speed: `add_image` takes five times as long."""
         content = io.BytesIO()
         if photographs:
-            Image.fromarray(pixels).save(content, "JPEG", quality=90, subsampling=0)
+            Image.fromarray(pixels).save(content, "JPEG", quality=80, subsampling=0)
         else:
-            Image.fromarray(pixels).save(content, "PNG", compress_level=2)
+            Image.fromarray(pixels).save(content, "PNG", compress_level=4)
         height, width, channels = pixels.shape
         image = Summary.Image(
             height=height,
