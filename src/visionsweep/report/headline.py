@@ -1,5 +1,6 @@
 """What a group of runs proves, in sentences for practitioners."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,10 +49,11 @@ def headline(evidence: Evidence, labels: Sequence[str]) -> Headline:
         evidence: of the group; at least one row.
         labels: of its rows.
     """
-    leader = evidence.rows[0].run
-    metrics = leader.record.metrics
+    metrics = evidence.rows[0].run.record.metrics
     assert metrics is not None
-    loss = leader.record.evaluation.get("val", {}).get("loss")
+    if not math.isfinite(metrics.final.val.loss):
+        return Headline("No run ended with a validation loss that is a number.", _DIVERGED, None)
+    loss = evidence.rows[0].run.record.evaluation.get("val", {}).get("loss")
     number = numbers.with_interval(loss) if loss else numbers.decimal(metrics.final.val.loss)
     if len(evidence.rows) == 1:
         return Headline(f"{labels[0]} has a validation loss of {number}.", _ALONE, None)
@@ -60,22 +62,26 @@ def headline(evidence: Evidence, labels: Sequence[str]) -> Headline:
 
 
 _ALONE = "There is no other run on the same images to compare it with."
+_DIVERGED = "Training diverged: try a lower learning rate."
+_UNKNOWN = (
+    "Whether it is really better than the others cannot be said: what they made of single images "
+    "was not kept."
+)
 
 
 def _advice(evidence: Evidence, labels: Sequence[str]) -> str:
     rows = evidence.rows
+    compared = sum(row.comparison is not None for row in rows)
     level = sum(row.mark == "level" for row in rows)
-    if any(row.mark == "unknown" for row in rows) and not level:
-        return (
-            "Whether it is really better than the others cannot be said: these runs kept no "
-            "outcomes of single images."
-        )
-    others = numbers.counted(len(rows) - 1, "other")
+    if not compared:
+        return _UNKNOWN
+    left = len(rows) - 1 - compared
+    rest = f" ({numbers.counted(left, 'more run')} could not be compared)" if left else ""
     if not level:
-        whom = "the other one" if len(rows) == 2 else f"each of the {others}"
-        return f"It is better than {whom} by more than chance explains: take it."
-    said = "The other one" if len(rows) == 2 else f"{level} of {others}"
-    said += " cannot be told from it"
+        whom = "the other one" if compared == 1 else f"each of the {compared} others"
+        return f"It is better than {whom} by more than chance explains: take it{rest}."
+    said = "The other one" if compared == 1 else f"{level} of {compared} others"
+    said += f" cannot be told from it{rest}"
     if evidence.cheapest is None:
         return f"{said}."
     if evidence.cheapest.directory == rows[0].run.directory:
@@ -91,7 +97,7 @@ def _advice(evidence: Evidence, labels: Sequence[str]) -> str:
 
 
 def _more(evidence: Evidence) -> str | None:
-    if evidence.images_needed is None or evidence.rows[1].mark != "level":
+    if not evidence.images_needed or evidence.rows[1].mark != "level":
         return None
     more = numbers.counted(evidence.images_needed, "more image")
     return f"About {more} to score on would tell the first two apart."

@@ -1,0 +1,99 @@
+"""The first sentences: who won, who cannot be told from it, what to take."""
+
+import pytest
+
+from visionsweep.analysis.comparison import Comparison
+from visionsweep.analysis.intervals import Estimate
+from visionsweep.analysis.learning_curve import LearningCurve
+from visionsweep.report.evidence import Evidence, Row
+from visionsweep.report.headline import curve_sentence, headline, labels_of
+from visionsweep.tracking.runs import Run
+
+APART, LEVEL = (Comparison(Estimate(0.1, 0.05, 0.15), 0.01, told) for told in (True, False))
+MARKS = {"=": ("level", LEVEL), ">": ("behind", APART), "?": ("unknown", None)}
+
+
+@pytest.fixture
+def evidence(tmp_path, make_record):
+    """Evidence of a leader `a` and others `b`, `c`, ... that stand to it as marked."""
+
+    def make(marks: str, cheapest: int | None = None, needed: int | None = None) -> Evidence:
+        runs = [
+            Run(tmp_path / name, make_record(name, 0.2 + 0.1 * place, model=name))
+            for place, name in enumerate("abcde"[: len(marks) + 1])
+        ]
+        others = [Row(run, *MARKS[mark]) for run, mark in zip(runs[1:], marks, strict=True)]
+        take = None if cheapest is None else runs[cheapest]
+        return Evidence([Row(runs[0], "leader", None), *others], take, needed, [], None)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("marks", "cheapest", "advice"),
+    [
+        ("", 0, "There is no other run on the same images to compare it with."),
+        (">", 0, "It is better than the other one by more than chance explains: take it."),
+        (">>", 0, "It is better than each of the 2 others by more than chance explains: take it."),
+        ("=", 1, "The other one cannot be told from it and is cheaper: take b, 10pct, 1 epoch."),
+        (
+            "==>",
+            2,
+            "2 of 3 others cannot be told from it; the cheapest of those is c, 10pct, 1 epoch: "
+            "take it.",
+        ),
+        (
+            "=>",
+            0,
+            "1 of 2 others cannot be told from it, but it is the cheapest of them too: take it.",
+        ),
+        (
+            ">?",
+            0,
+            "It is better than the other one by more than chance explains: take it "
+            "(1 more run could not be compared).",
+        ),
+        (
+            "??",
+            None,
+            "Whether it is really better than the others cannot be said: what they made of single "
+            "images was not kept.",
+        ),
+    ],
+)
+def test_the_advice_follows_from_who_can_be_told_apart(evidence, marks, cheapest, advice):
+    found = evidence(marks, cheapest)
+    assert headline(found, labels_of(found)).advice == advice
+
+
+@pytest.mark.parametrize(
+    ("marks", "needed", "said"),
+    [
+        ("=", 240, "About 240 more images to score on would tell the first two apart."),
+        ("=", None, None),
+        (">", 0, None),
+        (">=", 30, None),  # the first two are apart already
+    ],
+)
+def test_how_many_more_images_are_needed_is_said_where_they_are(evidence, marks, needed, said):
+    found = evidence(marks, 0, needed)
+    assert headline(found, labels_of(found)).more == said
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ((-0.05, -0.08, -0.02), ": 0.05 lower than now [0.02, 0.08]."),
+        ((0.05, 0.02, 0.08), ": 0.05 higher than now [0.02, 0.08]."),
+        (
+            (-0.01, -0.06, 0.04),
+            ": whether that is a gain cannot be said (change −0.01 [−0.06, +0.04]).",
+        ),
+    ],
+)
+def test_twice_the_images_bring_what_the_curve_foretells(change, said):
+    curve = LearningCurve([], [], [], [], [], [], 900, Estimate(0.2, 0.1, 0.3), Estimate(*change))
+    assert curve_sentence(curve) == (
+        "With 900 training images, twice as many as the most tried here, expect a validation loss "
+        f"of 0.20 [0.10, 0.30]{said}"
+    )

@@ -1,0 +1,112 @@
+"""The report page says what the evidence says."""
+
+import json
+
+import pytest
+
+from visionsweep.report.page import best_run
+
+
+def test_each_run_stands_with_its_interval_and_its_mark(written, simulated_sweep):
+    evidence = simulated_sweep()
+    page = written(evidence)
+    shown = page.lines
+    assert len(shown) == len(evidence.rows) == 8
+    marks = {"leader": "leader", "level": "cannot be told apart", "behind": "worse"}
+    assert {row.mark for row in evidence.rows} == set(marks)
+    for line, row in zip(shown, evidence.rows, strict=True):
+        loss = row.run.record.evaluation["val"]["loss"]
+        assert marks[row.mark] in line.text
+        assert f"{loss.value:.3f} [{loss.low:.3f}, {loss.high:.3f}]" in line.text
+        assert line.text.endswith(row.run.record.name)
+        assert len(line.every("svg")) == (2 if row.comparison else 1)
+    taken = [line for line in shown if "take this" in line.text]
+    assert [line.text.endswith(evidence.cheapest.record.name) for line in taken] == [True]
+
+
+def test_the_first_sentence_says_what_won_and_what_to_take(written, simulated_sweep):
+    lead = written(simulated_sweep()).every("p", **{"class": "lead"})[0].text
+    assert lead.startswith("effnetb2, 20pct, 10 epochs has the lowest validation loss, 0.18 [")
+    assert "2 of 7 others cannot be told from it" in lead
+    assert lead.endswith("the cheapest of those is effnetb0, 20pct, 10 epochs: take it.")
+
+
+def test_effects_and_the_learning_curve_are_said_and_drawn(written, simulated_sweep):
+    evidence = simulated_sweep()
+    page = written(evidence)
+    table = page.every("table", **{"class": "effects"})[0]
+    said = {row.every("th")[0].text: row.text for row in table.every("tbody")[0].every("tr")}
+    assert list(said) == ["effnetb2 over effnetb0", "20pct over 10pct", "10 epochs over 5"]
+    assert "not distinguishable" in said["effnetb2 over effnetb0"]
+    assert "better" in said["20pct over 10pct"]
+    data = json.loads(page.every("script", id="g1-learning-data")[0].text)
+    assert data["images"] == [225, 450] and data["doubled_images"] == 900
+    assert "With 900 training images, twice as many as the most tried here" in page.text
+
+
+def test_curves_hold_means_and_the_range_of_replicates(written, simulated_sweep):
+    page = written(simulated_sweep(epochs=(4,), replicates=3))
+    runs = json.loads(page.every("script", id="g1-curves-data")[0].text)
+    mean, low, high = runs[0]["series"]["val.loss"]
+    assert len(runs) == 4 and runs[0]["epochs"] == [1, 2, 3, 4]
+    assert [round(h - m, 3) for m, h in zip(mean, high, strict=True)] == [0.02] * 4
+    assert [round(m - x, 3) for m, x in zip(mean, low, strict=True)] == [0.02] * 4
+
+
+def test_one_replicate_has_no_range(written, simulated_sweep):
+    page = written(simulated_sweep(epochs=(2,), replicates=1))
+    runs = json.loads(page.every("script", id="g1-curves-data")[0].text)
+    assert all(series[1:] == [[], []] for run in runs for series in run["series"].values())
+    assert "replicates" not in page.every("p", **{"class": "reading"})[0].text
+
+
+def test_the_best_run_is_shown_with_its_confusions_and_mistakes(written, simulated_sweep):
+    evidence = simulated_sweep()
+    page = written(evidence)
+    predictions = best_run.read_predictions(evidence.rows[0].run)
+    matrix = page.every("table", **{"class": "confusion"})[0]
+    counts = [[int(c.text) for c in r.every("td")] for r in matrix.every("tbody")[0].every("tr")]
+    assert counts == predictions.confusion().tolist()
+    assert sum(counts[i][i] for i in range(3)) == predictions.hits
+    assert f"{predictions.hits} of 60 test images right" in matrix.every("caption")[0].text
+    figures = page.every("figure")
+    assert len(figures) == 60 - predictions.hits > 0
+    assert all(
+        each.every("img")[0].attributes["src"][:23] == "data:image/jpeg;base64," for each in figures
+    )
+    assert all(int(each.every("img")[0].attributes["width"]) <= 160 for each in figures)
+    shares = [float(each.text.split()[1]) for each in figures]
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_of_many_classes_the_most_frequent_confusions_are_listed(written, simulated_sweep):
+    page = written(simulated_sweep(classes=[f"class {n}" for n in range(21)], epochs=(1,)))
+    assert not page.every("table", **{"class": "confusion"})
+    captions = [caption.text for caption in page.every("caption")]
+    assert any("the most frequent confusions" in caption for caption in captions)
+
+
+def test_runs_scored_on_other_images_stand_in_another_section(written, simulated_sweep):
+    page = written(
+        simulated_sweep(epochs=(5,)),
+        simulated_sweep(epochs=(5,), val_images="x", dataset="cats", folder="other"),
+    )
+    sections = page.every("section", **{"class": "group"})
+    assert [section.every("h2")[0].text for section in sections] == ["pizza_steak_sushi", "cats"]
+    ids = [
+        each.attributes["id"]
+        for each in page.every("section", "h3", "div", "script")
+        if "id" in each.attributes
+    ]
+    assert len(ids) == len(set(ids))
+    links = [link.attributes["href"] for link in page.every("nav")[0].every("a")]
+    assert links == [f"#{section.attributes['id']}" for section in sections]
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [({"weights": "random"}, "random weights"), ({"dataset": "sample"}, "built-in drawings")],
+)
+def test_what_keeps_numbers_from_meaning_anything_is_said(written, simulated_sweep, facts, said):
+    warnings = written(simulated_sweep(epochs=(1,), **facts)).every("p", role="note")
+    assert len(warnings) == 1 and said in warnings[0].text
