@@ -18,9 +18,9 @@ from visionsweep.files import write_atomically
 
 log = logging.getLogger(__name__)
 
-SIDE = 128  # pixels; a multiple of 16, so that no thumbnail bleeds into its neighbour in a JPEG
+SIDE = 128  # pixels; a multiple of the 8 of a JPEG's blocks, so that none bleeds into its neighbour
 MOST = 1000  # with them the sheet has 4096 x 4096 pixels, which any graphics card can hold
-_MADE = f"{SIDE} pixels, cropped to the centre, a power of two to a row, JPEG 85"
+_MADE = f"{SIDE} pixels, cropped to the centre, a power of two to a row, JPEG 80"
 _DIGEST_BYTES = 32  # after the end of the JPEG, where no reader of images looks
 
 Pixels = NDArray[np.uint8]
@@ -101,7 +101,7 @@ def _make(files: Sequence[ImageFile], path: Path) -> bytes:
             square = Image.new("RGB", (SIDE, SIDE), "grey")
         image.paste(square, (column * SIDE, row * SIDE))
     stored = io.BytesIO()
-    image.save(stored, "JPEG", quality=85)
+    image.save(stored, "JPEG", quality=80, subsampling=0)
     sheet = stored.getvalue()
     if None not in squares:
         path.parent.mkdir(parents=True, exist_ok=True)

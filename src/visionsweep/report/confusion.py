@@ -42,14 +42,12 @@ def confusion_figure(
     """
     count = len(classes)
     numbered = count <= _NUMBERED
-    size = 12 if numbered else 11
-    short = [shortened(name, size, 110) for name in classes]
-    left, top = 40 + max(width_of(name, size) for name in short), 56
+    size, step = (12, 1) if numbered else (11, ceil(14 / _cell(count, 0)))
+    names = [shortened(name, size, 110) for name in classes[::step]]
+    longest = max(width_of(name, size) for name in names)
+    left, top = 40 + longest, 56
     cell = _cell(count, left)
     side = cell * count
-    step = ceil(1.25 * size / cell)  # every so many classes are named
-    names = short[::step]
-    longest = max(width_of(name, size) for name in names)
     upright = longest > 0.95 * cell * step
     below = 8 + (longest if upright else 1.2 * size)
     beside = 10 if numbered else 300

@@ -39,6 +39,9 @@ _SHOWN_FIRST = frozenset({"model", "data", "epochs", "lr"})
 # Of a histogram: as many as TensorBoard draws. SummaryWriter's own 1,549 are 30 KB a tensor.
 _BINS = 30
 
+# Of the precision-recall curves of a run, all together: with a thousand classes half a megabyte.
+_CURVE_POINTS = 12_700
+
 
 class RunWriter:
     """A `SummaryWriter` that knows what a run has to say.
@@ -132,9 +135,12 @@ class RunWriter:
             return
         outcomes = outcomes.of_replicates(sound)
         probabilities = np.exp(outcomes.log_probabilities).mean(0)
+        thresholds = max(11, min(127, _CURVE_POINTS // len(classes)))
         for index, name in enumerate(classes):
             tag, truth = f"pr_curve/{name}", outcomes.labels == index
-            self._writer.add_pr_curve(tag, truth, probabilities[:, index], self._last_epoch)
+            self._writer.add_pr_curve(
+                tag, truth, probabilities[:, index], self._last_epoch, thresholds
+            )
         figures = diagnosis_figures(split, outcomes, classes, thumbnails)
         for name, pixels in figures.items():
             self._image(f"{name}/{split}", pixels, photographs=name == "mistakes")

@@ -1,0 +1,162 @@
+"""Thumbnails of images: what they show, and that they are made once."""
+
+import io
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from visionsweep.data import thumbnails as module
+from visionsweep.data.images import ImageFile, digest_of
+from visionsweep.data.thumbnails import SIDE, thumbnails
+
+COLOURS = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
+
+
+@pytest.fixture
+def make_files(tmp_path):
+    """Make images of one colour each, or of what is given."""
+
+    def make(*pictures: str | Image.Image) -> list[ImageFile]:
+        folder = tmp_path / "images"
+        folder.mkdir(exist_ok=True)
+        files = []
+        for number, picture in enumerate(pictures):
+            path = folder / f"{number}.png"
+            if isinstance(picture, str):
+                picture = Image.new("RGB", (20, 16), picture)
+            picture.save(path)
+            files.append(ImageFile(path, 0, digest_of(path.read_bytes())))
+        return files
+
+    return make
+
+
+@pytest.fixture
+def cache(tmp_path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def new_process():
+    """Forget what this process remembers, as a new one would."""
+    yield module._thumbnails.cache_clear
+    module._thumbnails.cache_clear()
+
+
+def colour_of(thumbnail: np.ndarray) -> str:
+    mean = thumbnail.reshape(-1, 3).mean(0)
+    return min(COLOURS, key=lambda name: np.abs(mean - COLOURS[name]).sum())
+
+
+def test_every_image_has_its_square_in_order(make_files, cache):
+    made = thumbnails(make_files("red", "lime", "blue", "blue", "red"), cache)
+    assert made.pixels.shape == (5, SIDE, SIDE, 3)
+    assert made.pixels.dtype == np.uint8
+    assert [colour_of(square) for square in made.pixels] == ["red", "lime", "blue", "blue", "red"]
+    assert made.indices == (0, 1, 2, 3, 4)
+    assert made.names == ("0.png", "1.png", "2.png", "3.png", "4.png")
+
+
+def test_a_thumbnail_is_cut_from_the_centre_and_not_squashed(make_files, cache):
+    wide = Image.new("RGB", (300, 100), "blue")
+    wide.paste("red", (100, 0, 200, 100))
+    tall = wide.transpose(Image.Transpose.ROTATE_90)
+    across, up = thumbnails(make_files(wide, tall), cache).pixels
+    for square in (across, up):
+        inner = square[8:-8, 8:-8].astype(int)
+        assert inner[..., 0].min() > 200
+        assert inner[..., 2].max() < 60
+
+
+def test_neighbours_on_the_sheet_do_not_bleed_into_one_another(make_files, cache):
+    for square, colour in zip(
+        thumbnails(make_files("red", "blue", "lime", "red"), cache).pixels,
+        ("red", "blue", "lime", "red"),
+        strict=True,
+    ):
+        assert np.abs(square.astype(int) - COLOURS[colour]).max() < 12
+
+
+@pytest.mark.parametrize(("images", "across"), [(1, 1), (2, 2), (4, 2), (5, 4), (17, 8)])
+def test_the_sheet_is_a_square_with_a_power_of_two_to_a_row(make_files, cache, images, across):
+    made = thumbnails(make_files(*["red"] * images), cache)
+    with Image.open(io.BytesIO(made.sheet)) as sheet:
+        assert sheet.format == "JPEG"
+        assert sheet.size == (across * SIDE, across * SIDE)
+    assert len(made.pixels) == images
+
+
+def test_the_next_process_opens_no_image(make_files, cache, new_process):
+    files = make_files("red", "lime")
+    first = thumbnails(files, cache)
+    assert [path.suffix for path in (cache / "thumbnails").iterdir()] == [".jpg"]
+    for file in files:
+        file.path.unlink()
+    new_process()
+    assert thumbnails(files, cache).sheet == first.sheet
+
+
+def test_the_same_process_reads_nothing_twice(make_files, cache):
+    files = make_files("red", "lime")
+    first = thumbnails(files, cache)
+    for path in (*(file.path for file in files), *(cache / "thumbnails").iterdir()):
+        path.unlink()
+    assert thumbnails(list(files), cache) is first
+
+
+def test_the_sheet_in_the_cache_opens_like_any_image(make_files, cache):
+    thumbnails(make_files("red", "lime"), cache)
+    (path,) = (cache / "thumbnails").iterdir()
+    with Image.open(path) as sheet:
+        sheet.load()
+        assert colour_of(np.asarray(sheet)[:SIDE, :SIDE]) == "red"
+
+
+@pytest.mark.parametrize("damage", ["cut short", "a byte changed", "empty"])
+def test_a_damaged_sheet_is_made_again(make_files, cache, new_process, damage):
+    files = make_files("red", "lime", "blue")
+    thumbnails(files, cache)
+    (path,) = (cache / "thumbnails").iterdir()
+    whole = path.read_bytes()
+    changed = bytearray(whole)
+    changed[len(whole) // 2] ^= 1
+    spoilt = {"cut short": whole[:-100], "a byte changed": bytes(changed), "empty": b""}
+    path.write_bytes(spoilt[damage])
+    new_process()
+    assert [colour_of(s) for s in thumbnails(files, cache).pixels] == ["red", "lime", "blue"]
+    assert path.read_bytes() == whole
+
+
+def test_other_images_have_another_sheet(make_files, cache):
+    red, lime = make_files("red", "lime")
+    assert [colour_of(s) for s in thumbnails([red, lime], cache).pixels] == ["red", "lime"]
+    assert [colour_of(s) for s in thumbnails([lime, red], cache).pixels] == ["lime", "red"]
+    assert len(list((cache / "thumbnails").iterdir())) == 2
+
+
+def test_of_too_many_images_evenly_spaced_ones_are_taken(make_files, cache, monkeypatch):
+    monkeypatch.setattr(module, "MOST", 4)
+    files = make_files(*["red"] * 5, *["lime"] * 5, *["blue"] * 5, *["black"] * 4)
+    made = thumbnails(files, cache)
+    assert made.indices == (0, 6, 12, 18)
+    assert [colour_of(s) for s in made.pixels] == ["red", "lime", "blue", "black"]
+    assert made.names == ("0.png", "6.png", "12.png", "18.png")
+
+
+def test_an_image_that_cannot_be_read_leaves_a_grey_square_and_is_tried_again(
+    make_files, cache, new_process, caplog
+):
+    files = make_files("red", "lime")
+    content = files[0].path.read_bytes()
+    files[0].path.write_bytes(b"no image")
+    with caplog.at_level(logging.WARNING):
+        first, second = thumbnails(files, cache).pixels
+    assert str(files[0].path) in caplog.text
+    assert np.abs(first.astype(int) - 128).max() < 6
+    assert colour_of(second) == "lime"
+    files[0].path.write_bytes(content)
+    new_process()
+    assert colour_of(thumbnails(files, cache).pixels[0]) == "red"
