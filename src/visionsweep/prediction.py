@@ -26,6 +26,7 @@ from visionsweep.tracking.runs import Run
 log = logging.getLogger(__name__)
 
 BATCH_SIZE = 16
+THUMBNAIL = 320  # pixels a side, at most
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Prediction:
 
     Attributes:
         path: the image.
-        thumbnail: the image as RGB, at most 320 pixels a side.
+        thumbnail: the image as RGB, at most `THUMBNAIL` pixels a side.
         probabilities: class name and probability, most probable first.
         abstained: whether the most probable class is not probable enough to be named.
         explanation: where the model sees the most probable class, if that was asked for.
@@ -169,7 +170,7 @@ def predict(
             row, explanation = next(answers)
             ordered = sorted(zip(predictor.classes, row, strict=True), key=lambda p: -p[1])
             abstained = not ordered[0][1] >= min_confidence  # so does a model that diverged to NaN
-            image.thumbnail((320, 320))
+            image.thumbnail((THUMBNAIL, THUMBNAIL))
             yield Prediction(path, image, ordered, abstained, explanation)
 
 

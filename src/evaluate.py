@@ -1,0 +1,134 @@
+"""Score a stored run on any images: each metric with its 95 % interval.
+
+    python src/evaluate.py outputs/2026-01-31/12-00-00-000000/effnetb0_10pct_5-epochs
+    python src/evaluate.py RUN data=folder data.root=PATH
+    python src/evaluate.py RUN data=folder data.root=PATH --split all --json
+
+Without `data=...` the run's own images are taken; on its own test images it gives the numbers of
+the record. A folder with neither test/ nor train/ has 15 % split off as test: --split all takes
+every image.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visionsweep.entry import run_command
+
+if TYPE_CHECKING:
+    from visionsweep.config import DataConfig
+    from visionsweep.evaluation import Evaluation
+    from visionsweep.tracking.runs import Run
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+
+def main(arguments: list[str]) -> int:
+    """Score a run and print its metrics."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="a run's directory")
+    parser.add_argument("settings", nargs="*", help="data=..., data.root=..., as for train.py")
+    parser.add_argument(
+        "--split", choices=("test", "val", "train", "all"), default="test", help="(test)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    asked = parser.parse_intermixed_args(arguments)
+
+    from visionsweep.errors import UserError
+    from visionsweep.tracking.record import FILE_NAME
+    from visionsweep.tracking.runs import find_runs
+
+    if not (asked.run / FILE_NAME).is_file():
+        raise UserError(f"{asked.run}: no run is kept here; name a folder that holds {FILE_NAME}")
+    found = find_runs([asked.run])
+    if not found.runs:
+        raise UserError(f"passed over {found.passed_over[0]}")
+    run = found.runs[0]
+    data = _data(run, asked.settings)
+
+    from visionsweep import engine  # torch comes with this: not for --help and refusals
+    from visionsweep.evaluation import evaluate
+
+    done = evaluate(run, data, asked.split, engine.pick_device(asked.device))
+    about = f"{run.directory} on {done.dataset}, {asked.split}: {done.images} images"
+    if asked.json:
+        print(json.dumps(_as_json(run, done), indent=2))
+        return 0
+
+    from rich.table import Table
+
+    from visionsweep.report.leaderboard import wide_console
+
+    table = Table("metric", "value", "95 % interval", "of each replicate", title=about)
+    for name, m in done.measures.items():
+        each = ", ".join(f"{value:.4f}" for value in m.replicates)
+        table.add_row(name, f"{m.value:.4f}", f"[{m.low:.4f}, {m.high:.4f}]", each)
+    wide_console().print(table)
+    if not done.as_recorded:
+        print("These are other images than those of the run's record.")
+    elif run.record.evaluation.get(asked.split) == done.measures:
+        print("These are the images of the run's record, and these are its numbers.")
+    elif asked.split in run.record.evaluation:
+        print(
+            "These are the images of the run's record, but not its numbers: the libraries, the "
+            "device or the number of threads are others."
+        )
+    return 0
+
+
+def _as_json(run: "Run", done: "Evaluation") -> dict[str, Any]:
+    metrics = {
+        name: {"value": m.value, "low": m.low, "high": m.high, "replicates": m.replicates}
+        for name, m in done.measures.items()
+    }
+    return {
+        "run": str(run.directory),
+        "dataset": done.dataset,
+        "split": done.split,
+        "images": done.images,
+        "as_recorded": done.as_recorded,
+        "metrics": metrics,
+    }
+
+
+def _data(run: "Run", settings: list[str]) -> "DataConfig":
+    """Return which images are meant: the run's own, changed by what was asked for."""
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    from visionsweep import names
+    from visionsweep.config import check, leaf_keys, nearest, register_schema
+    from visionsweep.errors import UserError
+
+    for setting in settings:
+        key, equals, _ = setting.partition("=")
+        if not equals or not key.startswith("data"):
+            raise UserError(f"{setting}: only data=... and data.KEY=... can be given here")
+        if key != "data" and key not in leaf_keys():
+            raise UserError(f"{setting}: no such key{nearest(key, leaf_keys())}")
+    register_schema()
+    names.register_resolvers()
+    own = [s for s in settings if s.startswith("data=")]
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            composed = compose("config", own)
+    except HydraException as error:
+        raise UserError(str(error).partition("Config search path")[0].rstrip()) from error
+    if not own:
+        OmegaConf.update(composed, "data", run.record.config["data"])
+    changes = OmegaConf.from_dotlist([s for s in settings if s not in own])
+    try:
+        merged = OmegaConf.merge(composed, changes)
+    except Exception as error:
+        raise UserError(str(error).splitlines()[0]) from error
+    assert not isinstance(merged, list)
+    return check(merged).data  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    run_command(main)

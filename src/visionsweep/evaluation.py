@@ -1,0 +1,115 @@
+"""Scores a stored run on images of any source, as it was scored when it was trained."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+
+from visionsweep import engine
+from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.config import Config, DataConfig
+from visionsweep.data.images import ImageFile
+from visionsweep.data.splits import Splits, load_splits
+from visionsweep.errors import UserError
+from visionsweep.features.cached import cache_dir
+from visionsweep.inputs import inputs_of, outcomes_of, trains_on_features
+from visionsweep.models.network import Network
+from visionsweep.prediction import Predictor, load_predictor
+from visionsweep.tracking.record import Measure, measure
+from visionsweep.tracking.runs import Run
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a run's model makes of a split.
+
+    Attributes:
+        dataset: what the images are called.
+        split: which part of them, or `all`.
+        images: how many.
+        classes: the run's classes.
+        measures: each metric with its interval.
+        outcomes: of every replicate on every image.
+        as_recorded: whether these are the very images of the run's record.
+    """
+
+    dataset: str
+    split: str
+    images: int
+    classes: list[str]
+    measures: dict[str, Measure]
+    outcomes: Outcomes
+    as_recorded: bool
+
+
+def config_of(run: Run) -> Config:
+    """Return the configuration of a run; a key that its version did not know has its default."""
+    schema = OmegaConf.structured(Config)
+    merged = OmegaConf.merge(schema, run.record.config)
+    for key in ("replicates", "training.replicates"):
+        if OmegaConf.is_missing(merged, key) or OmegaConf.select(merged, key) is None:
+            OmegaConf.update(merged, key, 1)
+    config = OmegaConf.to_object(merged)
+    assert isinstance(config, Config)
+    return config
+
+
+def evaluate(run: Run, data: DataConfig, split: str, device: torch.device) -> Evaluation:
+    """Score the model of a run.
+
+    Args:
+        run: a completed run.
+        data: which images.
+        split: `train`, `val`, `test`, or `all` of them.
+        device: where to compute.
+
+    Raises:
+        UserError: if the images cannot be had or are of other classes, or the model cannot be
+            rebuilt.
+    """
+    predictor = load_predictor(run, device)
+    config = config_of(run)
+    splits = load_splits(data)
+    files = _as_labelled_by(predictor, splits, split)
+    outcomes = _outcomes(predictor, config, files, device)
+    recorded = run.record.data
+    assert recorded is not None
+    same = split in recorded.digests and splits.digest(split) == recorded.digests[split]
+    return Evaluation(
+        splits.dataset, split, len(files), predictor.classes, measure(outcomes), outcomes, same
+    )
+
+
+def _as_labelled_by(predictor: Predictor, splits: Splits, split: str) -> list[ImageFile]:
+    """Return the images of a split with the labels that the run gives their classes."""
+    unknown = sorted(set(splits.classes) - set(predictor.classes))
+    if unknown:
+        raise UserError(
+            f"{predictor.run.directory}: was not trained on {', '.join(unknown)}; it knows "
+            f"{', '.join(predictor.classes)}. Name the folders of the images after these."
+        )
+    chosen = ("train", "val", "test") if split == "all" else (split,)
+    label_of = {k: predictor.classes.index(name) for k, name in enumerate(splits.classes)}
+    return [
+        replace(image, label=label_of[image.label]) for name in chosen for image in splits[name]
+    ]
+
+
+def _outcomes(
+    predictor: Predictor, config: Config, files: list[ImageFile], device: torch.device
+) -> Outcomes:
+    """Score by the same batches and the same kernels as in training: to the same last bit."""
+    network = Network(
+        predictor.identity,
+        predictor.preprocessing.size,
+        len(predictor.classes),
+        config.training.freeze_backbone,
+        Path(cache_dir(config.features)) / "networks",
+    )
+    scored = {"scored": files}
+    batches = inputs_of(scored, config, network, predictor.preprocessing, device)["scored"]
+    on_features = trains_on_features(config)
+    trained = predictor.model.head if on_features else predictor.model
+    with engine.one_thread(when=on_features):
+        return outcomes_of(trained, batches, files, device)

@@ -1,0 +1,92 @@
+"""A stored run is scored again: on its own images to the last digit, on others honestly."""
+
+import json
+import shutil
+
+import pytest
+
+NAME = "effnetb0_20pct_5-epochs_size-32"
+
+
+@pytest.fixture
+def run_dir(sweep_of_eight):
+    commands, _ = sweep_of_eight
+    return next(commands.directory.glob(f"outputs/*/*/{NAME}"))
+
+
+def evaluated(sweep_of_eight, run_dir, *arguments):
+    commands, _ = sweep_of_eight
+    done = commands.run("evaluate.py", run_dir, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_its_own_images_give_the_numbers_of_the_record_exactly(sweep_of_eight, run_dir, split):
+    record = json.loads((run_dir / "result.json").read_text())
+    found = evaluated(sweep_of_eight, run_dir, "--split", split)
+    assert found["as_recorded"] and found["metrics"] == record["evaluation"][split]
+    assert found["images"] == record["data"]["counts"][split]
+    assert found["metrics"]["loss"]["value"] == pytest.approx(
+        record["metrics"]["final"][split]["loss"], rel=1e-5
+    )
+    assert len(found["metrics"]["loss"]["replicates"]) == 5
+
+
+def test_so_do_they_in_a_table_which_says_so(sweep_of_eight, run_dir):
+    commands, _ = sweep_of_eight
+    done = commands.run("evaluate.py", run_dir)
+    assert done.returncode == 0, done.stderr
+    assert "these are its numbers" in done.stdout and "macro_f1" in done.stdout
+
+
+def test_a_run_on_images_is_scored_again_exactly_too(commands):
+    done = commands.train(
+        "model=mobilenet_v3_small", "data=sample", "data.fraction=0.1", "epochs=1",
+        "augmentation=trivial_augment", "replicates=2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (record,) = commands.directory.glob("outputs/*/*/result.json")
+    found = commands.run("evaluate.py", record.parent, "--json")
+    assert found.returncode == 0, found.stderr
+    expected = json.loads(record.read_text())["evaluation"]["test"]
+    assert json.loads(found.stdout)["metrics"] == expected
+
+
+def test_another_folder_of_images_is_scored_whole(sweep_of_eight, run_dir, sample_root, tmp_path):
+    source = next(path for path in sample_root.rglob("test") if path.is_dir())
+    for kind in ("pizza", "sushi"):  # not all of the run's classes, and under other labels
+        shutil.copytree(source / kind, tmp_path / "mine" / kind)
+    images = len([path for path in (tmp_path / "mine").rglob("*") if path.is_file()])
+    settings = ("data=folder", f"data.root={tmp_path / 'mine'}", "--split", "all")
+    found = evaluated(sweep_of_eight, run_dir, *settings)
+    assert found["images"] == images and not found["as_recorded"]
+    assert 0 < found["metrics"]["accuracy"]["value"] <= 1
+
+
+def test_classes_that_a_run_does_not_know_are_refused(
+    sweep_of_eight, run_dir, sample_root, tmp_path
+):
+    source = next(path for path in sample_root.rglob("test") if path.is_dir())
+    shutil.copytree(source / "pizza", tmp_path / "mine" / "pizza")
+    shutil.copytree(source / "sushi", tmp_path / "mine" / "soup")
+    commands, _ = sweep_of_eight
+    done = commands.run("evaluate.py", run_dir, "data=folder", f"data.root={tmp_path / 'mine'}")
+    assert done.returncode == 1
+    assert "was not trained on soup" in done.stderr and "pizza, steak, sushi" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["absent"], "no run is kept here"),
+        (["RUN", "epochs=3"], "only data=... and data.KEY=..."),
+        (["RUN", "data.rot=3"], "did you mean 'data.root'"),
+        (["RUN", "data=nope"], "100pct"),
+        (["RUN", "data=folder", "data.root=absent"], "no such folder"),
+    ],
+)
+def test_a_mistyped_command_is_refused(sweep_of_eight, run_dir, arguments, said):
+    commands, _ = sweep_of_eight
+    done = commands.run("evaluate.py", *[run_dir if a == "RUN" else a for a in arguments])
+    assert done.returncode == 1 and said in done.stderr
