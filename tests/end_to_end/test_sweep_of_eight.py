@@ -72,7 +72,7 @@ def test_run_directory_holds_what_was_trained_and_what_it_predicts(sweep_of_eigh
         ]
         assert sum(file.stat().st_size for file in files) < 200_000
         head = load_file(directory / "head.safetensors")
-        assert {name.partition(".")[0] for name in head} == {"head"}
+        assert {name.partition(".")[0] for name in head} == {"head", "temperature"}
         with (directory / "predictions.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         assert len(rows) == 135 + 75
