@@ -1,25 +1,24 @@
 """A run's events, read back from the file and asked of a real TensorBoard."""
 
-import json
+import io
 import math
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.util.tensor_util import make_ndarray
 from torch import nn
 
+from visionsweep.data.images import ImageFile, digest_of
+from visionsweep.data.thumbnails import Thumbnails, thumbnails
 from visionsweep.models.description import describe
 from visionsweep.tracking import record
 from visionsweep.tracking.writer import RunWriter
@@ -53,7 +52,9 @@ def write_events(make_config, make_history):
 
 
 def read_back(run_dir: Path) -> EventAccumulator:
-    events = EventAccumulator(str(run_dir), size_guidance={"scalars": 0, "tensors": 0})
+    events = EventAccumulator(
+        str(run_dir), size_guidance={"scalars": 0, "tensors": 0, "histograms": 0}
+    )
     events.Reload()
     return events
 
@@ -182,27 +183,176 @@ def test_writing_events_draws_no_random_numbers(tmp_path, write_events):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-# -------------------------------------------------------------------------- in a real TensorBoard
-
-
-class TensorBoard:
-    """A started TensorBoard, and its HTTP API."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def ask(self, path: str, body: dict | None = None):
-        request = urllib.request.Request(
-            f"{self.url}/data/{path}",
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=20) as response:
-            return json.load(response)
+# ------------------------------------------------------------------- what a run gets wrong
 
 
 @pytest.fixture
-def tensorboard(tmp_path, write_events):
+def photographs(tmp_path) -> Thumbnails:
+    """Thumbnails of 45 images that compress as badly as photographs do."""
+    rng = np.random.default_rng(0)
+    files = []
+    for number in range(45):
+        small = Image.fromarray(rng.integers(0, 256, (24, 24, 3), np.uint8))
+        path = tmp_path / "images" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        small.resize((160, 120), Image.Resampling.BICUBIC).save(path)
+        files.append(ImageFile(path, number % 3, digest_of(path.read_bytes())))
+    return thumbnails(files, tmp_path / "cache")
+
+
+@pytest.fixture
+def outcomes(make_outcomes):
+    """What five replicates make of 45 images of three classes."""
+    rng = np.random.default_rng(1)
+    return make_outcomes(rng.dirichlet([0.7] * 3, (5, 45)), np.arange(45) % 3)
+
+
+def write_diagnosis(run_dir: Path, *arguments) -> EventAccumulator:
+    with RunWriter(run_dir) as writer:
+        writer.diagnosis("val", *arguments)
+    return read_back(run_dir)
+
+
+def curve(events: EventAccumulator, tag: str) -> np.ndarray:
+    """True and false positives, true and false negatives, precision, recall at each threshold."""
+    (event,) = events.Tensors(tag)
+    return make_ndarray(event.tensor_proto)
+
+
+def test_every_class_has_its_precision_recall_curve(tmp_path, make_outcomes):
+    # The mean over both replicates: 0.9, 0.6, 0.4 and 0.2 for class "cat"; the first and the third
+    # image show one.
+    cat = np.array([[0.95, 0.5, 0.45, 0.1], [0.85, 0.7, 0.35, 0.3]])
+    outcomes = make_outcomes(np.stack([cat, 1 - cat], 2), [0, 1, 0, 1])
+    events = write_diagnosis(tmp_path, outcomes, ["cat", "dog"], None)
+    assert events.PluginTagToContent("pr_curves").keys() == {"pr_curve/cat", "pr_curve/dog"}
+    of_cat, of_dog = curve(events, "pr_curve/cat"), curve(events, "pr_curve/dog")
+    assert of_cat.shape == (6, 127)
+    at = {threshold: round(threshold * 126) for threshold in (0, 0.3, 0.5, 0.7, 0.95)}
+    assert of_cat[:, at[0]].tolist() == [2, 2, 0, 0, 0.5, 1]
+    assert of_cat[:, at[0.3]].tolist() == pytest.approx([2, 1, 1, 0, 2 / 3, 1])
+    assert of_cat[:, at[0.5]].tolist() == [1, 1, 1, 1, 0.5, 0.5]
+    assert of_cat[:, at[0.7]].tolist() == [1, 0, 2, 1, 1, 0.5]
+    assert of_cat[:, at[0.95]].tolist() == [0, 0, 2, 2, 0, 0]
+    assert of_dog[:, at[0.7]].tolist() == [1, 0, 2, 1, 1, 0.5]  # 0.8 is a dog; 0.6 is not taken
+
+
+def test_three_figures_show_what_goes_wrong(tmp_path, outcomes, photographs):
+    events = write_diagnosis(tmp_path / "run", outcomes, ["pizza", "steak", "sushi"], photographs)
+    assert sorted(events.Tags()["images"]) == ["confusion/val", "mistakes/val", "reliability/val"]
+    for tag, kind in (("confusion", "PNG"), ("reliability", "PNG"), ("mistakes", "JPEG")):
+        (event,) = events.Images(f"{tag}/val")
+        with Image.open(io.BytesIO(event.encoded_image_string)) as image:
+            assert image.format == kind
+            assert (event.width, event.height) == image.size
+            assert image.size[0] == 350  # as wide as TensorBoard shows it
+            assert np.ptp(np.asarray(image.convert("L"))) > 100
+
+
+def test_the_diagnosis_stands_at_the_last_epoch(tmp_path, make_history, outcomes, photographs):
+    with RunWriter(tmp_path / "run") as writer:
+        for epoch in make_history(0.9, 0.5, 0.4):
+            writer.epoch(epoch)
+        writer.diagnosis("val", outcomes, ["pizza", "steak", "sushi"], photographs)
+    events = read_back(tmp_path / "run")
+    assert [event.step for event in events.Images("mistakes/val")] == [3]
+    assert [event.step for event in events.Tensors("pr_curve/sushi")] == [3]
+
+
+def test_a_run_with_all_there_is_to_see_stays_below_a_megabyte(
+    tmp_path, make_history, outcomes, photographs
+):
+    head = nn.Linear(1280, 15)
+    head(torch.ones(2, 1280)).sum().backward()
+    with RunWriter(tmp_path / "run") as writer:
+        writer.begin({"dataset": "sample"}, "epochs: 10", GRAPH)
+        for epoch in make_history(*[0.5] * 10):
+            writer.epoch(epoch)
+            writer.histograms(epoch.epoch, head)
+        writer.diagnosis("val", outcomes, ["pizza", "steak", "sushi"], photographs)
+    (file,) = (tmp_path / "run").iterdir()
+    assert file.stat().st_size < 1_000_000
+
+
+def test_curves_of_a_thousand_classes_stay_below_a_megabyte(tmp_path, make_outcomes):
+    rng = np.random.default_rng(2)
+    outcomes = make_outcomes(rng.dirichlet([0.1] * 1000, (1, 50)) + 1e-6, np.arange(50))
+    names = [f"class {number}" for number in range(1000)]
+    events = write_diagnosis(tmp_path, outcomes, names, None)
+    assert len(events.PluginTagToContent("pr_curves")) == 1000
+    assert curve(events, "pr_curve/class 7").shape == (6, 12)
+    (file,) = tmp_path.iterdir()
+    assert file.stat().st_size < 1_000_000
+
+
+def test_replicates_that_diverged_are_left_out_of_the_diagnosis(tmp_path, make_outcomes):
+    sound = [[0.9, 0.1], [0.2, 0.8]]
+    nowhere = [[math.nan, math.nan]] * 2
+    both = write_diagnosis(
+        tmp_path / "both", make_outcomes([sound, nowhere], [0, 1]), ["a", "b"], None
+    )
+    alone = write_diagnosis(tmp_path / "alone", make_outcomes([sound], [0, 1]), ["a", "b"], None)
+    assert np.array_equal(curve(both, "pr_curve/a"), curve(alone, "pr_curve/a"))
+    for tag in ("confusion/val", "reliability/val"):
+        first, second = (events.Images(tag)[0].encoded_image_string for events in (both, alone))
+        assert first == second
+    none = write_diagnosis(tmp_path / "none", make_outcomes([nowhere], [0, 1]), ["a", "b"], None)
+    assert not none.Tags()["images"]
+
+
+# ------------------------------------------------------------------- histograms
+
+
+def test_histograms_count_weights_and_gradients(tmp_path):
+    head = nn.Linear(2, 3)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[-1.0, -1], [0, 0], [0, 2]]))
+    head(torch.tensor([[1.0, 5.0]])).sum().backward()
+    with RunWriter(tmp_path) as writer:
+        writer.histograms(1, head)
+        writer.histograms(2, head)
+    events = read_back(tmp_path)
+    names = [
+        f"{what}/head.{part}" for what in ("gradients", "weights") for part in ("bias", "weight")
+    ]
+    assert sorted(events.Tags()["histograms"]) == names
+    weights = events.Histograms("weights/head.weight")
+    assert [event.step for event in weights] == [1, 2]
+    values = weights[0].histogram_value
+    assert (values.min, values.max, values.num, values.sum) == (-1, 2, 6, 0)
+    assert [count for count in values.bucket if count] == [2, 3, 1]
+    gradients = events.Histograms("gradients/head.weight")[0].histogram_value
+    assert (gradients.min, gradients.max, gradients.num) == (1, 5, 6)
+
+
+def test_parameters_that_do_not_train_have_no_histogram(tmp_path):
+    model = nn.ModuleDict({"backbone": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
+    model["backbone"].requires_grad_(False)
+    with RunWriter(tmp_path) as writer:
+        writer.histograms(1, model)
+    assert sorted(read_back(tmp_path).Tags()["histograms"]) == [
+        "weights/head.bias",
+        "weights/head.weight",
+    ]
+
+
+def test_a_diverged_head_has_a_histogram_of_what_is_finite(tmp_path):
+    head = nn.Linear(2, 2)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[math.nan, 1.0], [math.inf, 3.0]]))
+        head.bias.fill_(math.nan)
+    with RunWriter(tmp_path) as writer:
+        writer.histograms(1, head)
+    events = read_back(tmp_path)
+    assert events.Tags()["histograms"] == ["weights/head.weight"]
+    assert events.Histograms("weights/head.weight")[0].histogram_value.num == 2
+
+
+# -------------------------------------------------------------------------- in a real TensorBoard
+
+
+@pytest.fixture
+def tensorboard(tmp_path, write_events, start_tensorboard):
     """A TensorBoard over two runs of a sweep, beside which lie other files of a run."""
     outputs = tmp_path / "outputs"
     sweep = outputs / "2026-01-31" / "12-00-00-000001"
@@ -210,37 +360,11 @@ def tensorboard(tmp_path, write_events):
     write_events(sweep / "effnetb2_20pct", 0.7, 0.3, 0.5, model="effnetb2", data="20pct", lr=0.01)
     (sweep / "effnetb0_10pct" / ".hydra").mkdir()
     (sweep / "effnetb0_10pct" / ".hydra" / "config.yaml").write_text("epochs: 2\n")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "tensorboard.main", "--logdir", outputs),
-                *("--host", "127.0.0.1", "--port", str(port)),
-            ],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
-        )
-    board = TensorBoard(f"http://127.0.0.1:{port}")
-    try:
-        deadline = time.monotonic() + 90
-        while not _has_read_all(board):
-            assert process.poll() is None, (tmp_path / "log").read_text()
-            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
-            time.sleep(0.2)
-        yield board
-    finally:
-        process.terminate()
-        process.wait(20)
+    return start_tensorboard(outputs, _has_read_all)
 
 
-def _has_read_all(board: TensorBoard) -> bool:
-    try:
-        tags = board.ask("plugin/scalars/tags")
-    except OSError:  # not up yet
-        return False
+def _has_read_all(board) -> bool:
+    tags = board.ask("plugin/scalars/tags")
     return sum(set(RESULTS) <= set(of_run) for of_run in tags.values()) >= 2
 
 
