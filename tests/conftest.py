@@ -5,6 +5,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -30,7 +31,7 @@ from visionsweep.tracking.record import DataFacts, Failure, ModelFacts, Record
 from visionsweep.tracking.runs import Run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_config() -> Callable[..., Config]:
     """Make a configuration as the command line would."""
 
@@ -49,7 +50,7 @@ def make_config() -> Callable[..., Config]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_history() -> Callable[..., list[Epoch]]:
     """Make the history of a run from its validation losses."""
 
@@ -69,7 +70,7 @@ def make_history() -> Callable[..., list[Epoch]]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_record(make_config, make_history) -> Callable[..., Record]:
     """Make the record of a run by what matters; without `val_losses` it is one that failed."""
 
@@ -139,14 +140,21 @@ def write_run(tmp_path: Path, make_record) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def simulated_sweep(tmp_path: Path, make_record) -> Callable[..., Evidence]:
-    """Write runs whose outcomes are simulated under `outputs/sweep`, and return their evidence.
+def simulated_sweep(tmp_path: Path, simulate_sweep) -> Callable[..., Evidence]:
+    """Write simulated runs under `outputs/sweep`; arguments as for `simulate_sweep`."""
+    return partial(simulate_sweep, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def simulate_sweep(make_record) -> Callable[..., Evidence]:
+    """Write runs whose outcomes are simulated, in `outputs/sweep` of a place; return the evidence.
 
     With another model, more data and more epochs images become easier, so that some runs can be
     told apart and some cannot. Images are small drawings of one colour a class.
     """
 
     def make(
+        place: Path,
         models: Sequence[str] = ("effnetb0", "effnetb2"),
         data: Sequence[str] = ("10pct", "20pct"),
         epochs: Sequence[int] = (5, 10),
@@ -158,16 +166,16 @@ def simulated_sweep(tmp_path: Path, make_record) -> Callable[..., Evidence]:
         weights: str = "IMAGENET1K_V1",
         folder: str = "sweep",
     ) -> Evidence:
-        images = _coloured_images(tmp_path / "images", classes)
+        images = _coloured_images(place / "images", classes)
         runs = []
         grid = list(itertools.product(enumerate(models), enumerate(data), epochs))
-        for place, ((m, model), (d, amount), length) in enumerate(grid):
+        for seed, ((m, model), (d, amount), length) in enumerate(grid):
             ease = 1.4 + 0.05 * m + 0.9 * d + 0.02 * length
             found = {
-                split: _simulated_outcomes(split, count, len(classes), replicates, ease, place)
+                split: _simulated_outcomes(split, count, len(classes), replicates, ease, seed)
                 for split, count in (("val", 120), ("test", 60))
             }
-            directory = tmp_path / "outputs" / folder / f"{model}_{amount}_{length}-epochs"
+            directory = place / "outputs" / folder / f"{model}_{amount}_{length}-epochs"
             directory.mkdir(parents=True)
             made = make_record(
                 directory.name, *np.linspace(1.0, found["val"].losses.mean(), length).tolist(),

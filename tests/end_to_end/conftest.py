@@ -1,13 +1,19 @@
 """Runs the commands as a user does: as processes, in a working directory of their own."""
 
 import os
+import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from visionsweep.data.sample import render_sample
+from visionsweep.report.page import write_page
+from visionsweep.tracking.record import Failure
+from visionsweep.tracking.runs import Run
 
 SOURCE = Path(__file__).parents[2] / "src"
 NOWHERE = "http://127.0.0.1:9"  # the discard port: refused at once
@@ -71,3 +77,86 @@ def sweep_of_eight(tmp_path_factory, sample_root):
 @pytest.fixture
 def commands(tmp_path, sample_root):
     return Commands(tmp_path, sample_root)
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory) -> Iterator:
+    """A headless Chromium that notes its console and its requests."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    driver = shutil.which("chromedriver")
+    if found is None or driver is None:
+        pytest.skip("no Chromium with its driver: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = found
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    running = webdriver.Chrome(options=options, service=Service(driver))
+    yield running
+    running.quit()
+
+
+class Page:
+    """A report page of two groups and a failed run, in a headless Chromium."""
+
+    def __init__(self, browser, file: Path) -> None:
+        self.browser, self.file = browser, file
+
+    def run(self, script: str, *arguments):
+        """Run JavaScript in the page and return what it returns."""
+        return self.browser.execute_script(script, *arguments)
+
+    def wait(self, script: str) -> None:
+        """Wait until a script returns true."""
+        for _ in range(200):
+            if self.run(script):
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"never came true: {script}")
+
+    def press(self, key: str) -> None:
+        """Press a key where the focus is."""
+        from selenium.webdriver import ActionChains
+
+        ActionChains(self.browser).send_keys(key).perform()
+
+    def open(self, *, width: int = 1280, theme: str = "light") -> None:
+        """Open it in a window of some width where the system prefers a theme."""
+        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        preference = {"name": "prefers-color-scheme", "value": theme}
+        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [preference]})
+        for kind in ("browser", "performance"):
+            self.browser.get_log(kind)  # forgets what came before
+        self.browser.get(self.file.as_uri())
+        self.wait("return document.querySelectorAll('.main-svg').length >= 6")
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory, simulate_sweep, make_record) -> Path:
+    """A report page, written once."""
+    place = tmp_path_factory.mktemp("report")
+    bad = make_record("failed", failure=Failure("UserError", f"no such folder: /{'x' * 300}"))
+    groups = [
+        simulate_sweep(place),
+        simulate_sweep(place, epochs=(2,), val_images="x", dataset="sample", folder="other"),
+    ]
+    failed = [Run(place / "failed", bad)]
+    return write_page(groups, failed, place / "report.html", command="python compare.py")
+
+
+@pytest.fixture
+def page(browser, report) -> Iterator[Page]:
+    """The report page, not yet opened."""
+    yield Page(browser, report)
+    browser.execute_script("localStorage.clear()")
