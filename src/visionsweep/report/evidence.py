@@ -68,8 +68,8 @@ def gather(runs: Sequence[Run]) -> Evidence:
     rows = [
         Row(run, _mark(k, comparisons.get(k)), comparisons.get(k)) for k, run in enumerate(runs)
     ]
-    settings = [settings_of(runs)[k] for k in compared]
-    outcomes = list(compared.values())
+    given = settings_of(runs)
+    settings, outcomes = [given[k] for k in compared], list(compared.values())
     sizes = [runs[k].record.data.counts["train"] for k in compared]  # type: ignore[union-attr]
     return Evidence(
         rows=rows,
