@@ -100,7 +100,7 @@ def _more(evidence: Evidence) -> str | None:
     if not evidence.images_needed or evidence.rows[1].mark != "level":
         return None
     more = numbers.counted(evidence.images_needed, "more image")
-    return f"About {more} to score on would tell the first two apart."
+    return f"About {more} to test on would tell the first two apart."
 
 
 def warnings(evidence: Evidence) -> list[str]:
