@@ -159,4 +159,4 @@ def test_an_image_that_cannot_be_read_leaves_a_grey_square_and_is_tried_again(
     assert colour_of(second) == "lime"
     files[0].path.write_bytes(content)
     new_process()
-    assert colour_of(thumbnails(files, cache).pixels[0]) == "red"
+    assert np.abs(thumbnails(files, cache).pixels[0].astype(int) - COLOURS["red"]).max() < 12
