@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from visionsweep.report.evidence import Evidence
 from visionsweep.report.page import best_run
 
 
@@ -110,3 +111,17 @@ def test_runs_scored_on_other_images_stand_in_another_section(written, simulated
 def test_what_keeps_numbers_from_meaning_anything_is_said(written, simulated_sweep, facts, said):
     warnings = written(simulated_sweep(epochs=(1,), **facts)).every("p", role="note")
     assert len(warnings) == 1 and said in warnings[0].text
+
+
+def test_runs_that_share_a_line_are_explained(written, simulated_sweep, by_hand):
+    said = "share a line as far as the shorter one goes"
+    assert said not in written(simulated_sweep()).text
+    long, short = by_hand(0.3).rows[0], by_hand(0.4, 0.5).rows[1]
+    short.run.record.history = long.run.record.history[:1]
+    assert said in written(Evidence([long, short], None, None, [], None)).text
+
+
+def test_runs_with_equal_settings_are_told_apart_by_their_directories(written, by_hand):
+    page = written(by_hand(0.3, 0.4))
+    runs = json.loads(page.every("script", id="g1-curves-data")[0].text)
+    assert [run["name"] for run in runs] == [f"effnetb0, 10pct, 2 epochs (run-{n})" for n in (0, 1)]

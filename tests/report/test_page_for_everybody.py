@@ -92,10 +92,12 @@ def test_names_from_users_are_shown_and_never_run(written, simulated_sweep, fail
 
 
 def test_runs_that_did_not_complete_are_listed_with_their_reason(written, failed):
-    page = written(failed=[failed])
+    page = written(failed=[failed, Run(failed.directory / "too", failed.record)])
     assert "No run completed" in page.text
     listed = page.every("section", id="failed")[0]
-    assert "a-bad-run failed" in listed.text and "UserError: no such folder" in listed.text
+    assert listed.every("dt")[0].text == f"a-bad-run failed {failed.directory}"
+    assert "UserError: no such folder" in listed.text
+    assert len(listed.every("dt")) == 2 and len(listed.every("dd")) == 1  # for the same reason
     assert len(page.every("script")) == 3  # without charts, no plotly
 
 

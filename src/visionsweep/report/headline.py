@@ -1,6 +1,8 @@
 """What a group of runs proves, in sentences for practitioners."""
 
 import math
+import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,8 +30,18 @@ class Headline:
 
 
 def labels_of(evidence: Evidence) -> list[str]:
-    """Name each run by its settings, `effnetb2, 20pct, 10 epochs, optimizer.lr 0.01`."""
-    return [label(settings) for settings in settings_of([row.run for row in evidence.rows])]
+    """Name each run by its settings, `effnetb2, 20pct, 10 epochs, optimizer.lr 0.01`.
+
+    Runs with the same settings, repeated in another sweep, are told apart by their directories.
+    """
+    runs = [row.run for row in evidence.rows]
+    labels = [label(settings) for settings in settings_of(runs)]
+    often = Counter(labels)
+    top = os.path.commonpath([run.directory for run in runs])
+    return [
+        text if often[text] == 1 else f"{text} ({os.path.relpath(run.directory, top)})"
+        for run, text in zip(runs, labels, strict=True)
+    ]
 
 
 def label(settings: Mapping[str, Any]) -> str:
@@ -99,7 +111,8 @@ def _advice(evidence: Evidence, labels: Sequence[str]) -> str:
 def _more(evidence: Evidence) -> str | None:
     if not evidence.images_needed or evidence.rows[1].mark != "level":
         return None
-    more = numbers.counted(evidence.images_needed, "more image")
+    needed = float(f"{evidence.images_needed:.2g}")  # more digits would be made up
+    more = numbers.counted(int(needed), "more image")
     return f"About {more} to test on would tell the first two apart."
 
 

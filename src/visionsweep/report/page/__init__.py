@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -29,7 +30,7 @@ _METRICS = {
     "accuracy": "accuracy",
     "accuracy_wilson": "accuracy (Wilson's interval)",
     "macro_f1": "macro F1",
-    "ece": "calibration error",
+    "ece": "calibration error (ECE)",
 }
 
 
@@ -44,6 +45,7 @@ class Group:
     headline: headline.Headline
     standings: Standings
     curves: list[dict[str, Any]]
+    twins: bool
     effects: list[tuple[EffectLine, Markup]]
     learning_curve: dict[str, Any] | None
     learning_sentence: str
@@ -84,6 +86,7 @@ def write_page(
     text = _template().render(
         groups=shown,
         failed=failed,
+        reasons=_reasons(failed),
         command=command,
         days=_days([*runs, *failed]),
         runs=len(runs),
@@ -109,6 +112,7 @@ def _group(key: str, evidence: Evidence) -> Group:
     assert record.data is not None
     weights = sorted({str(row.run.record.weights) for row in evidence.rows})
     counts = record.data.counts
+    lines = curves.run_curves(evidence, labels)
     predictions = best_run.read_predictions(evidence.rows[0].run)
     return Group(
         key=key,
@@ -122,7 +126,8 @@ def _group(key: str, evidence: Evidence) -> Group:
         warnings=headline.warnings(evidence),
         headline=headline.headline(evidence, labels),
         standings=standings(evidence),
-        curves=curves.run_curves(evidence, labels),
+        curves=lines,
+        twins=curves.have_twins(lines),
         effects=_effects(evidence),
         learning_curve=curves.learning_curve(evidence.curve) if evidence.curve else None,
         learning_sentence=headline.curve_sentence(evidence.curve) if evidence.curve else "",
@@ -145,6 +150,16 @@ def _group(key: str, evidence: Evidence) -> Group:
 def _tested(predictions: best_run.Predictions, replicates: int) -> str:
     said = f"{predictions.hits} of {numbers.counted(len(predictions.images), 'test image')} right"
     return f"{said} by the mean of its {replicates} replicates" if replicates > 1 else said
+
+
+def _reasons(failed: Sequence[Run]) -> dict[str, list[Run]]:
+    """Put the runs that failed for the same reason together."""
+    reasons: dict[str, list[Run]] = defaultdict(list)
+    for run in failed:
+        failure = run.record.failure
+        text = f"{failure.type}: {failure.message}" if failure else "no reason given"
+        reasons[text].append(run)
+    return reasons
 
 
 def _days(runs: Sequence[Run]) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +29,13 @@ def commands(evidence: Evidence) -> list[Command]:
         found.append(_predict("Predict with the run to take", evidence.cheapest))
     folder = shlex.quote(str(common_folder(runs)))
     found.append(Command("Look at the runs in TensorBoard", f"tensorboard --logdir {folder}"))
-    origins = list(dict.fromkeys(tuple(run.record.command) for run in runs if run.record.command))
-    for origin in origins[:_MOST_ORIGINS]:
-        swept = "-m" in origin or "--multirun" in origin or len(origins) < len(runs)
-        does = "Run the sweep again" if swept else "Run it again"
-        found.append(Command(does, shlex.join(["python", *origin])))
+    origins: dict[tuple[str, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.record.command:
+            origins[tuple(run.record.command)].append(run)
+    for origin, made in list(origins.items())[:_MOST_ORIGINS]:
+        what = "it" if len(origins) == 1 else f"what made {common_folder(made)}"
+        found.append(Command(f"Run {what} again", shlex.join(["python", *origin])))
     return found
 
 

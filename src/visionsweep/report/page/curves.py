@@ -1,7 +1,7 @@
 """What the charts draw: the curves of runs, and the loss over the number of training images."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from visionsweep.analysis.learning_curve import LearningCurve
@@ -45,6 +45,13 @@ def run_curves(evidence: Evidence, labels: Sequence[str]) -> list[dict[str, Any]
         }
         for place, (row, name) in enumerate(zip(evidence.rows[:MOST], labels, strict=False))
     ]
+
+
+def have_twins(runs: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a curve is the first part of another: the same run with fewer epochs."""
+    losses = [tuple(run["series"]["val.loss"][0]) for run in runs]
+    starts = {loss[:length] for loss in losses for length in range(1, len(loss))}
+    return any(loss in starts for loss in losses)
 
 
 def replicates_of(record: Record) -> int:

@@ -132,7 +132,9 @@ def _headings(swept: Sequence[str], settings: Sequence[dict[str, Any]]) -> list[
         Heading("test accuracy", numeric=True, descending=True),
         Heading("test macro F1", numeric=True, descending=True, hint="all classes count alike"),
         Heading(
-            "test calibration error", numeric=True, hint="how far confidence and accuracy lie apart"
+            "test ECE",
+            numeric=True,
+            hint="expected calibration error: how far confidence and accuracy lie apart",
         ),
         Heading("parameters", numeric=True),
         Heading("ms an image", numeric=True, hint="one forward pass on the CPU"),
@@ -208,15 +210,14 @@ def _costs(row: Row) -> list[Cell]:
 
 
 def _legend(rows: Sequence[Row], scale: Scale | None) -> str:
-    said = "Each number is followed by its 95 % interval"
-    if any(replicates_of(row.run.record) > 1 for row in rows):
-        said += " over images and replicates"
-    said += "; in a picture the dot is the value, the bar its interval"
+    over = "images and replicates"
+    if all(replicates_of(row.run.record) == 1 for row in rows):
+        over = "images"
+    said = f"Dot and bar are the value and its 95 % interval over {over}"
     if scale:
         ends = f"{numbers.decimal(scale.low, 2)} to {numbers.decimal(scale.high, 2)}"
-        said += f", all on one scale (loss {ends})"
+        said += f", on one scale (loss {ends})"
     return (
-        f"{said}. Runs are compared image by image, so that two whose bars overlap can still be "
-        "told apart: go by the first column. Choose by validation; the test columns are the final "
-        "word, not for choosing."
+        f"{said}. “Worse” is decided image by image and allows for how many runs are compared: go "
+        "by it, not by bars that overlap. Choose by validation; the test columns are the last word."
     )
