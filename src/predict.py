@@ -1,7 +1,8 @@
 """Classify new images with the best run, or a named one.
 
     python src/predict.py photo.jpg
-    python src/predict.py FOLDER --top 3
+    python src/predict.py FOLDER --top 3 --explain
+    python src/predict.py FOLDER --min-confidence 0.8 --csv > predictions.csv
     python src/predict.py photo.jpg --run outputs/2026-01-31/12-00-00-000000/effnetb0_10pct_5-epochs
 
 Prints a table and draws the images under their predictions. Files that cannot be read are reported
@@ -10,14 +11,102 @@ and do not stop the rest; the exit status is then 1.
 
 import argparse
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from visionsweep.entry import run_command
+from visionsweep.errors import UserError
+from visionsweep.tracking.folders import default_outputs
+
+if TYPE_CHECKING:
+    from visionsweep.prediction import Prediction, Predictor
+    from visionsweep.report.predictions import Answer
 
 
 def main(arguments: list[str]) -> int:
     """Classify; exit status 1 if a file could not be read."""
+    asked = _parse(arguments)
+    from visionsweep.selection import choose_run, expand
+
+    paths = expand(asked.images)
+    run, reason = choose_run(asked.run or default_outputs())
+
+    from visionsweep import engine  # torch comes with what follows: not for what is refused above
+    from visionsweep.prediction import load_predictor
+    from visionsweep.report.leaderboard import wide_console
+    from visionsweep.report.predictions import as_json, as_table, csv_lines
+
+    predictor = load_predictor(run, engine.pick_device(asked.device))
+    for_programs = asked.csv or asked.json
+    told = sys.stderr if for_programs else sys.stdout
+    print(f"Run: {run.directory} ({reason})", file=told, flush=True)
+
+    drawn = not for_programs or asked.explain or asked.figures is not None
+    kept: list[Prediction] = []
+    counts: Counter[str] = Counter()
+    answers = _answers(predictor, paths, asked, counts, kept if drawn else None)
+    if asked.csv:
+        sys.stdout.writelines(csv_lines(answers, predictor.classes))
+    elif asked.json:
+        print(as_json(answers, predictor, asked.min_confidence))
+    else:
+        for _ in answers:
+            pass
+        if kept:
+            wide_console().print(as_table(kept, asked.top))
+    if kept:
+        from visionsweep.report.figures import prediction_figures
+
+        when = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        folder = asked.figures or run.directory / "predictions" / when
+        for file in prediction_figures(kept, folder, f"{run.record.name} on {run.record.dataset}"):
+            print(f"Figure: {file}", file=told)
+    if counts["unsure"]:
+        print(
+            f"{counts['unsure']} of {len(paths)} images: unsure, since no class has a confidence "
+            f"of {100 * asked.min_confidence:g} %.",
+            file=told,
+        )
+    if counts["unreadable"]:
+        print(f"{counts['unreadable']} of {len(paths)} files could not be read.", file=sys.stderr)
+    return 1 if counts["unreadable"] else 0
+
+
+def _answers(
+    predictor: "Predictor",
+    paths: list[Path],
+    asked: argparse.Namespace,
+    counts: Counter[str],
+    kept: "list[Prediction] | None",
+) -> "Iterator[Answer]":
+    """Classify, telling at once which files cannot be read; count both kinds of no answer."""
+    from tqdm import tqdm
+
+    from visionsweep.prediction import Prediction, predict
+
+    outcomes = predict(
+        predictor, paths, min_confidence=asked.min_confidence, explained=asked.explain
+    )
+    bar = tqdm(
+        outcomes, "Looking", len(paths), leave=False, unit="image",
+        disable=asked.csv or asked.json or None,
+    )  # fmt: skip
+    for path, outcome in zip(paths, bar, strict=True):
+        if isinstance(outcome, Prediction):
+            counts["unsure"] += outcome.abstained
+            if kept is not None:
+                kept.append(outcome)
+        else:
+            counts["unreadable"] += 1
+            bar.write(str(outcome), file=sys.stderr)
+        yield path, outcome
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -28,51 +117,37 @@ def main(arguments: list[str]) -> int:
     )  # fmt: skip
     parser.add_argument("--top", type=int, default=1, metavar="N", help="classes to show (1)")
     parser.add_argument(
-        "--figures", type=Path, metavar="DIR", help="where the figures go (the run's directory)"
-    )
+        "--min-confidence", type=_part, default=0.0, metavar="P",
+        help="name no class that is less probable than this, 0 to 1; `unsure` stands there (0)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--explain", action="store_true",
+        help="draw beside each image where the model sees its class: by Grad-CAM, or by occlusion "
+        "where a network has no feature maps (slow)",
+    )  # fmt: skip
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="print CSV, unrounded, all classes")
+    form.add_argument("--json", action="store_true", help="print JSON, unrounded, all classes")
+    parser.add_argument(
+        "--figures", type=Path, metavar="DIR",
+        help="where the figures go (the run's directory; with --csv and --json, none are drawn)",
+    )  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
     asked = parser.parse_args(arguments)
     if asked.top < 1:
         parser.error("--top should be at least 1")
-
-    from rich.table import Table  # torch and matplotlib come with what follows: not for --help
-
-    from visionsweep import engine, prediction, selection
-    from visionsweep.report.figures import prediction_figures
-    from visionsweep.report.leaderboard import wide_console
-
-    paths = selection.expand(asked.images)
-    run, reason = selection.choose_run(asked.run or _outputs())
-    predictor = prediction.load_predictor(run, engine.pick_device(asked.device))
-    print(f"Run: {run.directory} ({reason})")
-
-    table = Table("image", *["class", "probability"] * min(asked.top, len(predictor.classes)))
-    done, failed = [], 0
-    for outcome in prediction.predict(predictor, paths):
-        if isinstance(outcome, prediction.Prediction):
-            done.append(outcome)
-            best = outcome.probabilities[: asked.top]
-            table.add_row(
-                str(outcome.path), *(text for name, p in best for text in (name, f"{p:.1%}"))
-            )
-        else:
-            failed += 1
-            print(outcome, file=sys.stderr)
-    if done:
-        wide_console().print(table)
-        when = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        folder = asked.figures or run.directory / "predictions" / when
-        for file in prediction_figures(done, folder, f"{run.record.name} on {run.record.dataset}"):
-            print(f"Figure: {file}")
-    if failed:
-        print(f"{failed} of {len(paths)} files could not be read.", file=sys.stderr)
-    return 1 if failed else 0
+    if asked.explain and find_spec("captum") is None:
+        raise UserError(
+            "--explain: needs captum, which is not installed; pip install -e '.[explain]'"
+        )
+    return asked
 
 
-def _outputs() -> Path:
-    """Return `outputs` of the working directory, or else of the checkout."""
-    here = Path("outputs")
-    return here if here.is_dir() else Path(__file__).resolve().parent.parent / "outputs"
+def _part(text: str) -> float:
+    part = float(text)
+    if not 0 <= part <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: should be from 0 to 1")
+    return part
 
 
 if __name__ == "__main__":

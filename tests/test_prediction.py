@@ -18,7 +18,6 @@ from visionsweep.errors import UserError
 from visionsweep.models import backbones
 from visionsweep.models.backbones import Identity
 from visionsweep.prediction import Prediction, Predictor, load_predictor, predict
-from visionsweep.report.figures import prediction_figures
 from visionsweep.selection import choose_run
 
 
@@ -60,19 +59,6 @@ def test_images_are_classified_in_order_and_broken_ones_named(predictor, tmp_pat
         name, probability = outcome.probabilities[0]
         assert name == ("bright" if number % 3 == 0 else "dark") and probability > 0.9
         assert sum(p for _, p in outcome.probabilities) == pytest.approx(1)
-
-
-@pytest.mark.parametrize(("images", "figures"), [(1, 1), (25, 1), (26, 2)])
-def test_at_most_25_images_stand_in_a_figure(predictor, tmp_path, images, figures):
-    path = tmp_path / "50 % $name$.png"
-    Image.new("RGB", (50, 30), "red").save(path)
-    (prediction,) = predict(predictor, [path])
-    assert isinstance(prediction, Prediction)
-    files = prediction_figures([prediction] * images, tmp_path / "figures", "a title")
-    assert len(files) == figures
-    for file in files:
-        with Image.open(file) as figure:
-            assert figure.format == "PNG" and figure.convert("L").getextrema() != (255, 255)
 
 
 @pytest.fixture

@@ -1,64 +1,146 @@
-"""Figures of predictions: every image under what the model takes it for."""
+"""Figures of predictions: every image under what the model takes it for, and where it sees that."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
-matplotlib.use("Agg")  # files only; a display is not needed
+from visionsweep.explanation import Explanation
+from visionsweep.prediction import THUMBNAIL, Prediction
+from visionsweep.report.predictions import percent
+from visionsweep.report.sheet import FAINT, GREY, Pixels, Sheet, shortened, width_of
 
-from matplotlib import pyplot as plt
-
-from visionsweep.prediction import Prediction
-
-PER_FIGURE = 25
-_COLUMNS = 5
+PER_FIGURE, PER_FIGURE_EXPLAINED = 25, 12
+_COLUMNS, _COLUMNS_EXPLAINED = 5, 3
+_BESIDE = 6  # pixels between an image and its explanation
+_GAP, _EDGE, _HEAD = 28, 20, 44
+_OVER, _UNDER = 36, 66  # above an image, for its class; under it, for two lines
+_TITLE, _SMALL = 20, 14  # letters, in pixels
 
 
 def prediction_figures(predictions: Sequence[Prediction], folder: Path, title: str) -> list[Path]:
-    """Draw images under their predictions, at most 25 to a figure.
+    """Draw images under their predictions, beside each its explanation if there is one.
 
     Args:
-        predictions: what to draw.
+        predictions: what to draw; all are explained, or none.
         folder: where the PNG files go; made if missing.
         title: a line over each figure.
 
     Returns:
-        The files, `predictions-1.png` and on.
+        The files, `predictions-1.png` and on, of at most 25 images each, or 12 explained ones.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    most = PER_FIGURE_EXPLAINED if predictions[0].explanation else PER_FIGURE
     files = []
-    for start in range(0, len(predictions), PER_FIGURE):
-        part = predictions[start : start + PER_FIGURE]
-        columns = min(_COLUMNS, len(part))
-        rows = -(-len(part) // columns)
-        figure, axes = plt.subplots(
-            rows,
-            columns,
-            figsize=(max(2.9 * columns, 5.8), 3.1 * rows + 0.6),
-            squeeze=False,
-            layout="constrained",
-        )
-        figure.suptitle(title, fontsize=10, color="0.35")
-        for axis in axes.flat:
-            axis.set_axis_off()
-        for axis, prediction in zip(axes.flat, part, strict=False):
-            axis.imshow(prediction.thumbnail)
-            (name, probability), *others = prediction.probabilities
-            axis.set_title(
-                f"{name}  {probability:.1%}", fontsize=12, weight="bold", parse_math=False
-            )
-            second = f"then {others[0][0]} {others[0][1]:.1%}" if others else ""
-            axis.text(
-                0.5, -0.03, f"{_short(prediction.path.name)}\n{second}",
-                transform=axis.transAxes, ha="center", va="top", fontsize=8, color="0.35",
-                parse_math=False,
-            )  # fmt: skip
-        files.append(folder / f"predictions-{start // PER_FIGURE + 1}.png")
-        figure.savefig(files[-1], dpi=110)
-        plt.close(figure)
+    for start in range(0, len(predictions), most):
+        files.append(folder / f"predictions-{start // most + 1}.png")
+        Image.fromarray(_figure(predictions[start : start + most], title)).save(files[-1])
     return files
 
 
-def _short(name: str, longest: int = 34) -> str:
-    return name if len(name) <= longest else f"{name[: longest // 2]}…{name[-longest // 2 :]}"
+def _figure(predictions: Sequence[Prediction], title: str) -> Pixels:
+    explanation = predictions[0].explanation
+    columns = min(_COLUMNS_EXPLAINED if explanation else _COLUMNS, len(predictions))
+    wide = 2 * THUMBNAIL + _BESIDE if explanation else THUMBNAIL
+    rows = [predictions[start : start + columns] for start in range(0, len(predictions), columns)]
+    highs = [max(prediction.thumbnail.height for prediction in row) for row in rows]
+    head = _HEAD + 30 if explanation else _HEAD
+    height = head + sum(highs) + len(rows) * (_OVER + _UNDER)
+    sheet = Sheet(2 * _EDGE + columns * (wide + _GAP) - _GAP, height)
+    room = sheet.width - 2 * _EDGE
+    sheet.text(_EDGE, 22, shortened(title, _SMALL, room), _SMALL, colour=FAINT)
+    if explanation:
+        _legend(sheet, explanation.method)
+    top = head
+    for row, high in zip(rows, highs, strict=True):
+        for column, prediction in enumerate(row):
+            left = _EDGE + column * (wide + _GAP)
+            _class(sheet, prediction, left + wide / 2, top + _OVER / 2, wide)
+            pixels = _picture(prediction)
+            sheet.image(left + (wide - pixels.shape[1]) / 2, top + _OVER, pixels)
+            _captions(sheet, prediction, left + wide / 2, top + _OVER + len(pixels), wide)
+        top += _OVER + high + _UNDER
+    return sheet.pixels()
+
+
+def _class(sheet: Sheet, prediction: Prediction, middle: float, y: float, room: float) -> None:
+    """Write what the model takes an image for, or that it is unsure and what it would guess."""
+    name, probability = prediction.probabilities[0]
+    sure = f"  {percent(probability)}"
+    if not prediction.abstained:
+        name = shortened(name, _TITLE, room - width_of(sure, _TITLE, bold=True), bold=True)
+        sheet.text(middle, y, name + sure, _TITLE, bold=True, anchor="mm")
+        return
+    unsure, open_, close = "unsure", "  (", f"{sure[1:]})"
+    before, around = width_of(unsure, _TITLE, bold=True), width_of(open_ + close, _TITLE)
+    guess = open_ + shortened(name, _TITLE, room - before - around) + close
+    left = middle - (before + width_of(guess, _TITLE)) / 2
+    sheet.text(left, y, unsure, _TITLE, bold=True)
+    sheet.text(left + before, y, guess, _TITLE, colour=GREY)
+
+
+def _captions(sheet: Sheet, prediction: Prediction, middle: float, y: float, room: float) -> None:
+    """Write the file's name under an image, and the second most probable class."""
+    second = ""
+    if len(prediction.probabilities) > 1:
+        name, probability = prediction.probabilities[1]
+        second = f"then {name} {percent(probability)}"
+    if prediction.explanation and not prediction.explanation.heat.any():
+        second = f"nothing in it speaks for {prediction.probabilities[0][0]}"
+    for line, text in enumerate((prediction.path.name, second)):
+        text = shortened(text, _SMALL, room)
+        sheet.text(middle, y + 15 + 19 * line, text, _SMALL, colour=FAINT, anchor="mm")
+
+
+def _picture(prediction: Prediction) -> Pixels:
+    """Return an image, and beside it its explanation if there is one: `uint8[H, W, 3]`."""
+    image = np.asarray(prediction.thumbnail)
+    if prediction.explanation is None:
+        return image
+    space = np.full((len(image), _BESIDE, 3), 255, np.uint8)
+    return np.concatenate([image, space, heated(image, prediction.explanation)], axis=1)
+
+
+def heated(image: Pixels, explanation: Explanation) -> Pixels:
+    """Lay an explanation over an image: in grey, from violet for nothing to yellow for the most.
+
+    What the model did not see, since it was cut off, is grey alone.
+
+    Args:
+        image: `uint8[H, W, 3]`.
+        explanation: of the image.
+
+    Returns:
+        `uint8[H, W, 3]`.
+    """
+    height, width = image.shape[:2]
+    left, top, right, bottom = explanation.seen
+    across = ((np.arange(width) + 0.5) / width - left) / (right - left)
+    down = ((np.arange(height) + 0.5) / height - top) / (bottom - top)
+    size = len(explanation.heat)
+    columns, rows = (np.clip(part * size, 0, size - 1).astype(int) for part in (across, down))
+    heat = explanation.heat[rows][:, columns]
+    grey = np.asarray(Image.fromarray(image).convert("L"), np.float64)[..., None]
+    seen = (np.abs(down - 0.5) <= 0.5)[:, None, None] & (np.abs(across - 0.5) <= 0.5)[:, None]
+    mixed: Pixels = np.where(seen, 0.45 * grey + 0.55 * _colours(heat), grey).astype(np.uint8)
+    return mixed
+
+
+def _colours(heat: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return viridis, whose steps everybody can tell apart, colour-blind or not: 0 to 255."""
+    from matplotlib import colormaps  # only where something is explained
+
+    colours: NDArray[np.float64] = 255 * colormaps["viridis"](heat)[..., :3]
+    return colours
+
+
+def _legend(sheet: Sheet, method: str) -> None:
+    """Write on one line what the colours mean, and show them."""
+    y, ramp = 50, 100
+    text = f"Beside each image, what speaks for its class ({method}): little"
+    sheet.text(_EDGE, y, text, _SMALL, colour=FAINT)
+    left = _EDGE + width_of(text, _SMALL) + 8
+    sheet.image(left, y - 6, _colours(np.tile(np.linspace(0, 1, ramp), (12, 1))).astype(np.uint8))
+    sheet.text(left + ramp + 8, y, "much", _SMALL, colour=FAINT)
