@@ -70,7 +70,7 @@ def test_split_and_score_are_chosen_by_keyboard_and_keep_the_switches(page):
 
 def test_the_numbers_behind_the_curves_are_a_table(page):
     page.open()
-    page.run("document.querySelector('#g1 summary').focus()")
+    page.run("document.querySelector('#g1 .behind-chart summary').focus()")
     page.press("\ue007")
     page.wait("return document.querySelector('#g1 .behind-chart table') !== null")
     table = page.run(

@@ -1,6 +1,7 @@
 """The report page says what the evidence says."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -121,7 +122,16 @@ def test_runs_that_share_a_line_are_explained(written, simulated_sweep, by_hand)
     assert said in written(Evidence([long, short], None, None, [], None)).text
 
 
-def test_runs_with_equal_settings_are_told_apart_by_their_directories(written, by_hand):
-    page = written(by_hand(0.3, 0.4))
-    runs = json.loads(page.every("script", id="g1-curves-data")[0].text)
-    assert [run["name"] for run in runs] == [f"effnetb0, 10pct, 2 epochs (run-{n})" for n in (0, 1)]
+def test_runs_with_equal_settings_are_told_apart_by_their_folders(written, by_hand, tmp_path):
+    def names(evidence: Evidence) -> list[str]:
+        data = written(evidence).every("script", id="g1-curves-data")[0].text
+        return [run["name"] for run in json.loads(data)]
+
+    same = "effnetb0, 10pct, 2 epochs"
+    evidence = by_hand(0.3, 0.4)
+    assert names(evidence) == [f"{same} (run-0)", f"{same} (run-1)"]
+    rows = [
+        replace(row, run=replace(row.run, directory=tmp_path / sweep / "run"))
+        for row, sweep in zip(evidence.rows, ("monday", "tuesday"), strict=True)
+    ]
+    assert names(replace(evidence, rows=rows)) == [f"{same} (monday)", f"{same} (tuesday)"]

@@ -126,7 +126,8 @@ def test_commands_can_be_pasted_into_a_shell(written, by_hand, tmp_path):
         for row, record in zip(evidence.rows, moved, strict=True)
     ]
     page = written(Evidence(rows, None, None, [], None))
-    assert [code.text for code in page.every("dd")] == [
+    listed = page.every("dl", **{"class": "commands"})[0]
+    assert [each.text for each in listed.every("dd")] == [
         "python src/predict.py PHOTO.jpg --run 'out puts/run-0'Copy",
         "tensorboard --logdir 'out puts'Copy",
         "python src/train.py -m 'data.root=my photos'Copy",

@@ -38,10 +38,13 @@ def labels_of(evidence: Evidence) -> list[str]:
     labels = [label(settings) for settings in settings_of(runs)]
     often = Counter(labels)
     top = os.path.commonpath([run.directory for run in runs])
-    return [
-        text if often[text] == 1 else f"{text} ({os.path.relpath(run.directory, top)})"
-        for run, text in zip(runs, labels, strict=True)
-    ]
+    folders = Counter(zip(labels, [run.directory.parent for run in runs], strict=True))
+    named = []
+    for run, text in zip(runs, labels, strict=True):
+        sweep = run.directory.parent
+        place = sweep if folders[text, sweep] == 1 else run.directory
+        named.append(text if often[text] == 1 else f"{text} ({os.path.relpath(place, top)})")
+    return named
 
 
 def label(settings: Mapping[str, Any]) -> str:

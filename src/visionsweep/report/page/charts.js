@@ -23,7 +23,7 @@ function layout(title, more = {}) {
     margin: { l: 52, r: 12, t: 12, b: 44 }, hovermode: "closest", dragmode: touch ? false : "zoom",
     hoverlabel: {
       bgcolor: colour("raised"), bordercolor: colour("edge"),
-      font: { color: colour("ink"), size: 13 }, align: "left", namelength: -1,
+      font: { family: getComputedStyle(document.body).fontFamily, color: colour("ink"), size: 13 }, align: "left", namelength: -1,
     },
     xaxis: { ...axis, showgrid: false, ...more.xaxis, title: { ...axis.title, text: more.across } },
     yaxis: { ...axis, ...more.yaxis, title: { ...axis.title, text: title } },

@@ -32,7 +32,7 @@ class Heading:
         title: what stands there.
         numeric: whether its values are numbers.
         descending: whether the best is the largest, and comes first when it is sorted by.
-        hint: a longer explanation, or nothing.
+        hint: what the column means, or nothing.
     """
 
     title: str
@@ -126,20 +126,34 @@ def _headings(swept: Sequence[str], settings: Sequence[dict[str, Any]]) -> list[
         Heading("data"),
         Heading("epochs", numeric=True),
         *(Heading(key, numeric=is_number(key)) for key in swept),
-        Heading("validation loss", numeric=True, hint="final epoch; lower is better"),
-        Heading("difference to the leader", numeric=True, hint="in validation loss"),
-        Heading("validation accuracy", numeric=True, descending=True),
-        Heading("test accuracy", numeric=True, descending=True),
-        Heading("test macro F1", numeric=True, descending=True, hint="all classes count alike"),
+        Heading("validation loss", numeric=True, hint="after the last epoch; lower is better"),
+        Heading(
+            "difference to the leader",
+            numeric=True,
+            hint="in validation loss, on the same images; above zero is worse",
+        ),
+        Heading("validation accuracy", numeric=True, descending=True, hint="share of images right"),
+        Heading("test accuracy", numeric=True, descending=True, hint="the same on test images"),
+        Heading(
+            "test macro F1",
+            numeric=True,
+            descending=True,
+            hint="precision and recall in one number, every class counting alike; 1 is best",
+        ),
         Heading(
             "test ECE",
             numeric=True,
-            hint="expected calibration error: how far confidence and accuracy lie apart",
+            hint="expected calibration error: how far confidence and accuracy lie apart; 0 is best",
         ),
-        Heading("parameters", numeric=True),
-        Heading("ms an image", numeric=True, hint="one forward pass on the CPU"),
-        Heading("replicates", numeric=True, descending=True),
-        Heading("run"),
+        Heading("parameters", numeric=True, hint="of the whole network"),
+        Heading("ms an image", numeric=True, hint="one forward pass on one core of a CPU"),
+        Heading(
+            "replicates",
+            numeric=True,
+            descending=True,
+            hint="times the run was made from other seeds; all numbers are their means",
+        ),
+        Heading("run", hint="the name of its directory"),
     ]
 
 
