@@ -66,8 +66,8 @@ def main(arguments: list[str]) -> int:
         flush=True,
     )
     try:
+        board.wait_for(url, [run.relative_to(folder).as_posix() for run in runs], PATIENCE)
         if not asked.no_browser and _has_window():
-            board.wait_for(url, [run.relative_to(folder).as_posix() for run in runs], PATIENCE)
             webbrowser.open(address)
         threading.Event().wait()
     except KeyboardInterrupt:

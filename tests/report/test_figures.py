@@ -1,5 +1,6 @@
 """What figures of predictions show."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def test_an_explanation_stands_beside_its_image_with_its_method(texts, tmp_path)
     heat = np.zeros((8, 8), np.float32)
     heat[:, 4:] = 1
     (file,) = prediction_figures([prediction(heat=heat, size=(320, 240))], tmp_path, "title")
-    assert "Beside each image, what speaks for its class (Grad-CAM): little" in texts
+    assert "Right: what speaks for the class (Grad-CAM): little" in texts and "much" in texts
     pixels = np.asarray(Image.open(file)).astype(int)
     (left, right), rows = columns_of(pixels, (200, 40, 40)), rows_of(pixels, (200, 40, 40))
     assert right - left == 320
@@ -82,6 +83,13 @@ def test_an_explanation_stands_beside_its_image_with_its_method(texts, tmp_path)
     assert len(np.unique(beside[:, 20:140].reshape(-1, 3), axis=0)) == 1  # one cold colour
     cold, hot = beside[100, 80], beside[100, 240]
     assert cold[2] > cold[1] and hot[0] > 2 * hot[2]  # violet, yellow
+
+
+def test_what_the_model_did_not_see_is_explained(texts, tmp_path):
+    shown = prediction(heat=np.eye(8, dtype=np.float32))
+    cut = replace(shown, explanation=replace(shown.explanation, seen=(0.1, 0.0, 0.9, 1.0)))
+    prediction_figures([cut], tmp_path, "title")
+    assert "much; grey is cut off" in texts
 
 
 def test_where_nothing_speaks_for_a_class_that_is_said(texts, tmp_path):

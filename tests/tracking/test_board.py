@@ -36,10 +36,10 @@ def slow_board():
     server.server_close()
 
 
-def test_runs_are_waited_for_until_all_are_there(slow_board):
+def test_runs_are_waited_for_until_all_are_there_and_then_the_tabs_are_asked_for(slow_board):
     address, asked = slow_board
     assert wait_for(address, ["a", "b"], seconds=60)
-    assert asked == ["/data/runs"] * 3
+    assert asked == [*["/data/runs"] * 3, "/data/plugins_listing"]
 
 
 def test_runs_that_never_come_are_not_waited_for_forever(slow_board):

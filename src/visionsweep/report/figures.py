@@ -52,7 +52,7 @@ def _figure(predictions: Sequence[Prediction], title: str) -> Pixels:
     room = sheet.width - 2 * _EDGE
     sheet.text(_EDGE, 22, shortened(title, _SMALL, room), _SMALL, colour=FAINT)
     if explanation:
-        _legend(sheet, explanation.method)
+        _legend(sheet, explanation)
     top = head
     for row, high in zip(rows, highs, strict=True):
         for column, prediction in enumerate(row):
@@ -136,11 +136,13 @@ def _colours(heat: NDArray[np.floating]) -> NDArray[np.float64]:
     return colours
 
 
-def _legend(sheet: Sheet, method: str) -> None:
+def _legend(sheet: Sheet, explanation: Explanation) -> None:
     """Write on one line what the colours mean, and show them."""
     y, ramp = 50, 100
-    text = f"Beside each image, what speaks for its class ({method}): little"
+    text = f"Right: what speaks for the class ({explanation.method}): little"
     sheet.text(_EDGE, y, text, _SMALL, colour=FAINT)
     left = _EDGE + width_of(text, _SMALL) + 8
     sheet.image(left, y - 6, _colours(np.tile(np.linspace(0, 1, ramp), (12, 1))).astype(np.uint8))
-    sheet.text(left + ramp + 8, y, "much", _SMALL, colour=FAINT)
+    unseen = explanation.seen != (0.0, 0.0, 1.0, 1.0)
+    much = "much; grey is cut off" if unseen else "much"
+    sheet.text(left + ramp + 8, y, much, _SMALL, colour=FAINT)

@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from visionsweep.errors import UserError
@@ -79,23 +80,28 @@ def address_of(board: str, pattern: str | None) -> str:
 def wait_for(board: str, runs: Collection[str], seconds: float) -> bool:
     """Wait until TensorBoard has read some runs, and return whether it has.
 
+    It is then asked for its tabs: whether the Projector has something to show it begins to find out
+    when it is first asked, and without this a page would come up without that tab.
+
     Args:
         board: its address.
         runs: their names: paths from the folder that is served.
         seconds: how long to wait at most.
     """
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def ask(question: str) -> Any:
+        with direct.open(f"{board}data/{question}", timeout=seconds) as answer:
+            return json.load(answer)
+
     end = time.monotonic() + seconds
-    while True:
-        with (
-            contextlib.suppress(OSError),
-            direct.open(f"{board}data/runs", timeout=seconds) as told,
-        ):
-            if set(runs) <= set(json.load(told)):
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            if set(runs) <= set(ask("runs")):
+                ask("plugins_listing")
                 return True
-        if time.monotonic() > end:
-            return False
         time.sleep(0.1)
+    return False
 
 
 def _is_taken(port: int) -> bool:
