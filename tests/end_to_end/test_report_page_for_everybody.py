@@ -131,3 +131,26 @@ def test_it_prints_light_whatever_the_screen_shows(page):
     assert page.run("return window.printed") == "rgb(251, 250, 247)"
     paper = page.run("return getComputedStyle(document.body).backgroundColor")
     assert paper == "rgb(23, 23, 21)"
+
+
+def test_every_control_has_a_name_for_those_who_hear_the_page(page):
+    page.open()
+    nodes = page.browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    named: dict[str, list[str]] = {}
+    for node in [each for each in nodes if not each["ignored"]]:
+        name = node.get("name", {}).get("value", "")
+        named.setdefault(node.get("role", {}).get("value", ""), []).append(name)
+    for role in ("button", "checkbox", "radio", "link", "table", "region", "image", "heading"):
+        assert named[role] and all(named[role]), (role, named[role])
+    assert "Copy the command: Predict with the best run" in named["button"]
+
+
+def test_controls_are_large_enough_to_hit(page):
+    page.open(width=360)
+    small = page.run(
+        "return [...document.querySelectorAll('button, summary, .runs label, .choice label')]"
+        ".filter((each) => each.checkVisibility())"
+        ".map((each) => [each.textContent.trim(), each.getBoundingClientRect()])"
+        ".filter(([, box]) => box.width < 24 || box.height < 24).map(([text]) => text)"
+    )  # 24 pixels: WCAG 2.2, target size
+    assert small == []

@@ -191,6 +191,8 @@ for (const section of document.querySelectorAll("[data-group]")) {
 }
 const redraw = () => redraws.forEach((draw) => draw());
 redraw();
+// Plotly measures texts in a drawing of its own off the screen, which nobody should hear of.
+document.getElementById("js-plotly-tester")?.setAttribute("aria-hidden", "true");
 document.addEventListener("themechange", redraw);
 
 // Printed pages are light, whatever the screen shows.
