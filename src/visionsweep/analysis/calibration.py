@@ -41,7 +41,7 @@ def fit_temperature(outcomes: Outcomes) -> float:
     Returns:
         1 where a logit is not finite.
     """
-    if not np.isfinite(outcomes.logits).all():
+    if not outcomes.finite.all():
         return 1.0
     images, classes = outcomes.logits.shape[1:]
     temperature = _minimum(outcomes, 0.0)

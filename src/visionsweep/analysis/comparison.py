@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import ndtri, stdtr
 
 from visionsweep.analysis import resampling
-from visionsweep.analysis.differences import Losses, estimate, losses_of, redrawn
+from visionsweep.analysis.differences import Losses, estimates_of, losses_of
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.outcomes import Floats, Outcomes
 
@@ -46,23 +46,29 @@ def compare(outcomes: Sequence[Outcomes], *, seed: int = 0) -> list[Comparison]:
     """
     if len(outcomes) < 2:
         return []
-    losses = losses_of(outcomes)
+    losses = losses_of([[each] for each in outcomes])
     differences = losses.images[1:] - losses.images[0]
-    p = holm(p_values(losses, differences), family=len(outcomes) * (len(outcomes) - 1) // 2)
-    leader = _noise(losses, 0, seed=seed)
-    result = []
-    for k, means in enumerate(redrawn(differences, seed=seed), 1):
-        error = float(np.hypot(losses.errors[k], losses.errors[0]))
-        noise = _noise(losses, k, seed=seed + 1) - leader
-        difference = estimate(differences[k - 1], means, noise, error)
-        apart = p[k - 1] <= ALPHA and not difference.low <= 0 <= difference.high
-        result.append(Comparison(difference, float(p[k - 1]), bool(apart)))
-    return result
+    pairs = len(outcomes) * (len(outcomes) - 1) // 2
+    p = holm(p_values(losses, differences), tests=pairs)
+    # The same draws for every run, whatever its place: only the leader's must be others.
+    noise = -losses.errors[0] * _noise(losses, 0, seed=seed) + np.stack(
+        [losses.errors[k] * _noise(losses, k, seed=seed + 1) for k in range(1, len(outcomes))]
+    )
+    errors = np.hypot(losses.errors[1:], losses.errors[0])
+    return [
+        Comparison(difference, float(each), bool(each <= ALPHA) and not _holds_zero(difference))
+        for difference, each in zip(
+            estimates_of(differences, errors, noise, seed=seed), p, strict=True
+        )
+    ]
 
 
 def _noise(losses: Losses, k: int, *, seed: int) -> Floats:
-    drawn = resampling.replicate_noise(int(losses.replicates[k]), seed=seed)
-    return float(losses.errors[k]) * drawn
+    return resampling.replicate_noise(int(losses.replicates[k]), seed=seed)
+
+
+def _holds_zero(difference: Estimate) -> bool:
+    return difference.low <= 0 <= difference.high
 
 
 def p_values(losses: Losses, differences: Floats) -> Floats:
@@ -97,17 +103,17 @@ def p_values(losses: Losses, differences: Floats) -> Floats:
     return np.where(np.isfinite(differences).all(1), p, np.nan)
 
 
-def holm(p: Floats, family: int) -> Floats:
+def holm(p: Floats, tests: int) -> Floats:
     """Correct p-values for the number of tests (Holm 1979); NaN stay and count as tests.
 
     Args:
         p: `float64[K]`.
-        family: tests there are in all, of which these are taken for the smallest p. The leader is
-            leader since it did best on these images, so its comparisons were picked among those
-            of all pairs.
+        tests: how many there are in all, of which these are taken for those of smallest p. The
+            leader leads since it did best on these images, so its comparisons were picked among
+            those of all pairs.
     """
     order = np.argsort(p)
-    multiplied = p[order] * (family - np.arange(len(p)))
+    multiplied = p[order] * (tests - np.arange(len(p)))
     result = np.empty_like(p)
     result[order] = np.minimum(1, np.maximum.accumulate(multiplied))
     return result
@@ -122,7 +128,7 @@ def images_needed(first: Outcomes, second: Outcomes) -> int | None:
         0 where they are told apart already; None where no number of images would do, since the
         seeds alone may make the difference, or a run diverged.
     """
-    losses = losses_of([first, second])
+    losses = losses_of([[first], [second]])
     differences = losses.images[1:] - losses.images[0]
     images = differences.shape[1]
     if p_values(losses, differences)[0] <= ALPHA:

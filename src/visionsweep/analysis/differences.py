@@ -1,4 +1,4 @@
-"""Mean losses of runs on the same images, and sums and differences of them, with their errors.
+"""Losses of runs on the same images, and sums and differences of them with their intervals.
 
 What a comparison, a factor's effect and a learning curve have in common: the images are redrawn
 for all runs at once, the seeds of each run for itself.
@@ -6,9 +6,9 @@ for all runs at once, the seeds of each run for itself.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
+from numpy.typing import NDArray
 
 from visionsweep.analysis import resampling
 from visionsweep.analysis.intervals import Estimate
@@ -28,36 +28,31 @@ class Losses:
 
     images: Floats
     errors: Floats
-    replicates: np.ndarray
-
-    @property
-    def values(self) -> Floats:
-        """The loss of each run, `float64[K]`."""
-        result: Floats = self.images.mean(1)
-        return result
+    replicates: NDArray[np.int64]
 
 
-def losses_of(outcomes: Sequence[Outcomes]) -> Losses:
-    """Gather the losses of runs, all on the same images in the same order."""
-    assert all(each.images == outcomes[0].images for each in outcomes), "runs on other images"
-    images = np.empty((len(outcomes), len(outcomes[0].labels)))
-    errors = np.zeros(len(outcomes))
-    for k, each in enumerate(outcomes):
-        table = each.losses
-        if np.isfinite(table).all():
+def losses_of(runs: Sequence[Sequence[Outcomes]]) -> Losses:
+    """Gather the losses of runs, all on the same images in the same order.
+
+    Args:
+        runs: each as the outcomes of its repeats, runs that differ by their seeds alone: all their
+            replicates together are taken for replicates of one run.
+    """
+    first = runs[0][0]
+    images = np.full((len(runs), len(first.labels)), np.nan)
+    errors = np.zeros(len(runs))
+    replicates = np.ones(len(runs), np.int64)
+    for k, repeats in enumerate(runs):
+        assert all(each.images == first.images for each in repeats), "runs on other images"
+        if all(each.finite.all() for each in repeats):
+            table = np.concatenate([each.losses for each in repeats])
             images[k] = table.mean(0)
             errors[k] = resampling.replicate_error(table.mean(1), table)
-        else:
-            images[k] = np.nan
-    return Losses(images, errors, np.array([len(each.logits) for each in outcomes]))
+            replicates[k] = len(table)
+    return Losses(images, errors, replicates)
 
 
-def pooled(outcomes: Sequence[Outcomes]) -> Outcomes:
-    """Take the replicates of runs that differ by their seeds alone for replicates of one run."""
-    return reduce(lambda one, other: one + other, outcomes)
-
-
-def redrawn(images: Floats, *, seed: int) -> Floats:
+def redrawn_means(images: Floats, *, seed: int) -> Floats:
     """Return means over redrawn images, `float64[K, B]`, of `images: float64[K, N]`."""
     chunks = resampling.image_weights(images.shape[1], seed=seed)
     return np.concatenate([images @ weights for weights in chunks], axis=1)
@@ -72,16 +67,10 @@ def seed_noise(losses: Losses, *, seed: int) -> Floats:
     return np.stack(noise)
 
 
-def estimate(images: Floats, means: Floats, noise: Floats | float, error: float) -> Estimate:
-    """Estimate a sum of losses.
-
-    Args:
-        images: `float64[N]`, of each image.
-        means: `float64[B]`, over redrawn images.
-        noise: `float64[B]`, what other seeds might have added.
-        error: standard error that is due to seeds.
-    """
-    value = float(images.mean())
-    skew = resampling.acceleration(images - value, error**2)
-    low, high = resampling.interval(value, means + noise, images=len(images), acceleration=skew)
-    return Estimate(value, low, high)
+def estimates_of(
+    images: Floats, errors: Floats, noise: Floats, *, seed: int, redrawn: Floats | None = None
+) -> list[Estimate]:
+    """Estimate sums of losses, given for each image; arguments as `resampling.around_means`."""
+    low, high = resampling.around_means(images, errors, noise, seed=seed, redrawn=redrawn)
+    bounds = zip(images.mean(1), low, high, strict=True)
+    return [Estimate(*map(float, each)) for each in bounds]

@@ -2,13 +2,13 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from visionsweep.analysis.differences import estimate, losses_of, pooled, redrawn, seed_noise
+from visionsweep.analysis.differences import estimates_of, losses_of, seed_noise
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.outcomes import Floats, Outcomes
 
@@ -56,45 +56,47 @@ def effects(
     keys = [key for key in dict.fromkeys(key for each in settings for key in each) if key != SEED]
     cells: dict[tuple[Any, ...], list[Outcomes]] = defaultdict(list)
     for setting, each in zip(settings, outcomes, strict=True):
-        if np.isfinite(each.logits).all():
+        if each.finite.all():
             cells[tuple(setting.get(key) for key in keys)].append(each)
     places = sorted(cells, key=lambda place: tuple(map(natural_order, place)))
     if len(places) < 2:
         return []
-    losses = losses_of([pooled(cells[place]) for place in places])
+    losses = losses_of([cells[place] for place in places])
     noise = seed_noise(losses, seed=seed)
-    row_of = {place: row for row, place in enumerate(places)}
-    result = []
-    for column, key in enumerate(keys):
-        values = sorted({place[column] for place in places}, key=natural_order)
-        for value in values[1:]:
-            weights = _contrast(row_of, column, value, values[0])
-            pairs = int((weights > 0).sum())
-            if not pairs:
-                continue
-            weights /= pairs
-            images = weights @ losses.images
-            effect = estimate(
-                images,
-                redrawn(images[None], seed=seed)[0],
-                weights @ noise,
-                float(np.sqrt((weights**2 * losses.errors**2).sum())),
-            )
-            result.append(Effect(key, value, values[0], effect, pairs))
-    return result
+    found = [
+        (keys[column], value, values[0], contrast)
+        for column, values in enumerate(map(_sorted, zip(*places, strict=True)))
+        for value in values[1:]
+        if (contrast := _contrast(places, column, value, values[0])).any()
+    ]
+    weights = np.array([contrast / (contrast > 0).sum() for *_, contrast in found])
+    if not found:
+        return []
+    estimated = estimates_of(
+        weights @ losses.images,
+        np.sqrt(weights**2 @ losses.errors**2),
+        weights @ noise,
+        seed=seed,
+    )
+    return [
+        Effect(key, value, baseline, effect, int((contrast > 0).sum()))
+        for (key, value, baseline, contrast), effect in zip(found, estimated, strict=True)
+    ]
 
 
-def _contrast(
-    row_of: Mapping[tuple[Any, ...], int], column: int, value: Any, baseline: Any
-) -> Floats:
+def _sorted(values: Iterable[Any]) -> list[Any]:
+    return sorted(set(values), key=natural_order)
+
+
+def _contrast(places: Sequence[tuple[Any, ...]], column: int, value: Any, baseline: Any) -> Floats:
     """Return +1 for runs with the value and -1 for their partners with the baseline."""
-    weights = np.zeros(len(row_of))
-    for place, row in row_of.items():
+    row_of = {place: row for row, place in enumerate(places)}
+    contrast = np.zeros(len(places))
+    for row, place in enumerate(places):
         partner = row_of.get((*place[:column], baseline, *place[column + 1 :]))
         if place[column] == value and partner is not None:
-            weights[row] += 1
-            weights[partner] -= 1
-    return weights
+            contrast[row], contrast[partner] = 1, -1
+    return contrast
 
 
 def natural_order(value: Any) -> tuple[Any, ...]:

@@ -1,12 +1,19 @@
 """Metrics with their intervals of 95 %, over images and seeds together."""
 
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.special import ndtri, stdtrit
 
 from visionsweep.analysis import resampling
-from visionsweep.analysis.metrics import METRICS, Measured, measure
+from visionsweep.analysis.calibration_error import calibration_error_bounds
+from visionsweep.analysis.metrics import METRICS, class_counts, class_f1, macro_f1, per_replicate
 from visionsweep.analysis.outcomes import Floats, Outcomes
+
+# With fewer wrong images, redrawing does not show what other images might do to F1.
+FEW = 10
 
 
 @dataclass(frozen=True)
@@ -32,34 +39,18 @@ def estimates(
         `metrics.METRICS` by name, means over replicates. All NaN where a replicate diverged, so
         that its logits are not finite; bounds NaN where there is one image.
     """
-    if not np.isfinite(outcomes.logits).all():
+    if not outcomes.finite.all():
         return dict.fromkeys(METRICS, Estimate(np.nan, np.nan, np.nan))
-    measured = measure(outcomes)
-    redrawn: dict[str, list[Floats]] = {name: [] for name in METRICS}
-    for weights in resampling.image_weights(len(outcomes.labels), seed=seed, draws=draws):
-        for name in METRICS:
-            redrawn[name].append(measured[name].reweighted(weights))
-    result = {
-        name: _estimate(measured[name], np.concatenate(redrawn[name]), seed=seed)
-        for name in METRICS
+    values = per_replicate(outcomes)
+    if len(outcomes.labels) == 1:
+        return {name: Estimate(float(values[name].mean()), np.nan, np.nan) for name in METRICS}
+    bounds = {
+        "loss": _loss(outcomes, seed, draws),
+        "accuracy": _share(values["accuracy"], outcomes.hits - values["accuracy"][:, None]),
+        "macro_f1": _macro_f1(outcomes, values["macro_f1"], seed, draws),
+        "ece": _calibration_error(outcomes, seed, draws),
     }
-    if (hits := outcomes.hits).all() or not hits.any():  # nothing to see in redrawing these
-        result["accuracy"] = wilson(int(hits[0].sum()), hits.shape[1])
-    return result
-
-
-def _estimate(measured: Measured, redrawn: Floats, *, seed: int) -> Estimate:
-    replicates, images = measured.influence.shape
-    value = float(measured.values.mean())
-    error = resampling.replicate_error(measured.values, measured.influence)
-    noise = resampling.replicate_noise(replicates, seed=seed, draws=len(redrawn))
-    low, high = resampling.interval(
-        value,
-        redrawn + error * noise,
-        images=images,
-        acceleration=resampling.acceleration(measured.influence.mean(0), error**2),
-    )
-    return Estimate(value, max(low, 0.0), high)
+    return {name: _estimate(float(values[name].mean()), *bounds[name]) for name in METRICS}
 
 
 def wilson(hits: int, images: int) -> Estimate:
@@ -69,7 +60,106 @@ def wilson(hits: int, images: int) -> Estimate:
         hits: images that were classified correctly.
         images: all images; at least one.
     """
-    from scipy.stats import binomtest
+    value = hits / images
+    return _estimate(value, *_wilson(value, images))
 
-    bounds = binomtest(hits, images).proportion_ci(resampling.CONFIDENCE, method="wilson")
-    return Estimate(hits / images, float(bounds.low), float(bounds.high))
+
+def _estimate(value: float, low: float, high: float) -> Estimate:
+    return Estimate(value, float(min(low, value)), float(max(high, value)))
+
+
+def _wilson(share: float, images: float) -> tuple[float, float]:
+    """Return Wilson's bounds; `images` need not be whole, which SciPy's binomtest asks for."""
+    z = float(ndtri(0.5 + resampling.CONFIDENCE / 2))
+    middle = share + z**2 / (2 * images)
+    half = z * sqrt(share * (1 - share) / images + z**2 / (4 * images**2))
+    scale = 1 + z**2 / images
+    return (middle - half) / scale, (middle + half) / scale
+
+
+def _share(values: Floats, influence: Floats) -> tuple[float, float]:
+    """Return bounds of a share of images: Wilson's, with the effective number of images.
+
+    That is how many independent images would give the variance that images and seeds have
+    together (Kish 1965; Dean & Pagano 2015). With one replicate it is the number of images. Few
+    replicates count by Student's distribution (Satterthwaite 1946).
+
+    Args:
+        values: `float64[R]`, the share for each replicate.
+        influence: `float64[R, N]`, what each image contributes to it, mean zero.
+    """
+    replicates, images = influence.shape
+    share = min(float(values.mean()), 1.0)
+    seeds = resampling.replicate_error(values, influence) ** 2
+    variance = float(influence.mean(0).var()) / images + seeds
+    if share in (0, 1) or variance == 0:
+        return _wilson(share, images)
+    z = ndtri(0.5 + resampling.CONFIDENCE / 2)
+    if seeds:
+        t = stdtrit((replicates - 1) * (variance / seeds) ** 2, 0.5 + resampling.CONFIDENCE / 2)
+        variance *= float(t / z) ** 2
+    return _wilson(share, share * (1 - share) / variance)
+
+
+def _loss(outcomes: Outcomes, seed: int, draws: int) -> tuple[float, float]:
+    losses = outcomes.losses
+    error = resampling.replicate_error(losses.mean(1), losses)
+    noise = error * resampling.replicate_noise(len(losses), seed=seed, draws=draws)
+    low, high = resampling.around_means(
+        losses.mean(0)[None], np.array([error]), noise[None], seed=seed
+    )
+    return max(0.0, float(low[0])), float(high[0])
+
+
+def _macro_f1(outcomes: Outcomes, values: Floats, seed: int, draws: int) -> tuple[float, float]:
+    """Redraw what F1 is made of; with few wrong images, at least as wide as for a share."""
+    replicates, images, classes = outcomes.logits.shape
+    influence = _f1_influence(outcomes)
+    error = resampling.replicate_error(values, influence)
+    rows = np.arange(replicates)[:, None] * classes
+    of_true, of_predicted = (rows + outcomes.labels).ravel(), (rows + outcomes.predicted).ravel()
+    image = np.tile(np.arange(images), replicates)
+    shape = (replicates * classes, images)
+    hits = csr_array((outcomes.hits.ravel().astype(np.float64), (of_true, image)), shape=shape)
+    twice = np.concatenate([of_true, of_predicted]), np.tile(image, 2)
+    occurrences = csr_array((np.ones(len(twice[0])), twice), shape=shape)
+    redrawn = []
+    for weights in resampling.image_weights(images, seed=seed, draws=draws):
+        sums = (hits @ weights, occurrences @ weights)
+        redrawn.append(macro_f1(*(each.reshape(replicates, classes, -1) for each in sums)).mean(0))
+    noise = error * resampling.replicate_noise(replicates, seed=seed, draws=draws)
+    low, high = resampling.around_redrawn(
+        float(values.mean()),
+        np.concatenate(redrawn) + noise,
+        influence.mean(0),
+        error,
+    )
+    if images - outcomes.hits.sum(1).mean() < FEW:
+        share = _share(values, influence)
+        low, high = min(low, share[0]), max(high, share[1])
+    return max(0.0, float(low)), min(1.0, float(high))
+
+
+def _f1_influence(outcomes: Outcomes) -> Floats:
+    """Return N times the derivative of macro F1 by the weight of each image, `float64[R, N]`.
+
+    The infinitesimal jackknife (Davison & Hinkley 1997, section 2.7): an image adds a hit or not
+    to its class, and makes its class and the one it is taken for larger.
+    """
+    hits, occurrences = class_counts(outcomes)
+    f1 = class_f1(hits, occurrences)
+    rows = np.arange(len(hits))[:, None]
+    true, predicted = (rows, outcomes.labels[None]), (rows, outcomes.predicted)
+    present = (occurrences > 0).sum(1, keepdims=True)
+    result: Floats = (2 * outcomes.hits - f1[true]) / occurrences[true]
+    result -= f1[predicted] / occurrences[predicted]
+    result *= len(outcomes.labels) / present
+    return result
+
+
+def _calibration_error(outcomes: Outcomes, seed: int, draws: int) -> tuple[float, float]:
+    low, high = calibration_error_bounds(outcomes, seed=seed, draws=draws)
+    if outcomes.hits.all():  # no miss among these, yet there may be some among others
+        images = len(outcomes.labels)
+        high = max(high, float(outcomes.confidence.mean()) - _wilson(1.0, images)[0])
+    return float(low), min(1.0, float(high))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visionsweep.analysis import resampling
-from visionsweep.analysis.differences import estimate, losses_of, redrawn, seed_noise
+from visionsweep.analysis.differences import estimates_of, losses_of, redrawn_means, seed_noise
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.outcomes import Floats, Outcomes
 
@@ -60,42 +60,42 @@ def learning_curve(
     """
     runs: dict[int, list[Outcomes]] = defaultdict(list)
     for count, some in zip(counts, outcomes, strict=True):
-        runs[count].extend(each for each in some if np.isfinite(each.logits).all())
+        runs[count].extend(each for each in some if each.finite.all())
     sizes = np.array(sorted(count for count in runs if runs[count]))
     if len(sizes) < 2:
         return None
-    losses = losses_of([each for size in sizes for each in runs[size]])
-    mean = np.zeros((len(sizes), len(losses.errors)))  # over the runs of a size
+    losses = losses_of([[each] for size in sizes for each in runs[size]])
     of_size = np.repeat(np.arange(len(sizes)), [len(runs[size]) for size in sizes])
-    mean[of_size, np.arange(len(of_size))] = 1 / np.bincount(of_size)[of_size]
-    noise = mean @ seed_noise(losses, seed=seed)
+    mean = (of_size == np.arange(len(sizes))[:, None]) / np.bincount(of_size)[:, None]
     images, errors = mean @ losses.images, np.sqrt(mean**2 @ losses.errors**2)
-    drawn = redrawn(images, seed=seed) + noise
+    noise = mean @ seed_noise(losses, seed=seed)
+    drawn = redrawn_means(images, seed=seed) + noise
 
     at = np.geomspace(sizes[0], 2 * sizes[-1], POINTS)
-    wanted = np.concatenate([at, sizes[-1:]])
-    levels_off = len(sizes) >= 4 and bool(_levels_off(sizes, drawn))
-    values, slopes = _with_slopes(sizes, images.mean(1), wanted, levels_off)
-    redrawn_values = _values(sizes, drawn, wanted, levels_off)
-
-    def estimated(weights: Floats) -> Estimate:
-        """Estimate a sum of points of the curve."""
-        influence = weights @ slopes @ (images - images.mean(1, keepdims=True))
-        error = float(np.sqrt(((weights @ slopes) ** 2 * errors**2).sum()))
-        return estimate(weights @ values + influence, weights @ redrawn_values, 0.0, error)
-
-    one = np.eye(len(wanted))
-    band = [estimated(one[m]) for m in range(POINTS)]
+    levels_off = len(sizes) >= 4 and _levels_off(sizes, drawn)
+    # the curve at POINTS sizes, of which the last is the doubled one; and what doubling changes
+    wanted = np.concatenate([np.eye(POINTS + 1)[:POINTS], np.zeros((1, POINTS + 1))])
+    wanted[-1, -2:] = 1, -1
+    sought = np.concatenate([at, sizes[-1:]])
+    values, slopes = _with_slopes(sizes, images.mean(1), sought, levels_off)
+    slopes = wanted @ slopes
+    *curve, change = estimates_of(
+        (wanted @ values)[:, None] + slopes @ (images - images.mean(1, keepdims=True)),
+        np.sqrt(slopes**2 @ errors**2),
+        np.zeros((len(wanted), drawn.shape[1])),
+        seed=seed,
+        redrawn=wanted @ _values(sizes, drawn, sought, levels_off),
+    )
     return LearningCurve(
         images=sizes,
-        losses=[estimate(images[k], drawn[k], 0.0, float(errors[k])) for k in range(len(sizes))],
+        losses=estimates_of(images, errors, noise, seed=seed),
         at=at,
-        fitted=values[:POINTS],
-        low=np.array([each.low for each in band]),
-        high=np.array([each.high for each in band]),
+        fitted=np.array([each.value for each in curve]),
+        low=np.array([each.low for each in curve]),
+        high=np.array([each.high for each in curve]),
         doubled_images=2 * int(sizes[-1]),
-        doubled=band[-1],
-        change=estimated(one[POINTS - 1] - one[POINTS]),
+        doubled=curve[-1],
+        change=change,
     )
 
 

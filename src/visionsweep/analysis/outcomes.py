@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
+from scipy.special import logsumexp
 
 Floats = NDArray[np.float64]
 
@@ -13,6 +13,9 @@ Floats = NDArray[np.float64]
 @dataclass(frozen=True)
 class Outcomes:
     """The logits of every replicate for every image of a split.
+
+    What is derived is kept, except what is as large as the logits: a thousand runs are held at
+    once.
 
     Attributes:
         logits: `float32[R, N, C]`: replicates, images, classes.
@@ -24,21 +27,23 @@ class Outcomes:
     labels: NDArray[np.int64]
     images: tuple[str, ...]
 
-    @cached_property
+    @property
     def log_probabilities(self) -> Floats:
         """Logarithms of the class probabilities, `float64[R, N, C]`."""
-        result: Floats = log_softmax(self.logits.astype(np.float64), axis=2)
+        result: Floats = self.logits.astype(np.float64) - self._normalizers[:, :, None]
         return result
 
     @cached_property
     def losses(self) -> Floats:
         """Cross-entropy in nats of each replicate on each image, `float64[R, N]`."""
-        return -self.log_probabilities[:, np.arange(len(self.labels)), self.labels]
+        rows = np.arange(len(self.labels))
+        result: Floats = self._normalizers - self.logits[:, rows, self.labels]
+        return result
 
     @cached_property
     def confidence(self) -> Floats:
         """Probability of the class each replicate takes each image for, `float64[R, N]`."""
-        result: Floats = np.exp(self.log_probabilities.max(2))
+        result: Floats = np.exp(self.logits.max(2) - self._normalizers)
         return result
 
     @cached_property
@@ -53,14 +58,20 @@ class Outcomes:
         result: NDArray[np.bool_] = self.predicted == self.labels
         return result
 
+    @cached_property
+    def finite(self) -> NDArray[np.bool_]:
+        """Which replicates have finite logits throughout, `bool[R]`; the others diverged."""
+        return np.array([np.isfinite(each).all() for each in self.logits])
+
+    @cached_property
+    def _normalizers(self) -> Floats:
+        with np.errstate(invalid="ignore"):
+            result: Floats = logsumexp(self.logits.astype(np.float64), axis=2)
+        return result
+
     def of_replicates(self, chosen: NDArray[np.bool_]) -> "Outcomes":
         """Return the outcomes of some replicates, `chosen: bool[R]`."""
         return Outcomes(self.logits[chosen], self.labels, self.images)
-
-    def __add__(self, other: "Outcomes") -> "Outcomes":
-        """Join the replicates of two runs on the same images."""
-        assert self.images == other.images
-        return Outcomes(np.concatenate([self.logits, other.logits]), self.labels, self.images)
 
     def by_image(self) -> "Outcomes":
         """Return the same with images in the order of their digests: runs may list them in others.

@@ -1,0 +1,62 @@
+"""The interval of the expected calibration error, which is measured too high on average."""
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.special import ndtr
+
+from visionsweep.analysis import resampling
+from visionsweep.analysis.metrics import ECE_BINS, bins_of, calibration_gaps
+from visionsweep.analysis.outcomes import Floats, Outcomes
+
+# Multiples of the measured gaps that are tried as the true ones.
+MULTIPLES = np.array([0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 5, 8])
+
+
+def calibration_error_bounds(outcomes: Outcomes, *, seed: int, draws: int) -> Floats:
+    """Return an interval around the mean over replicates of the calibration error.
+
+    The error is a sum of absolute values, so chance in a bin adds to it whatever its direction,
+    and again where images are redrawn. So the question is asked the other way: if the true gaps
+    between confidence and accuracy were s times the measured ones, which errors would be measured?
+    The interval holds those s with which the one that was measured is none of the 5 % oddest.
+
+    Args:
+        outcomes: with finite logits, on at least two images.
+        seed: of the redrawing.
+        draws: how often images and replicates are redrawn.
+
+    Returns:
+        Lower and upper bound, `float64[2]`.
+    """
+    gaps = calibration_gaps(outcomes)
+    values = np.abs(gaps).sum(1)
+    table, influence = _contributions(outcomes, gaps, values)
+    error = resampling.replicate_error(values, influence)
+    images = len(outcomes.labels)
+    chunks = resampling.image_weights(images, seed=seed, draws=draws)
+    noise = np.concatenate([table @ weights for weights in chunks], axis=1)
+    noise = noise.reshape(*gaps.shape, draws) - gaps[:, :, None]
+    filled = (abs(table).sum(1).reshape(gaps.shape) > 0).any(0)
+    noise, shape = noise[:, filled], gaps.mean(0)[filled, None]
+    seeds = error * resampling.replicate_noise(len(gaps), seed=seed, draws=draws)
+    acceleration = resampling.acceleration(influence.mean(0), error)
+    # seen from the truth, what lies below is the upper tail: so one minus
+    levels = 1 - ndtr(resampling.accelerated(acceleration, acceleration, images))
+    seen = [
+        np.quantile(np.abs(s * shape - noise).sum(1).mean(0) + seeds, levels) for s in MULTIPLES
+    ]
+    tails = np.maximum.accumulate(seen).T
+    multiples = [np.interp(values.mean(), tail, MULTIPLES, left=0.0) for tail in tails]
+    bounds: Floats = np.array(multiples) * np.abs(shape).sum()
+    return bounds
+
+
+def _contributions(outcomes: Outcomes, gaps: Floats, values: Floats) -> tuple[csr_array, Floats]:
+    """Return what each image adds to each gap, `[R * bins, N]`, and to the error, `[R, N]`."""
+    replicates, images = outcomes.hits.shape
+    off = outcomes.confidence - outcomes.hits
+    place = bins_of(outcomes.confidence, ECE_BINS)
+    rows = np.arange(replicates)[:, None]
+    where = (rows * ECE_BINS + place).ravel(), np.tile(np.arange(images), replicates)
+    table = csr_array((off.ravel(), where), shape=(gaps.size, images))
+    return table, np.sign(gaps)[rows, place] * off - values[:, None]
