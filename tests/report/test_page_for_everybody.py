@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import math
+import os
 import re
 from pathlib import Path
 
@@ -173,3 +174,10 @@ def test_the_same_runs_make_the_same_page(tmp_path, simulated_sweep):
     evidence = simulated_sweep()
     files = [write_page([evidence], [], tmp_path / name, command=None) for name in "ab"]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_folder_whose_name_is_no_text_does_not_stop_the_page(written, by_hand):
+    rows = by_hand(0.5).rows
+    moved = Run(Path(os.fsdecode(b"outputs/caf\xe9")), rows[0].run.record)
+    page = written(Evidence([Row(moved, "leader", None)], None, None, [], None))
+    assert "outputs/caf?" in page.every("dl", **{"class": "commands"})[0].text
