@@ -17,6 +17,8 @@ from visionsweep.models.network import Network
 
 log = logging.getLogger(__name__)
 
+_SCORED_AT_ONCE = 1024  # features; heads alone need no memory worth a smaller batch
+
 
 def trains_on_features(config: Config) -> bool:
     """Say whether an image gives the same features in every epoch."""
@@ -48,9 +50,10 @@ def inputs_of(
         labels = torch.tensor([image.label for image in files]).to(device)
         counts = [len(images) for images in splits.values()]
         parts = zip(splits, features.split(counts), labels.split(counts), strict=True)
-        size = config.batch_size
         return {
-            split: TensorBatches(rows, classes, size, orders if split == "train" else ())
+            split: TensorBatches(rows, classes, config.batch_size, orders)
+            if split == "train"
+            else TensorBatches(rows, classes, _SCORED_AT_ONCE)
             for split, rows, classes in parts
         }
 

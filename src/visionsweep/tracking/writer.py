@@ -6,12 +6,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import google_crc32c
 import msgspec
 import numpy as np
 import torch
 from PIL import Image
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.tensorflow_stub import pywrap_tensorflow
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from visionsweep.analysis.outcomes import Outcomes
     from visionsweep.data.thumbnails import Thumbnails
     from visionsweep.report.sheet import Pixels
+
+# TensorBoard computes checksums byte by byte in Python: 50 ms for the graph of a network, while
+# training waits for the interpreter. These are the same numbers.
+pywrap_tensorflow.crc32c = google_crc32c.value
 
 _LAYOUT = {
     "Curves": {
