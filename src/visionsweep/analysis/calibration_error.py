@@ -31,15 +31,14 @@ def calibration_error_bounds(outcomes: Outcomes, *, seed: int, draws: int) -> Fl
     gaps = calibration_gaps(outcomes)
     values = np.abs(gaps).sum(1)
     table, influence = _contributions(outcomes, gaps, values)
-    error = resampling.replicate_error(values, influence)
+    errors = resampling.errors_of_one(values, influence)
     images = len(outcomes.labels)
-    chunks = resampling.image_weights(images, seed=seed, draws=draws)
-    noise = np.concatenate([table @ weights for weights in chunks], axis=1)
+    noise = resampling.weighted_means(table, seed, draws)
     noise = noise.reshape(*gaps.shape, draws) - gaps[:, :, None]
     filled = (abs(table).sum(1).reshape(gaps.shape) > 0).any(0)
     noise, shape = noise[:, filled], gaps.mean(0)[filled, None]
-    seeds = error * resampling.replicate_noise(len(gaps), seed=seed, draws=draws)
-    acceleration = resampling.acceleration(influence.mean(0), error)
+    seeds = errors.drawn(seed=seed, draws=draws)[0]
+    acceleration = resampling.acceleration(influence.mean(0), float(errors.size[0]))
     # seen from the truth, what lies below is the upper tail: so one minus
     levels = 1 - ndtr(resampling.accelerated(acceleration, acceleration, images))
     seen = [

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
-from scipy.special import ndtri, stdtr
+from scipy.special import ndtri
 
 from visionsweep.analysis import resampling
-from visionsweep.analysis.differences import Losses, estimates_of, losses_of
+from visionsweep.analysis.differences import Losses, estimates_of_differences, losses_of
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.outcomes import Floats, Outcomes
+from visionsweep.analysis.resampling import SeedErrors
 
 ALPHA = 1 - resampling.CONFIDENCE
 POWER = 0.8
-# Losses closer than this differ by how float32 was rounded.
+# Losses closer than this on every image differ by how float32 was rounded.
 RESOLUTION = 1e-6
 
 
@@ -37,70 +38,41 @@ class Comparison:
 def compare(outcomes: Sequence[Outcomes], *, seed: int = 0) -> list[Comparison]:
     """Compare every run with the first, the leader.
 
+    The leader leads since it did best on these images, so its comparisons were picked among those
+    of all pairs; p-values are corrected for all of these. With one replicate a run stands for the
+    head it trained: how seeds differ does not show, and is not in the comparison.
+
     Args:
         outcomes: of runs on the same images in the same order, the leader first.
         seed: of the redrawing.
 
     Returns:
-        One for each run but the leader. A run that diverged is NaN and not distinguishable.
+        One for each run but the leader, whatever the order of the others. A run that diverged is
+        NaN and not distinguishable.
     """
     if len(outcomes) < 2:
         return []
-    losses = losses_of([[each] for each in outcomes])
-    differences = losses.images[1:] - losses.images[0]
-    pairs = len(outcomes) * (len(outcomes) - 1) // 2
-    p = holm(p_values(losses, differences), tests=pairs)
-    # The same draws for every run, whatever its place: only the leader's must be others.
-    noise = -losses.errors[0] * _noise(losses, 0, seed=seed) + np.stack(
-        [losses.errors[k] * _noise(losses, k, seed=seed + 1) for k in range(1, len(outcomes))]
-    )
-    errors = np.hypot(losses.errors[1:], losses.errors[0])
+    estimates, p = _against_first(outcomes, seed=seed)
+    corrected = holm(p, tests=len(outcomes) * (len(outcomes) - 1) // 2)
     return [
-        Comparison(difference, float(each), bool(each <= ALPHA) and not _holds_zero(difference))
-        for difference, each in zip(
-            estimates_of(differences, errors, noise, seed=seed), p, strict=True
-        )
+        Comparison(difference, float(each), bool(each <= ALPHA))
+        for difference, each in zip(estimates, corrected, strict=True)
     ]
 
 
-def _noise(losses: Losses, k: int, *, seed: int) -> Floats:
-    return resampling.replicate_noise(int(losses.replicates[k]), seed=seed)
+def _against_first(outcomes: Sequence[Outcomes], *, seed: int) -> tuple[list[Estimate], Floats]:
+    differences = _minus_first(outcomes)
+    estimates, p = estimates_of_differences(differences, seed=seed)
+    p[np.abs(differences.images).max(1) < RESOLUTION] = 1.0
+    return estimates, p
 
 
-def _holds_zero(difference: Estimate) -> bool:
-    return difference.low <= 0 <= difference.high
-
-
-def p_values(losses: Losses, differences: Floats) -> Floats:
-    """Return two-sided p-values of differences to the first run, `float64[K - 1]`.
-
-    Student's t with the degrees of freedom of Welch and Satterthwaite: the error of the images is
-    known from N of them, that of the seeds from few replicates. A smooth tail is needed: among a
-    hundred runs p must fall below 1e-5, which redrawing two thousand times cannot show.
-    """
-    images = differences.shape[1]
-    if images == 1:
-        return np.full(len(differences), np.nan)
-    parts = np.array(
-        [
-            differences.var(1, ddof=1) / images,
-            losses.errors[1:] ** 2,
-            np.full(len(differences), losses.errors[0] ** 2),
-        ]
-    )
-    freedom = np.ones_like(parts)
-    freedom[0], freedom[1], freedom[2] = (
-        images - 1,
-        losses.replicates[1:] - 1,
-        losses.replicates[0] - 1,
-    )
-    variance = parts.sum(0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shares = np.where(parts > 0, parts**2 / freedom, 0.0).sum(0)
-        t = np.abs(differences.mean(1)) / np.sqrt(variance)
-        p: Floats = 2 * stdtr(variance**2 / shares, -t)
-    p[(variance == 0) | (np.abs(differences).max(1) < RESOLUTION)] = 1.0
-    return np.where(np.isfinite(differences).all(1), p, np.nan)
+def _minus_first(outcomes: Sequence[Outcomes]) -> Losses:
+    """Return every other run minus the first."""
+    losses = losses_of([[each] for each in outcomes])
+    seeds = losses.seeds.size, losses.seeds.freedom
+    each_and_first = [np.stack([x[1:], np.full(len(x) - 1, x[0])], axis=1) for x in seeds]
+    return Losses(losses.images[1:] - losses.images[0], SeedErrors.of_sums(*each_and_first))
 
 
 def holm(p: Floats, tests: int) -> Floats:
@@ -108,9 +80,8 @@ def holm(p: Floats, tests: int) -> Floats:
 
     Args:
         p: `float64[K]`.
-        tests: how many there are in all, of which these are taken for those of smallest p. The
-            leader leads since it did best on these images, so its comparisons were picked among
-            those of all pairs.
+        tests: how many there are in all, of which these are taken for those of smallest p, which
+            is on the safe side.
     """
     order = np.argsort(p)
     multiplied = p[order] * (tests - np.arange(len(p)))
@@ -119,23 +90,31 @@ def holm(p: Floats, tests: int) -> Floats:
     return result
 
 
-def images_needed(first: Outcomes, second: Outcomes) -> int | None:
+def images_needed(
+    first: Outcomes, second: Outcomes, *, tests: int = 1, seed: int = 0
+) -> int | None:
     """Return how many more images would tell two runs apart with a probability of 80 %.
 
     At 5 %, two-sided, if the true difference is the one that was measured.
 
+    Args:
+        first: a run.
+        second: another, on the same images in the same order.
+        tests: comparisons that the 5 % are for; k (k - 1) / 2 for the first two of k runs.
+        seed: of the redrawing.
+
     Returns:
-        0 where they are told apart already; None where no number of images would do, since the
-        seeds alone may make the difference, or a run diverged.
+        0 where they are told apart already; None where no number of images would do, since seeds
+        alone may make the difference, or where a run diverged.
     """
-    losses = losses_of([[first], [second]])
-    differences = losses.images[1:] - losses.images[0]
-    images = differences.shape[1]
-    if p_values(losses, differences)[0] <= ALPHA:
+    differences = _minus_first([first, second])
+    images = differences.images.shape[1]
+    _, p = _against_first([first, second], seed=seed)
+    if p[0] * tests <= ALPHA:
         return 0
-    effect = differences.mean() / (ndtri(1 - ALPHA / 2) + ndtri(POWER))
-    left = float(effect**2 - (losses.errors**2).sum())
+    effect = differences.images.mean() / (ndtri(1 - ALPHA / tests / 2) + ndtri(POWER))
+    left = float(effect**2 - differences.seeds.size[0] ** 2)
     if images == 1 or not left > 0:
         return None
-    needed = float(differences.var(ddof=1)) / left
+    needed = float(differences.images.var(ddof=1)) / left
     return max(1, ceil(needed) - int(images))

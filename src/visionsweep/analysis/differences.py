@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from visionsweep.analysis import resampling
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.outcomes import Floats, Outcomes
+from visionsweep.analysis.resampling import SeedErrors
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,15 @@ class Losses:
     Attributes:
         images: `float64[K, N]`, loss of each run on each image, mean over replicates; NaN
             throughout where a run diverged.
-        errors: `float64[K]`, standard error of a run's loss that is due to its seeds.
-        replicates: `int64[K]`.
+        seeds: errors of the K mean losses.
     """
 
     images: Floats
-    errors: Floats
-    replicates: NDArray[np.int64]
+    seeds: SeedErrors
+
+    def combined(self, weights: Floats) -> "Losses":
+        """Return weighted sums of runs, `weights: float64[M, K]`."""
+        return Losses(weights @ self.images, self.seeds.combined(weights))
 
 
 def losses_of(runs: Sequence[Sequence[Outcomes]]) -> Losses:
@@ -40,37 +42,29 @@ def losses_of(runs: Sequence[Sequence[Outcomes]]) -> Losses:
     """
     first = runs[0][0]
     images = np.full((len(runs), len(first.labels)), np.nan)
-    errors = np.zeros(len(runs))
-    replicates = np.ones(len(runs), np.int64)
+    seeds = SeedErrors(np.zeros(len(runs)), np.ones(len(runs)))
     for k, repeats in enumerate(runs):
         assert all(each.images == first.images for each in repeats), "runs on other images"
         if all(each.finite.all() for each in repeats):
             table = np.concatenate([each.losses for each in repeats])
             images[k] = table.mean(0)
-            errors[k] = resampling.replicate_error(table.mean(1), table)
-            replicates[k] = len(table)
-    return Losses(images, errors, replicates)
+            seeds.size[k] = resampling.seed_error(table.mean(1), table)
+            seeds.freedom[k] = max(1, len(table) - 1)
+    return Losses(images, seeds)
 
 
-def redrawn_means(images: Floats, *, seed: int) -> Floats:
-    """Return means over redrawn images, `float64[K, B]`, of `images: float64[K, N]`."""
-    chunks = resampling.image_weights(images.shape[1], seed=seed)
-    return np.concatenate([images @ weights for weights in chunks], axis=1)
-
-
-def seed_noise(losses: Losses, *, seed: int) -> Floats:
-    """Return what other seeds might have added to the loss of each run, `float64[K, B]`."""
-    noise = [
-        error * resampling.replicate_noise(int(replicates), seed=seed + 1 + k)
-        for k, (error, replicates) in enumerate(zip(losses.errors, losses.replicates, strict=True))
-    ]
-    return np.stack(noise)
-
-
-def estimates_of(
-    images: Floats, errors: Floats, noise: Floats, *, seed: int, redrawn: Floats | None = None
+def estimates_of_losses(
+    losses: Losses, *, seed: int, redrawn: Floats | None = None
 ) -> list[Estimate]:
-    """Estimate sums of losses, given for each image; arguments as `resampling.around_means`."""
-    low, high = resampling.around_means(images, errors, noise, seed=seed, redrawn=redrawn)
-    bounds = zip(images.mean(1), low, high, strict=True)
+    """Estimate mean losses; arguments as `resampling.around_losses`."""
+    low, high = resampling.around_losses(losses.images, losses.seeds, seed=seed, redrawn=redrawn)
+    bounds = zip(losses.images.mean(1), low, high, strict=True)
     return [Estimate(*map(float, each)) for each in bounds]
+
+
+def estimates_of_differences(differences: Losses, *, seed: int) -> tuple[list[Estimate], Floats]:
+    """Estimate differences of mean losses, with their p-values, `float64[K]`."""
+    half, p = resampling.around_differences(differences.images, differences.seeds, seed=seed)
+    value = differences.images.mean(1)
+    bounds = zip(value, value - half, value + half, strict=True)
+    return [Estimate(*map(float, each)) for each in bounds], p

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from visionsweep.analysis.differences import estimates_of, losses_of, seed_noise
+from visionsweep.analysis.differences import estimates_of_differences, losses_of
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.outcomes import Floats, Outcomes
 
@@ -56,13 +56,14 @@ def effects(
     keys = [key for key in dict.fromkeys(key for each in settings for key in each) if key != SEED]
     cells: dict[tuple[Any, ...], list[Outcomes]] = defaultdict(list)
     for setting, each in zip(settings, outcomes, strict=True):
-        if each.finite.all():
-            cells[tuple(setting.get(key) for key in keys)].append(each)
-    places = sorted(cells, key=lambda place: tuple(map(natural_order, place)))
+        repeats = cells[tuple(setting.get(key) for key in keys)]
+        again = any(np.array_equal(each.logits, other.logits) for other in repeats)
+        if each.finite.all() and not again:  # the same run in two folders is no repeat
+            repeats.append(each)
+    places = sorted(filter(cells.get, cells), key=lambda place: tuple(map(natural_order, place)))
     if len(places) < 2:
         return []
     losses = losses_of([cells[place] for place in places])
-    noise = seed_noise(losses, seed=seed)
     found = [
         (keys[column], value, values[0], contrast)
         for column, values in enumerate(map(_sorted, zip(*places, strict=True)))
@@ -72,12 +73,7 @@ def effects(
     weights = np.array([contrast / (contrast > 0).sum() for *_, contrast in found])
     if not found:
         return []
-    estimated = estimates_of(
-        weights @ losses.images,
-        np.sqrt(weights**2 @ losses.errors**2),
-        weights @ noise,
-        seed=seed,
-    )
+    estimated, _ = estimates_of_differences(losses.combined(weights), seed=seed)
     return [
         Effect(key, value, baseline, effect, int((contrast > 0).sum()))
         for (key, value, baseline, contrast), effect in zip(found, estimated, strict=True)

@@ -90,7 +90,7 @@ def _share(values: Floats, influence: Floats) -> tuple[float, float]:
     """
     replicates, images = influence.shape
     share = min(float(values.mean()), 1.0)
-    seeds = resampling.replicate_error(values, influence) ** 2
+    seeds = resampling.seed_error(values, influence) ** 2
     variance = float(influence.mean(0).var()) / images + seeds
     if share in (0, 1) or variance == 0:
         return _wilson(share, images)
@@ -103,11 +103,8 @@ def _share(values: Floats, influence: Floats) -> tuple[float, float]:
 
 def _loss(outcomes: Outcomes, seed: int, draws: int) -> tuple[float, float]:
     losses = outcomes.losses
-    error = resampling.replicate_error(losses.mean(1), losses)
-    noise = error * resampling.replicate_noise(len(losses), seed=seed, draws=draws)
-    low, high = resampling.around_means(
-        losses.mean(0)[None], np.array([error]), noise[None], seed=seed
-    )
+    seeds = resampling.errors_of_one(losses.mean(1), losses)
+    low, high = resampling.around_losses(losses.mean(0)[None], seeds, seed=seed, draws=draws)
     return max(0.0, float(low[0])), float(high[0])
 
 
@@ -115,7 +112,7 @@ def _macro_f1(outcomes: Outcomes, values: Floats, seed: int, draws: int) -> tupl
     """Redraw what F1 is made of; with few wrong images, at least as wide as for a share."""
     replicates, images, classes = outcomes.logits.shape
     influence = _f1_influence(outcomes)
-    error = resampling.replicate_error(values, influence)
+    seeds = resampling.errors_of_one(values, influence)
     rows = np.arange(replicates)[:, None] * classes
     of_true, of_predicted = (rows + outcomes.labels).ravel(), (rows + outcomes.predicted).ravel()
     image = np.tile(np.arange(images), replicates)
@@ -127,12 +124,12 @@ def _macro_f1(outcomes: Outcomes, values: Floats, seed: int, draws: int) -> tupl
     for weights in resampling.image_weights(images, seed=seed, draws=draws):
         sums = (hits @ weights, occurrences @ weights)
         redrawn.append(macro_f1(*(each.reshape(replicates, classes, -1) for each in sums)).mean(0))
-    noise = error * resampling.replicate_noise(replicates, seed=seed, draws=draws)
+    noise = seeds.drawn(seed=seed, draws=draws)[0]
     low, high = resampling.around_redrawn(
         float(values.mean()),
         np.concatenate(redrawn) + noise,
         influence.mean(0),
-        error,
+        float(seeds.size[0]),
     )
     if images - outcomes.hits.sum(1).mean() < FEW:
         share = _share(values, influence)

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visionsweep.analysis import resampling
-from visionsweep.analysis.differences import estimates_of, losses_of, redrawn_means, seed_noise
+from visionsweep.analysis.differences import estimates_of_losses, losses_of
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.outcomes import Floats, Outcomes
+from visionsweep.analysis.resampling import SeedErrors
 
 POINTS = 50
 TINY = 1e-9
@@ -64,31 +65,26 @@ def learning_curve(
     sizes = np.array(sorted(count for count in runs if runs[count]))
     if len(sizes) < 2:
         return None
-    losses = losses_of([[each] for size in sizes for each in runs[size]])
+    every = losses_of([[each] for size in sizes for each in runs[size]])
     of_size = np.repeat(np.arange(len(sizes)), [len(runs[size]) for size in sizes])
     mean = (of_size == np.arange(len(sizes))[:, None]) / np.bincount(of_size)[:, None]
-    images, errors = mean @ losses.images, np.sqrt(mean**2 @ losses.errors**2)
-    noise = mean @ seed_noise(losses, seed=seed)
-    drawn = redrawn_means(images, seed=seed) + noise
+    losses = every.combined(mean)
+    drawn = resampling.weighted_means(losses.images, seed, resampling.DRAWS)
+    levels_off = len(sizes) >= 4 and _levels_off(sizes, drawn, losses.seeds, seed)
 
     at = np.geomspace(sizes[0], 2 * sizes[-1], POINTS)
-    levels_off = len(sizes) >= 4 and _levels_off(sizes, drawn)
-    # the curve at POINTS sizes, of which the last is the doubled one; and what doubling changes
-    wanted = np.concatenate([np.eye(POINTS + 1)[:POINTS], np.zeros((1, POINTS + 1))])
-    wanted[-1, -2:] = 1, -1
     sought = np.concatenate([at, sizes[-1:]])
-    values, slopes = _with_slopes(sizes, images.mean(1), sought, levels_off)
-    slopes = wanted @ slopes
-    *curve, change = estimates_of(
-        (wanted @ values)[:, None] + slopes @ (images - images.mean(1, keepdims=True)),
-        np.sqrt(slopes**2 @ errors**2),
-        np.zeros((len(wanted), drawn.shape[1])),
-        seed=seed,
-        redrawn=wanted @ _values(sizes, drawn, sought, levels_off),
-    )
+    values, slopes = _with_slopes(sizes, losses.images.mean(1), sought, levels_off)
+    # the curve at all points but the largest size, of which the change by doubling is wanted
+    wanted = np.eye(POINTS + 1)
+    wanted[-1, -2:] = 1, -1
+    linear = losses.combined(wanted @ slopes)
+    linear.images[:] += (wanted @ values - linear.images.mean(1))[:, None]
+    redrawn = wanted @ _values(sizes, drawn, sought, levels_off)
+    *curve, change = estimates_of_losses(linear, seed=seed, redrawn=redrawn)
     return LearningCurve(
         images=sizes,
-        losses=estimates_of(images, errors, noise, seed=seed),
+        losses=estimates_of_losses(losses, seed=seed),
         at=at,
         fitted=np.array([each.value for each in curve]),
         low=np.array([each.low for each in curve]),
@@ -149,7 +145,13 @@ def _with_floor(sizes: NDArray[np.int64], losses: Floats) -> tuple[Floats, Float
     return result[0], result[1], result[2]
 
 
-def _levels_off(sizes: NDArray[np.int64], drawn: Floats) -> bool:
-    """Say whether redrawn losses agree that the curve levels off above zero."""
-    floor, _, _ = _with_floor(sizes, drawn)
+def _levels_off(sizes: NDArray[np.int64], drawn: Floats, seeds: SeedErrors, seed: int) -> bool:
+    """Say whether redrawn losses, with other seeds, agree that the curve levels off above zero."""
+    noise = [
+        SeedErrors(seeds.size[k, None], seeds.freedom[k, None]).drawn(
+            seed=seed + 1 + k, draws=drawn.shape[1]
+        )
+        for k in range(len(sizes))
+    ]
+    floor, _, _ = _with_floor(sizes, drawn + np.concatenate(noise))
     return bool(np.quantile(floor, (1 - resampling.CONFIDENCE) / 2) > 0)
