@@ -10,9 +10,13 @@ import time
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import load_file
+
+from visionsweep.analysis.calibration import calibrated
+from visionsweep.tracking import outcomes
 
 NAMES = {
     f"{model}_{data}_{epochs}-epochs_size-32"
@@ -82,14 +86,13 @@ def test_run_directory_holds_what_was_trained_and_what_it_predicts(sweep_of_eigh
                 1, abs=1e-5
             )
         record = json.loads((directory / "result.json").read_text())
-        for split in ("val", "test"):
+        for split, found in outcomes.read(directory).items():
             part = [row for row in rows if row["split"] == split]
-            hits = sum(
-                max(("pizza", "steak", "sushi"), key=lambda c: float(row[c])) == row["true"]
-                for row in part
-            )
             final = record["metrics"]["final"][split]
-            assert hits / len(part) == pytest.approx(final["accuracy"])
+            assert found.hits.mean() == pytest.approx(final["accuracy"])
+            expected = calibrated(found.logits, head["temperature"].item())
+            written = [[float(row[c]) for c in ("pizza", "steak", "sushi")] for row in part]
+            assert np.allclose(written, expected, atol=1e-6)
 
 
 def test_leaderboard_is_printed_best_first_at_the_end_and_by_compare(sweep_of_eight):
