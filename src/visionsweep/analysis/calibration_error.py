@@ -4,7 +4,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import ndtr
 
-from visionsweep.analysis import resampling
+from visionsweep.analysis import bounds, resampling
 from visionsweep.analysis.metrics import ECE_BINS, bins_of, calibration_gaps
 from visionsweep.analysis.outcomes import Floats, Outcomes
 
@@ -38,16 +38,16 @@ def calibration_error_bounds(outcomes: Outcomes, *, seed: int, draws: int) -> Fl
     filled = (abs(table).sum(1).reshape(gaps.shape) > 0).any(0)
     noise, shape = noise[:, filled], gaps.mean(0)[filled, None]
     seeds = errors.drawn(seed=seed, draws=draws)[0]
-    acceleration = resampling.acceleration(influence.mean(0), float(errors.size[0]))
+    acceleration = bounds.acceleration(influence.mean(0), float(errors.size[0]))
     # seen from the truth, what lies below is the upper tail: so one minus
-    levels = 1 - ndtr(resampling.accelerated(acceleration, acceleration, images))
+    levels = 1 - ndtr(bounds.accelerated(acceleration, acceleration, images))
     seen = [
         np.quantile(np.abs(s * shape - noise).sum(1).mean(0) + seeds, levels) for s in MULTIPLES
     ]
     tails = np.maximum.accumulate(seen).T
     multiples = [np.interp(values.mean(), tail, MULTIPLES, left=0.0) for tail in tails]
-    bounds: Floats = np.array(multiples) * np.abs(shape).sum()
-    return bounds
+    result: Floats = np.array(multiples) * np.abs(shape).sum()
+    return result
 
 
 def _contributions(outcomes: Outcomes, gaps: Floats, values: Floats) -> tuple[csr_array, Floats]:

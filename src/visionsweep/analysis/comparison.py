@@ -1,22 +1,23 @@
 """Which runs can be told from the best one, comparing image by image."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import stdtrit
 
-from visionsweep.analysis import resampling
+from visionsweep.analysis import bounds
 from visionsweep.analysis.differences import Losses, estimates_of_differences, losses_of
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.outcomes import Floats, Outcomes
 from visionsweep.analysis.resampling import SeedErrors
 
-ALPHA = 1 - resampling.CONFIDENCE
+ALPHA = 1 - bounds.CONFIDENCE
 POWER = 0.8
 # Losses closer than this on every image differ by how float32 was rounded.
 RESOLUTION = 1e-6
+MOST = 10**9  # images that anyone would ask for
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,19 @@ def images_needed(
     _, p = _against_first([first, second], seed=seed)
     if p[0] * tests <= ALPHA:
         return 0
-    effect = differences.images.mean() / (ndtri(1 - ALPHA / tests / 2) + ndtri(POWER))
-    left = float(effect**2 - differences.seeds.size[0] ** 2)
-    if images == 1 or not left > 0:
+    if images == 1 or np.isnan(p[0]):
         return None
-    needed = float(differences.images.var(ddof=1)) / left
-    return max(1, ceil(needed) - int(images))
+    value, variance = abs(differences.images.mean()), differences.images.var(ddof=1)
+
+    def enough(count: int) -> bool:
+        of_images = np.sqrt(variance / count)
+        error = SeedErrors.of_sums(
+            np.array([[of_images, differences.seeds.size[0]]]),
+            np.array([[count - 1, differences.seeds.freedom[0]]]),
+        )
+        margin = stdtrit(error.freedom[0], [1 - ALPHA / tests / 2, POWER]).sum()
+        return bool(value >= margin * error.size[0])
+
+    if not enough(MOST):
+        return None
+    return bisect_left(range(images + 1, MOST), True, key=enough) + 1

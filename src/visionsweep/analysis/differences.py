@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from visionsweep.analysis import resampling
+from visionsweep.analysis import bounds, resampling
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.outcomes import Floats, Outcomes
 from visionsweep.analysis.resampling import SeedErrors
@@ -56,15 +56,15 @@ def losses_of(runs: Sequence[Sequence[Outcomes]]) -> Losses:
 def estimates_of_losses(
     losses: Losses, *, seed: int, redrawn: Floats | None = None
 ) -> list[Estimate]:
-    """Estimate mean losses; arguments as `resampling.around_losses`."""
-    low, high = resampling.around_losses(losses.images, losses.seeds, seed=seed, redrawn=redrawn)
-    bounds = zip(losses.images.mean(1), low, high, strict=True)
-    return [Estimate(*map(float, each)) for each in bounds]
+    """Estimate mean losses; arguments as `bounds.around_losses`."""
+    low, high = bounds.around_losses(losses.images, losses.seeds, seed=seed, redrawn=redrawn)
+    rows = zip(losses.images.mean(1), low, high, strict=True)
+    return [Estimate(*map(float, each)) for each in rows]
 
 
 def estimates_of_differences(differences: Losses, *, seed: int) -> tuple[list[Estimate], Floats]:
     """Estimate differences of mean losses, with their p-values, `float64[K]`."""
-    half, p = resampling.around_differences(differences.images, differences.seeds, seed=seed)
+    half, p = bounds.around_differences(differences.images, differences.seeds, seed=seed)
     value = differences.images.mean(1)
-    bounds = zip(value, value - half, value + half, strict=True)
-    return [Estimate(*map(float, each)) for each in bounds], p
+    rows = zip(value, value - half, value + half, strict=True)
+    return [Estimate(*map(float, each)) for each in rows], p

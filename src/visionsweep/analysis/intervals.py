@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import ndtri, stdtrit
 
-from visionsweep.analysis import resampling
+from visionsweep.analysis import bounds, resampling
 from visionsweep.analysis.calibration_error import calibration_error_bounds
 from visionsweep.analysis.metrics import METRICS, class_counts, class_f1, macro_f1, per_replicate
 from visionsweep.analysis.outcomes import Floats, Outcomes
@@ -44,13 +44,13 @@ def estimates(
     values = per_replicate(outcomes)
     if len(outcomes.labels) == 1:
         return {name: Estimate(float(values[name].mean()), np.nan, np.nan) for name in METRICS}
-    bounds = {
+    reach = {
         "loss": _loss(outcomes, seed, draws),
         "accuracy": _share(values["accuracy"], outcomes.hits - values["accuracy"][:, None]),
         "macro_f1": _macro_f1(outcomes, values["macro_f1"], seed, draws),
         "ece": _calibration_error(outcomes, seed, draws),
     }
-    return {name: _estimate(float(values[name].mean()), *bounds[name]) for name in METRICS}
+    return {name: _estimate(float(values[name].mean()), *reach[name]) for name in METRICS}
 
 
 def wilson(hits: int, images: int) -> Estimate:
@@ -70,7 +70,7 @@ def _estimate(value: float, low: float, high: float) -> Estimate:
 
 def _wilson(share: float, images: float) -> tuple[float, float]:
     """Return Wilson's bounds; `images` need not be whole, which SciPy's binomtest asks for."""
-    z = float(ndtri(0.5 + resampling.CONFIDENCE / 2))
+    z = float(ndtri(bounds.UPPER))
     middle = share + z**2 / (2 * images)
     half = z * sqrt(share * (1 - share) / images + z**2 / (4 * images**2))
     scale = 1 + z**2 / images
@@ -94,9 +94,9 @@ def _share(values: Floats, influence: Floats) -> tuple[float, float]:
     variance = float(influence.mean(0).var()) / images + seeds
     if share in (0, 1) or variance == 0:
         return _wilson(share, images)
-    z = ndtri(0.5 + resampling.CONFIDENCE / 2)
+    z = ndtri(bounds.UPPER)
     if seeds:
-        t = stdtrit((replicates - 1) * (variance / seeds) ** 2, 0.5 + resampling.CONFIDENCE / 2)
+        t = stdtrit((replicates - 1) * (variance / seeds) ** 2, bounds.UPPER)
         variance *= float(t / z) ** 2
     return _wilson(share, share * (1 - share) / variance)
 
@@ -104,7 +104,7 @@ def _share(values: Floats, influence: Floats) -> tuple[float, float]:
 def _loss(outcomes: Outcomes, seed: int, draws: int) -> tuple[float, float]:
     losses = outcomes.losses
     seeds = resampling.errors_of_one(losses.mean(1), losses)
-    low, high = resampling.around_losses(losses.mean(0)[None], seeds, seed=seed, draws=draws)
+    low, high = bounds.around_losses(losses.mean(0)[None], seeds, seed=seed, draws=draws)
     return max(0.0, float(low[0])), float(high[0])
 
 
@@ -125,7 +125,7 @@ def _macro_f1(outcomes: Outcomes, values: Floats, seed: int, draws: int) -> tupl
         sums = (hits @ weights, occurrences @ weights)
         redrawn.append(macro_f1(*(each.reshape(replicates, classes, -1) for each in sums)).mean(0))
     noise = seeds.drawn(seed=seed, draws=draws)[0]
-    low, high = resampling.around_redrawn(
+    low, high = bounds.around_redrawn(
         float(values.mean()),
         np.concatenate(redrawn) + noise,
         influence.mean(0),

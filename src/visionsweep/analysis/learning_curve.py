@@ -7,14 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from visionsweep.analysis import resampling
-from visionsweep.analysis.differences import estimates_of_losses, losses_of
+from visionsweep.analysis import bounds, resampling
+from visionsweep.analysis.differences import Losses, estimates_of_losses, losses_of
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.outcomes import Floats, Outcomes
 from visionsweep.analysis.resampling import SeedErrors
 
 POINTS = 50
 TINY = 1e-9
+FOR_A_FLOOR = 4  # sizes, since a floor is a third number to fit
+SURELY = 0.005  # share of redrawn losses that may see no floor, for it to be taken as real
 # Powers that are tried where the losses level off; 0.5 and below are usual (Hestness et al. 2017).
 POWERS = np.linspace(0.05, 3, 60)
 
@@ -53,16 +55,18 @@ def learning_curve(
 
     Args:
         counts: training images, in any order; equal ones are put together.
-        outcomes: the runs with so many, all on the same images; runs that diverged are left out.
+        outcomes: the runs with so many, all on the same images; those at one place of each list
+            are alike in all else. Where one of them diverged, all are left out.
         seed: of the redrawing.
 
     Returns:
-        None where there are fewer than two sizes.
+        None where there are fewer than two sizes, or no run is left.
     """
+    matched = [row for row in zip(*outcomes, strict=True) if all(x.finite.all() for x in row)]
     runs: dict[int, list[Outcomes]] = defaultdict(list)
-    for count, some in zip(counts, outcomes, strict=True):
-        runs[count].extend(each for each in some if each.finite.all())
-    sizes = np.array(sorted(count for count in runs if runs[count]))
+    for count, column in zip(counts, zip(*matched, strict=True), strict=bool(matched)):
+        runs[count].extend(column)
+    sizes = np.array(sorted(runs))
     if len(sizes) < 2:
         return None
     every = losses_of([[each] for size in sizes for each in runs[size]])
@@ -70,54 +74,89 @@ def learning_curve(
     mean = (of_size == np.arange(len(sizes))[:, None]) / np.bincount(of_size)[:, None]
     losses = every.combined(mean)
     drawn = resampling.weighted_means(losses.images, seed, resampling.DRAWS)
-    levels_off = len(sizes) >= 4 and _levels_off(sizes, drawn, losses.seeds, seed)
-
     at = np.geomspace(sizes[0], 2 * sizes[-1], POINTS)
     sought = np.concatenate([at, sizes[-1:]])
-    values, slopes = _with_slopes(sizes, losses.images.mean(1), sought, levels_off)
-    # the curve at all points but the largest size, of which the change by doubling is wanted
-    wanted = np.eye(POINTS + 1)
-    wanted[-1, -2:] = 1, -1
-    linear = losses.combined(wanted @ slopes)
-    linear.images[:] += (wanted @ values - linear.images.mean(1))[:, None]
-    redrawn = wanted @ _values(sizes, drawn, sought, levels_off)
-    *curve, change = estimates_of_losses(linear, seed=seed, redrawn=redrawn)
+    curve = _power_law(sizes, losses, drawn, sought, seed)
+    if len(sizes) >= FOR_A_FLOOR:
+        curve = _allowing_a_floor(curve, sizes, losses, drawn, sought, seed)
+    *points, change = curve
     return LearningCurve(
         images=sizes,
         losses=estimates_of_losses(losses, seed=seed),
         at=at,
-        fitted=np.array([each.value for each in curve]),
-        low=np.array([each.low for each in curve]),
-        high=np.array([each.high for each in curve]),
+        fitted=np.array([each.value for each in points]),
+        low=np.array([each.low for each in points]),
+        high=np.array([each.high for each in points]),
         doubled_images=2 * int(sizes[-1]),
-        doubled=curve[-1],
+        doubled=points[-1],
         change=change,
     )
 
 
-def _values(sizes: NDArray[np.int64], losses: Floats, at: Floats, levels_off: bool) -> Floats:
-    """Fit a curve to each column of `losses: float64[K, B]`; return it `at` M sizes, `[M, B]`."""
-    floor, scale, power = (_with_floor if levels_off else _to_zero)(sizes, losses)
-    result: Floats = floor + scale * (at[:, None] / sizes[0]) ** -power
-    return result
+def _with_change(points: Floats) -> Floats:
+    """Put what doubling changes in the place of the loss at the largest size, which comes last."""
+    return np.concatenate([points[:-1], points[-2:-1] - points[-1:]])
 
 
-def _with_slopes(
-    sizes: NDArray[np.int64], losses: Floats, at: Floats, levels_off: bool
-) -> tuple[Floats, Floats]:
-    """Return the curve's values `float64[M]` and their derivatives by each loss, `[M, K]`."""
-    step = 1e-4 * losses
-    columns = losses[:, None] + np.concatenate([np.zeros((len(losses), 1)), np.diag(step)], axis=1)
-    values = _values(sizes, columns, at, levels_off)
-    return values[:, 0], (values[:, 1:] - values[:, :1]) / step
+def _power_law(
+    sizes: NDArray[np.int64], losses: Losses, drawn: Floats, sought: Floats, seed: int
+) -> list[Estimate]:
+    """Fit loss = a x images^-b: a line through logarithms, by least squares.
+
+    Args:
+        sizes: `int64[K]`.
+        losses: of the K sizes.
+        drawn: these over redrawn images, `float64[K, B]`.
+        sought: sizes to estimate the loss at, `float64[M]`; doubled and largest come last.
+        seed: of the redrawing.
+
+    Returns:
+        M estimates, the last of the change from largest to doubled.
+    """
+    x, at = np.log(sizes), np.log(sought)
+    off = x - x.mean()
+    # how much each measured logarithm counts for that of each sought loss
+    weights = 1 / len(sizes) + np.outer(at - x.mean(), off) / (off**2).sum()
+    means = losses.images.mean(1)
+    values = np.exp(weights @ np.log(np.maximum(means, TINY)))
+    linear = losses.combined(_with_change(values[:, None] * weights / np.maximum(means, TINY)))
+    linear.images[:] += (_with_change(values) - linear.images.mean(1))[:, None]
+    redrawn = _with_change(np.exp(weights @ np.log(np.maximum(drawn, TINY))))
+    return estimates_of_losses(linear, seed=seed, redrawn=redrawn)
 
 
-def _to_zero(sizes: NDArray[np.int64], losses: Floats) -> tuple[Floats, Floats, Floats]:
-    """Fit loss = scale x (images / smallest)^-power: a line through logarithms, `float64[B]`s."""
-    x = np.log(sizes / sizes[0])
-    y = np.log(np.maximum(losses, TINY))
-    power = -(x - x.mean()) @ y / ((x - x.mean()) ** 2).sum()
-    return np.zeros_like(power), np.exp(y.mean(0) + power * x.mean()), power
+def _allowing_a_floor(
+    curve: list[Estimate],
+    sizes: NDArray[np.int64],
+    losses: Losses,
+    drawn: Floats,
+    sought: Floats,
+    seed: int,
+) -> list[Estimate]:
+    """Fit loss = floor + a x images^-b as well.
+
+    A floor that redrawn losses agree on replaces the curve without one. Otherwise both are
+    possible, and the band spans both. Arguments as `_power_law`.
+    """
+    noise = [
+        SeedErrors(losses.seeds.size[k, None], losses.seeds.freedom[k, None]).drawn(
+            seed=seed + 1 + k, draws=drawn.shape[1]
+        )
+        for k in range(len(sizes))
+    ]
+    growth = (sought / sizes[0])[:, None]
+    floor, scale, power = _with_floor(sizes, drawn + np.concatenate(noise))
+    redrawn = _with_change(floor + scale * growth**-power)
+    low, high = np.quantile(redrawn, [1 - bounds.UPPER, bounds.UPPER], axis=1)
+    values = np.array([each.value for each in curve])
+    if np.quantile(floor, SURELY) > 0:
+        floor, scale, power = _with_floor(sizes, losses.images.mean(1)[:, None])
+        values = _with_change(floor + scale * growth**-power)[:, 0]
+        low, high = np.minimum(low, values), np.maximum(high, values)
+    else:
+        low = np.minimum(low, [each.low for each in curve])
+        high = np.maximum(high, [each.high for each in curve])
+    return [Estimate(*map(float, each)) for each in zip(values, low, high, strict=True)]
 
 
 def _with_floor(sizes: NDArray[np.int64], losses: Floats) -> tuple[Floats, Floats, Floats]:
@@ -143,15 +182,3 @@ def _with_floor(sizes: NDArray[np.int64], losses: Floats) -> tuple[Floats, Float
         best = np.where(better, left, best)
         result = np.where(better, [floor, scale, np.full_like(floor, power)], result)
     return result[0], result[1], result[2]
-
-
-def _levels_off(sizes: NDArray[np.int64], drawn: Floats, seeds: SeedErrors, seed: int) -> bool:
-    """Say whether redrawn losses, with other seeds, agree that the curve levels off above zero."""
-    noise = [
-        SeedErrors(seeds.size[k, None], seeds.freedom[k, None]).drawn(
-            seed=seed + 1 + k, draws=drawn.shape[1]
-        )
-        for k in range(len(sizes))
-    ]
-    floor, _, _ = _with_floor(sizes, drawn + np.concatenate(noise))
-    return bool(np.quantile(floor, (1 - resampling.CONFIDENCE) / 2) > 0)
