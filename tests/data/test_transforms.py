@@ -8,12 +8,11 @@ import torch
 import torchvision
 from PIL import Image
 
-from visionsweep import experiment
 from visionsweep.config import Config
 from visionsweep.data.dataset import ImageDataset
 from visionsweep.data.images import ImageFile
-from visionsweep.data.splits import Splits
 from visionsweep.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, resized
+from visionsweep.inputs import inputs_of
 from visionsweep.models import backbones
 from visionsweep.models.network import Network
 
@@ -74,18 +73,17 @@ def test_trivial_augment_changes_an_image_anew_each_time_and_from_a_seed() -> No
 def test_only_training_images_are_augmented(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     noise(40, 40).save(tmp_path / "picture.png")
     image = ImageFile(tmp_path / "picture.png", 0, "0" * 32)
-    splits = Splits("photos", ("a", "b"), (image,) * 8, (image,) * 8, (image,) * 8)
+    splits = dict.fromkeys(("train", "val", "test"), (image,) * 8)
     config = Config(batch_size=8)
     config.augmentation.name = "trivial_augment"
     config.model.name, config.model.weights = "mobilenet_v3_small", None
     identity = backbones.identify(config.model, random_if_unavailable=True)
     network = Network(identity, 32, classes=2, frozen=True, cards=tmp_path / "cards")
-    _, batches = experiment._what_is_trained(
-        config, network, splits, resized(32), torch.device("cpu")
-    )
+    orders = [torch.Generator().manual_seed(0)]
+    batches = inputs_of(splits, config, network, resized(32), torch.device("cpu"), orders)
     plain = resized(32).build()(noise(40, 40))
     for split, augmented in (("train", True), ("val", False), ("test", False)):
-        pixels, _ = next(iter(getattr(batches, split)))
+        pixels, _ = next(iter(batches[split]))
         assert all(torch.equal(each, plain) for each in pixels) is not augmented, split
 
 
