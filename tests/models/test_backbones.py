@@ -105,7 +105,7 @@ def test_a_head_fits_on_every_model_that_torchvision_lists(name: str, cheap_numb
     model = classifier.build(backbone, 3, dropout=None, frozen=True).eval()
     assert model.head.dropout == backbone.dropout
     logits = model(noise_images(size)[:2])
-    assert logits.shape == (2, 3)
+    assert logits.shape == (1, 2, 3)
     assert logits.isfinite().all()
     assert not torch.equal(logits[0], logits[1]), "the image does not reach the head"
     # Nothing but the last layer and its bias has gone.
