@@ -1,5 +1,7 @@
 """Turns redrawn values into intervals of 95 % and p-values."""
 
+from math import hypot
+
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
@@ -107,16 +109,15 @@ def _around_differences(
     return half, np.where(seen > RARE, seen, np.minimum(tail, RARE))
 
 
-def around_redrawn(value: float, redrawn: Floats, influence: Floats, error: float) -> Floats:
-    """Return the interval that redrawn values give, corrected for bias and skewness.
+def around_redrawn(value: float, redrawn: Floats, influence: Floats) -> Floats:
+    """Return the interval over images that redrawn values give, corrected for bias and skewness.
 
     Efron's BCa interval (1987), with Student's quantiles for few images (Hesterberg 2015).
 
     Args:
         value: what was measured.
         redrawn: `float64[B]`.
-        influence: `float64[N]`, of each image on the value.
-        error: standard error that is due to seeds, redrawn as well.
+        influence: `float64[N]`, of each image on the value, mean zero.
 
     Returns:
         Lower and upper bound, `float64[2]`.
@@ -125,23 +126,28 @@ def around_redrawn(value: float, redrawn: Floats, influence: Floats, error: floa
         return np.array([value, value])
     below = ((redrawn < value).mean() + (redrawn <= value).mean()) / 2
     bias = float(ndtri(np.clip(below, 1 / len(redrawn), 1 - 1 / len(redrawn))))
-    levels = ndtr(accelerated(bias, acceleration(influence, error), len(influence)))
+    levels = ndtr(accelerated(bias, acceleration(influence), len(influence)))
     bounds: Floats = np.quantile(redrawn, levels)
     return bounds
 
 
-def acceleration(influence: Floats, error: float) -> float:
+def acceleration(influence: Floats) -> float:
     """Return how fast the standard error changes with the value (Efron 1987).
 
     Args:
         influence: `float64[N]`, of each image on the value, mean zero.
-        error: standard error from other sources than images; it is symmetric.
     """
-    images = len(influence)
-    variance = (influence**2).sum() / images**2 + error**2
-    if variance <= 0:
-        return 0.0
-    return float((influence**3).sum() / images**3 / (6 * variance**1.5))
+    variance = float((influence**2).sum())
+    return float((influence**3).sum()) / (6 * variance**1.5) if variance > 0 else 0.0
+
+
+def over_seeds(value: float, low: float, high: float, seeds: SeedErrors) -> tuple[float, float]:
+    """Widen an interval over images for other seeds: distances add up like standard errors.
+
+    Zou & Donner (2008). Student's distribution for few replicates.
+    """
+    reach = float(stdtrit(seeds.freedom[0], UPPER) * seeds.size[0])
+    return value - hypot(max(0.0, value - low), reach), value + hypot(max(0.0, high - value), reach)
 
 
 def accelerated(bias: float, acceleration: float, images: int) -> Floats:

@@ -12,7 +12,7 @@ from visionsweep.analysis.outcomes import Floats, Outcomes
 MULTIPLES = np.array([0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 5, 8])
 
 
-def calibration_error_bounds(outcomes: Outcomes, *, seed: int, draws: int) -> Floats:
+def calibration_error_bounds(outcomes: Outcomes, *, seed: int, draws: int) -> tuple[float, float]:
     """Return an interval around the mean over replicates of the calibration error.
 
     The error is a sum of absolute values, so chance in a bin adds to it whatever its direction,
@@ -23,31 +23,28 @@ def calibration_error_bounds(outcomes: Outcomes, *, seed: int, draws: int) -> Fl
     Args:
         outcomes: with finite logits, on at least two images.
         seed: of the redrawing.
-        draws: how often images and replicates are redrawn.
+        draws: how often images are redrawn.
 
     Returns:
-        Lower and upper bound, `float64[2]`.
+        Lower and upper bound.
     """
     gaps = calibration_gaps(outcomes)
     values = np.abs(gaps).sum(1)
     table, influence = _contributions(outcomes, gaps, values)
-    errors = resampling.errors_of_one(values, influence)
     images = len(outcomes.labels)
     noise = resampling.weighted_means(table, seed, draws)
     noise = noise.reshape(*gaps.shape, draws) - gaps[:, :, None]
     filled = (abs(table).sum(1).reshape(gaps.shape) > 0).any(0)
     noise, shape = noise[:, filled], gaps.mean(0)[filled, None]
-    seeds = errors.drawn(seed=seed, draws=draws)[0]
-    acceleration = bounds.acceleration(influence.mean(0), float(errors.size[0]))
+    acceleration = bounds.acceleration(influence.mean(0))
     # seen from the truth, what lies below is the upper tail: so one minus
     levels = 1 - ndtr(bounds.accelerated(acceleration, acceleration, images))
-    seen = [
-        np.quantile(np.abs(s * shape - noise).sum(1).mean(0) + seeds, levels) for s in MULTIPLES
-    ]
+    seen = [np.quantile(np.abs(s * shape - noise).sum(1).mean(0), levels) for s in MULTIPLES]
     tails = np.maximum.accumulate(seen).T
     multiples = [np.interp(values.mean(), tail, MULTIPLES, left=0.0) for tail in tails]
-    result: Floats = np.array(multiples) * np.abs(shape).sum()
-    return result
+    low, high = np.array(multiples) * np.abs(shape).sum()
+    seeds = resampling.errors_of_one(values, influence)
+    return bounds.over_seeds(float(values.mean()), low, high, seeds)
 
 
 def _contributions(outcomes: Outcomes, gaps: Floats, values: Floats) -> tuple[csr_array, Floats]:

@@ -33,7 +33,7 @@ def estimates(
     Args:
         outcomes: of one run on one split.
         seed: of the redrawing; the same seed gives the same intervals.
-        draws: how often images and replicates are redrawn.
+        draws: how often images are redrawn.
 
     Returns:
         `metrics.METRICS` by name, means over replicates. All NaN where a replicate diverged, so
@@ -112,7 +112,6 @@ def _macro_f1(outcomes: Outcomes, values: Floats, seed: int, draws: int) -> tupl
     """Redraw what F1 is made of; with few wrong images, at least as wide as for a share."""
     replicates, images, classes = outcomes.logits.shape
     influence = _f1_influence(outcomes)
-    seeds = resampling.errors_of_one(values, influence)
     rows = np.arange(replicates)[:, None] * classes
     of_true, of_predicted = (rows + outcomes.labels).ravel(), (rows + outcomes.predicted).ravel()
     image = np.tile(np.arange(images), replicates)
@@ -124,13 +123,9 @@ def _macro_f1(outcomes: Outcomes, values: Floats, seed: int, draws: int) -> tupl
     for weights in resampling.image_weights(images, seed=seed, draws=draws):
         sums = (hits @ weights, occurrences @ weights)
         redrawn.append(macro_f1(*(each.reshape(replicates, classes, -1) for each in sums)).mean(0))
-    noise = seeds.drawn(seed=seed, draws=draws)[0]
-    low, high = bounds.around_redrawn(
-        float(values.mean()),
-        np.concatenate(redrawn) + noise,
-        influence.mean(0),
-        float(seeds.size[0]),
-    )
+    value = float(values.mean())
+    low, high = bounds.around_redrawn(value, np.concatenate(redrawn), influence.mean(0))
+    low, high = bounds.over_seeds(value, low, high, resampling.errors_of_one(values, influence))
     if images - outcomes.hits.sum(1).mean() < FEW:
         share = _share(values, influence)
         low, high = min(low, share[0]), max(high, share[1])

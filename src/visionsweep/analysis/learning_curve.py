@@ -18,7 +18,7 @@ TINY = 1e-9
 FOR_A_FLOOR = 4  # sizes, since a floor is a third number to fit
 SURELY = 0.005  # share of redrawn losses that may see no floor, for it to be taken as real
 # Powers that are tried where the losses level off; 0.5 and below are usual (Hestness et al. 2017).
-POWERS = np.linspace(0.05, 3, 60)
+POWERS = np.geomspace(0.05, 3, 36)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,154 @@
+"""Comparisons with the leader: exact answers, and edges."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_rel
+
+from visionsweep.analysis.comparison import compare, holm, images_needed
+from visionsweep.analysis.outcomes import Outcomes
+
+
+@pytest.fixture(scope="module")
+def runs(population) -> list[Outcomes]:
+    drawn = population().draw(np.random.default_rng(1), 100, 3, np.linspace(0.8, 0, 8))
+    return sorted(drawn, key=lambda run: run.losses.mean())
+
+
+def test_holm_multiplies_the_smallest_p_by_all_tests_the_next_by_one_less():
+    # the textbook's 0.01, 0.04, 0.03, 0.005: 0.03, 0.06, 0.06, 0.02
+    assert holm(np.array([0.01, 0.04, 0.03, 0.005]), 4) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm(np.array([0.01, 0.04]), 6) == pytest.approx([0.06, 0.2])
+    assert holm(np.array([0.4, 0.5]), 3).tolist() == [1, 1]
+
+
+def test_differences_are_run_minus_leader(runs):
+    for run, found in zip(runs[1:], compare(runs), strict=True):
+        assert found.difference.value == pytest.approx(run.losses.mean() - runs[0].losses.mean())
+        assert found.difference.low < found.difference.value < found.difference.high
+
+
+def test_comparing_image_by_image_finds_what_intervals_side_by_side_hide(with_losses):
+    source = np.random.default_rng(4)
+    common = source.exponential(size=100)
+    leader, run = with_losses(common + 0.01), with_losses(common + 0.02 + 0.02 * source.random(100))
+    assert 2 * common.std() / 10 > 10 * (run.losses.mean() - leader.losses.mean())
+    assert compare([leader, run])[0].distinguishable
+
+
+def test_many_runs_can_be_told_apart_still(with_losses):
+    source = np.random.default_rng(4)
+    common = source.exponential(size=136) + 0.5
+    runs = [with_losses(common)] + [
+        with_losses(common + shift + 0.1 * source.normal(size=136))
+        for shift in [0.06] * 60 + [0] * 60
+    ]
+    found = [each.distinguishable for each in compare(runs)]
+    assert sum(found[:60]) > 50
+    assert not any(found[60:])
+
+
+def test_rare_p_values_are_those_of_the_paired_t_test(with_losses):
+    source = np.random.default_rng(5)
+    one = source.exponential(size=80) + 0.5
+    other = one + 0.03 + 0.05 * source.normal(size=80)
+    p = compare([with_losses(one), with_losses(other)])[0].p
+    assert p == pytest.approx(ttest_rel(other, one).pvalue, rel=1e-3) and p < 1e-4
+
+
+def test_common_p_values_are_near_those_of_the_paired_t_test(with_losses):
+    source = np.random.default_rng(6)
+    one = source.exponential(size=80) + 0.5
+    other = one + 0.01 + 0.05 * source.normal(size=80)
+    expected = ttest_rel(other, one).pvalue
+    assert 0.03 < expected < 0.5
+    p = compare([with_losses(one), with_losses(other)])[0].p
+    assert p == pytest.approx(expected, rel=0.2)
+
+
+def test_two_runs_are_told_apart_just_where_the_interval_leaves_out_zero(population):
+    source = np.random.default_rng(7)
+    seen = set()
+    for _ in range(60):
+        found = compare(population().draw(source, 50, 3, (0.2, 0)))[0]
+        leaves_out_zero = found.difference.low > 0 or found.difference.high < 0
+        assert found.distinguishable == leaves_out_zero
+        seen.add(leaves_out_zero)
+    assert seen == {True, False}
+
+
+def test_the_order_of_the_other_runs_does_not_matter(runs):
+    order = [3, 0, 6, 2, 5, 1, 4]
+    found, other = compare(runs), compare([runs[0], *(runs[1 + k] for k in order)])
+    for place, k in enumerate(order):
+        assert other[place].distinguishable == found[k].distinguishable
+        assert other[place].p == pytest.approx(found[k].p)
+        assert other[place].difference.low == pytest.approx(found[k].difference.low)
+
+
+def test_the_same_seed_gives_the_same_comparisons(runs):
+    assert compare(runs, seed=5) == compare(runs, seed=5)
+    assert compare(runs, seed=5) != compare(runs, seed=6)
+
+
+def test_equal_runs_cannot_be_told_apart(runs):
+    logits = runs[0].logits + np.float32(1e-7)
+    for again in (runs[0], Outcomes(logits, runs[0].labels, runs[0].images)):
+        found = compare([runs[0], again])[0]
+        assert found.p == 1 and not found.distinguishable
+        assert found.difference.value == pytest.approx(0, abs=1e-6)
+
+
+def test_seeds_that_differ_more_than_runs_do_hide_the_difference(with_losses):
+    common = np.random.default_rng(8).random(100) + 0.5
+    by_seed = np.array([[0.0], [0.1], [-0.1], [0.05], [-0.05]])
+    leader, run = with_losses(common + by_seed), with_losses(common + 0.04 + by_seed[::-1])
+    assert not compare([leader, run])[0].distinguishable
+    assert compare([with_losses(common), with_losses(common + 0.04)])[0].distinguishable
+
+
+def test_a_run_that_diverged_is_not_compared_and_changes_nothing_but_the_count(runs):
+    logits = runs[3].logits.copy()
+    logits[0, 0] = np.nan
+    broken = Outcomes(logits, runs[3].labels, runs[3].images)
+    found = compare([*runs[:3], broken, *runs[3:]])
+    assert math.isnan(found[2].p) and math.isnan(found[2].difference.value)
+    assert not found[2].distinguishable
+    for one, other in zip(compare(runs), found[:2] + found[3:], strict=True):
+        assert other.difference.low == pytest.approx(one.difference.low)
+        assert one.p <= other.p
+
+
+def test_runs_on_other_images_are_refused(runs):
+    elsewhere = Outcomes(runs[1].logits, runs[1].labels, tuple(reversed(runs[1].images)))
+    with pytest.raises(AssertionError, match="other images"):
+        compare([runs[0], elsewhere])
+
+
+def test_a_run_alone_is_compared_with_nothing_and_one_image_proves_nothing(runs):
+    assert compare(runs[:1]) == []
+    one = [Outcomes(run.logits[:, :1], run.labels[:1], run.images[:1]) for run in runs[:2]]
+    assert not compare(one)[0].distinguishable
+    assert images_needed(*one) is None
+
+
+def test_images_needed_are_none_when_told_apart_already(with_losses):
+    common = np.random.default_rng(9).random(50) + 0.5
+    assert images_needed(with_losses(common), with_losses(common + 0.1)) == 0
+
+
+def test_images_needed_follow_the_textbook_formula(with_losses):
+    # (1.96 + 0.8416)^2 x variance / difference^2, for images alone
+    off = np.random.default_rng(10).normal(size=60)
+    off = (off - off.mean()) / off.std(ddof=1)
+    one, other = np.full(60, 2.0), 2.1 + 0.6 * off
+    found = images_needed(with_losses(one), with_losses(other))
+    assert found == pytest.approx((1.96 + 0.8416) ** 2 * 0.6**2 / 0.1**2 - 60, abs=4)
+    assert images_needed(with_losses(one), with_losses(other), tests=28) > 1.5 * found
+
+
+def test_no_number_of_images_tells_apart_what_seeds_alone_may_make(with_losses):
+    common = np.random.default_rng(11).random(50) + 0.5
+    by_seed = np.array([[0.1], [-0.1], [0.05]])
+    assert images_needed(with_losses(common + by_seed), with_losses(common + 0.05)) is None

@@ -1,0 +1,135 @@
+"""Intervals at the edges: perfect runs, diverged ones, one image, one replicate."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from visionsweep.analysis.intervals import estimates, wilson
+from visionsweep.analysis.metrics import METRICS, per_replicate
+from visionsweep.analysis.outcomes import Outcomes
+
+
+@pytest.fixture(scope="module")
+def run(population) -> Outcomes:
+    return population().draw(np.random.default_rng(1), 60, 4)[0]
+
+
+def test_values_are_the_means_over_replicates(run):
+    found = estimates(run)
+    assert list(found) == list(METRICS)
+    for name, values in per_replicate(run).items():
+        assert found[name].value == pytest.approx(values.mean())
+        assert found[name].low < found[name].value <= found[name].high
+
+
+def test_the_same_seed_gives_the_same_intervals_and_another_nearly_the_same(run):
+    assert estimates(run, seed=3) == estimates(run, seed=3)
+    one, other = estimates(run, seed=3)["loss"], estimates(run, seed=4)["loss"]
+    assert one != other
+    width = one.high - one.low
+    assert abs(one.low - other.low) < 0.1 * width and abs(one.high - other.high) < 0.1 * width
+
+
+def test_neither_the_order_of_images_nor_that_of_replicates_matters_beyond_redrawing(run):
+    order = np.random.default_rng(2).permutation(60)
+    turned = Outcomes(
+        run.logits[::-1, order], run.labels[order], tuple(run.images[k] for k in order)
+    )
+    for name, found in estimates(run).items():
+        other = estimates(turned)[name]
+        assert other.value == pytest.approx(found.value)
+        width = found.high - found.low
+        assert abs(found.low - other.low) < 0.12 * width
+        assert abs(found.high - other.high) < 0.12 * width
+
+
+def test_wilson_gives_the_textbook_interval():
+    # Newcombe 1998, table I: 81 of 263 is 0.2553 to 0.3662, 0 of 20 is 0 to 0.1611
+    found = wilson(81, 263)
+    assert (round(found.low, 4), round(found.high, 4)) == (0.2553, 0.3662)
+    assert wilson(0, 20).low == 0
+    assert round(wilson(0, 20).high, 4) == 0.1611
+
+
+@pytest.mark.parametrize(("hits", "images"), [(0, 1), (1, 1), (70, 75), (136, 136), (9000, 10000)])
+def test_wilson_is_what_scipy_gives(hits, images):
+    bounds = binomtest(hits, images).proportion_ci(0.95, method="wilson")
+    found = wilson(hits, images)
+    assert (found.low, found.high) == pytest.approx((bounds.low, bounds.high), abs=1e-12)
+
+
+def test_accuracy_of_one_replicate_has_the_wilson_interval(run):
+    single = run.of_replicates(np.array([True, False, False, False]))
+    expected = wilson(int(single.hits.sum()), 60)
+    found = estimates(single)["accuracy"]
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (expected.value, expected.low, expected.high)
+    )
+
+
+def test_replicates_that_agree_are_worth_no_more_than_one(run):
+    single = run.of_replicates(np.array([True, False, False, False]))
+    copies = Outcomes(np.repeat(single.logits, 4, axis=0), run.labels, run.images)
+    for name, one in estimates(single).items():
+        four = estimates(copies)[name]
+        assert (four.low, four.high) == pytest.approx((one.low, one.high))
+
+
+def test_a_perfect_run_may_err_on_other_images():
+    labels = np.arange(75) % 3
+    logits = np.repeat(20 * np.eye(3, dtype=np.float32)[None, labels], 5, axis=0)
+    found = estimates(Outcomes(logits, labels, tuple(map(str, range(75)))))
+    bound = wilson(75, 75).low
+    assert found["accuracy"].value == found["accuracy"].high == 1
+    assert found["accuracy"].low == pytest.approx(bound)
+    assert found["macro_f1"].low == pytest.approx(bound)
+    assert found["ece"].value == pytest.approx(0, abs=1e-6)
+    assert found["ece"].high == pytest.approx(1 - bound, abs=1e-6)
+
+
+def test_a_run_that_is_always_wrong_is_measured_too():
+    labels = np.arange(30) % 3
+    logits = 5 * np.eye(3, dtype=np.float32)[None, (labels + 1) % 3]
+    found = estimates(Outcomes(logits, labels, tuple(map(str, range(30)))))
+    assert found["accuracy"].value == found["accuracy"].low == found["macro_f1"].value == 0
+    assert found["accuracy"].high == pytest.approx(wilson(0, 30).high)
+    assert found["ece"].value > 0.9
+
+
+def test_equal_losses_leave_no_doubt_about_their_mean(with_losses):
+    found = estimates(with_losses(np.full((3, 40), 0.5)))["loss"]
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5), abs=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_run_that_diverged_has_no_estimates(run, bad):
+    logits = run.logits.copy()
+    logits[2, 7, 1] = bad
+    for found in estimates(Outcomes(logits, run.labels, run.images)).values():
+        assert math.isnan(found.value) and math.isnan(found.low) and math.isnan(found.high)
+
+
+def test_one_image_gives_values_without_intervals(run):
+    found = estimates(Outcomes(run.logits[:, :1], run.labels[:1], run.images[:1]))
+    for each in found.values():
+        assert math.isfinite(each.value) and math.isnan(each.low) and math.isnan(each.high)
+
+
+@pytest.mark.parametrize("images", [2, 3])
+def test_a_handful_of_images_gives_intervals_that_are_finite(run, images):
+    found = estimates(Outcomes(run.logits[:, :images], run.labels[:images], run.images[:images]))
+    for each in found.values():
+        assert each.low <= each.value <= each.high
+        assert math.isfinite(each.low) and math.isfinite(each.high)
+
+
+def test_many_images_and_classes_are_redrawn_in_pieces():
+    source = np.random.default_rng(3)
+    labels = source.integers(40, size=3000)
+    logits = source.normal(size=(2, 3000, 40)).astype(np.float32)
+    logits[:, np.arange(3000), labels] += 2
+    found = estimates(Outcomes(logits, labels, tuple(map(str, range(3000)))))
+    for name in ("accuracy", "macro_f1"):
+        assert 0.01 < found[name].high - found[name].low < 0.05

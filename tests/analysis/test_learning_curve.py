@@ -1,0 +1,101 @@
+"""Learning curves through losses whose law is known."""
+
+import numpy as np
+import pytest
+
+from visionsweep.analysis.learning_curve import learning_curve
+from visionsweep.analysis.outcomes import Outcomes
+
+BASE = np.random.default_rng(1).exponential(size=80) + 0.2
+BASE /= BASE.mean()
+
+
+@pytest.fixture
+def runs_of(with_losses):
+    """Make one run a size, whose mean losses are as given exactly but for seeds' share."""
+
+    def make(losses, seeds=0.0):
+        by_seed = 1 + seeds * np.array([[1.0], [-1.0], [0.0]])
+        return [[with_losses(loss * BASE * by_seed)] for loss in losses]
+
+    return make
+
+
+def test_two_sizes_give_the_power_law_through_both(runs_of):
+    found = learning_curve([100, 400], runs_of([0.8, 0.4]))  # halved by four times: power 1/2
+    assert found.doubled_images == 800
+    assert found.doubled.value == pytest.approx(0.4 / np.sqrt(2), rel=1e-5)
+    assert found.change.value == pytest.approx(0.4 / np.sqrt(2) - 0.4, rel=1e-5)
+    assert found.fitted == pytest.approx(0.8 * (found.at / 100) ** -0.5, rel=1e-5)
+    assert (found.at[0], found.at[-1], len(found.at)) == (
+        pytest.approx(100),
+        pytest.approx(800),
+        50,
+    )
+    assert [each.value for each in found.losses] == pytest.approx([0.8, 0.4], rel=1e-5)
+
+
+def test_the_band_holds_the_curve_and_what_doubling_brings(runs_of):
+    found = learning_curve([100, 200, 400], runs_of([0.8, 0.6, 0.4], seeds=0.02))
+    assert (found.low < found.fitted).all() and (found.fitted < found.high).all()
+    assert found.doubled.low == found.low[-1] and found.doubled.high == found.high[-1]
+    assert found.change.low < found.change.value < found.change.high < 0
+
+
+def test_seeds_widen_the_band(runs_of):
+    calm, loud = (
+        learning_curve([100, 200], runs_of([0.8, 0.6], seeds=seeds)) for seeds in (0, 0.1)
+    )
+    assert loud.change.high - loud.change.low > 2 * (calm.change.high - calm.change.low)
+
+
+def test_a_curve_that_levels_off_is_seen_to_do_so_with_four_sizes(runs_of):
+    sizes = np.array([50, 100, 200, 400, 800])
+    losses = 0.3 + 0.6 * (sizes / 50) ** -0.8
+    found = learning_curve(sizes.tolist(), runs_of(losses))
+    assert found.fitted == pytest.approx(0.3 + 0.6 * (found.at / 50) ** -0.8, rel=0.01)
+    without = learning_curve(sizes[:3].tolist(), runs_of(losses[:3]))
+    assert without.doubled.value < losses[3]
+
+
+def test_a_curve_with_no_floor_to_be_seen_keeps_its_power_and_may_level_off(runs_of):
+    sizes = np.array([100, 200, 400, 800])
+    losses = 0.6 * (sizes / 100) ** -0.4
+    found = learning_curve(sizes.tolist(), runs_of(losses, seeds=0.05))
+    assert found.fitted == pytest.approx(0.6 * (found.at / 100) ** -0.4, rel=1e-5)
+    assert found.high[-1] - found.fitted[-1] > found.fitted[-1] - found.low[-1]
+
+
+def test_losses_that_rise_are_followed_up(runs_of):
+    found = learning_curve([100, 200, 400, 800], runs_of([0.4, 0.5, 0.6, 0.7]))
+    assert found.change.value > 0 and found.doubled.value > 0.7
+
+
+def test_neither_the_order_of_sizes_nor_equal_ones_matter(runs_of):
+    one, two, three = runs_of([0.8, 0.6, 0.4], seeds=0.02)
+    straight = learning_curve([100, 200, 400], [one, two, three])
+    turned = learning_curve([400, 100, 200], [three, one, two])
+    assert turned.doubled == straight.doubled and turned.change == straight.change
+    merged = learning_curve([100, 400, 400], [one, two, three])
+    assert [each.value for each in merged.losses] == pytest.approx([0.8, 0.5], rel=1e-4)
+
+
+def test_the_same_seed_gives_the_same_curve(runs_of):
+    runs = runs_of([0.8, 0.6], seeds=0.02)
+    one, again = (learning_curve([100, 200], runs, seed=4) for _ in range(2))
+    assert one.doubled == again.doubled
+    assert learning_curve([100, 200], runs, seed=5).doubled != one.doubled
+
+
+def test_where_a_run_diverged_its_partners_at_other_sizes_are_left_out(runs_of):
+    first, second = runs_of([0.8, 0.6]), runs_of([0.4, 0.3])
+    nothing = np.full_like(first[0][0].logits, np.nan)
+    broken = Outcomes(nothing, first[0][0].labels, first[0][0].images)
+    found = learning_curve([100, 200], [[broken, second[0][0]], [first[1][0], second[1][0]]])
+    assert [each.value for each in found.losses] == pytest.approx([0.4, 0.3], rel=1e-5)
+
+
+def test_one_size_makes_no_curve(runs_of):
+    assert learning_curve([100], runs_of([0.8])) is None
+    assert learning_curve([100, 100], runs_of([0.8, 0.7])) is None
+    assert learning_curve([], []) is None
