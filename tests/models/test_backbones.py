@@ -107,7 +107,7 @@ def test_a_head_fits_on_every_model_that_torchvision_lists(name: str, cheap_numb
     logits = model(noise_images(size)[:2])
     assert logits.shape == (1, 2, 3)
     assert logits.isfinite().all()
-    assert not torch.equal(logits[0], logits[1]), "the image does not reach the head"
+    assert not torch.equal(*logits[0]), "the image does not reach the head"
     # Nothing but the last layer and its bias has gone.
     assert model.parameters_count()[0] == 3 * backbone.width + 3
 
