@@ -1,0 +1,93 @@
+"""What simpler intervals would miss: why those of docs/evidence.md are as they are.
+
+`pytest tests/analysis/test_simpler_methods.py -rP` prints the rates that the page states.
+"""
+
+import numpy as np
+import pytest
+
+from visionsweep.analysis.intervals import estimates
+from visionsweep.analysis.metrics import per_replicate
+from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.analysis.resampling import image_weights
+
+LEVELS = [0.025, 0.975]
+
+
+def weights_of(images: int):
+    return next(image_weights(images, seed=1, draws=1000))
+
+
+def redrawing_both(run: Outcomes):
+    """Percentiles of the loss with images and R - 1 of R replicates redrawn."""
+    replicates, images = run.losses.shape
+    source = np.random.default_rng(1)
+    chosen = source.multinomial(replicates - 1, np.full(replicates, 1 / replicates), size=1000)
+    redrawn = (chosen @ run.losses / (replicates - 1) * weights_of(images).T).sum(1)
+    return np.quantile(redrawn, LEVELS)
+
+
+def percentiles_of_losses(run: Outcomes):
+    return np.quantile(run.losses.mean(0) @ weights_of(run.losses.shape[1]), LEVELS)
+
+
+def percentiles_of_accuracies(run: Outcomes):
+    return np.quantile(run.hits.mean(0) @ weights_of(run.losses.shape[1]), LEVELS)
+
+
+def percentiles_of_calibration_errors(run: Outcomes):
+    source = np.random.default_rng(1)
+    redrawn = []
+    for _ in range(100):
+        drawn = source.integers(run.losses.shape[1], size=run.losses.shape[1])
+        part = Outcomes(run.logits[:, drawn], run.labels[drawn], run.images)
+        redrawn.append(per_replicate(part)["ece"].mean())
+    return np.quantile(redrawn, LEVELS)
+
+
+@pytest.fixture
+def rates(population):
+    """Return how often a simpler interval and the one in use hold the truth."""
+
+    def measure(simpler, metric, *, cases, replicates=5, images=136, **changes):
+        people, source = population(**changes), np.random.default_rng(13)
+        truth, held = people.truth()[metric], []
+        for _ in range(cases):
+            run = people.draw(source, images, replicates)[0]
+            low, high = simpler(run)
+            found = estimates(run)[metric]
+            held.append([low <= truth <= high, found.low <= truth <= found.high])
+        simple, used = np.mean(held, axis=0)
+        print(f"{simpler.__name__}, {metric} {truth:.3f}: {simple:.1%}, in use: {used:.1%}")
+        return simple, used
+
+    return measure
+
+
+def test_five_replicates_redrawn_say_too_little_of_seeds_that_differ(rates):
+    simple, used = rates(redrawing_both, "loss", cases=300, seeds=0.8)
+    assert simple < 0.91 < used
+
+
+def test_replicates_redrawn_count_what_images_show_already_again(rates):
+    simple, used = rates(redrawing_both, "loss", cases=300, seeds=0.05, interaction=1.5)
+    assert simple > 0.975 and used < simple - 0.01
+
+
+def test_percentiles_of_losses_miss_rare_images_of_great_loss(rates):
+    simple, used = rates(
+        percentiles_of_losses, "loss", cases=300, replicates=1, seeds=0, ease=3.5, sharpness=3
+    )
+    assert simple < 0.85 < used
+
+
+def test_percentiles_of_accuracies_near_one_hold_the_truth_too_seldom(rates):
+    simple, used = rates(
+        percentiles_of_accuracies, "accuracy", cases=400, replicates=1, seeds=0, ease=3.5
+    )
+    assert simple < 0.93 <= used
+
+
+def test_percentiles_of_calibration_errors_lie_above_the_truth(rates):
+    simple, used = rates(percentiles_of_calibration_errors, "ece", cases=50)
+    assert simple < 0.5 < 0.85 < used
