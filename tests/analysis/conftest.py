@@ -57,7 +57,7 @@ class Population:
     def truth(self, ahead: float = 0.0) -> dict[str, float]:
         """Return what the metrics are over very many images and seeds."""
         source = np.random.default_rng(20)
-        drawn = [per_replicate(self.draw(source, 10_000, 10, (ahead,))[0]) for _ in range(20)]
+        drawn = [per_replicate(self.draw(source, 5_000, 10, (ahead,))[0]) for _ in range(20)]
         return {name: float(np.mean([each[name] for each in drawn])) for name in drawn[0]}
 
 

@@ -33,7 +33,7 @@ def coverage(population):
             truth = people.truth()
             source = np.random.default_rng(4)
             held = []
-            for _ in range(600):
+            for _ in range(500):
                 found = estimates(people.draw(source, 136, replicates)[0])
                 held.append([found[m].low <= truth[m] <= found[m].high for m in truth])
             kept[kind] = dict(zip(truth, np.mean(held, axis=0), strict=True))

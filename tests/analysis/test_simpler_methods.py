@@ -1,4 +1,4 @@
-"""What simpler intervals would miss: why those of docs/evidence.md are as they are.
+"""What simpler intervals would miss, and what those in use miss: the limits in docs/evidence.md.
 
 `pytest tests/analysis/test_simpler_methods.py -rP` prints the rates that the page states.
 """
@@ -54,11 +54,12 @@ def rates(population):
         truth, held = people.truth()[metric], []
         for _ in range(cases):
             run = people.draw(source, images, replicates)[0]
-            low, high = simpler(run)
             found = estimates(run)[metric]
-            held.append([low <= truth <= high, found.low <= truth <= found.high])
-        simple, used = np.mean(held, axis=0)
-        print(f"{simpler.__name__}, {metric} {truth:.3f}: {simple:.1%}, in use: {used:.1%}")
+            for low, high in (simpler(run) if simpler else (0, 1), (found.low, found.high)):
+                held.append(low <= truth <= high)
+        simple, used = np.mean(held[::2]), np.mean(held[1::2])
+        name = f"{simpler.__name__} {simple:.1%}, " if simpler else ""
+        print(f"{metric} {truth:.3f}, {changes}: {name}in use {used:.1%}")
         return simple, used
 
     return measure
@@ -78,7 +79,7 @@ def test_percentiles_of_losses_miss_rare_images_of_great_loss(rates):
     simple, used = rates(
         percentiles_of_losses, "loss", cases=300, replicates=1, seeds=0, ease=3.5, sharpness=3
     )
-    assert simple < 0.85 < used
+    assert simple < 0.88 < used
 
 
 def test_percentiles_of_accuracies_near_one_hold_the_truth_too_seldom(rates):
@@ -91,3 +92,18 @@ def test_percentiles_of_accuracies_near_one_hold_the_truth_too_seldom(rates):
 def test_percentiles_of_calibration_errors_lie_above_the_truth(rates):
     simple, used = rates(percentiles_of_calibration_errors, "ece", cases=50)
     assert simple < 0.5 < 0.85 < used
+
+
+def test_one_replicate_knows_nothing_of_seeds(rates):
+    _, used = rates(None, "loss", cases=200, replicates=1, seeds=0.4)
+    assert used < 0.8
+
+
+def test_thirty_images_do_not_show_rare_ones_of_great_loss(rates):
+    _, used = rates(None, "loss", cases=200, images=30, ease=3.5, sharpness=3)
+    assert used < 0.9
+
+
+def test_the_calibration_error_is_less_sure_where_nearly_all_images_are_right(rates):
+    _, used = rates(None, "ece", cases=400, ease=3.2)
+    assert 0.85 < used < 0.93
