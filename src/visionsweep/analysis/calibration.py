@@ -4,7 +4,6 @@ import logging
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
 from visionsweep.analysis.outcomes import Floats, Outcomes
@@ -54,6 +53,8 @@ def fit_temperature(outcomes: Outcomes) -> float:
 
 def _minimum(outcomes: Outcomes, smoothing: float) -> float:
     """Return the temperature of the least cross-entropy with labels smoothed so much."""
+    from scipy.optimize import minimize_scalar  # slow to import, and predict does without
+
     rows = np.arange(len(outcomes.labels))
     tiny = np.finfo(np.float64).tiny
 
