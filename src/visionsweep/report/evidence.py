@@ -74,10 +74,18 @@ def gather(runs: Sequence[Run]) -> Evidence:
     return Evidence(
         rows=rows,
         cheapest=min((row.run for row in rows if row.mark in ("leader", "level")), key=_cost),
-        images_needed=images_needed(outcomes[0], outcomes[1]) if len(outcomes) > 1 else None,
+        images_needed=_needed(outcomes),
         effects=effects(settings, outcomes) if len(outcomes) > 1 else [],
         curve=_curve(settings, sizes, outcomes),
     )
+
+
+def _needed(outcomes: Sequence[Outcomes]) -> int | None:
+    """Return how many more images would tell the first two apart among all that are compared."""
+    if len(outcomes) < 2:
+        return None
+    pairs = len(outcomes) * (len(outcomes) - 1) // 2
+    return images_needed(outcomes[0], outcomes[1], tests=pairs)
 
 
 def _outcomes(run: Run) -> Outcomes | None:
