@@ -81,11 +81,16 @@ def gather(runs: Sequence[Run]) -> Evidence:
 
 
 def _needed(outcomes: Sequence[Outcomes]) -> int | None:
-    """Return how many more images would tell the first two apart among all that are compared."""
+    """Return how many more images would tell the first two apart.
+
+    Asked of these two alone; where that is done and the table's correction still calls them level,
+    asked of them among all that are compared.
+    """
     if len(outcomes) < 2:
         return None
     pairs = len(outcomes) * (len(outcomes) - 1) // 2
-    return images_needed(outcomes[0], outcomes[1], tests=pairs)
+    alone = images_needed(outcomes[0], outcomes[1])
+    return images_needed(outcomes[0], outcomes[1], tests=pairs) if alone == 0 else alone
 
 
 def _outcomes(run: Run) -> Outcomes | None:
