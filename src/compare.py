@@ -37,20 +37,20 @@ def main(arguments: list[str]) -> int:
     form.add_argument("--markdown", action="store_true", help="print Markdown tables")
     form.add_argument("--html", type=Path, metavar="FILE", help="write a page that holds it all")
     asked = parser.parse_args(arguments)
-    found = find_runs(asked.folders or [default_outputs()])
+    folders = asked.folders or [default_outputs()]
+    found = find_runs(folders)
     groups = leaderboard.groups_of(found.runs)
     if asked.html:
         from visionsweep.report.page import write_page
 
-        failed = [run for run in found.runs if run.record.status != "completed"]
         command = shlex.join(["python", "src/compare.py", *arguments])
-        print(write_page(groups, failed, asked.html, command=command))
+        print(write_page(groups, found.unfinished, asked.html, command=command))
     elif asked.csv:
         rows = [row for evidence in groups for row in evidence.rows]
         print(as_csv(ordered(rows, asked.sort)[: asked.top]), end="")
     else:
         leaderboard.show(
-            asked.folders or [default_outputs()],
+            folders,
             found,
             groups,
             sort=asked.sort,

@@ -14,6 +14,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from visionsweep.entry import run_command
 
 if TYPE_CHECKING:
@@ -81,17 +83,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _as_json(run: "Run", done: "Evaluation") -> dict[str, Any]:
-    metrics = {
-        name: {"value": m.value, "low": m.low, "high": m.high, "replicates": m.replicates}
-        for name, m in done.measures.items()
-    }
     return {
         "run": str(run.directory),
         "dataset": done.dataset,
         "split": done.split,
         "images": done.images,
         "as_recorded": done.as_recorded,
-        "metrics": metrics,
+        "metrics": msgspec.to_builtins(done.measures),
     }
 
 

@@ -1,7 +1,6 @@
 """Scores a stored run on images of any source, as it was scored when it was trained."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from omegaconf import OmegaConf
@@ -10,7 +9,7 @@ from visionsweep import engine
 from visionsweep.analysis.outcomes import Outcomes
 from visionsweep.config import Config, DataConfig
 from visionsweep.data.images import ImageFile
-from visionsweep.data.splits import Splits, load_splits
+from visionsweep.data.splits import SPLITS, Splits, load_splits
 from visionsweep.errors import UserError
 from visionsweep.features.cached import cache_dir
 from visionsweep.inputs import inputs_of, outcomes_of, trains_on_features
@@ -28,18 +27,14 @@ class Evaluation:
         dataset: what the images are called.
         split: which part of them, or `all`.
         images: how many.
-        classes: the run's classes.
         measures: each metric with its interval.
-        outcomes: of every replicate on every image.
         as_recorded: whether these are the very images of the run's record.
     """
 
     dataset: str
     split: str
     images: int
-    classes: list[str]
     measures: dict[str, Measure]
-    outcomes: Outcomes
     as_recorded: bool
 
 
@@ -76,9 +71,7 @@ def evaluate(run: Run, data: DataConfig, split: str, device: torch.device) -> Ev
     recorded = run.record.data
     assert recorded is not None
     same = split in recorded.digests and splits.digest(split) == recorded.digests[split]
-    return Evaluation(
-        splits.dataset, split, len(files), predictor.classes, measure(outcomes), outcomes, same
-    )
+    return Evaluation(splits.dataset, split, len(files), measure(outcomes), same)
 
 
 def _as_labelled_by(predictor: Predictor, splits: Splits, split: str) -> list[ImageFile]:
@@ -89,7 +82,7 @@ def _as_labelled_by(predictor: Predictor, splits: Splits, split: str) -> list[Im
             f"{predictor.run.directory}: was not trained on {', '.join(unknown)}; it knows "
             f"{', '.join(predictor.classes)}. Name the folders of the images after these."
         )
-    chosen = ("train", "val", "test") if split == "all" else (split,)
+    chosen = SPLITS if split == "all" else (split,)
     label_of = {k: predictor.classes.index(name) for k, name in enumerate(splits.classes)}
     return [
         replace(image, label=label_of[image.label]) for name in chosen for image in splits[name]
@@ -105,7 +98,7 @@ def _outcomes(
         predictor.preprocessing.size,
         len(predictor.classes),
         config.training.freeze_backbone,
-        Path(cache_dir(config.features)) / "networks",
+        cache_dir(config.features) / "networks",
     )
     scored = {"scored": files}
     batches = inputs_of(scored, config, network, predictor.preprocessing, device)["scored"]

@@ -1,6 +1,5 @@
 """What goes into what is trained: features of a frozen backbone, or images."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +13,6 @@ from visionsweep.data.transforms import Preprocessing
 from visionsweep.engine import Batches, TensorBatches, predict_logits
 from visionsweep.features.cached import features_of
 from visionsweep.models.network import Network
-
-log = logging.getLogger(__name__)
 
 _SCORED_AT_ONCE = 1024  # features; heads alone need no memory worth a smaller batch
 

@@ -44,8 +44,7 @@ def _tell(directory: Path) -> None:
     groups = leaderboard.groups_of(found.runs)
     leaderboard.show([directory], found, groups)
     if groups:
-        failed = [run for run in found.runs if run.record.status != "completed"]
         page = directory / "report.html"
         command = shlex.join(["python", "src/compare.py", str(directory), "--html", str(page)])
-        write_page(groups, failed, page, command=command)
+        write_page(groups, found.unfinished, page, command=command)
         print(f"The same with curves and pictures, for a browser:\n  {page}")

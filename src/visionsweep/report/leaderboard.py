@@ -126,13 +126,12 @@ def show(
             for line in [READING, *findings(evidence)]:
                 console.print(escape(line), style="dim" if line is READING else "")
             console.print()
-    for run in found.runs:
-        if run.record.status != "completed":
-            failure = run.record.failure
-            reason = f"{failure.type}: {failure.message}" if failure else "no reason given"
-            console.print(
-                f"[bold red]{run.record.status}[/] {escape(run.record.name)}: {escape(reason)}"
-            )
+    for run in found.unfinished:
+        failure = run.record.failure
+        reason = f"{failure.type}: {failure.message}" if failure else "no reason given"
+        console.print(
+            f"[bold red]{run.record.status}[/] {escape(run.record.name)}: {escape(reason)}"
+        )
     for line in found.passed_over:
         console.print(f"[yellow]passed over[/] {escape(line)}")
     if not found.runs:

@@ -31,6 +31,11 @@ class Found:
     runs: list[Run]
     passed_over: list[str]
 
+    @property
+    def unfinished(self) -> list[Run]:
+        """The runs that failed or were interrupted."""
+        return [run for run in self.runs if run.record.status != "completed"]
+
 
 def find_runs(folders: Iterable[Path]) -> Found:
     """Read every record below some folders; broken and foreign files are passed over and named.
