@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
+from visionsweep import interruption
 from visionsweep.config import OptimizerConfig
 from visionsweep.errors import UserError
 from visionsweep.scores import Epoch, Scores, SplitScores
@@ -173,6 +174,7 @@ def train_step(
     model.train()
     sums = _Sums()
     for inputs, labels in batches:
+        interruption.check()
         inputs, labels = inputs.to(device), labels.to(device)
         logits = model(inputs)
         losses = _losses(logits, labels)
@@ -189,6 +191,7 @@ def test_step(model: nn.Module, batches: Batches, device: torch.device) -> list[
     model.eval()
     sums = _Sums()
     for inputs, labels in batches:
+        interruption.check()
         inputs, labels = inputs.to(device), labels.to(device)
         logits = model(inputs)
         sums.add(_losses(logits, labels), logits, labels)
@@ -199,7 +202,11 @@ def test_step(model: nn.Module, batches: Batches, device: torch.device) -> list[
 def predict_logits(model: nn.Module, batches: Batches, device: torch.device) -> torch.Tensor:
     """Return the logits of all batches in their order, `float32[R, N, classes]` on the CPU."""
     model.eval()
-    return torch.cat([model(inputs.to(device)).cpu() for inputs, _ in batches], dim=1)
+    parts = []
+    for inputs, _ in batches:
+        interruption.check()
+        parts.append(model(inputs.to(device)).cpu())
+    return torch.cat(parts, dim=1)
 
 
 def _mean(scores: Sequence[Scores]) -> Scores:
@@ -214,6 +221,7 @@ def fit(
     epochs: int,
     device: torch.device,
     on_epoch: Callable[[Epoch], None],
+    done: Sequence[Epoch] = (),
 ) -> list[Epoch]:
     """Train a model, scoring it on validation and test images after each epoch.
 
@@ -224,12 +232,24 @@ def fit(
         epochs: how many times to go through the training batches.
         device: where the model lies.
         on_epoch: told of each epoch as it ends.
+        done: epochs that the model has behind it already; training goes on after them.
 
     Returns:
-        The epochs, in order.
+        The epochs, in order, those done before among them.
+
+    Raises:
+        Interrupted: between two batches, if the user wants to stop.
     """
-    history: list[Epoch] = []
-    bar = tqdm(range(1, epochs + 1), desc="Training", unit="epoch", disable=None, leave=False)
+    history = list(done)
+    bar = tqdm(
+        range(len(done) + 1, epochs + 1),
+        desc="Training",
+        unit="epoch",
+        total=epochs,
+        initial=len(done),
+        disable=None,
+        leave=False,
+    )
     for number in bar:
         start = time.perf_counter()
         train = train_step(model, batches.train, optimizer, device)

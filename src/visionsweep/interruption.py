@@ -1,0 +1,74 @@
+"""Ctrl-C and SIGTERM: the first ends the run in hand at a safe point, the second all at once.
+
+Python raises `KeyboardInterrupt` wherever it happens to be. In the middle of a queue's bookkeeping
+that leaves TensorBoard's writer waiting for ever, and C code may swallow it. So while a run writes
+and trains, a signal is only noted; `check`, called between batches, raises.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_SECOND = b"\nLeft at once; the run in hand has no record and counts as crashed.\n"
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user, or the system, wants the program to end.
+
+    Attributes:
+        status: the exit status that tells so: 130 after Ctrl-C, 143 after SIGTERM.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"{signal.Signals(number).name}")
+        self.status = 128 + number
+
+
+_asked: int | None = None  # the signal that came
+_deferring = 0  # how many `deferred` blocks we are in
+
+
+def install() -> None:
+    """Answer SIGINT and SIGTERM as this module says; does nothing outside the main thread."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _on_signal)
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    global _asked
+    if _asked is not None:
+        os.write(2, _SECOND)
+        os._exit(128 + number)
+    _asked = number
+    if not _deferring:
+        raise Interrupted(number)
+
+
+def status() -> int:
+    """Return the exit status that tells of the signal that came, or 0 if none has."""
+    return 0 if _asked is None else 128 + _asked
+
+
+def check() -> None:
+    """Raise if a signal has come: here is a good place to stop.
+
+    Raises:
+        Interrupted: then.
+    """
+    if _asked is not None:
+        raise Interrupted(_asked)
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Let no signal raise within the block but where it calls `check`."""
+    global _deferring
+    _deferring += 1
+    try:
+        yield
+    finally:
+        _deferring -= 1

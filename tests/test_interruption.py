@@ -1,0 +1,116 @@
+"""A first signal ends what runs at a safe point, a second ends the process at once."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+
+from visionsweep import engine, interruption
+from visionsweep.engine import SplitBatches, TensorBatches
+from visionsweep.interruption import Interrupted
+from visionsweep.models.heads import Heads
+from visionsweep.seeds import seeds_of
+from visionsweep.tracking.writer import RunWriter
+
+
+@pytest.fixture(autouse=True)
+def _installed(monkeypatch):
+    before = [(n, signal.getsignal(n)) for n in (signal.SIGINT, signal.SIGTERM)]
+    monkeypatch.setattr(interruption, "_asked", None)
+    monkeypatch.setattr(interruption, "_deferring", 0)
+    interruption.install()
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
+
+
+def test_a_signal_raises_where_nothing_is_at_stake():
+    with pytest.raises(Interrupted) as ended:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+    assert isinstance(ended.value, KeyboardInterrupt)
+    assert interruption.status() == 130
+
+
+def test_sigterm_is_told_from_ctrl_c():
+    with pytest.raises(Interrupted):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+    assert interruption.status() == 143
+
+
+def test_a_deferred_signal_raises_at_the_next_check_and_nowhere_else():
+    reached = []
+    with pytest.raises(Interrupted), interruption.deferred():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+        reached.append("after the signal")
+        interruption.check()
+        reached.append("after the check")
+    assert reached == ["after the signal"]
+
+
+def test_what_is_deferred_to_its_end_is_finished():
+    with interruption.deferred():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+    assert interruption.status() == 130
+    with pytest.raises(Interrupted):
+        interruption.check()
+
+
+def test_nothing_asked_is_status_zero_and_no_interruption():
+    interruption.check()
+    assert interruption.status() == 0
+
+
+def test_a_second_signal_leaves_at_once():
+    script = (
+        "import time\nfrom visionsweep import interruption\ninterruption.install()\n"
+        "with interruption.deferred():\n    print('ready', flush=True)\n"
+        "    while True: time.sleep(0.01)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None  # the first is deferred
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Left at once" in error and "Traceback" not in error
+
+
+def test_training_that_writes_events_ends_at_every_moment_of_a_signal(tmp_path):
+    """`KeyboardInterrupt` in the middle of the writer's queue would leave it waiting for ever."""
+    inputs, labels = torch.randn(8, 4), torch.arange(8) % 2
+    batches = TensorBatches(inputs, labels, 4)
+    for attempt in range(40):
+        interruption._asked = None
+        heads = Heads(4, 2, 0.0, seeds_of(0, 1))
+        training = TensorBatches(inputs, labels, 4, [torch.Generator().manual_seed(0)])
+        optimizer = torch.optim.SGD(heads.parameters(), lr=0.01)
+        epochs = []
+        delay = random.Random(attempt).uniform(0.005, 0.05)
+        threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with (
+            pytest.raises(Interrupted),
+            interruption.deferred(),
+            RunWriter(tmp_path / str(attempt)) as writer,
+        ):
+
+            def on_epoch(epoch, writer=writer, epochs=epochs):
+                epochs.append(epoch)
+                writer.epoch(epoch)
+
+            split = SplitBatches(training, batches, batches)
+            engine.fit(heads, split, optimizer, 10**9, torch.device("cpu"), on_epoch)
+        assert [epoch.epoch for epoch in epochs] == list(range(1, len(epochs) + 1))
