@@ -1,10 +1,13 @@
 """Runs are found by their records, and what is no record is named."""
 
 import math
+import os
 
 import pytest
 
 from visionsweep.errors import UserError
+from visionsweep.tracking import claims, record
+from visionsweep.tracking.record import Failure
 from visionsweep.tracking.runs import completed, find_runs, val_loss
 
 
@@ -67,3 +70,37 @@ def test_completed_runs_come_lowest_validation_loss_first_and_without_one_last(t
     assert [run.record.name for run in completed(found)] == ["better", "worse", "diverged"]
     losses = {run.record.name: val_loss(run) for run in found}
     assert losses["failed"] == losses["interrupted"] == math.inf
+
+
+def test_what_became_of_a_run_is_read_from_its_claim_and_its_record(tmp_path, write_run):
+    outputs = tmp_path / "outputs"
+    write_run("done", 0.5)
+    write_run("failed", failure=Failure("UserError", "no such folder"))
+    rerun = write_run("failed-and-begun-again", failure=Failure("UserError", "no"))
+    for name in ("crashed", "never-written"):
+        with claims.held(outputs / name, name):
+            pass  # no result.json: the claim stays, and its holder is gone
+    (outputs / "never-written" / "claim").unlink()
+    with claims.held(rerun, "failed-and-begun-again"), claims.held(outputs / "running", "running"):
+        found = find_runs([outputs])
+    statuses = {run.record.name: run.record.status for run in found.runs}
+    assert statuses == {
+        "done": "completed", "failed": "failed", "crashed": "crashed", "running": "running",
+        "failed-and-begun-again": "running",
+    }  # fmt: skip
+    crashed = next(run for run in found.unfinished if run.record.status == "crashed")
+    assert f"process {os.getpid()}" in crashed.record.failure.message
+    assert len(found.unfinished) == 4
+
+
+def test_a_run_taken_over_is_not_counted_beside_its_original(tmp_path, write_run, make_record):
+    original = write_run("first/a", 0.5)
+    copy = tmp_path / "outputs" / "second" / "a"
+    copy.mkdir(parents=True)
+    taken_over = make_record("a", 0.5)
+    taken_over.reused_from = str(original)
+    record.write(taken_over, copy)
+    found = find_runs([tmp_path / "outputs"])
+    assert [run.directory for run in found.runs] == [original]
+    assert [run.directory for run in found.counted_already] == [copy]
+    assert [run.directory for run in find_runs([copy]).runs] == [copy]

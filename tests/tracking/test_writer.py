@@ -66,6 +66,44 @@ def points(events: EventAccumulator, tag: str) -> list[tuple[int, float]]:
 # ----------------------------------------------------------------------------- in the event file
 
 
+def cut_off_and_go_on(run_dir: Path, make_config, make_history) -> None:
+    """Write a run that was killed after its fourth epoch and taken up after its second."""
+    run_dir.mkdir()
+    history = make_history(0.9, 0.8, 0.7, 0.6, 0.5)
+    facts = {"name": "run", "dataset": "sample", "weights": "random"}
+    first = RunWriter(run_dir)
+    first.begin(facts, "epochs: 5", GRAPH)
+    for epoch in history[:4]:
+        first.epoch(epoch)
+        first.histograms(epoch.epoch, nn.Linear(2, 2))
+    first.flush()
+    (killed,) = run_dir.glob("events.*")
+    content = killed.read_bytes()
+    first.__exit__(None, None, None)
+    killed.write_bytes(content[:-7])  # as a kill in the middle of a record leaves it
+    with RunWriter(run_dir, after_epoch=2) as writer:
+        for epoch in history[2:]:
+            writer.epoch(epoch)
+        writer.end(make_config(epochs=5), facts, record.summarize(history))
+
+
+def test_curves_of_a_run_that_was_taken_up_have_no_seam(tmp_path, make_config, make_history):
+    cut_off_and_go_on(tmp_path / "run", make_config, make_history)
+    assert len(list((tmp_path / "run").iterdir())) == 1
+    events = read_back(tmp_path / "run")
+    expected = [(n, loss) for n, loss in enumerate((0.9, 0.8, 0.7, 0.6, 0.5), 1)]
+    assert points(events, "loss/val") == expected
+    assert [e.step for e in events.Histograms("weights/head.weight")] == [1, 2]
+    assert "run/text_summary" in events.Tags()["tensors"] and events.Tags()["graph"]
+
+
+def test_a_run_that_begins_anew_forgets_the_events_of_its_failed_try(tmp_path, write_events):
+    write_events(tmp_path, 0.9, 0.4, 0.3)
+    write_events(tmp_path, 0.8, 0.5)
+    assert len(list(tmp_path.glob("events.*"))) == 1
+    assert points(read_back(tmp_path), "loss/val") == [(1, 0.8), (2, 0.5)]
+
+
 def test_a_run_has_one_event_file_in_its_own_directory_and_no_other(tmp_path, write_events):
     write_events(tmp_path / "run", 0.9, 0.4)
     files = [p for p in tmp_path.rglob("*") if p.is_file()]

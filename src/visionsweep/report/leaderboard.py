@@ -11,6 +11,7 @@ from visionsweep.report.columns import COLUMNS, Column, ordered
 from visionsweep.report.effects import effect_lines
 from visionsweep.report.evidence import Evidence, Row, gather
 from visionsweep.report.headline import curve_sentence, headline, labels_of
+from visionsweep.report.numbers import counted
 from visionsweep.tracking.runs import Found, Run, comparable, completed
 
 READING = (
@@ -127,10 +128,14 @@ def show(
                 console.print(escape(line), style="dim" if line is READING else "")
             console.print()
     for run in found.unfinished:
-        failure = run.record.failure
-        reason = f"{failure.type}: {failure.message}" if failure else "no reason given"
+        style = "bold yellow" if run.record.status == "running" else "bold red"
         console.print(
-            f"[bold red]{run.record.status}[/] {escape(run.record.name)}: {escape(reason)}"
+            f"[{style}]{run.record.status}[/] {escape(run.record.name)}: {escape(_reason(run))}"
+        )
+    for run in found.counted_already:
+        console.print(
+            f"[dim]counted once[/] {escape(str(run.directory))}: taken over from "
+            f"{escape(str(run.record.reused_from))}"
         )
     for line in found.passed_over:
         console.print(f"[yellow]passed over[/] {escape(line)}")
@@ -140,6 +145,16 @@ def show(
         where = " ".join(map(str, folders))
         console.print(f"Everything lies in {escape(where)}. Look at it in TensorBoard:")
         console.print(f"  tensorboard --logdir {escape(str(folders[0]))}", style="cyan")
+
+
+def _reason(run: Run) -> str:
+    failure = run.record.failure
+    if failure is None:
+        return "no reason given"
+    if run.record.status == "failed":
+        return f"{failure.type}: {failure.message}"
+    epochs = len(run.record.history)
+    return failure.message + (f" after {counted(epochs, 'epoch')}" if epochs else "")
 
 
 def wide_console() -> Console:

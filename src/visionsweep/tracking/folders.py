@@ -55,6 +55,27 @@ def latest_sweep(folders: dict[Path, int], within: Path) -> Path:
     return newest.parent if inside and (newest.parent / MULTIRUN_FILE).is_file() else newest
 
 
+def last_entered(outputs: Path, *, sweep: bool) -> Path | None:
+    """Return the sweep that was begun or gone on with last, or None if there is none.
+
+    Args:
+        outputs: where sweeps lie, however deep.
+        sweep: whether a sweep is meant, or a run outside one.
+    """
+    sweeps: dict[Path, float] = {}
+    others: dict[Path, float] = {}
+    for place, folders, files in os.walk(outputs):
+        directory = Path(place)
+        if MULTIRUN_FILE in files:
+            sweeps[directory] = (directory / MULTIRUN_FILE).stat().st_mtime
+            folders.clear()  # what lies in it are its runs
+        elif ".hydra" in folders:
+            others[directory] = (directory / ".hydra" / "config.yaml").stat().st_mtime
+            folders.clear()
+    found = sweeps if sweep else others
+    return max(found, key=lambda directory: found[directory], default=None)
+
+
 def _begun(event_file: str) -> int:
     """Read the time in `events.out.tfevents.SECONDS.HOST...`; a copied file keeps its name."""
     seconds = event_file.partition("tfevents.")[2].partition(".")[0]

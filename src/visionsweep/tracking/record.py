@@ -20,7 +20,8 @@ from visionsweep.scores import Epoch, Scores
 SCHEMA_VERSION = 1
 FILE_NAME = "result.json"
 
-Status = Literal["completed", "failed", "interrupted"]
+# What a record says; `crashed` and `running` are said of runs that have none (tracking/claims.py).
+Status = Literal["completed", "failed", "interrupted", "crashed", "running"]
 
 
 class EpochScores(msgspec.Struct, frozen=True):
@@ -132,6 +133,9 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=False):
         git: commit and whether the checkout was changed, or None outside a checkout.
         command: the command line.
         failure: why the run failed, or None.
+        fingerprint: of all that decides its numbers (fingerprint.py); None before it was known.
+        continued_after: epochs after which the run was taken up again, having been cut off.
+        reused_from: the directory of the run that was taken over instead of training, or None.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -152,6 +156,9 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=False):
     git: dict[str, Any] | None = None
     command: list[str] = []
     failure: Failure | None = None
+    fingerprint: str | None = None
+    continued_after: list[int] = []
+    reused_from: str | None = None
 
 
 def summarize(history: list[Epoch]) -> Metrics:

@@ -42,6 +42,14 @@ _LAYOUT = {
 # said to differ between runs: without this the model would not be among them.
 _SHOWN_FIRST = frozenset({"model", "data", "epochs", "lr"})
 
+# What is written before training and with each epoch; the rest belongs to a run's end.
+_KEPT = (
+    "run/", "config/", "custom_scalars__config__", "graph",
+    "loss/", "accuracy/", "learning_rate", "seconds_per_epoch", "weights/", "gradients/",
+)  # fmt: skip
+
+_FLUSH_SECONDS = 10  # who looks on while a run trains waits no longer
+
 # Of a histogram: as many as TensorBoard draws. SummaryWriter's own 1,549 are 30 KB a tensor.
 _BINS = 30
 
@@ -56,12 +64,20 @@ class RunWriter:
     chart of all splits is a custom-scalars layout, and the hparams go into the run's own file.
 
     Args:
-        run_dir: the run's directory; the event file lies right in it.
+        run_dir: the run's directory; the event file lies right in it. One of an earlier try is
+            replaced.
+        after_epoch: the last epoch of that try which counts, where this one goes on from it: what
+            it wrote up to there is taken over, so that curves have no seam.
     """
 
-    def __init__(self, run_dir: Path) -> None:
-        self._writer = SummaryWriter(run_dir)
-        self._last_epoch = 0
+    def __init__(self, run_dir: Path, after_epoch: int = 0) -> None:
+        earlier = sorted(run_dir.glob("events.out.tfevents.*"))
+        self._writer = SummaryWriter(run_dir, flush_secs=_FLUSH_SECONDS)
+        self._last_epoch = after_epoch
+        if after_epoch:
+            self._take_over(earlier, after_epoch)
+        for path in earlier:
+            path.unlink()
 
     def __enter__(self) -> Self:
         return self
@@ -73,6 +89,23 @@ class RunWriter:
         trace: TracebackType | None,
     ) -> None:
         self._writer.close()
+
+    def _take_over(self, files: Sequence[Path], after_epoch: int) -> None:
+        """Copy what earlier tries wrote before training and for the epochs that count."""
+        from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+
+        seen: set[tuple[str, int]] = set()
+        for path in files:
+            for content in RawEventFileLoader(str(path)).Load():  # stops where a killed one stopped
+                event = Event.FromString(content)
+                tags = [value.tag for value in event.summary.value] or ["graph"]
+                marks = {(tag, event.step) for tag in tags}
+                counts = event.step <= after_epoch and all(t.startswith(_KEPT) for t in tags)
+                if event.HasField("file_version") or not counts or marks & seen:
+                    continue
+                seen |= marks
+                self._writer._get_file_writer().event_writer.add_event(event)
+        self._writer.flush()
 
     def begin(self, facts: dict[str, str], config_yaml: str, graph: bytes) -> None:
         """Write what is known before training.
@@ -88,6 +121,10 @@ class RunWriter:
         self._writer.add_custom_scalars(_LAYOUT)
         if graph:
             self._writer._get_file_writer().add_event(Event(graph_def=graph))
+
+    def flush(self) -> None:
+        """Have everything on disk that was written so far."""
+        self._writer.flush()
 
     def epoch(self, epoch: Epoch) -> None:
         """Write one epoch's numbers."""
