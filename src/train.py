@@ -2,6 +2,7 @@
 
 python src/train.py
 python src/train.py -m model=effnetb0,effnetb2 data=10pct,20pct epochs=5,10
+python src/train.py -m model=effnetb0,effnetb2 data=10pct,20pct epochs=5,10 resume=last
 python src/train.py --help
 """
 
@@ -10,12 +11,10 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 
-from visionsweep import command_line, names, sweep
+from visionsweep import command_line, interruption, names, sweep
 from visionsweep.config import check, register_schema
-from visionsweep.errors import UserError
 from visionsweep.manual import manual
 
 register_schema()
@@ -28,13 +27,11 @@ def main(composed: DictConfig) -> float:
     from visionsweep.experiment import run_experiment  # imports torch: not for --help
 
     settings = HydraConfig.get()
-    try:
+    name = names.name_of(composed, settings)
+    with sweep.job(composed, name):
         config = check(composed)
         names.relabel(config, list(settings.overrides.task))
-        name = names.name_of(composed, settings)
         record = run_experiment(config, Path(settings.runtime.output_dir), name)
-    except UserError as error:
-        raise CompactHydraException(str(error)) from error
     assert record.metrics is not None
     return record.metrics.final.val.loss
 
@@ -44,10 +41,6 @@ if __name__ == "__main__":
     if {"--help", "-h"} & set(sys.argv):
         print(manual(conf))
         sys.exit()
-    command_line.refuse_mistakes(sys.argv[1:], conf)
-    try:
-        with sweep.leaderboard_after():
-            main()
-    except KeyboardInterrupt:
-        print("Interrupted. What is finished is kept.", file=sys.stderr)
-        sys.exit(130)
+    sys.argv[1:] = command_line.refuse_mistakes(sys.argv[1:], conf)
+    interruption.install()
+    sys.exit(sweep.run(main))

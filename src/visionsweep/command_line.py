@@ -1,6 +1,8 @@
 """Refuses a mistyped command before Hydra makes a directory: key, value and remedy."""
 
 import copy
+import os
+import re
 import sys
 from pathlib import Path
 from typing import cast
@@ -21,11 +23,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from visionsweep.config import check, leaf_keys, nearest, what_is_right
 from visionsweep.errors import UserError
+from visionsweep.tracking.folders import last_entered
 
+_ONCE = ("outputs_dir", "sweep_dir", "resume", "force", "reuse", "fail_fast")  # not to be swept
 _GROUPS = ("model", "data", "transform", "augmentation", "optimizer", "training", "experiment")
 
 
-def refuse_mistakes(arguments: list[str], config_dir: Path) -> None:
+def refuse_mistakes(arguments: list[str], config_dir: Path) -> list[str]:
     """End the program with a message if a command asks for something that cannot be run.
 
     Every value of a sweep is tried once, in the company of the first values of the other keys; that
@@ -35,6 +39,9 @@ def refuse_mistakes(arguments: list[str], config_dir: Path) -> None:
     Args:
         arguments: what stands behind the script's name.
         config_dir: the folder of `config.yaml`.
+
+    Returns:
+        What Hydra is to be given: the same, with the directory that `resume` means.
     """
     flags = {a for a in arguments if a.startswith("-")}
     overrides = [a for a in arguments if not a.startswith("-")]
@@ -43,15 +50,64 @@ def refuse_mistakes(arguments: list[str], config_dir: Path) -> None:
             if (key := flag.lstrip("-").partition("=")[0]) in [*leaf_keys(), *_GROUPS]:
                 raise UserError(f"{flag}: settings have no dashes; write {key}=...")
         if flags - {"-m", "--multirun"}:
-            return
+            return arguments
         with initialize_config_dir(str(config_dir.resolve()), version_base="1.3"):
-            _check_all(overrides, sweeping=bool(flags))
+            config, sweeping = _check_all(overrides, sweeping=bool(flags))
+        if config.resume is not None:
+            if any(o.partition("=")[0] == "sweep_dir" for o in overrides):
+                raise UserError(f"resume={config.resume}: sweep_dir is given too; leave one out")
+            earlier = _earlier(config.resume, Path(config.outputs_dir), sweeping=sweeping)
+            arguments = [a for a in arguments if a.partition("=")[0] != "resume"]
+            arguments.append(f"sweep_dir={_quoted(earlier)}")
+        else:
+            earlier = Path(config.sweep_dir)
+        refuse_unwritable(earlier)
     except UserError as error:
         print(f"{error}\nNothing was run. The manual: python src/train.py --help", file=sys.stderr)
         raise SystemExit(1) from None
+    return arguments
 
 
-def _check_all(overrides: list[str], *, sweeping: bool) -> None:
+def _earlier(named: str, outputs: Path, *, sweeping: bool) -> Path:
+    """Return the directory that `resume` means."""
+    if named != "last":
+        if not Path(named).is_dir():
+            raise UserError(f"resume={named}: no such directory; name an earlier sweep, or `last`")
+        return Path(named)
+    last = last_entered(outputs, sweep=sweeping)
+    if last is None:
+        kind = "sweep" if sweeping else "run outside a sweep"
+        raise UserError(f"resume=last: there is no {kind} under {outputs} yet; leave it out")
+    return last
+
+
+def _quoted(path: Path) -> str:
+    """Write a path as Hydra's grammar wants a value: quoted where it is more than letters."""
+    text = str(path)
+    plain = re.fullmatch(r"[\w./:+-]+", text, re.ASCII)
+    return text if plain else "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def refuse_unwritable(directory: Path) -> None:
+    """Refuse a directory that could not be made or written to.
+
+    Raises:
+        UserError: if its nearest existing parent is a file, or may not be written to.
+    """
+    place = directory.absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise UserError(f"sweep_dir={directory}: {place} is a file, and runs want a directory")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(
+            f"sweep_dir={directory}: {place} may not be written to; change its permissions, or "
+            "choose another place with outputs_dir="
+        )
+
+
+def _check_all(overrides: list[str], *, sweeping: bool) -> tuple[DictConfig, bool]:
+    """Check a command; return its configuration, of a sweep the first, and whether it sweeps."""
     parsed = _parse(overrides)
     lists = {o.get_key_element(): _values(o) for o in parsed}
     for override in parsed:
@@ -73,6 +129,7 @@ def _check_all(overrides: list[str], *, sweeping: bool) -> None:
         for text in values[1:]:
             changed = _with_value(config, text) if key in leaf_keys() else None
             check(changed or _without_hydra(_compose(list((first | {key: text}).values()))))
+    return config, sweeping
 
 
 def _refuse_wrong_lists(
@@ -80,6 +137,8 @@ def _refuse_wrong_lists(
 ) -> None:
     for override in parsed:
         key, values = override.get_key_element(), lists[override.get_key_element()]
+        if key in _ONCE and len(values) > 1:
+            raise UserError(f"{override.input_line}: one value for the whole sweep")
         if override.is_sweep_override() and not sweeping:
             raise UserError(
                 f"{override.input_line}: several values make a sweep; add -m: "

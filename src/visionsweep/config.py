@@ -116,8 +116,13 @@ class Config:
     histograms: bool = False  # of the weights and gradients of what is trained, in TensorBoard
     device: str = "auto"  # auto | cpu | cuda | cuda:N | mps
     num_workers: int = 0  # processes that decode images, where images are read every epoch
+    checkpoint_seconds: float = 30.0  # what a killed run loses at most, beside the epoch in hand
     outputs_dir: str = "outputs"
     sweep_dir: str = MISSING
+    resume: str | None = None  # last, or the directory of an earlier sweep: goes on with it
+    force: bool = False  # train again what is finished, in a directory beside it
+    reuse: bool = False  # take over what any sweep under outputs_dir has finished
+    fail_fast: bool = False  # stop at the first run that fails
 
 
 def parse_size(text: str) -> int:
@@ -173,6 +178,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optimizer.momentum": (lambda v: v is None or 0 <= v < 1, "a number from 0 to below 1"),
     "model.dropout": (lambda v: v is None or 0 <= v < 1, "a number from 0 to below 1, or null"),
     "features.max_size": (_is_size, "a size such as 500 MB or 20 GB"),
+    "checkpoint_seconds": (lambda v: v >= 0, "a number of seconds of at least 0"),
     "device": (
         lambda v: bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", v)),
         "auto, cpu, mps, cuda or cuda:N",

@@ -17,28 +17,28 @@ from omegaconf import OmegaConf
 from safetensors.torch import save
 from torch import nn
 
-from visionsweep import engine
+from visionsweep import continuation, engine, fingerprint, interruption
 from visionsweep.analysis import calibration
 from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.checkpoint import Trained
 from visionsweep.config import Config
+from visionsweep.continuation import memory_of
 from visionsweep.data import sample
-from visionsweep.data.images import digest_of
 from visionsweep.data.splits import SPLITS, Splits, load_splits
 from visionsweep.data.thumbnails import Thumbnails, thumbnails
 from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.engine import SplitBatches, TensorBatches
 from visionsweep.errors import UserError
 from visionsweep.features.cached import cache_dir
-from visionsweep.files import write_atomically
+from visionsweep.files import disk_errors_explained, write_atomically
 from visionsweep.inputs import inputs_of, outcomes_of, trains_on_features
 from visionsweep.models import classifier
 from visionsweep.models.backbones import Identity, identify
-from visionsweep.models.classifier import Classifier
 from visionsweep.models.heads import Heads
 from visionsweep.models.network import Network
 from visionsweep.scores import Epoch
 from visionsweep.seeds import Seeds, seeds_of
-from visionsweep.tracking import outcomes, provenance, record
+from visionsweep.tracking import claims, outcomes, provenance, record
 from visionsweep.tracking.projector import project
 from visionsweep.tracking.record import DataFacts, Failure, ModelFacts, Record, measure
 from visionsweep.tracking.writer import RunWriter
@@ -48,6 +48,9 @@ log = logging.getLogger(__name__)
 
 def run_experiment(config: Config, run_dir: Path, name: str) -> Record:
     """Run one experiment and keep everything about it in its directory.
+
+    A directory may be entered again: what is finished there is not done twice, what was cut off is
+    taken up after its last checkpoint, what failed begins anew.
 
     Args:
         config: what to do; checked by `config.check`.
@@ -61,6 +64,14 @@ def run_experiment(config: Config, run_dir: Path, name: str) -> Record:
     Raises:
         UserError: for what the user can mend; see the message.
     """
+    with disk_errors_explained(run_dir):
+        if finished := continuation.finished(config, run_dir):
+            return finished
+        with claims.held(run_dir, name):  # another process may have finished it meanwhile
+            return continuation.finished(config, run_dir) or _run(config, run_dir, name)
+
+
+def _run(config: Config, run_dir: Path, name: str) -> Record:
     known = Record(
         status="failed",
         name=name,
@@ -70,20 +81,24 @@ def run_experiment(config: Config, run_dir: Path, name: str) -> Record:
         git=provenance.git_state(),
         command=sys.argv,
     )
-    claim(run_dir)
+    (run_dir / record.FILE_NAME).unlink(missing_ok=True)  # of a try that was cut off or failed
     start = time.perf_counter()
     try:
-        _train_and_score(config, run_dir, known)
+        with disk_errors_explained(run_dir):
+            _train_and_score(config, run_dir, known)
         known.status = "completed"
     except BaseException as error:
-        known.status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        stopped = isinstance(error, KeyboardInterrupt) or interruption.status() > 0
+        known.status = "interrupted" if stopped else "failed"
         known.failure = Failure(type(error).__name__, str(error))
-        if not isinstance(error, UserError):
+        if not stopped and not isinstance(error, UserError):
             log.error("%s", "".join(traceback.format_exception(error)))
         raise
     finally:
-        known.seconds["total"] = time.perf_counter() - start
-        record.write(known, run_dir)
+        with interruption.deferred():
+            spent = time.perf_counter() - start
+            known.seconds["total"] = known.seconds.get("earlier", 0.0) + spent
+            record.write(known, run_dir)
     return known
 
 
@@ -95,15 +110,19 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
 
     cache = cache_dir(config.features)
 
-    splits = timed("data", lambda: load_splits(config.data, _memory(cache, config)))
+    splits = timed("data", lambda: load_splits(config.data, memory_of(config)))
     known.dataset, known.data = splits.dataset, _data_facts(config, splits)
 
     is_sample = splits.dataset == sample.NAME
     identity = identify(config.model, random_if_unavailable=is_sample)
     if config.model.weights is None:
         log.warning("model.weights=null: the backbone is random, as asked for")
-    preprocessing = _preprocessing(config, identity)
     known.weights = identity.weights
+    known.fingerprint = fingerprint.of(config, splits, identity)
+    if config.reuse and continuation.taken_over(config, run_dir, known):
+        return
+
+    preprocessing = _preprocessing(config, identity)
     network = Network(
         identity,
         preprocessing.size,
@@ -113,7 +132,8 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
     )
     card = timed("model", lambda: network.card)
     known.model = _model_facts(config, network, preprocessing)
-    (run_dir / "model.txt").write_text(card.summary, encoding="utf-8")
+    dropout, weights_file = known.model.dropout, run_dir / known.model.checkpoint
+    write_atomically(run_dir / "model.txt", card.summary.encode())
     log.info(
         "%s: %s weights, %s trainable of %s parameters",
         config.model.label,
@@ -123,43 +143,66 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
     )
 
     seeds = seeds_of(config.seed, config.replicates)
-    orders = [torch.Generator().manual_seed(each.order) for each in seeds]
+    orders = [torch.Generator() for _ in seeds]
     files = {split: splits[split] for split in SPLITS}
     batches = timed(
         "features", lambda: inputs_of(files, config, network, preprocessing, device, orders)
     )
-    trained = _what_is_trained(config, network, known.model.dropout, seeds).to(device)
-    facts = {"name": known.name, "dataset": splits.dataset, "weights": identity.weights} | {
-        f"{split} images": str(count) for split, count in splits.counts.items()
-    }
-    with RunWriter(run_dir) as writer, engine.one_thread(when=trains_on_features(config)):
-        writer.begin(facts, OmegaConf.to_yaml(OmegaConf.create(known.config)), card.graph)
 
-        def on_epoch(epoch: Epoch) -> None:
-            known.history.append(epoch)
-            writer.epoch(epoch)
-            if config.histograms:
-                writer.histograms(epoch.epoch, trained)
+    def untrained() -> Trained:
+        module = _what_is_trained(config, network, dropout, seeds).to(device)
+        for order, seed in zip(orders, seeds, strict=True):
+            order.manual_seed(seed.order)
+        return Trained(module, engine.make_optimizer(config.optimizer, module), orders)
 
-        optimizer = engine.make_optimizer(config.optimizer, trained)
-        timed(
-            "training",
-            lambda: engine.fit(
-                trained, SplitBatches(**batches), optimizer, config.epochs, device, on_epoch
-            ),
-        )
-        known.metrics = record.summarize(known.history)
-        writer.end(config, facts, known.metrics)
-        found = {
-            split: outcomes_of(trained, batches[split], splits[split], device)
-            for split in ("val", "test")
+    with interruption.deferred():
+        trained, checkpoint = continuation.taken_up(config, run_dir, known, untrained)
+        module = trained.module
+        facts = {"name": known.name, "dataset": splits.dataset, "weights": identity.weights} | {
+            f"{split} images": str(count) for split, count in splits.counts.items()
         }
-        shown = thumbnails(splits.val, cache)
-        writer.diagnosis("val", found["val"], splits.classes, shown)
-    if isinstance(batches["val"], TensorBatches):
-        _project(config, run_dir, identity, splits, batches["val"].inputs, shown)
-    temperature = _keep_evidence(run_dir, known, found, splits)
-    write_atomically(run_dir / known.model.checkpoint, save(_tensors(trained, temperature)))
+        with (
+            RunWriter(run_dir, after_epoch=len(known.history)) as writer,
+            engine.one_thread(when=trains_on_features(config)),
+        ):
+            if not known.history:
+                writer.begin(facts, OmegaConf.to_yaml(OmegaConf.create(known.config)), card.graph)
+
+            def on_epoch(epoch: Epoch) -> None:
+                known.history.append(epoch)
+                writer.epoch(epoch)
+                if config.histograms:
+                    writer.histograms(epoch.epoch, module)
+                if checkpoint.due:
+                    writer.flush()  # first: what is continued from has its curves on disk
+                    checkpoint.write(trained, continuation.progress_of(known))
+
+            timed(
+                "training",
+                lambda: engine.fit(
+                    module,
+                    SplitBatches(**batches),
+                    trained.optimizer,
+                    config.epochs,
+                    device,
+                    on_epoch,
+                    done=known.history,
+                ),
+            )
+            known.metrics = record.summarize(known.history)
+            writer.end(config, facts, known.metrics)
+            found = {
+                split: outcomes_of(module, batches[split], splits[split], device)
+                for split in ("val", "test")
+            }
+            shown = thumbnails(splits.val, cache)
+            writer.diagnosis("val", found["val"], splits.classes, shown)
+        if isinstance(batches["val"], TensorBatches):
+            _project(config, run_dir, identity, splits, batches["val"].inputs, shown)
+        temperature = _keep_evidence(run_dir, known, found, splits)
+        tensors = trained.tensors() | {"temperature": torch.tensor(temperature)}
+        write_atomically(weights_file, save(tensors))
+        checkpoint.remove()
     final = known.metrics.final
     log.info(
         "validation loss %.4f, accuracy %.1f %%; test loss %.4f, accuracy %.1f %%",
@@ -168,22 +211,6 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
         final.test.loss,
         100 * final.test.accuracy,
     )
-
-
-def claim(run_dir: Path) -> None:
-    """Take a run directory for this process alone.
-
-    Raises:
-        UserError: if another run has it.
-    """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        (run_dir / "claim").open("x").close()
-    except FileExistsError as error:
-        raise UserError(
-            f"{run_dir}: another run has this directory; runs that differ in nothing that decides "
-            "their numbers share a name. Choose another sweep_dir, or leave it out."
-        ) from error
 
 
 def _stopwatch(seconds: dict[str, float]) -> Callable[[str, Callable[[], Any]], Any]:
@@ -195,11 +222,6 @@ def _stopwatch(seconds: dict[str, float]) -> Callable[[str, Callable[[], Any]], 
             seconds[part] = time.perf_counter() - start
 
     return timed
-
-
-def _memory(cache: Path, config: Config) -> Path:
-    root = str(Path(config.data.root).absolute())
-    return cache / "images" / f"{digest_of(root.encode())}.json"
 
 
 def _preprocessing(config: Config, identity: Identity) -> Preprocessing:
@@ -248,17 +270,6 @@ def _project(
         shown,
         [image.path.name for image in splits.val],
     )
-
-
-def _tensors(trained: nn.Module, temperature: float) -> dict[str, torch.Tensor]:
-    """Return what was trained, the heads' tensors or the whole network's, and its temperature."""
-    if isinstance(trained, Classifier) and not trained.frozen:
-        named = trained.state_dict()
-    else:
-        head = trained.head if isinstance(trained, Classifier) else trained
-        named = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
-    named["temperature"] = torch.tensor(temperature)
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
 
 
 def _model_facts(config: Config, network: Network, preprocessing: Preprocessing) -> ModelFacts:

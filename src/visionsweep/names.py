@@ -2,13 +2,14 @@
 
 import hashlib
 import re
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from visionsweep.config import Config, leaf_keys
 
-# Keys that say where and on what a run is made, not what it is. Two runs that differ in nothing
-# else are the same experiment; should one sweep hold both, the second finds its directory taken.
+# Keys that say where, on what and how a run is made, not what it is. Two runs that differ in
+# nothing else are the same experiment; should one sweep hold both, the second finds it finished.
 WHERE = {
     "outputs_dir",
     "sweep_dir",
@@ -20,6 +21,11 @@ WHERE = {
     "data.if_unreachable",
     "features.cache_dir",
     "features.max_size",
+    "checkpoint_seconds",
+    "resume",
+    "force",
+    "reuse",
+    "fail_fast",
 }
 _ALWAYS_SHOWN = {"model", "data", "epochs"}
 _LONGEST = 120  # characters; file systems allow 255 bytes a name
@@ -95,10 +101,29 @@ def relabel(config: Config, overrides: list[str]) -> None:
         )
 
 
+def unused(directory: Path) -> Path:
+    """Return a directory that no run has: this one, or the first of `..._again-2`, `-3`, ..."""
+    candidate, number = directory, 1
+    while any((candidate / name).exists() for name in ("claim", "result.json")):
+        number += 1
+        candidate = directory.with_name(f"{directory.name}_again-{number}")
+    return candidate
+
+
 def register_resolvers() -> None:
-    """Make `${run_name:}` known to OmegaConf: the name of the run that is being composed."""
+    """Make known to OmegaConf where the run that is being composed goes.
 
-    def resolve(*, _root_: DictConfig) -> str:
-        return name_of(_root_, _root_.hydra)
+    `${run_name:}` is its name, in a sweep that of its directory; `${run_dir:}` its directory
+    outside a sweep. With `force=true` both are of a directory that no run has yet.
+    """
 
-    OmegaConf.register_new_resolver("run_name", resolve, replace=True)
+    def run_name(*, _root_: DictConfig) -> str:
+        name = name_of(_root_, _root_.hydra)
+        return unused(Path(_root_.sweep_dir) / name).name if _root_.force else name
+
+    def run_dir(*, _root_: DictConfig) -> str:
+        directory = str(_root_.sweep_dir)
+        return str(unused(Path(directory))) if _root_.force else directory
+
+    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+    OmegaConf.register_new_resolver("run_dir", run_dir, replace=True)

@@ -1,41 +1,108 @@
-"""Around a sweep: where it goes, and what is printed when it ends, however it ends."""
+"""Around runs: where they go, how one that fails is taken, what is printed when all has ended."""
 
+import logging
+import os
 import shlex
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from visionsweep import interruption
+from visionsweep.errors import UserError
+from visionsweep.files import disk_errors_explained
+
+log = logging.getLogger(__name__)
+
+_STOPPED = ".stopped"  # in a sweep's directory: the run whose failure let no other begin
+
 
 class NoteSweep(Callback):
-    """Notes in the parent process where a sweep goes; Hydra calls it before the first run.
+    """Notes in the parent process where runs go; Hydra calls it before the first.
 
-    At the end of a sweep in which a run failed it calls nothing: that is for `leaderboard_after`.
+    At the end of a sweep in which a run failed it calls nothing: that is for `run`.
     """
 
-    directory: Path | None = None
+    sweep_dir: Path | None = None
+    run_dir: Path | None = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Take down the sweep's directory."""
-        NoteSweep.directory = Path(config.hydra.sweep.dir)
+        """Take down the sweep's directory, in which everything may begin."""
+        NoteSweep.sweep_dir = Path(config.hydra.sweep.dir)
+        (NoteSweep.sweep_dir / _STOPPED).unlink(missing_ok=True)
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Take down the directory of a run outside a sweep."""
+        NoteSweep.run_dir = Path(config.hydra.run.dir)
 
 
 @contextmanager
-def leaderboard_after() -> Iterator[None]:
-    """Print the leaderboard and write the page when the block ends, if it was a sweep."""
+def job(config: DictConfig, name: str) -> Iterator[None]:
+    """Around one run: what fails is said at once; with `fail_fast` no further one begins.
+
+    Args:
+        config: the run's configuration.
+        name: the run's.
+
+    Raises:
+        UserError: if `fail_fast` stopped the sweep before this run.
+    """
+    interruption.check()
+    stopped = Path(config.sweep_dir) / _STOPPED
+    if config.fail_fast and stopped.is_file():
+        raise UserError(f"{name}: not begun, since {stopped.read_text()} failed (fail_fast=true)")
     try:
         yield
-    finally:
-        if NoteSweep.directory is not None and NoteSweep.directory.is_dir():
-            sys.stderr.flush()
-            _tell(NoteSweep.directory)
+    except Exception as error:
+        if isinstance(error, UserError):
+            log.error("%s: %s", name, error)
+        if config.fail_fast and Path(config.sweep_dir).is_dir():
+            stopped.write_text(name, encoding="utf-8")
+            if NoteSweep.sweep_dir is not None:  # the parent process: the basic launcher
+                raise SystemExit(1) from error
+        raise
 
 
-def _tell(directory: Path) -> None:
+def run(main: Callable[[], Any]) -> int:
+    """Run a command to its end, say what came of it, and return its exit status.
+
+    Args:
+        main: the function decorated by `hydra.main`.
+
+    Returns:
+        0; 1 if anything failed; 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then leaves errors to us
+    status = 1
+    try:
+        with disk_errors_explained(Path("outputs")):
+            main()
+        status = 0
+    except KeyboardInterrupt:
+        status = 130
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+    except (UserError, HydraException) as error:
+        print(error, file=sys.stderr)
+    except Exception as error:
+        traceback.print_exception(error)
+    status = interruption.status() or status
+    sys.stderr.flush()
+    if NoteSweep.sweep_dir is not None and NoteSweep.sweep_dir.is_dir():
+        _tell(NoteSweep.sweep_dir, status)
+    elif status >= 128 and NoteSweep.run_dir is not None:
+        print(f"Interrupted. This goes on with it:\n  {_again(NoteSweep.run_dir)}")
+    return status
+
+
+def _tell(directory: Path, status: int) -> None:
+    """Print the leaderboard and what is unfinished, write the page, and say how to go on."""
     from visionsweep.report import leaderboard
     from visionsweep.report.page import write_page
     from visionsweep.tracking.runs import find_runs
@@ -46,5 +113,15 @@ def _tell(directory: Path) -> None:
     if groups:
         page = directory / "report.html"
         command = shlex.join(["python", "src/compare.py", str(directory), "--html", str(page)])
-        write_page(groups, found.unfinished, page, command=command)
+        with disk_errors_explained(page):
+            write_page(groups, found.unfinished, page, command=command)
         print(f"The same with curves and pictures, for a browser:\n  {page}")
+    if status:
+        said = "Interrupted" if status >= 128 else "Not everything was done"
+        print(f"{said}. What is finished is kept; this does the rest:\n  {_again(directory)}")
+
+
+def _again(directory: Path) -> str:
+    """Return the command that goes on with what lies in a directory."""
+    asked = [a for a in sys.argv[1:] if a.partition("=")[0] not in ("sweep_dir", "resume", "force")]
+    return shlex.join(["python", sys.argv[0], *asked, f"sweep_dir={directory}"])

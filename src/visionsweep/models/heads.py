@@ -26,6 +26,7 @@ class Heads(nn.Module):
     Attributes:
         weight: `float32[R, classes, width]`, drawn as by `nn.Linear`.
         bias: `float32[R, classes]`.
+        sources: of the random numbers of each replicate's dropout.
     """
 
     def __init__(self, width: int, classes: int, dropout: float, seeds: Sequence[Seeds]) -> None:
@@ -39,7 +40,7 @@ class Heads(nn.Module):
             biases.append(torch.empty(classes).uniform_(-bound, bound, generator=source))
         self.weight = nn.Parameter(torch.stack(weights))
         self.bias = nn.Parameter(torch.stack(biases))
-        self._sources = [torch.Generator().manual_seed(seed.dropout) for seed in seeds]
+        self.sources = [torch.Generator().manual_seed(seed.dropout) for seed in seeds]
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return logits, `float32[R, N, classes]`.
@@ -64,7 +65,7 @@ class Heads(nn.Module):
         """
         count = math.prod(shape[1:])
         bits = torch.empty(shape[0], -(-count // 4), dtype=torch.int64)
-        for row, source in zip(bits, self._sources, strict=True):
+        for row, source in zip(bits, self.sources, strict=True):
             row.random_(-(2**63), None, generator=source)
         kept = min(max(round((1 - self.dropout) * _LEVELS), 1), _LEVELS - 1)
         drawn = bits.view(torch.int16)[:, :count].view(shape)

@@ -1,0 +1,198 @@
+"""A run half-done, on disk: trained on from there, it ends with the weights it would have had.
+
+One file, written whole or not at all: what is trained, the optimizer's state, every source of
+random numbers, and the epochs so far. It goes when the run is completed.
+"""
+
+import json
+import logging
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from visionsweep.files import write_atomically
+from visionsweep.models.classifier import Classifier
+from visionsweep.scores import Epoch
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "checkpoint.safetensors"
+
+
+class Progress(msgspec.Struct):
+    """How far a half-done run has come.
+
+    Attributes:
+        fingerprint: of the experiment.
+        config: its configuration, to say what has changed where the fingerprint is another.
+        history: the epochs so far.
+        continued_after: epochs after which the run was taken up again before.
+    """
+
+    fingerprint: str
+    config: dict[str, Any]
+    history: list[Epoch] = []
+    continued_after: list[int] = []
+
+
+@dataclass(frozen=True)
+class Trained:
+    """All that changes while a run trains.
+
+    Attributes:
+        module: heads, or a classifier with them.
+        optimizer: of its parameters.
+        orders: sources of the order in which training images come.
+    """
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    orders: Sequence[torch.Generator]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return what is trained by name: the heads', or with a trained backbone all of them."""
+        if isinstance(self.module, Classifier) and not self.module.frozen:
+            named = self.module.state_dict()
+        else:
+            named = {f"head.{name}": each for name, each in self._heads.state_dict().items()}
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+
+    @property
+    def _heads(self) -> Any:
+        return self.module.head if isinstance(self.module, Classifier) else self.module
+
+    @property
+    def _generators(self) -> list[torch.Generator]:
+        return [*self.orders, *self._heads.sources]
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Return all of it: tensors, and what is no tensor, fit for JSON."""
+        tensors = {f"trained.{name}": tensor for name, tensor in self.tensors().items()}
+        plain: dict[str, Any] = {"optimizer": {}}
+        for parameter, values in self.optimizer.state_dict()["state"].items():
+            for key, value in values.items():
+                if isinstance(value, torch.Tensor):
+                    tensors[f"optimizer.{parameter}.{key}"] = value.detach().cpu().contiguous()
+                else:
+                    plain["optimizer"][f"{parameter}.{key}"] = value
+        for number, source in enumerate(self._generators):
+            tensors[f"random.{number}"] = source.get_state()
+        tensors["random.torch"] = torch.get_rng_state()
+        for number, state in enumerate(_cuda_states()):
+            tensors[f"random.cuda.{number}"] = state
+        kind, keys, *rest = np.random.get_state(legacy=True)
+        tensors["random.numpy"] = torch.from_numpy(np.asarray(keys).astype(np.int64))
+        plain["numpy"] = [kind, *rest]
+        plain["python"] = random.getstate()
+        return tensors, plain
+
+    def restore(self, tensors: Mapping[str, torch.Tensor], plain: Mapping[str, Any]) -> None:
+        """Put everything back as it was when `state` was called.
+
+        Raises:
+            KeyError, RuntimeError, ValueError: if it was the state of something else.
+        """
+        named = {k.partition(".")[2]: t for k, t in tensors.items() if k.startswith("trained.")}
+        if set(named) != set(self.tensors()):
+            raise ValueError("it holds other tensors than this run trains")
+        whole = self.module if isinstance(self.module, Classifier) else _Holding(self.module)
+        whole.load_state_dict(named, strict=False)
+        state: dict[int, dict[str, Any]] = {}
+        for key, value in [*tensors.items(), *_prefixed("optimizer", plain["optimizer"])]:
+            if key.startswith("optimizer."):
+                _, parameter, name = key.split(".", 2)
+                state.setdefault(int(parameter), {})[name] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        for index, source in enumerate(self._generators):
+            source.set_state(tensors[f"random.{index}"])
+        torch.set_rng_state(tensors["random.torch"])
+        for index in range(len(_cuda_states())):
+            if f"random.cuda.{index}" in tensors:
+                torch.cuda.set_rng_state(tensors[f"random.cuda.{index}"], index)
+        kind, *rest = plain["numpy"]
+        keys = tensors["random.numpy"].numpy().astype(np.uint32)
+        np.random.set_state((kind, keys, *rest))
+        version, numbers, gauss = plain["python"]
+        random.setstate((version, tuple(numbers), gauss))
+
+
+class _Holding(nn.Module):
+    """Gives heads the names that they have in a classifier."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+
+def _prefixed(prefix: str, values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(f"{prefix}.{key}", value) for key, value in values.items()]
+
+
+def _cuda_states() -> list[torch.Tensor]:
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+
+
+class Checkpoint:
+    """The checkpoint of one run.
+
+    Args:
+        run_dir: the run's directory.
+        every: seconds from one writing to the next, at least; 0 writes after each epoch.
+    """
+
+    def __init__(self, run_dir: Path, every: float) -> None:
+        self.path = run_dir / FILE_NAME
+        self._every = every
+        self._written = time.monotonic()
+
+    def read(self) -> Progress | None:
+        """Return how far the run has come, or None where no checkpoint can be read."""
+        try:
+            with safe_open(self.path, framework="pt") as opened:
+                return msgspec.json.decode((opened.metadata() or {})["progress"], type=Progress)
+        except FileNotFoundError:
+            return None
+        except (OSError, SafetensorError, msgspec.MsgspecError, KeyError) as error:
+            self._unusable(error)
+            return None
+
+    def restore(self, trained: Trained) -> bool:
+        """Put what is trained into the state that was written; say whether that was possible."""
+        try:
+            with safe_open(self.path, framework="pt") as opened:
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+                trained.restore(tensors, json.loads((opened.metadata() or {})["plain"]))
+        except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
+            self._unusable(error)
+            return False
+        return True
+
+    def _unusable(self, error: Exception) -> None:
+        log.warning("%s cannot be used, so the run begins anew: %s", self.path, error)
+
+    @property
+    def due(self) -> bool:
+        """Whether the last writing is long enough ago."""
+        return time.monotonic() - self._written >= self._every
+
+    def write(self, trained: Trained, progress: Progress) -> None:
+        """Write the state at the end of an epoch."""
+        tensors, plain = trained.state()
+        facts = {"progress": msgspec.json.encode(progress).decode(), "plain": json.dumps(plain)}
+        write_atomically(self.path, save(tensors, facts))
+        self._written = time.monotonic()
+
+    def remove(self) -> None:
+        """Forget it: the run is completed."""
+        self.path.unlink(missing_ok=True)

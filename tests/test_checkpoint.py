@@ -1,0 +1,169 @@
+"""A run taken up after its checkpoint ends as one that was never cut off, to the last bit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from visionsweep import engine
+from visionsweep.checkpoint import Checkpoint, Progress, Trained
+from visionsweep.config import OptimizerConfig
+from visionsweep.data.dataset import ImageDataset, image_loader
+from visionsweep.data.images import ImageFile
+from visionsweep.data.transforms import resized
+from visionsweep.engine import SplitBatches, TensorBatches
+from visionsweep.models.classifier import Classifier
+from visionsweep.models.heads import Heads
+from visionsweep.seeds import seeds_of
+
+OPTIMIZERS = {
+    "Adam": OptimizerConfig("Adam", 0.01, 0.01),
+    "AdamW": OptimizerConfig("AdamW", 0.01, 0.01, weight_decay=0.1),
+    "SGD": OptimizerConfig("SGD", 0.1, 0.1, momentum=0.9),
+    "plain SGD": OptimizerConfig("SGD", 0.1, 0.1),
+}
+CPU = torch.device("cpu")
+
+
+def heads(optimizer: str):
+    """Heads on features: what is trained, and its batches."""
+    inputs = torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(20) % 3
+    seeds = seeds_of(1, 3)
+    orders = [torch.Generator().manual_seed(seed.order) for seed in seeds]
+    module = Heads(6, 3, 0.3, seeds)
+    scored = TensorBatches(inputs, labels, 20)
+    batches = SplitBatches(TensorBatches(inputs, labels, 8, orders), scored, scored)
+    made = engine.make_optimizer(OPTIMIZERS[optimizer], module)
+    return Trained(module, made, orders), batches
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> list[ImageFile]:
+    folder, random = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    files = []
+    for number in range(10):
+        path = folder / f"{number}.png"
+        Image.fromarray(random.integers(0, 255, (24, 24, 3), np.uint8)).save(path)
+        files.append(ImageFile(path, number % 2, str(number)))
+    return files
+
+
+class _Small(torch.nn.Module):
+    """A backbone with all that has state: convolution, BatchNorm, dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(),
+            torch.nn.Dropout(0.3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
+        )  # fmt: skip
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images)
+
+
+def fine_tuning(pictures, workers: int = 0):
+    """A whole network on augmented images."""
+    seeds = seeds_of(2, 1)
+    orders = [torch.Generator().manual_seed(seeds[0].order)]
+    engine.seed_everything(7)
+    module = Classifier(_Small(), Heads(4, 2, 0.2, seeds), frozen=False)
+    transform = resized(16)
+
+    def loader(augmentation: str, shuffle=None):
+        data = ImageDataset(pictures, transform.build(augmentation))
+        return image_loader(data, 4, shuffle=shuffle, workers=workers if shuffle else 0)
+
+    batches = SplitBatches(loader("trivial_augment", orders[0]), loader("none"), loader("none"))
+    return Trained(module, engine.make_optimizer(OPTIMIZERS["Adam"], module), orders), batches
+
+
+def cut_off(make, tmp_path: Path, *, after: int, epochs: int = 6):
+    """Train at one go, and again with a cut; return both, with their histories."""
+    whole, batches = make()
+    straight = engine.fit(whole.module, batches, whole.optimizer, epochs, CPU, lambda epoch: None)
+
+    first, batches = make()
+    checkpoint = Checkpoint(tmp_path, every=0)
+    history: list = []
+
+    def on_epoch(epoch):
+        history.append(epoch)
+        if len(history) == after:
+            checkpoint.write(first, Progress("f", {}, history))
+
+    engine.fit(first.module, batches, first.optimizer, after + 1, CPU, on_epoch)
+
+    second, batches = make()
+    checkpoint = Checkpoint(tmp_path, every=0)
+    done = checkpoint.read()
+    assert done is not None and len(done.history) == after
+    assert checkpoint.restore(second)
+    continued = engine.fit(
+        second.module, batches, second.optimizer, epochs, CPU, lambda epoch: None, done.history
+    )
+    return (whole, straight), (second, continued)
+
+
+def assert_equal(one, other):
+    (a, straight), (b, continued) = one, other
+    assert [e.epoch for e in continued] == [e.epoch for e in straight]
+    assert [(e.train, e.val, e.test) for e in continued] == [
+        (e.train, e.val, e.test) for e in straight
+    ]
+    for name, tensor in a.module.state_dict().items():
+        assert torch.equal(tensor, b.module.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("after", [1, 5])
+def test_heads_taken_up_end_with_the_weights_of_heads_never_cut_off(tmp_path, optimizer, after):
+    assert_equal(*cut_off(lambda: heads(optimizer), tmp_path, after=after))
+
+
+def test_a_fine_tuned_network_on_augmented_images_does_so_too(tmp_path, pictures):
+    assert_equal(*cut_off(lambda: fine_tuning(pictures), tmp_path, after=2, epochs=4))
+
+
+def test_so_it_does_where_other_processes_decode_and_augment(tmp_path, pictures):
+    assert_equal(*cut_off(lambda: fine_tuning(pictures, workers=2), tmp_path, after=2, epochs=3))
+
+
+def test_a_checkpoint_that_leaves_out_a_source_of_chance_would_be_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(Trained, "_generators", [])
+    one, other = cut_off(lambda: heads("Adam"), tmp_path, after=2)
+    with pytest.raises(AssertionError):
+        assert_equal(one, other)
+
+
+def test_a_frozen_backbone_is_not_in_the_checkpoint(tmp_path):
+    module = Classifier(_Small(), Heads(4, 2, 0.2, seeds_of(2, 2)), frozen=True)
+    trained = Trained(module, engine.make_optimizer(OPTIMIZERS["Adam"], module), [])
+    assert set(trained.tensors()) == {"head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize("damage", ["truncated", "not ours", "of another network"])
+def test_a_damaged_checkpoint_is_said_and_not_used(tmp_path, damage, caplog):
+    trained, _ = heads("Adam")
+    checkpoint = Checkpoint(tmp_path, every=0)
+    checkpoint.write(trained, Progress("f", {}))
+    path = tmp_path / "checkpoint.safetensors"
+    if damage == "of another network":
+        other = Heads(5, 3, 0.0, seeds_of(0, 1))
+        assert not checkpoint.restore(
+            Trained(other, engine.make_optimizer(OPTIMIZERS["Adam"], other), [])
+        )
+    else:
+        path.write_bytes(path.read_bytes()[:100] if damage == "truncated" else b"{}")
+        assert checkpoint.read() is None
+    assert "begins anew" in caplog.text
+
+
+def test_none_is_no_progress_and_writing_waits_for_its_time(tmp_path):
+    checkpoint = Checkpoint(tmp_path, every=3600)
+    assert checkpoint.read() is None and not checkpoint.due
+    assert Checkpoint(tmp_path, every=0).due
+    checkpoint.remove()
