@@ -1,5 +1,6 @@
 """Runs the commands as a user does: as processes, in a working directory of their own."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,7 +9,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from visionsweep.data.sample import render_sample
 from visionsweep.report.page import write_page
@@ -77,6 +80,73 @@ def sweep_of_eight(tmp_path_factory, sample_root):
 @pytest.fixture
 def commands(tmp_path, sample_root):
     return Commands(tmp_path, sample_root)
+
+
+class Pictures(Commands):
+    """The commands on 39 small pictures of three classes, with a cache that all tests share.
+
+    Attributes:
+        root: the folder of the pictures.
+        tiny: settings with which a run takes a second.
+        grid: a sweep of eight runs.
+    """
+
+    grid = ("-m", "model=resnet18,mobilenet_v3_small", "data.fraction=0.5,1.0", "epochs=2,3")
+
+    def __init__(self, directory: Path, root: Path, cache: Path) -> None:
+        super().__init__(directory, root)
+        self.root = root
+        self.environment["VISIONSWEEP_CACHE"] = str(cache)
+        self.tiny = [
+            "data=folder", f"data.root={root}", "model.weights=null", "transform.size=32",
+            "batch_size=4", "replicates=2",
+        ]  # fmt: skip
+
+    @staticmethod
+    def numbers(record: dict) -> dict:
+        """Return what of a record should be the same whenever and however it was made."""
+        history = [{k: v for k, v in e.items() if k != "seconds"} for e in record["history"]]
+        return {"history": history} | {
+            key: record[key] for key in ("metrics", "evaluation", "fingerprint")
+        }
+
+    def records(self, under: str = "outputs") -> dict[str, dict]:
+        """Read the records below a folder, by the names of their directories."""
+        files = (self.directory / under).rglob("result.json")
+        return {file.parent.name: json.loads(file.read_text()) for file in files}
+
+
+@pytest.fixture(scope="session")
+def picture_folder(tmp_path_factory) -> Path:
+    root, random = tmp_path_factory.mktemp("pictures") / "mine", np.random.default_rng(0)
+    for split, count in (("train", 6), ("val", 4), ("test", 3)):
+        for red, label in enumerate(("pizza", "steak", "sushi")):
+            for index in range(count):
+                path = root / split / label / f"{index}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                pixels = random.integers(0, 120, (40, 40, 3), np.uint8)
+                pixels[..., red] += 60
+                Image.fromarray(pixels).save(path)
+    return root
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def pictures(tmp_path, picture_folder, shared_cache) -> Pictures:
+    return Pictures(tmp_path, picture_folder, shared_cache)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory, picture_folder, shared_cache) -> dict[str, dict]:
+    """The records of the eight runs on pictures, made at one go."""
+    commands = Pictures(tmp_path_factory.mktemp("undisturbed"), picture_folder, shared_cache)
+    done = commands.train(*commands.grid)
+    assert done.returncode == 0, done.stderr
+    return commands.records()
 
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

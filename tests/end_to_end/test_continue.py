@@ -1,0 +1,189 @@
+"""A sweep that was stopped, by a user, a failure or a kill, is gone on with."""
+
+import json
+import random
+import shlex
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from visionsweep.tracking import record
+from visionsweep.tracking.runs import find_runs
+
+KILLS = 20
+
+
+def wait_until(true, process) -> None:
+    for _ in range(3000):
+        if true() or process.poll() is not None:
+            return
+        time.sleep(0.05)
+    raise AssertionError("never came true")
+
+
+def test_ctrl_c_records_prints_what_is_finished_and_the_command_that_goes_on(pictures):
+    asked = ["-m", "epochs=2,400000,3", "model=resnet18"]
+    process = pictures.start("train.py", *asked, *pictures.tiny)
+    wait_until(lambda: list(pictures.directory.glob("outputs/*/*/*_400000-*/events.*")), process)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=120)
+    assert process.returncode == 130, error
+    assert "Traceback" not in error
+    found = {r["status"]: r for r in pictures.records().values()}
+    assert set(found) == {"completed", "interrupted"} and len(pictures.records()) == 2
+    assert found["interrupted"]["failure"]["message"] == "SIGINT"
+    assert "★" in out and "interrupted resnet18_folder_400000-epochs" in out
+    command = shlex.split(out.splitlines()[-1])
+    assert command[:2] == ["python", str(command[1])] and "-m" in command
+    (sweep_dir,) = pictures.directory.glob("outputs/*/*")
+    assert f"sweep_dir={sweep_dir.relative_to(pictures.directory)}" in command
+
+    settings = [a.replace("400000,", "") for a in command[2:]]
+    done = pictures.run("train.py", *settings)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Finished earlier") == 1
+    statuses = [r["status"] for r in pictures.records().values()]
+    assert sorted(statuses) == ["completed", "completed", "interrupted"]
+
+
+def test_failures_are_all_listed_take_no_other_along_and_are_done_on_continuing(pictures):
+    asked = ["-m", "model=resnet18", "epochs=1", "model.weights=NONSENSE,null,RUBBISH"]
+    tiny = [setting for setting in pictures.tiny if "weights" not in setting]
+    done = pictures.run("train.py", *asked, *tiny)
+    assert done.returncode == 1
+    listed = done.stdout[done.stdout.index("★") :]
+    assert "NONSENSE" in listed and "RUBBISH" in listed
+    assert "Traceback" not in done.stderr
+    again = pictures.run("train.py", "-m", *asked[1:3], "model.weights=null", *tiny, "resume=last")
+    assert "Finished earlier" in again.stdout
+    sweeps = list(pictures.directory.glob("outputs/*/*"))
+    assert len(sweeps) == 1
+
+
+def test_fail_fast_stops_at_the_first_failure(pictures):
+    tiny = [setting for setting in pictures.tiny if "weights" not in setting]
+    asked = ["-m", "model=resnet18", "epochs=1", "model.weights=NONSENSE,null", "fail_fast=true"]
+    done = pictures.run("train.py", *asked, *tiny)
+    assert done.returncode == 1
+    found = pictures.records()
+    assert [r["status"] for r in found.values()] == ["failed"]
+    assert "NONSENSE" in done.stdout and "sweep_dir=" in done.stdout.splitlines()[-1]
+
+
+def test_a_killed_fine_tuning_run_ends_as_one_that_was_never_killed(pictures):
+    asked = ["model=mobilenet_v3_small", "training=fine_tuning", "augmentation=trivial_augment"]
+    tiny = [s for s in pictures.tiny if not s.startswith("replicates")]
+    settings = [*asked, *tiny, "epochs=6", "checkpoint_seconds=0"]
+    whole = pictures.run("train.py", *settings, "sweep_dir=whole")
+    assert whole.returncode == 0, whole.stderr
+
+    process = pictures.start("train.py", *settings, "sweep_dir=outputs/killed")
+    directory = pictures.directory / "outputs" / "killed"
+
+    def epochs() -> int:
+        try:
+            with safe_open(directory / "checkpoint.safetensors", "pt") as opened:
+                return len(json.loads(opened.metadata()["progress"])["history"])
+        except (OSError, ValueError):
+            return 0
+
+    wait_until(lambda: epochs() >= 2, process)
+    process.kill()
+    process.communicate()
+    assert not (directory / "result.json").exists(), "it was quicker than the kill"
+    compared = pictures.run("compare.py", "outputs")
+    assert "crashed" in compared.stdout and f"process {process.pid}" in compared.stdout
+
+    done = pictures.run("train.py", *settings, "resume=last")
+    assert done.returncode == 0, done.stderr
+    assert "its claim is broken" in done.stdout and "Taken up after epoch" in done.stdout
+    a, b = (record.read(d / "result.json") for d in (pictures.directory / "whole", directory))
+    assert b.continued_after and b.continued_after[0] >= 2
+    assert (b.metrics, b.evaluation) == (a.metrics, a.evaluation)
+    weights = [d / "model.safetensors" for d in (pictures.directory / "whole", directory)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert not (directory / "checkpoint.safetensors").exists()
+    assert len(list(directory.glob("events.*"))) == 1
+    events = EventAccumulator(str(directory))
+    events.Reload()
+    assert [e.step for e in events.Scalars("loss/train")] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_moments_a_sweep_loses_the_run_in_hand_at_most(pictures, undisturbed):
+    """Each round kills a sweep at a random moment; the next goes on with it, or begins another."""
+    moments, kills, sweeps = random.Random(0), 0, 0
+    seconds = 6.0  # of an undisturbed round, about; corrected by the first that gets to its end
+    while kills < KILLS:
+        sweep_dir = f"outputs/{sweeps}"
+        before = whole_records(pictures.directory / sweep_dir)
+        asked = [*pictures.grid, *pictures.tiny, f"sweep_dir={sweep_dir}"]
+        process = pictures.start("train.py", *asked)
+        start = time.monotonic()
+        try:
+            process.wait(moments.uniform(0.5, 1.1) * seconds)
+        except subprocess.TimeoutExpired:  # it is still at work
+            process.kill()
+            kills += 1
+        _, error = process.communicate()
+        after = whole_records(pictures.directory / sweep_dir)
+        assert before.items() <= after.items(), "a finished run was lost or changed"
+        if process.returncode == 0:
+            assert_the_eight(pictures, sweep_dir, undisturbed)
+            seconds, sweeps = time.monotonic() - start, sweeps + 1
+        else:
+            assert process.returncode == -signal.SIGKILL, error
+    done = pictures.train(*pictures.grid, f"sweep_dir={sweep_dir}")
+    assert done.returncode == 0, done.stderr
+    assert_the_eight(pictures, sweep_dir, undisturbed)
+    print(f"{kills} kills over {sweeps + 1} sweeps")
+
+
+def whole_records(folder: Path) -> dict[str, bytes]:
+    """Return the completed records, after making sure that all is whole that is there."""
+    if not folder.is_dir():
+        return {}
+    found = find_runs([folder])
+    assert found.passed_over == []
+    assert sum(run.record.status == "crashed" for run in found.runs) <= 1
+    for run in found.runs:
+        if run.record.status == "completed":
+            for name in ("head.safetensors", "logits.safetensors"):
+                with safe_open(run.directory / name, "numpy") as opened:
+                    assert list(opened.keys())
+    return {
+        run.directory.name: (run.directory / "result.json").read_bytes()
+        for run in found.runs
+        if run.record.status == "completed"
+    }
+
+
+def assert_the_eight(pictures, under: str, undisturbed: dict[str, dict]) -> None:
+    found = pictures.records(under)
+    assert set(found) == set(undisturbed) and len(found) == 8
+    for name, each in found.items():
+        assert pictures.numbers(each) == pictures.numbers(undisturbed[name]), name
+
+
+@pytest.mark.slow
+def test_four_processes_with_one_sweep_directory_do_each_run_once(pictures, undisturbed):
+    pictures.environment["VISIONSWEEP_CACHE"] = str(pictures.directory / "cold")
+    processes = [
+        pictures.start("train.py", *pictures.grid, *pictures.tiny, "sweep_dir=outputs/one")
+        for _ in range(4)
+    ]
+    logs = []
+    for process in processes:
+        out, error = process.communicate(timeout=600)
+        assert process.returncode == 0, error
+        logs.append(out)
+    assert_the_eight(pictures, "outputs", undisturbed)
+    trained = "".join(logs).count("] - validation loss")
+    assert trained == 8
+    assert not list(pictures.directory.rglob("claim"))
