@@ -88,7 +88,7 @@ def test_verify_sets_damaged_shards_aside_and_removes_what_is_left_over(cache, r
     content = bytearray(damaged.read_bytes())
     content[-1] ^= 1
     damaged.write_bytes(content)
-    temporary = sound.with_name(f".{sound.name}-abc123")
+    temporary = sound.with_name(f".{sound.name}-abcd1234.part")
     young, old = sound.with_name("young.damaged"), sound.with_name("old.damaged")
     for file in (temporary, young, old):
         file.write_bytes(b"x")
@@ -131,7 +131,7 @@ def test_clear_deletes_ours_and_nothing_else(cache, run):
 
 def test_clear_spares_a_store_that_a_process_is_filling(cache, run):
     busy = cache / "features" / digest_of(b"resnet18")
-    temporary = busy / ".being-written"
+    temporary = busy / ".shard-abcd1234.part"
     temporary.touch()
     with FileLock(busy.with_suffix(".lock")):
         done = run(cache, "clear", "--yes")
