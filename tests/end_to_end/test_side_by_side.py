@@ -7,13 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from visionsweep.data import sample
 from visionsweep.features.shards import read_shard
 
 # Runs src/train.py, and comes to the data at the same moment as the other processes.
@@ -31,26 +29,6 @@ experiment.load_splits = load_at_once
 sys.argv = [script, *arguments]
 runpy.run_path(script, run_name="__main__")
 """
-TRAIN, MORE, TEST = (
-    5,
-    10,
-    3,
-)  # images a class: in the smaller archive, in the larger one, to test on
-
-
-def publish(folder: Path) -> str:
-    """Publish two archives of drawings like those of the photographs; return their address."""
-    folder.mkdir()
-    for name, train, test in (("10", TRAIN, TEST), ("20", MORE, 2 * TEST)):
-        archive = folder / f"pizza_steak_sushi{'' if name == '10' else '_20_percent'}.zip"
-        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
-            opened.writestr("licence.txt", bytes(30_000_000))  # takes a while to unpack
-            for label in sample.CLASSES:
-                for split, count in (("train", train), ("test", test)):
-                    for index in range(count):
-                        picture = sample.jpeg(split, label, index, 64)
-                        opened.writestr(f"{split}/{label}/{index}.jpg", picture)
-    return folder.as_uri()
 
 
 def start(directory: Path, count: int, address: str) -> list[subprocess.Popen]:
@@ -90,8 +68,9 @@ def numbers(run: Path, record: dict) -> tuple:
 
 
 @pytest.mark.slow
-def test_four_sweeps_at_once_lose_nothing_and_do_nothing_twice(tmp_path):
-    address = publish(tmp_path / "published")
+def test_four_sweeps_at_once_lose_nothing_and_do_nothing_twice(tmp_path, publish):
+    # Archives of 30 MB, which take a while to unpack.
+    address = publish(tmp_path / "published", padding=30_000_000)
     processes = start(tmp_path, 4, address)
     said = [process.communicate(timeout=600)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, "\n".join(said)
@@ -109,7 +88,7 @@ def test_four_sweeps_at_once_lose_nothing_and_do_nothing_twice(tmp_path):
     everything = "\n".join(said)
     unpacked = Counter(re.findall(r"Unpacking (\S+) into", everything))
     assert sorted(unpacked.values()) == [1, 1]
-    images = 3 * (MORE + 2 * TEST)  # the larger archive holds what the smaller one does
+    images = 3 * (10 + 6)  # the larger archive holds what the smaller one does
     extracted = re.findall(r"Extracting the features of (\d+) images", everything)
     assert sum(map(int, extracted)) == images
     shards = [
@@ -123,7 +102,7 @@ def test_four_sweeps_at_once_lose_nothing_and_do_nothing_twice(tmp_path):
 
 
 @pytest.mark.slow
-def test_when_the_one_that_extracts_is_killed_the_other_says_so_and_goes_on(tmp_path):
+def test_when_the_one_that_extracts_is_killed_the_other_says_so_and_goes_on(tmp_path, publish):
     processes = start(tmp_path, 2, publish(tmp_path / "published"))
     notes = tmp_path / "cache" / "features"
     while not (signed := [note.read_bytes() for note in notes.glob("*.holder")]) or not signed[0]:
