@@ -42,7 +42,7 @@ def cache(tmp_path: Path) -> Path:
     cache = tmp_path / "cache"
     for model in MODELS:
         fill(cache, model)
-    for name in ("networks/{}.msgpack", "images/{}.json"):
+    for name in ("networks/{}.msgpack", "images/{}.json", "thumbnails/{}.jpg"):
         file = cache / name.format(digest_of(b"x"))
         file.parent.mkdir()
         file.write_bytes(b"x" * 500)
@@ -78,6 +78,7 @@ def test_list_names_every_store_and_sums_up(cache, tmp_path, run):
     assert "features: 2 stores, 10 rows" in shown.stdout
     assert "networks: 1 files, 500 bytes" in shown.stdout
     assert "images: 1 files, 500 bytes" in shown.stdout
+    assert "thumbnails: 1 files, 500 bytes" in shown.stdout
     nothing = run(tmp_path / "nowhere", "list")
     assert nothing.returncode == 0 and "No features" in nothing.stdout
     assert not (tmp_path / "nowhere").exists()

@@ -249,9 +249,12 @@ def test_of_two_processes_one_extracts_and_the_other_takes_it(tmp_path):
     ("how", "by"),
     [("killed before the rename", signal.SIGKILL), ("killed while writing", signal.SIGXFSZ)],
 )
-def test_a_process_killed_while_it_writes_leaves_nothing_half_read(tmp_path, backbone, how, by):
+def test_a_process_killed_while_it_writes_leaves_nothing_half_read(
+    tmp_path, backbone, how, by, caplog
+):
     cache = tmp_path / "cache"
-    assert start(tmp_path, cache, how).wait(120) == -by
+    killed = start(tmp_path, cache, how)
+    assert killed.wait(120) == -by
     (left,) = (cache / "features" / KEY).glob(".*")
     whole = shards_of(cache)
     assert [sorted(load_file(path)) for path in whole] == [["features"]]
@@ -259,7 +262,9 @@ def test_a_process_killed_while_it_writes_leaves_nothing_half_read(tmp_path, bac
 
     assert torch.equal(open_store(cache).get(DIGESTS, backbone), table(DIGESTS))
     assert backbone.asked == DIGESTS[4:]  # the shard before is kept, and the lock is free
-    assert not list((cache / "features").rglob("*.damaged"))
+    assert f"died while extracting the same features (process {killed.pid} on" in caplog.text
+    left_over = [p for p in (cache / "features").rglob("*") if p.suffix in (".damaged", ".holder")]
+    assert not left_over and not left.exists()
 
 
 # --- room
