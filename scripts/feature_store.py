@@ -23,6 +23,7 @@ from visionsweep.entry import run_command
 from visionsweep.errors import UserError
 from visionsweep.features import upkeep
 from visionsweep.features.upkeep import Stored
+from visionsweep.files import explained
 
 
 def main(arguments: list[str]) -> int:
@@ -116,12 +117,12 @@ def delete(cache: Path, model: str | None, *, sure: bool) -> int:
     if not sure and not _agreed(cache):
         print("Nothing is deleted")
         return 1
-    busy = [stored for stored in chosen if not upkeep.delete(stored)]
+    with explained(cache, "Not all is deleted."):
+        busy = [stored for stored in chosen if not upkeep.delete(stored)]
+        for file in memories if not busy else ():
+            file.unlink(missing_ok=True)
     for stored in busy:
         print(f"{_named(stored)}: in use by another process; not deleted", file=sys.stderr)
-    if not busy:
-        for file in memories:
-            file.unlink(missing_ok=True)
     print(f"{len(chosen) - len(busy)} stores deleted")
     return 1 if busy else 0
 

@@ -3,7 +3,11 @@
 import csv
 import itertools
 import math
-from collections.abc import Callable, Sequence
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -244,3 +248,54 @@ def _write_predictions(
         probabilities = np.exp(outcomes.log_probabilities).mean(0)
         for label, row in zip(outcomes.labels, probabilities, strict=True):
             table.writerow([images[label], "test", classes[label], *row])
+
+
+class SmallDisk:
+    """A file system of two megabytes: full or read-only it refuses root, too."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def fill(self, but: int = 0) -> None:
+        """Leave no more than some bytes free, in whole pages of 4,096."""
+        free = shutil.disk_usage(self.path).free
+        (self.path / "somebody's film").write_bytes(bytes(max(0, free - but)))
+
+    def empty(self) -> None:
+        """Take away what filled it."""
+        (self.path / "somebody's film").unlink()
+
+    def remount(self, how: str) -> None:
+        """Mount it again, `ro` or `rw`."""
+        subprocess.run(["mount", "-o", f"remount,{how}", self.path], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A tmpfs of two megabytes, where one can be mounted: as root, outside most containers."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", path]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no file system can be mounted here: {error}")
+    yield SmallDisk(path)
+    subprocess.run(["umount", "-l", path], check=True)
+
+
+@pytest.fixture
+def as_somebody_else() -> Callable[[], AbstractContextManager[None]]:
+    """Do something as a user who may neither read nor write what the tests write."""
+
+    @contextmanager
+    def somebody_else() -> Iterator[None]:
+        if os.geteuid() != 0:
+            pytest.skip("only root can become somebody else")
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    return somebody_else

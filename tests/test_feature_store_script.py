@@ -42,7 +42,7 @@ def cache(tmp_path: Path) -> Path:
     cache = tmp_path / "cache"
     for model in MODELS:
         fill(cache, model)
-    for name in ("networks/{}.msgpack", "images/{}.json"):
+    for name in ("networks/{}.msgpack", "images/{}.json", "thumbnails/{}.jpg"):
         file = cache / name.format(digest_of(b"x"))
         file.parent.mkdir()
         file.write_bytes(b"x" * 500)
@@ -78,6 +78,7 @@ def test_list_names_every_store_and_sums_up(cache, tmp_path, run):
     assert "features: 2 stores, 10 rows" in shown.stdout
     assert "networks: 1 files, 500 bytes" in shown.stdout
     assert "images: 1 files, 500 bytes" in shown.stdout
+    assert "thumbnails: 1 files, 500 bytes" in shown.stdout
     nothing = run(tmp_path / "nowhere", "list")
     assert nothing.returncode == 0 and "No features" in nothing.stdout
     assert not (tmp_path / "nowhere").exists()
@@ -88,7 +89,7 @@ def test_verify_sets_damaged_shards_aside_and_removes_what_is_left_over(cache, r
     content = bytearray(damaged.read_bytes())
     content[-1] ^= 1
     damaged.write_bytes(content)
-    temporary = sound.with_name(f".{sound.name}-abc123")
+    temporary = sound.with_name(f".{sound.name}-abcd1234.part")
     young, old = sound.with_name("young.damaged"), sound.with_name("old.damaged")
     for file in (temporary, young, old):
         file.write_bytes(b"x")
@@ -131,7 +132,7 @@ def test_clear_deletes_ours_and_nothing_else(cache, run):
 
 def test_clear_spares_a_store_that_a_process_is_filling(cache, run):
     busy = cache / "features" / digest_of(b"resnet18")
-    temporary = busy / ".being-written"
+    temporary = busy / ".shard-abcd1234.part"
     temporary.touch()
     with FileLock(busy.with_suffix(".lock")):
         done = run(cache, "clear", "--yes")

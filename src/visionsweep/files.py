@@ -1,24 +1,29 @@
-"""Writes files whole or not at all, and explains what a disk has against it."""
+"""Writes files whole or not at all, and says what a person can do where that is impossible."""
 
 import errno
 import os
+import re
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from visionsweep.errors import UserError
 
-_REMEDIES = {
-    errno.ENOSPC: "the disk is full; make room, or choose another place with outputs_dir=",
-    errno.EDQUOT: "your quota is used up; make room, or choose another place with outputs_dir=",
-    errno.EROFS: "the disk can only be read; choose another place with outputs_dir=",
-    errno.EACCES: "you may not write there; change its permissions, or choose another place with "
-    "outputs_dir=",
-    errno.EPERM: "you may not write there; change its permissions, or choose another place with "
-    "outputs_dir=",
-    errno.EIO: "the disk does not answer as it should",
-}
+A_DAY = 24 * 60 * 60  # seconds; nothing takes as long to write
+
+PART = ".part"  # ends the hidden name of what is being written
+_TEMPORARY = re.compile(rf"\.(.+)-[a-z0-9_]{{8}}{re.escape(PART)}")  # `tempfile` takes 8 letters
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_OF_DISKS = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
+_RUNS_ELSEWHERE = (
+    "Make room, or see that it may be written to. What was finished is kept: the same command with "
+    "resume=last goes on; outputs_dir=FOLDER writes elsewhere."
+)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -29,36 +34,100 @@ def write_atomically(path: Path, content: bytes) -> None:
     Args:
         path: the file; its folder must exist.
         content: all of it.
+
+    Raises:
+        OSError: if it cannot be written; names `path`. Nothing is left behind.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=PART)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            with suppress(OSError):
+                Path(name).unlink()
+            raise
+    except OSError as error:  # the system names the temporary file, or for a full disk none
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def remove_leftovers(folder: Path, age: float = A_DAY, of: str | None = None) -> list[Path]:
+    """Remove the hidden temporary files and folders that killed processes left.
+
+    Args:
+        folder: where to look; what lies deeper stays.
+        age: seconds since the last change from which on nobody can be writing it any more; 0 for
+            whoever holds the lock that all writers hold.
+        of: only those that were to become the file or folder of this name.
+
+    Returns:
+        What was removed.
+    """
+    removed = []
+    with suppress(OSError):
+        for path in folder.iterdir():
+            named = _TEMPORARY.fullmatch(path.name)
+            if named is None or of not in (None, named[1]):
+                continue
+            with suppress(OSError):  # another process was quicker, or may delete and we may not
+                if time.time() - path.stat().st_mtime >= age:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                    removed.append(path)
+    return removed
+
+
+def why(error: OSError) -> str:
+    """Say what the system refused, `No space left on device`."""
+    if error.errno in _NO_LOCKS:
+        return "this file system cannot lock files"
+    return error.strerror or str(error)
 
 
 @contextmanager
-def disk_errors_explained(place: Path) -> Iterator[None]:
-    """Turn what a disk has against a run into words for the user.
+def explained(place: Path, advice: str, needed: int | None = None) -> Iterator[None]:
+    """Turn what the system refuses within the block into a `UserError`.
 
     Args:
-        place: the run's directory, named where the error names no file.
+        place: where the block writes; named if the system names no file.
+        advice: what to do.
+        needed: bytes that the block writes, if that is known.
 
     Raises:
-        UserError: instead of an `OSError` of a full, read-only, forbidden or failing disk.
+        UserError: for any `OSError`: a full disk, a place that is read-only, missing permission.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in _REMEDIES:
+        room = f" ({_room(place, needed)})" if error.errno in _FULL else ""
+        raise UserError(f"{error.filename or place}: {why(error)}{room}. {advice}") from error
+
+
+@contextmanager
+def disk_errors_explained(place: Path) -> Iterator[None]:
+    """Turn what a disk has against writing a run into a `UserError`; other errors stay as they are.
+
+    Args:
+        place: where the block writes; named if the system names no file.
+
+    Raises:
+        UserError: of a full, read-only, forbidden or failing disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_DISKS:
             raise
-        raise UserError(
-            f"{error.filename or place}: {_REMEDIES[error.errno]}. What was finished is kept; the "
-            "same command with resume=last goes on."
-        ) from error
+        with explained(place, _RUNS_ELSEWHERE):
+            raise
+
+
+def _room(place: Path, needed: int | None) -> str:
+    from rich.filesize import decimal
+
+    there = next(folder for folder in (place, *place.absolute().parents) if folder.is_dir())
+    free = f"{decimal(shutil.disk_usage(there).free)} free"
+    return free if needed is None else f"{decimal(needed)} needed, {free}"

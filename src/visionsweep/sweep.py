@@ -79,6 +79,7 @@ def run(main: Callable[[], Any]) -> int:
         0; 1 if anything failed; 130 after Ctrl-C, 143 after SIGTERM.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then leaves errors to us
+    logging.raiseExceptions = False  # a log that cannot be written is not what the user must know
     status = 1
     try:
         with disk_errors_explained(Path("outputs")):
@@ -95,14 +96,22 @@ def run(main: Callable[[], Any]) -> int:
     status = interruption.status() or status
     sys.stderr.flush()
     if NoteSweep.sweep_dir is not None and NoteSweep.sweep_dir.is_dir():
-        _tell(NoteSweep.sweep_dir, status)
+        status = _tell(NoteSweep.sweep_dir, status)
     elif status >= 128 and NoteSweep.run_dir is not None:
         print(f"Interrupted. This goes on with it:\n  {_again(NoteSweep.run_dir)}")
     return status
 
 
-def _tell(directory: Path, status: int) -> None:
-    """Print the leaderboard and what is unfinished, write the page, and say how to go on."""
+def _tell(directory: Path, status: int) -> int:
+    """Print the leaderboard and what is unfinished, write the page, and say how to go on.
+
+    Args:
+        directory: of the sweep.
+        status: the exit status so far.
+
+    Returns:
+        The exit status: another if the page cannot be written.
+    """
     from visionsweep.report import leaderboard
     from visionsweep.report.page import write_page
     from visionsweep.tracking.runs import find_runs
@@ -113,12 +122,17 @@ def _tell(directory: Path, status: int) -> None:
     if groups:
         page = directory / "report.html"
         command = shlex.join(["python", "src/compare.py", str(directory), "--html", str(page)])
-        with disk_errors_explained(page):
-            write_page(groups, found.unfinished, page, command=command)
-        print(f"The same with curves and pictures, for a browser:\n  {page}")
+        try:
+            with disk_errors_explained(page):
+                write_page(groups, found.unfinished, page, command=command)
+            print(f"The same with curves and pictures, for a browser:\n  {page}")
+        except UserError as error:
+            print(error, file=sys.stderr)
+            status = status or 1
     if status:
         said = "Interrupted" if status >= 128 else "Not everything was done"
         print(f"{said}. What is finished is kept; this does the rest:\n  {_again(directory)}")
+    return status
 
 
 def _again(directory: Path) -> str:

@@ -97,11 +97,7 @@ def visible(folder: Path) -> list[str]:
 
 def left_over(folder: Path) -> list[str]:
     """Files and folders that are neither the unpacked archive nor the lock."""
-    locks = {f".{NAME}.lock", ".downloads"}
-    downloads = folder / ".downloads"
-    return [p.name for p in folder.iterdir() if p.name not in locks | {"photos"}] + (
-        [p.name for p in downloads.iterdir()] if downloads.is_dir() else []
-    )
+    return [p.name for p in folder.iterdir() if p.name not in {f".{NAME}.lock", "photos"}]
 
 
 def test_an_archive_is_fetched_over_http_and_unpacked(server: Server, tmp_path: Path) -> None:
@@ -193,10 +189,14 @@ def test_a_download_that_always_breaks_off_leaves_nothing_half_done(
 
 
 def test_what_a_killed_process_left_is_not_trusted(server: Server, tmp_path: Path) -> None:
-    half = tmp_path / "data" / ".downloads" / NAME
+    half = tmp_path / "data" / ".photos-abcd1234.part" / NAME
     half.parent.mkdir(parents=True)
     half.write_bytes(b"half an archive")
+    others = [tmp_path / "data" / name for name in (".photos-2-abcd1234.part", ".photos-original")]
+    for folder in others:
+        folder.mkdir()
     assert contents(fetch_archive(server.url, NAME, tmp_path / "data")) == FILES
+    assert not half.parent.exists() and all(folder.is_dir() for folder in others)
 
 
 def damage(path: Path, how: str) -> None:

@@ -6,13 +6,15 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from visionsweep.data import sample
 from visionsweep.data.sample import render_sample
 from visionsweep.report.page import write_page
 from visionsweep.tracking.record import Failure
@@ -75,6 +77,26 @@ def sweep_of_eight(tmp_path_factory, sample_root):
         "-m", "model=effnetb0,effnetb2", "data=10pct,20pct", "epochs=5,10"
     )  # fmt: skip
     return commands, done
+
+
+@pytest.fixture
+def publish() -> Callable[..., str]:
+    """Publish archives like those of the photographs, of drawings; gives their address."""
+
+    def publish(folder: Path, padding: int = 0) -> str:
+        folder.mkdir()
+        archives = {"pizza_steak_sushi": (5, 3), "pizza_steak_sushi_20_percent": (10, 6)}
+        for name, (train, test) in archives.items():  # images a class; the second holds the first's
+            with zipfile.ZipFile(folder / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr("licence.txt", bytes(padding))
+                for label in sample.CLASSES:
+                    for split, count in (("train", train), ("test", test)):
+                        for index in range(count):
+                            picture = sample.jpeg(split, label, index, 64)
+                            archive.writestr(f"{split}/{label}/{index}.jpg", picture)
+        return folder.as_uri()
+
+    return publish
 
 
 @pytest.fixture

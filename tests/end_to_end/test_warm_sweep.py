@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visionsweep.features.store import FeatureStore, read_shard
+from visionsweep.features.shards import read_shard
+from visionsweep.features.store import FeatureStore
 
 # Runs src/train.py, and tells afterwards which images it opened and what it built.
 OBSERVED = """

@@ -14,7 +14,7 @@ from visionsweep.data.transforms import resized
 from visionsweep.errors import UserError
 from visionsweep.features import extraction
 from visionsweep.features.extraction import BATCH_SIZE
-from visionsweep.features.store import read_shard
+from visionsweep.features.shards import read_shard
 from visionsweep.models import network as network_module
 from visionsweep.models.backbones import identify
 from visionsweep.models.network import Network

@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import load_file, save, save_file
 
 from visionsweep.data.images import digest_of
+from visionsweep.features import shards
 from visionsweep.features import store as store_module
-from visionsweep.features.store import DamagedShardError, FeatureStore, make_room, read_shard
+from visionsweep.features.shards import DamagedShardError, read_shard
+from visionsweep.features.store import FeatureStore, make_room
 
 KEY = digest_of(b"a backbone under a transform")
 WIDTH = 8
@@ -133,12 +135,12 @@ DAMAGES = {
     "text": lambda path: path.write_text("this is no shard" * 50),
     "somebody else's safetensors": lambda path: save_file({"weight": torch.ones(4, 8)}, path),
     "ours by name, without digests": lambda path: path.write_bytes(
-        save({"features": torch.ones(4, 8)}, {"format": store_module.FORMAT, "key": KEY})
+        save({"features": torch.ones(4, 8)}, {"format": shards.FORMAT, "key": KEY})
     ),
     "ours by name, empty": lambda path: path.write_bytes(
         save(
             {"features": torch.ones(0, 8)},
-            {"format": store_module.FORMAT, "key": KEY, "digests": "[]"},
+            {"format": shards.FORMAT, "key": KEY, "digests": "[]"},
         )
     ),
     "written for another key": of_another_key,
@@ -185,8 +187,8 @@ def test_no_flipped_bit_and_no_cut_changes_what_is_read(tmp_path):
 
 
 def test_a_shard_that_another_process_sets_aside_first_stops_nobody(tmp_path, filled):
-    store_module.set_aside(filled[0], "for this test")
-    store_module.set_aside(filled[0], "for this test")
+    shards.set_aside(filled[0], "for this test")
+    shards.set_aside(filled[0], "for this test")
     assert filled[0].with_suffix(".damaged").is_file()
 
 
@@ -247,9 +249,12 @@ def test_of_two_processes_one_extracts_and_the_other_takes_it(tmp_path):
     ("how", "by"),
     [("killed before the rename", signal.SIGKILL), ("killed while writing", signal.SIGXFSZ)],
 )
-def test_a_process_killed_while_it_writes_leaves_nothing_half_read(tmp_path, backbone, how, by):
+def test_a_process_killed_while_it_writes_leaves_nothing_half_read(
+    tmp_path, backbone, how, by, caplog
+):
     cache = tmp_path / "cache"
-    assert start(tmp_path, cache, how).wait(120) == -by
+    killed = start(tmp_path, cache, how)
+    assert killed.wait(120) == -by
     (left,) = (cache / "features" / KEY).glob(".*")
     whole = shards_of(cache)
     assert [sorted(load_file(path)) for path in whole] == [["features"]]
@@ -257,7 +262,9 @@ def test_a_process_killed_while_it_writes_leaves_nothing_half_read(tmp_path, bac
 
     assert torch.equal(open_store(cache).get(DIGESTS, backbone), table(DIGESTS))
     assert backbone.asked == DIGESTS[4:]  # the shard before is kept, and the lock is free
-    assert not list((cache / "features").rglob("*.damaged"))
+    assert f"died while extracting the same features (process {killed.pid} on" in caplog.text
+    left_over = [p for p in (cache / "features").rglob("*") if p.suffix in (".damaged", ".holder")]
+    assert not left_over and not left.exists()
 
 
 # --- room
@@ -271,14 +278,14 @@ def test_the_least_recently_used_shards_go_first(tmp_path, filled):
     sizes = filled[0].stat().st_size
     for path, days in zip(filled, (2, 3, 1), strict=True):
         age(path, days)
-    assert make_room(tmp_path / "features", 2 * sizes, keep=set()) == [filled[1]]
-    assert make_room(tmp_path / "features", sizes, keep=set()) == [filled[0]]
+    assert make_room(tmp_path / "features", 2 * sizes, spare=set()) == [filled[1]]
+    assert make_room(tmp_path / "features", sizes, spare=set()) == [filled[0]]
     assert shards_of(tmp_path) == [filled[2]]
 
 
 def test_shards_in_use_stay_even_if_they_are_the_oldest_and_too_large(tmp_path, filled):
     age(filled[0], 9)
-    deleted = make_room(tmp_path / "features", 1, keep={filled[0]})
+    deleted = make_room(tmp_path / "features", 1, spare={filled[0]})
     assert sorted(deleted) == filled[1:]
     assert shards_of(tmp_path) == [filled[0]]
 
@@ -316,6 +323,6 @@ def test_a_store_too_small_for_one_request_still_answers_it(tmp_path, backbone):
 
 def test_features_of_a_deleted_shard_are_extracted_again(tmp_path, filled, backbone):
     images = read_shard(filled[2], KEY).digests
-    make_room(tmp_path / "features", filled[0].stat().st_size, keep={filled[0], filled[1]})
+    make_room(tmp_path / "features", filled[0].stat().st_size, spare={filled[0], filled[1]})
     assert torch.equal(open_store(tmp_path).get(DIGESTS, backbone), table(DIGESTS))
     assert sorted(backbone.asked) == sorted(images)

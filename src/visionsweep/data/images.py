@@ -13,8 +13,9 @@ from pathlib import Path
 import msgspec
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from visionsweep.cache import keep
 from visionsweep.errors import UserError
-from visionsweep.files import write_atomically
+from visionsweep.files import why
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +44,22 @@ def image_suffixes() -> frozenset[str]:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """List the image files below a folder, sorted; hidden files and other files are passed over."""
+    """List the image files below a folder, sorted; hidden files and other files are passed over.
+
+    Raises:
+        UserError: if a folder cannot be read: what it holds is not passed over.
+    """
     return sorted(
         Path(parent) / name
-        for parent, folders, names in os.walk(folder, followlinks=True)
+        for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_unread)
         if not folders.sort()
         for name in names
         if not name.startswith(".") and Path(name).suffix.lower() in image_suffixes()
     )
+
+
+def _refuse_unread(error: OSError) -> None:
+    raise UserError(f"{error.filename}: this folder cannot be read: {why(error)}") from error
 
 
 def open_rgb(source: Path | bytes) -> Image.Image:
@@ -131,11 +140,10 @@ def inspect(
         if isinstance(content, str) and stamps[path][1] < settled
     }
     if memory is not None and news:
-        memory.parent.mkdir(parents=True, exist_ok=True)
         # Another process may have written in between; what is lost is only looked at again.
         everything = known | news
-        write_atomically(memory, msgspec.json.encode(everything))
-        _recalled[memory] = (memory.stat().st_mtime_ns, everything)
+        if keep(memory, msgspec.json.encode(everything)):
+            _recalled[memory] = (_stamp(memory)[1], everything)
     return {path: looked.get(path) or known[str(path.absolute())][-1] for path in paths}
 
 
@@ -145,14 +153,14 @@ _recalled: dict[Path, tuple[int, _Memory]] = {}
 
 
 def _recall(memory: Path | None) -> _Memory:
-    if memory is None or not memory.is_file():
+    if memory is None:
         return {}
-    written = memory.stat().st_mtime_ns
-    if memory not in _recalled or _recalled[memory][0] != written:
-        try:
+    try:
+        written = memory.stat().st_mtime_ns
+        if memory not in _recalled or _recalled[memory][0] != written:
             _recalled[memory] = (written, msgspec.json.decode(memory.read_bytes(), type=_Memory))
-        except msgspec.DecodeError:
-            return {}
+    except (OSError, msgspec.DecodeError):
+        return {}
     return _recalled[memory][1]
 
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from tqdm import tqdm
 
 from visionsweep.data.scenes import draw_scene
+from visionsweep.data.sources import ELSEWHERE
+from visionsweep.files import explained
+from visionsweep.locks import held
 
 NAME = "sample"
 CLASSES = ("pizza", "steak", "sushi")
@@ -22,6 +25,7 @@ COUNTS: Mapping[str, int] = {"train": 750, "val": 45, "test": 25}  # images a cl
 SEED = 20
 VERSION = 1  # raise it whenever the drawing changes: directories of another version are redrawn
 SHORT_SIDE = 256  # pixels
+_MARKER = ".version"
 
 
 def jpeg(split: str, label: str, index: int, size: int) -> bytes:
@@ -64,22 +68,32 @@ def sample_files(folder: Path, split: str, train_fraction: float) -> list[tuple[
 
 def _clear_other_version(folder: Path, version: str) -> None:
     """Remove the images of another version of the drawing, then mark the folder as this one's."""
-    marker = folder / ".version"
-    if marker.is_file() and marker.read_text() == version:
+    if _is_of(folder, version):
         return
     for split in COUNTS:
         for path in folder.glob(f"{split}/*/[0-9]*.jpg"):
             path.unlink()
     # The mark comes last: killed before it, the next call clears again and nothing gets mixed.
-    _write(marker, version.encode())
+    _write(folder / _MARKER, version.encode())
+
+
+def _is_of(folder: Path, version: str) -> bool:
+    marker = folder / _MARKER
+    return marker.is_file() and marker.read_text() == version
 
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # One process writes, so the name may be the same each time; a killed one's is written over.
     partial = path.with_name(f".{path.stem.strip('.')}.part")
-    partial.write_bytes(content)
-    partial.replace(path)
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()
+        raise
 
 
 def render_sample(root: Path, train_fraction: float, *, size: int | None = None) -> Path:
@@ -89,6 +103,7 @@ def render_sample(root: Path, train_fraction: float, *, size: int | None = None)
     version), so a small fraction is contained in a bigger one and nothing is drawn twice. Images of
     another drawing version or size are removed first: the two never mix. One process renders at a
     time, in a plain loop: workers started by spawn would import the caller's main script again.
+    Where all is there, nothing is written.
 
     Args:
         root: the data directory; made when missing.
@@ -96,6 +111,7 @@ def render_sample(root: Path, train_fraction: float, *, size: int | None = None)
         size: pixels on the short side, 32 to 380; None means 256.
 
     Raises:
+        UserError: if `root` is full or cannot be written; what is drawn stays for the next call.
         ValueError: for a fraction or a size out of range.
     """
     size = SHORT_SIDE if size is None else size
@@ -107,13 +123,16 @@ def render_sample(root: Path, train_fraction: float, *, size: int | None = None)
         for split in COUNTS
         for path, label in sample_files(folder, split, train_fraction)
     ]
-    root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / ".sample.lock"):
-        version = str(VERSION) if size == SHORT_SIDE else f"{VERSION} at {size} pixels"
-        _clear_other_version(folder, version)
-        missing = [item for item in wanted if not item[0].is_file()]
-        for path, split, label in tqdm(
-            missing, desc="drawing the sample", unit="img", disable=None
-        ):
-            _write(path, jpeg(split, label, int(path.stem), size))
+    version = str(VERSION) if size == SHORT_SIDE else f"{VERSION} at {size} pixels"
+    if _is_of(folder, version) and all(path.is_file() for path, _, _ in wanted):
+        return folder
+    with explained(root, ELSEWHERE):
+        root.mkdir(parents=True, exist_ok=True)
+        with held(root / ".sample.lock", "drawing the sample"):
+            _clear_other_version(folder, version)
+            missing = [item for item in wanted if not item[0].is_file()]
+            for path, split, label in tqdm(
+                missing, desc="drawing the sample", unit="img", disable=None
+            ):
+                _write(path, jpeg(split, label, int(path.stem), size))
     return folder

@@ -1,22 +1,31 @@
 """Where images come from: published archives, fetched once and unpacked safely."""
 
+import errno
 import logging
+import os
 import shutil
 import sys
 import tempfile
 import threading
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from filelock import FileLock
-
 from visionsweep.errors import UserError
+from visionsweep.files import PART, explained, remove_leftovers
+from visionsweep.locks import held
 
 log = logging.getLogger(__name__)
+
+ELSEWHERE = (
+    "Make room, or name another folder with data.root=FOLDER. Nothing half-done is left behind; "
+    "the same command goes on from here."
+)
 
 CONNECT_SECONDS = 5.0  # to reach a server
 READ_SECONDS = 30.0  # without a byte in the middle of a download
@@ -89,7 +98,7 @@ def fetch_archive(base_url: str, file_name: str, root: Path) -> Path:
 
     What is there already is not fetched again: neither the folder nor the archive itself, should
     it lie in `root`. Two processes that ask at once fetch once. The folder appears under its final
-    name only when it is complete.
+    name only when it is complete. One that lies there is used even where nothing can be written.
 
     Args:
         base_url: address of the folder that holds the archive: https://, http:// or file://.
@@ -98,55 +107,55 @@ def fetch_archive(base_url: str, file_name: str, root: Path) -> Path:
 
     Raises:
         UnreachableError: if the archive is not here and cannot be had.
-        UserError: if it is damaged, or an entry of it would leave its folder.
+        UserError: if it is damaged, or an entry of it would leave its folder; if `root` is full or
+            cannot be written. Nothing half-done is left.
     """
     folder = archive_folder(root, file_name)
-    if folder.is_dir():
-        return folder
-    root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / f".{file_name}.lock"):
+    with explained(root, ELSEWHERE):
         if folder.is_dir():
             return folder
-        at_hand = root / file_name
-        archive = at_hand if at_hand.is_file() else _download(base_url, file_name, root)
-        log.info("Unpacking %s into %s", file_name, folder)
-        unpack(archive, folder)
-        if archive != at_hand:
-            archive.unlink()
+        root.mkdir(parents=True, exist_ok=True)
+        with held(root / f".{file_name}.lock", f"fetching {file_name}"):
+            if folder.is_dir():
+                return folder
+            remove_leftovers(root, age=0, of=folder.name)
+            at_hand = root / file_name
+            if at_hand.is_file():
+                unpack(at_hand, folder)
+                return folder
+            url = join_url(base_url, file_name)
+            if reason := why_unreachable(url):
+                raise UnreachableError(f"{url}: {reason}")
+            if url.startswith("file:"):
+                unpack(_local_path(url), folder)
+                return folder
+            with _partial(folder) as downloads:
+                unpack(_download(url, downloads), folder)
     return folder
 
 
-def _download(base_url: str, file_name: str, root: Path) -> Path:
-    """Fetch an archive into `root/.downloads`: atomic, begun afresh up to three times."""
+def _download(url: str, folder: Path) -> Path:
+    """Fetch a file over HTTP, begun afresh up to three times."""
     import pooch
     import requests
 
-    url = join_url(base_url, file_name)
-    if reason := why_unreachable(url):
-        raise UnreachableError(f"{url}: {reason}")
     log.info("Fetching %s", url)
     pooch.get_logger().setLevel(logging.WARNING)
+    over_http = pooch.HTTPDownloader(
+        progressbar=sys.stderr.isatty(), timeout=(CONNECT_SECONDS, READ_SECONDS)
+    )
+    file_name = url.rpartition("/")[2]
     downloads = pooch.create(
-        path=root / ".downloads",
-        base_url=base_url,
+        path=folder,
+        base_url="",
         registry={file_name: None},  # the zip's own checksums are verified by `unpack`
         urls={file_name: url},
         retry_if_failed=2,
     )
-    # A process that died between fetching and unpacking leaves an archive nobody vouches for.
-    (root / ".downloads" / file_name).unlink(missing_ok=True)
-    over_http = pooch.HTTPDownloader(
-        progressbar=sys.stderr.isatty(), timeout=(CONNECT_SECONDS, READ_SECONDS)
-    )
     try:
-        downloader = _copy if url.startswith("file:") else over_http
-        return Path(downloads.fetch(file_name, downloader=downloader))
+        return Path(downloads.fetch(file_name, downloader=over_http))
     except (requests.RequestException, ValueError) as error:
         raise UnreachableError(f"{url}: the download failed: {_root_reason(error)}") from error
-
-
-def _copy(url: str, output_file: str, _pooch: object) -> None:
-    shutil.copyfile(_local_path(url), output_file)
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -157,16 +166,21 @@ def unpack(archive: Path, folder: Path) -> None:
         folder: the folder to make; appears under this name only when complete.
 
     Raises:
-        UserError: if the archive is damaged or holds an entry that would leave the folder.
+        UserError: if the archive is damaged or holds an entry that would leave the folder; if
+            there is no room for it, said before anything is written where that is certain.
     """
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as partial:
-        top = Path(partial) / "unpacked"  # of its own, since a temporary folder is closed to others
+    log.info("Unpacking %s into %s", archive.name, folder)
+    with _partial(folder) as partial:
+        top = partial / "unpacked"  # of its own, since a temporary folder is closed to others
         try:
             with zipfile.ZipFile(archive) as opened:
                 for entry in opened.infolist():
                     _refuse_escape(entry, archive)
-                top.mkdir()
-                opened.extractall(top)  # verifies each entry's checksum
+                needed = sum(entry.file_size for entry in opened.infolist())
+                with explained(folder, ELSEWHERE, needed):
+                    _refuse_too_much(needed, folder)
+                    top.mkdir()
+                    opened.extractall(top)  # verifies each entry's checksum
         except (
             zipfile.BadZipFile,
             zlib.error,
@@ -179,6 +193,21 @@ def unpack(archive: Path, folder: Path) -> None:
             ) from error
         inner = top / folder.name
         (inner if inner.is_dir() and len(list(top.iterdir())) == 1 else top).replace(folder)
+
+
+@contextmanager
+def _partial(folder: Path) -> Iterator[Path]:
+    """Make a hidden folder beside one that is to come; if killed, the next process removes it."""
+    prefix = f".{folder.name}-"
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=prefix, suffix=PART) as partial:
+        yield Path(partial)
+
+
+def _refuse_too_much(needed: int, folder: Path) -> None:
+    """Refuse what is larger than all free space: to find out by writing would fill the disk."""
+    disk = shutil.disk_usage(folder.parent)
+    if disk.total > 0 and disk.free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def _refuse_escape(entry: zipfile.ZipInfo, archive: Path) -> None:

@@ -15,6 +15,7 @@ from visionsweep.config import DataConfig
 from visionsweep.data import images, sample, sources
 from visionsweep.data.images import ImageFile, UnreadableImageError
 from visionsweep.errors import UserError, warn_loudly
+from visionsweep.files import explained
 
 log = logging.getLogger(__name__)
 
@@ -69,26 +70,31 @@ def load_splits(config: DataConfig, memory: Path | None = None) -> Splits:
     Raises:
         UserError: if images cannot be had, cannot be read, or a class or split would be empty.
     """
+    root = Path(config.root)
+    with explained(root, "Is it there, and may you read it? data.root=FOLDER names another."):
+        splits = _load(config, memory)
+    _check(splits)
+    return splits
+
+
+def _load(config: DataConfig, memory: Path | None) -> Splits:
     match config.source:
         case "archives":
             missing = _unreachable_archives(config)
             if not missing:
-                splits = _from_archives(config, memory)
-            elif config.if_unreachable == "sample":
+                return _from_archives(config, memory)
+            if config.if_unreachable == "sample":
                 _warn_of_sample(missing)
-                splits = _from_sample(config, memory)
-            else:
-                raise UserError(
-                    "The photographs cannot be had:\n  " + "\n  ".join(missing) + "\nConnect to "
-                    "the network, or name another place with data.base_url=file:///FOLDER that "
-                    "holds the archives, or put the archives into data.root, or use data=sample."
-                )
+                return _from_sample(config, memory)
+            raise UserError(
+                "The photographs cannot be had:\n  " + "\n  ".join(missing) + "\nConnect to "
+                "the network, or name another place with data.base_url=file:///FOLDER that "
+                "holds the archives, or put the archives into data.root, or use data=sample."
+            )
         case "sample":
-            splits = _from_sample(config, memory)
+            return _from_sample(config, memory)
         case _:
-            splits = _from_folder(config, memory)
-    _check(splits)
-    return splits
+            return _from_folder(config, memory)
 
 
 def _unreachable_archives(config: DataConfig) -> list[str]:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from visionsweep.cache import keep
 from visionsweep.data.images import ImageFile, UnreadableImageError, digest_of, open_rgb
-from visionsweep.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def _kept(path: Path) -> bytes | None:
 
 
 def _make(files: Sequence[ImageFile], path: Path) -> bytes:
-    """Open the images and write their sheet, unless one of them could not be read."""
+    """Open the images, and keep their sheet unless one of them could not be read."""
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         squares = list(threads.map(_square, files))
     across = 1
@@ -104,8 +104,7 @@ def _make(files: Sequence[ImageFile], path: Path) -> bytes:
     image.save(stored, "JPEG", quality=80, subsampling=0)
     sheet = stored.getvalue()
     if None not in squares:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, sheet + digest_of(sheet).encode())
+        keep(path, sheet + digest_of(sheet).encode())
     return sheet
 
 

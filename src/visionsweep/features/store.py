@@ -10,95 +10,32 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import torch
-from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from filelock import FileLock
 
-from visionsweep.data.images import digest_of
-from visionsweep.files import write_atomically
+from visionsweep.cache import keep
+from visionsweep.features import shards
+from visionsweep.features.shards import SUFFIX, DamagedShardError, Shard, read_shard, set_aside
+from visionsweep.files import remove_leftovers, why
+from visionsweep.locks import held, lock_at
 
 log = logging.getLogger(__name__)
 
-FORMAT = "visionsweep-features-1"
-SUFFIX = ".safetensors"
-DAMAGED = ".damaged"  # takes the suffix's place where a shard cannot be used
 SHARD_IMAGES = 512  # what a killed process loses at most
 
 Extract = Callable[[list[str]], Iterator[tuple[list[str], torch.Tensor]]]
 
 
-class DamagedShardError(Exception):
-    """A shard that is not whole, or not ours."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A shard on disk, verified.
-
-    Attributes:
-        path: the file.
-        digests: of the images, in the order of the rows.
-        features: `float32[N, width]`, mapped from the file.
-    """
-
-    path: Path
-    digests: list[str]
-    features: torch.Tensor
-
-
-def read_shard(path: Path, key: str | None = None) -> Shard:
-    """Map a shard into memory and verify its checksum.
-
-    Args:
-        path: the file.
-        key: the store key that it must have been written under, or None for any.
-
-    Raises:
-        DamagedShardError: if it is truncated, changed, of another format or of another key.
-        FileNotFoundError: if it has gone, as another process made room.
-    """
-    try:
-        with safe_open(path, framework="pt") as opened:
-            facts = opened.metadata() or {}
-            if facts.get("format") != FORMAT:
-                raise DamagedShardError("not a file of this store")
-            features = opened.get_tensor("features")
-        digests = msgspec.json.decode(facts.get("digests", ""), type=list[str])
-    except FileNotFoundError:
-        raise
-    except (SafetensorError, OSError, ValueError, msgspec.DecodeError) as error:
-        raise DamagedShardError(f"not whole: {error}") from error
-    if key is not None and facts.get("key") != key:
-        raise DamagedShardError("written for another backbone or transform")
-    if features.dtype != torch.float32 or features.ndim != 2 or not features.numel():
-        raise DamagedShardError("holds no features")
-    if len(digests) != len(features) or path.name != _file_name(digests):
-        raise DamagedShardError("holds other images than its name says")
-    if _checksum(features) != facts.get("checksum"):
-        raise DamagedShardError("its content has changed since it was written")
-    return Shard(path, digests, features)
-
-
-def _file_name(digests: Sequence[str]) -> str:
-    """Name a shard by its images: the name vouches for the list, the checksum for the features."""
-    return f"{digest_of(''.join(digests).encode())}{SUFFIX}"
-
-
-def _checksum(features: torch.Tensor) -> str:
-    numbers: Any = features.numpy()
-    return digest_of(memoryview(numbers).cast("B"))
-
-
 @dataclass
 class FeatureStore:
     """The features of one backbone under one transform.
+
+    Where the cache cannot be written, features are extracted and returned all the same, and kept
+    for nobody.
 
     Attributes:
         folder: where the shards lie.
@@ -131,42 +68,37 @@ class FeatureStore:
         if self._missing(digests):
             with self._alone():
                 self._refresh()
-                if missing := self._missing(digests):
-                    self.folder.mkdir(exist_ok=True)
-                    write_atomically(
-                        self.folder / "about.json", json.dumps(self.about, indent=2).encode()
-                    )
-                    self._fill(missing, extract)
-                    make_room(self.folder.parent, self.max_bytes, keep=self._used_by(digests))
+                if (missing := self._missing(digests)) and self._fill(missing, extract):
+                    make_room(self.folder.parent, self.max_bytes, spare=self._used_by(digests))
         return self._gather(digests)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the store's lock; that of a process that died is free by itself."""
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = lock_of(self.folder)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.info("Waiting for another process that extracts the same features")
-            lock.acquire()
-        try:
+        """Hold the store's lock; where there can be none, others may extract the same features."""
+        path = lock_path(self.folder)
+        with ExitStack() as stack:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(held(path, "extracting the same features"))
+                remove_leftovers(self.folder, age=0)  # nobody else writes now
+            except OSError as error:
+                log.warning("%s: no lock, others may do the same work now: %s", path, why(error))
             yield
-        finally:
-            lock.release()
 
     def _missing(self, digests: Sequence[str]) -> list[str]:
         return [digest for digest in dict.fromkeys(digests) if digest not in self._places]
 
     def _refresh(self) -> None:
         """Take note of shards that came, and forget those that went."""
-        there = set(self.folder.glob(f"*{SUFFIX}")) if self.folder.is_dir() else set()
+        there: set[Path] = set()
+        with suppress(OSError):  # a cache that may not be read
+            there = set(self.folder.glob(f"*{SUFFIX}")) if self.folder.is_dir() else set()
         for gone in set(self._shards) - there:
             self._forget(gone)
         for path in sorted(there - set(self._shards)):
             try:
                 shard = read_shard(path, self.key)
-            except FileNotFoundError:
+            except OSError:
                 continue
             except DamagedShardError as error:
                 set_aside(path, str(error))
@@ -182,33 +114,36 @@ class FeatureStore:
         del self._shards[path]
         self._places = {d: place for d, place in self._places.items() if place[0] != path}
 
-    def _fill(self, missing: list[str], extract: Extract) -> None:
+    def _fill(self, missing: list[str], extract: Extract) -> bool:
+        """Extract what is missing; return whether all of it is on disk."""
+        log.info("Extracting the features of %d images", len(missing))
+        writable = keep(self.folder / "about.json", json.dumps(self.about, indent=2).encode())
         digests: list[str] = []
         rows: list[torch.Tensor] = []
         for some, features in extract(missing):
             digests += some
             rows.append(features)
             if len(digests) >= SHARD_IMAGES:
-                self._write(digests, torch.cat(rows))
+                writable = self._write(digests, torch.cat(rows), writable)
                 digests, rows = [], []
         if digests:
-            self._write(digests, torch.cat(rows))
+            writable = self._write(digests, torch.cat(rows), writable)
+        return writable
 
-    def _write(self, digests: list[str], features: torch.Tensor) -> None:
+    def _write(self, digests: list[str], features: torch.Tensor, writable: bool) -> bool:
+        """Add a shard, on disk if that is possible; return whether it was.
+
+        What is not on disk stays in memory until the next request finds no file of it.
+        """
+        path = self.folder / shards.file_name(digests)
         features = features.float().contiguous()
-        facts = {
-            "format": FORMAT,
-            "key": self.key,
-            "digests": json.dumps(digests),
-            "checksum": _checksum(features),
-        }
-        path = self.folder / _file_name(digests)
-        write_atomically(path, save({"features": features}, facts))
-        try:
-            shard = read_shard(path, self.key)
-        except FileNotFoundError:  # another process made room at once
-            shard = Shard(path, digests, features)
+        shard = Shard(path, digests, features)
+        writable = writable and keep(path, shards.encode(self.key, digests, features))
+        if writable:
+            with suppress(FileNotFoundError):  # another process made room at once
+                shard = read_shard(path, self.key)
         self._add(shard)
+        return writable
 
     def _used_by(self, digests: Sequence[str]) -> set[Path]:
         return {self._places[digest][0] for digest in digests}
@@ -231,42 +166,40 @@ class FeatureStore:
         return out
 
 
+def lock_path(folder: Path) -> Path:
+    """Return the file of the lock that whoever extracts for a store holds meanwhile."""
+    return folder.with_suffix(".lock")
+
+
 def lock_of(folder: Path) -> FileLock:
-    """Return the lock that whoever extracts for a store, or deletes it, holds meanwhile."""
-    return FileLock(folder.with_suffix(".lock"))
+    """Return that lock, for whoever looks after a store."""
+    return lock_at(lock_path(folder))
 
 
-def set_aside(path: Path, reason: str) -> None:
-    """Rename a shard that cannot be used, so that its images are extracted again."""
-    aside = path.with_suffix(DAMAGED)
-    log.warning("%s: %s; set aside as %s, its images are extracted again", path, reason, aside.name)
-    with suppress(FileNotFoundError):  # another process was quicker
-        path.replace(aside)
-
-
-def make_room(features_dir: Path, max_bytes: int, keep: set[Path]) -> list[Path]:
+def make_room(features_dir: Path, max_bytes: int, spare: set[Path]) -> list[Path]:
     """Delete the least recently used shards until all together are small enough.
 
     Args:
         features_dir: the folder of all stores.
         max_bytes: how much may stay.
-        keep: shards that are in use and stay in any case.
+        spare: shards that are in use and stay in any case.
 
     Returns:
         The files that were deleted.
     """
     sizes: dict[Path, os.stat_result] = {}
     for path in features_dir.glob(f"*/*{SUFFIX}"):
-        with suppress(FileNotFoundError):  # another process makes room, too
+        with suppress(OSError):  # another process makes room, too
             sizes[path] = path.stat()
     total = sum(facts.st_size for facts in sizes.values())
     deleted = []
-    for path in sorted(sizes.keys() - keep, key=lambda path: sizes[path].st_mtime_ns):
+    for path in sorted(sizes.keys() - spare, key=lambda path: sizes[path].st_mtime_ns):
         if total <= max_bytes:
             break
-        path.unlink(missing_ok=True)
-        total -= sizes[path].st_size
-        deleted.append(path)
+        with suppress(OSError):  # not ours to delete
+            path.unlink(missing_ok=True)
+            total -= sizes[path].st_size
+            deleted.append(path)
     if deleted:
         log.info("The feature store is full: %d shards not used lately are deleted", len(deleted))
     return deleted

@@ -3,7 +3,6 @@
 import json
 import shutil
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +10,17 @@ from pathlib import Path
 from filelock import Timeout
 from safetensors import SafetensorError, safe_open
 
-from visionsweep.features.store import (
-    DAMAGED,
-    SUFFIX,
-    DamagedShardError,
-    lock_of,
-    read_shard,
-    set_aside,
-)
+from visionsweep.features.shards import DAMAGED, SUFFIX, DamagedShardError, read_shard, set_aside
+from visionsweep.features.store import lock_of
+from visionsweep.files import A_DAY, remove_leftovers
+from visionsweep.locks import NOTE
 
 _KEY = "[0-9a-f]" * 32  # so that nothing else is taken for ours, whatever folder is named
-_MEMORIES = {"networks": f"{_KEY}.msgpack", "images": f"{_KEY}.json"}
-_A_DAY = 24 * 60 * 60  # seconds
+_MEMORIES = {
+    "networks": f"{_KEY}.msgpack",
+    "images": f"{_KEY}.json",
+    "thumbnails": f"{_KEY}.jpg",
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def _describe(folder: Path) -> Stored:
     images = size = unreadable = 0
     used = 0.0
     for path in folder.glob(f"*{SUFFIX}"):
-        with suppress(FileNotFoundError):  # made room meanwhile
+        with suppress(OSError):  # made room meanwhile
             facts = path.stat()
             size, used = size + facts.st_size, max(used, facts.st_mtime)
             try:
@@ -78,7 +76,7 @@ def _describe(folder: Path) -> Stored:
 
 
 def memories(cache: Path) -> dict[str, list[Path]]:
-    """List the files that remember networks and images, by the name of their folder."""
+    """List what is remembered of networks and images, by the name of its folder."""
     return {name: sorted((cache / name).glob(pattern)) for name, pattern in _MEMORIES.items()}
 
 
@@ -91,11 +89,11 @@ def verify(shard: Path) -> str | None:
     """Read a shard whole; set it aside if it is damaged.
 
     Returns:
-        What is wrong with it, or None: it is sound, or has gone meanwhile.
+        What is wrong with it, or None: it is sound, has gone meanwhile or may not be read.
     """
     try:
         read_shard(shard, key=shard.parent.name)
-    except FileNotFoundError:
+    except OSError:
         return None
     except DamagedShardError as error:
         set_aside(shard, str(error))
@@ -114,21 +112,15 @@ def tidy(cache: Path) -> list[Path]:
     """
     removed = []
     for folder in (cache / "features").glob(_KEY):
-        with suppress(Timeout), lock_of(folder).acquire(timeout=0):
-            removed += _remove(folder.glob(".*-*"), 0)
-        removed += _remove(folder.glob(f"*{DAMAGED}"), _A_DAY)
+        with suppress(Timeout, OSError), lock_of(folder).acquire(timeout=0):
+            removed += remove_leftovers(folder, age=0)
+        for path in folder.glob(f"*{DAMAGED}"):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime >= A_DAY:
+                    path.unlink()
+                    removed.append(path)
     for name in _MEMORIES:
-        removed += _remove((cache / name).glob(".*-*"), _A_DAY)
-    return removed
-
-
-def _remove(files: Iterator[Path], age: float) -> list[Path]:
-    removed = []
-    for path in files:
-        with suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime >= age:
-                path.unlink()
-                removed.append(path)
+        removed += remove_leftovers(cache / name)
     return removed
 
 
@@ -137,6 +129,7 @@ def delete(stored: Stored) -> bool:
     try:
         with lock_of(stored.folder).acquire(timeout=0):
             shutil.rmtree(stored.folder)
+            stored.folder.with_suffix(NOTE).unlink(missing_ok=True)
     except Timeout:
         return False
     return True

@@ -10,8 +10,8 @@ import torch
 import torchvision
 from torch import nn
 
+from visionsweep.cache import keep
 from visionsweep.data.images import digest_of
-from visionsweep.files import write_atomically
 from visionsweep.models import backbones, classifier
 from visionsweep.models.backbones import Backbone, Identity
 from visionsweep.models.description import describe
@@ -95,8 +95,7 @@ class Network:
             return msgspec.msgpack.decode(path.read_bytes(), type=Card)
         except (OSError, msgspec.DecodeError):
             card = self._describe()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, msgspec.msgpack.encode(card))
+        keep(path, msgspec.msgpack.encode(card))
         return card
 
     def _describe(self) -> Card:

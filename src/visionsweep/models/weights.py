@@ -9,12 +9,12 @@ from pathlib import Path
 from urllib.error import URLError
 
 import torch
-from filelock import FileLock
 from torchvision.models import WeightsEnum
 
 from visionsweep.config import nearest
 from visionsweep.data import sources
 from visionsweep.errors import UserError
+from visionsweep.locks import held
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +62,13 @@ def ensure_cached(entry: WeightsEnum, base_url: str) -> Path:
     url = sources.join_url(base_url, path.name)
     reason = sources.why_unreachable(url)
     if reason is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            if path.is_file():
-                return path
-            log.info("Fetching %s", url)
-            promised = re.search(r"-([0-9a-f]{8,})\.", path.name)
-            try:
+        promised = re.search(r"-([0-9a-f]{8,})\.", path.name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with held(Path(f"{path}.lock"), f"fetching {path.name}"):
+                if path.is_file():
+                    return path
+                log.info("Fetching %s", url)
                 torch.hub.download_url_to_file(
                     url,
                     str(path),
@@ -76,8 +76,8 @@ def ensure_cached(entry: WeightsEnum, base_url: str) -> Path:
                     progress=sys.stderr.isatty(),
                 )
                 return path
-            except (URLError, OSError, RuntimeError) as error:
-                reason = f"the download failed: {error}"
+        except (URLError, OSError, RuntimeError) as error:
+            reason = f"the download failed: {error}"
     raise WeightsUnavailableError(
         f"The pretrained weights {entry} cannot be had from {url}: {reason}\n"
         "Three ways out:\n"

@@ -1,0 +1,178 @@
+"""A cache that is full, read-only or somebody else's: runs go on, and keep what can be kept."""
+
+import errno
+import os
+import re
+
+import filelock
+import pytest
+import torch
+
+from visionsweep import cache as cache_module
+from visionsweep import errors
+from visionsweep.data import images, thumbnails
+from visionsweep.data.images import digest_of
+from visionsweep.features import store as store_module
+from visionsweep.features import upkeep
+from visionsweep.features.store import FeatureStore
+from visionsweep.models import network as network_module
+
+KEY = digest_of(b"a backbone under a transform")
+DIGESTS = [digest_of(bytes([i])) for i in range(12)]
+FULL = "No space left on device"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "_told", set())
+    monkeypatch.setattr(errors, "_said", set())
+
+
+class Backbone:
+    """Gives each image features of its own, 40 kB, in parts of four; counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __call__(self, digests):
+        self.asked += digests
+        for start in range(0, len(digests), 4):
+            part = digests[start : start + 4]
+            yield part, table(part)
+
+
+def table(digests):
+    return torch.tensor([[float(DIGESTS.index(d))] * 10_000 for d in digests])
+
+
+def open_store(cache) -> FeatureStore:
+    return FeatureStore(cache / "features" / KEY, KEY, {"model": "pretended"}, 10**9)
+
+
+def frames(caplog) -> list[str]:
+    return [m for r in caplog.records if "!!!!" in (m := r.getMessage())]
+
+
+def test_features_that_find_no_room_are_used_and_those_that_found_it_are_kept(
+    small_disk, monkeypatch, caplog
+):
+    """Shards of 160 kB, and room for one and a half."""
+    monkeypatch.setattr(store_module, "SHARD_IMAGES", 4)
+    small_disk.fill(but=250_000)
+    first, second, third = Backbone(), Backbone(), Backbone()
+    assert torch.equal(open_store(small_disk.path).get(DIGESTS, first), table(DIGESTS))
+    (frame,) = frames(caplog)
+    assert FULL in frame and len(caplog.records) == 1  # not one more for each shard
+    (shard,) = small_disk.path.glob("features/*/*.safetensors")
+    assert not list(small_disk.path.rglob(".*"))
+
+    assert torch.equal(open_store(small_disk.path).get(DIGESTS, second), table(DIGESTS))
+    assert second.asked == DIGESTS[4:]
+    small_disk.empty()
+    open_store(small_disk.path).get(DIGESTS, third)
+    assert third.asked == DIGESTS[4:]
+    assert len(list(shard.parent.glob("*.safetensors"))) == 3
+    last = Backbone()
+    assert torch.equal(open_store(small_disk.path).get(DIGESTS, last), table(DIGESTS))
+    assert last.asked == []
+
+
+def test_one_store_goes_on_over_a_disk_that_is_full_and_then_is_not(small_disk):
+    """What was kept in memory alone is not taken for something on disk."""
+    living, backbone = open_store(small_disk.path), Backbone()
+    small_disk.fill()
+    assert torch.equal(living.get(DIGESTS, backbone), table(DIGESTS))
+    small_disk.empty()
+    assert torch.equal(living.get(DIGESTS, backbone), table(DIGESTS))
+    assert torch.equal(living.get(DIGESTS[::-1], backbone), table(DIGESTS[::-1]))
+    assert backbone.asked == DIGESTS * 2
+
+
+def test_a_read_only_cache_is_read_in_silence_and_what_it_lacks_is_extracted(small_disk, caplog):
+    open_store(small_disk.path).get(DIGESTS[:8], Backbone())
+    small_disk.remount("ro")
+    backbone = Backbone()
+    assert torch.equal(open_store(small_disk.path).get(DIGESTS[:8], backbone), table(DIGESTS[:8]))
+    assert backbone.asked == [] and not caplog.records
+    assert torch.equal(open_store(small_disk.path).get(DIGESTS, backbone), table(DIGESTS))
+    assert backbone.asked == DIGESTS[8:]
+    (frame,) = frames(caplog)
+    assert "Read-only file system" in frame
+
+
+def test_a_damaged_shard_in_a_read_only_cache_is_passed_over(small_disk, caplog):
+    open_store(small_disk.path).get(DIGESTS, Backbone())
+    (shard,) = small_disk.path.glob("features/*/*.safetensors")
+    shard.write_bytes(shard.read_bytes()[:-9])
+    small_disk.remount("ro")
+    backbone = Backbone()
+    assert torch.equal(open_store(small_disk.path).get(DIGESTS, backbone), table(DIGESTS))
+    assert backbone.asked == DIGESTS
+    assert "cannot be set aside (Read-only file system)" in caplog.text
+    assert upkeep.verify(shard) is not None and shard.is_file()
+    assert upkeep.tidy(small_disk.path) == []
+
+
+def test_a_cache_of_somebody_else_is_left_alone(tmp_path, as_somebody_else, caplog):
+    open_store(tmp_path).get(DIGESTS[:4], Backbone())
+    before = sorted(tmp_path.rglob("*"))
+    backbone = Backbone()
+    with as_somebody_else():
+        assert torch.equal(open_store(tmp_path).get(DIGESTS, backbone), table(DIGESTS))
+    assert sorted(tmp_path.rglob("*")) == before
+    (frame,) = frames(caplog)
+    assert "Permission denied" in frame
+
+
+def test_where_files_cannot_be_locked_features_are_extracted_and_kept(
+    tmp_path, monkeypatch, caplog
+):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(filelock._unix.fcntl, "flock", refuse)
+    backbone = Backbone()
+    assert torch.equal(open_store(tmp_path).get(DIGESTS, backbone), table(DIGESTS))
+    assert "others may do the same work now: this file system cannot lock files" in caplog.text
+    assert torch.equal(open_store(tmp_path).get(DIGESTS, backbone), table(DIGESTS))
+    assert backbone.asked == DIGESTS
+
+
+def test_what_a_killed_process_left_in_a_store_goes_when_the_next_one_fills_it(tmp_path):
+    store = open_store(tmp_path)
+    store.get(DIGESTS[:4], Backbone())
+    left = store.folder / f".{DIGESTS[0]}.safetensors-abcd1234.part"
+    left.write_bytes(b"half")
+    open_store(tmp_path).get(DIGESTS[:4], Backbone())
+    assert left.is_file()  # one that only reads holds no lock
+    open_store(tmp_path).get(DIGESTS, Backbone())
+    assert not left.exists()
+
+
+def test_all_that_a_run_keeps_it_can_do_without(
+    small_disk, tmp_path, files, make_network, features, caplog
+):
+    """Without memory of images, card, features and thumbnails all is as with them."""
+    expected = features(files, make_network())
+    card = make_network().card
+    (tmp_path / "full").symlink_to(small_disk.path)
+    small_disk.fill()
+    network_module._built.cache_clear()
+
+    network = make_network()
+    object.__setattr__(network, "cards", tmp_path / "full" / "networks")
+    again = {c: getattr(network.card, c) for c in ("parameters", "summary", "graph")}
+    assert again == {c: getattr(card, c) for c in again}
+    assert torch.equal(features(files, network, cache="full"), expected)
+    for _ in range(2):
+        found = images.inspect([f.path for f in files], tmp_path / "full" / "images" / "m.json")
+        assert list(found.values()) == [f.digest for f in files]
+    sheet = thumbnails.thumbnails(files, tmp_path / "full")
+    thumbnails._thumbnails.cache_clear()
+    assert sheet.sheet == thumbnails.thumbnails(files, tmp_path / "kept").sheet
+
+    assert [p for p in small_disk.path.rglob("*") if p.stat().st_size and p.is_file()] == [
+        small_disk.path / "somebody's film"
+    ]
+    (frame,) = frames(caplog)
+    assert FULL in frame and re.search(r"networks.*No space", frame)
