@@ -6,8 +6,7 @@ and batches of what it takes.
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,24 +109,6 @@ def make_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Opt
         trainable, lr=config.lr, weight_decay=config.weight_decay, **options
     )
     return optimizer
-
-
-@contextmanager
-def one_thread(*, when: bool = True) -> Iterator[None]:
-    """Compute in one CPU thread inside the block.
-
-    A head is too small to be shared: with two threads a step takes as long as the slower of them is
-    kept waiting, measured at 7 times as long on a machine with something else to do.
-
-    Args:
-        when: whether to do so at all.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if when else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Sums:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 import torch
 from omegaconf import OmegaConf
 
-from visionsweep import engine
 from visionsweep.analysis.outcomes import Outcomes
 from visionsweep.config import Config, DataConfig
 from visionsweep.data.images import ImageFile
@@ -15,6 +14,7 @@ from visionsweep.features.cached import cache_dir
 from visionsweep.inputs import inputs_of, outcomes_of, trains_on_features
 from visionsweep.models.network import Network
 from visionsweep.prediction import Predictor, load_predictor
+from visionsweep.threads import one_thread
 from visionsweep.tracking.record import Measure, measure
 from visionsweep.tracking.runs import Run
 
@@ -104,5 +104,5 @@ def _outcomes(
     batches = inputs_of(scored, config, network, predictor.preprocessing, device)["scored"]
     on_features = trains_on_features(config)
     trained = predictor.model.head if on_features else predictor.model
-    with engine.one_thread(when=on_features):
+    with one_thread(when=on_features):
         return outcomes_of(trained, batches, files, device)

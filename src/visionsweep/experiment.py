@@ -38,6 +38,7 @@ from visionsweep.models.heads import Heads
 from visionsweep.models.network import Network
 from visionsweep.scores import Epoch
 from visionsweep.seeds import Seeds, seeds_of
+from visionsweep.threads import one_thread
 from visionsweep.tracking import outcomes, provenance, record
 from visionsweep.tracking.projector import project
 from visionsweep.tracking.record import DataFacts, Failure, ModelFacts, Record, measure
@@ -132,7 +133,7 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
     facts = {"name": known.name, "dataset": splits.dataset, "weights": identity.weights} | {
         f"{split} images": str(count) for split, count in splits.counts.items()
     }
-    with RunWriter(run_dir) as writer, engine.one_thread(when=trains_on_features(config)):
+    with RunWriter(run_dir) as writer, one_thread(when=trains_on_features(config)):
         writer.begin(facts, OmegaConf.to_yaml(OmegaConf.create(known.config)), card.graph)
 
         def on_epoch(epoch: Epoch) -> None:
