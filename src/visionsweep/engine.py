@@ -4,6 +4,7 @@
 and batches of what it takes.
 """
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -75,13 +76,14 @@ class TensorBatches:
 def pick_device(name: str) -> torch.device:
     """Return the device by name; `auto` is CUDA, then Apple's MPS, then the CPU.
 
+    CUDA is told to take kernels that give the same numbers each time, where there are any.
+
     Raises:
         UserError: if the device is not there.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        mps = "mps" if torch.backends.mps.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else mps
     device = torch.device(name)
     there = {
         "cpu": True,
@@ -90,7 +92,16 @@ def pick_device(name: str) -> torch.device:
     }
     if not there[device.type]:
         raise UserError(f"device={name}: this machine has no such device; use device=auto")
+    if device.type == "cuda":
+        _take_repeatable_kernels()
     return device
+
+
+def _take_repeatable_kernels() -> None:
+    """Set what torch's notes on reproducibility ask for; what CPUs compute repeats without it."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before cuBLAS is first used
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True, warn_only=True)  # includes cuDNN's
 
 
 def seed_everything(seed: int) -> None:
