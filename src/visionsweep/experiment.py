@@ -96,7 +96,7 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
 
     cache = cache_dir(config.features)
 
-    splits = timed("data", lambda: load_splits(config.data, _memory(cache, config)))
+    splits = timed("data", lambda: load_splits(config.data, image_memory(config)))
     known.dataset, known.data = splits.dataset, _data_facts(config, splits)
 
     is_sample = splits.dataset == sample.NAME
@@ -187,6 +187,12 @@ def claim(run_dir: Path) -> None:
         ) from error
 
 
+def image_memory(config: Config) -> Path:
+    """Return the file that remembers what the images of a run hold."""
+    root = str(Path(config.data.root).absolute())
+    return cache_dir(config.features) / "images" / f"{digest_of(root.encode())}.json"
+
+
 def _stopwatch(seconds: dict[str, float]) -> Callable[[str, Callable[[], Any]], Any]:
     def timed(part: str, work: Callable[[], Any]) -> Any:
         start = time.perf_counter()
@@ -196,11 +202,6 @@ def _stopwatch(seconds: dict[str, float]) -> Callable[[str, Callable[[], Any]], 
             seconds[part] = time.perf_counter() - start
 
     return timed
-
-
-def _memory(cache: Path, config: Config) -> Path:
-    root = str(Path(config.data.root).absolute())
-    return cache / "images" / f"{digest_of(root.encode())}.json"
 
 
 def _preprocessing(config: Config, identity: Identity) -> Preprocessing:
