@@ -37,9 +37,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     asked = parser.parse_intermixed_args(arguments)
 
-    from visionsweep import reproduction  # torch comes with this: not for --help
+    from visionsweep.selection import named_run
 
-    run = reproduction.named_run(asked.run)
+    run = named_run(asked.run)
+    from visionsweep import reproduction  # torch comes with this: not for --help and refusals
+
     into = asked.to or Path("outputs") / f"{datetime.now():%Y-%m-%d/%H-%M-%S-%f}"
     config, recorded = reproduction.config_for(run, asked.settings, into)
     reproduction.use_threads(run, asked.threads)

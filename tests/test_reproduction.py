@@ -14,9 +14,9 @@ from visionsweep.data.splits import load_splits
 from visionsweep.errors import UserError
 from visionsweep.models.backbones import identify
 from visionsweep.recorded import config_of, read_back
-from visionsweep.reproduction import MAY_MOVE, config_for, named_run, use_threads, whats_changed
-from visionsweep.tracking import provenance, record
-from visionsweep.tracking.record import DataFacts, Failure
+from visionsweep.reproduction import MAY_MOVE, config_for, use_threads, whats_changed
+from visionsweep.tracking import provenance
+from visionsweep.tracking.record import DataFacts
 from visionsweep.tracking.runs import Run
 
 
@@ -191,35 +191,3 @@ def test_one_head_was_trained_where_the_record_does_not_know_of_replicates(run):
     del run.record.config["training"]["replicates"]
     assert config_of(run.record).replicates == 1
     assert read_back(run.record).absent == ["training.replicates", "replicates"]
-
-
-# ------------------------------------------------------------------------------- what is refused
-
-
-def test_a_run_is_named_by_its_directory_or_by_its_record(write_run):
-    directory = write_run("a", 0.5)
-    for place in (directory, directory / "result.json"):
-        assert named_run(place).directory == directory
-        assert named_run(place).record.name == "a"
-
-
-@pytest.mark.parametrize("status", ["failed", "interrupted"])
-def test_a_run_that_came_to_no_numbers_is_refused_with_its_reason(write_run, status):
-    failure = Failure("UserError", "no such folder")
-    directory = write_run("a", 0.5, status=status, failure=failure)
-    with pytest.raises(UserError, match=rf"{status} \(UserError: no such folder\)"):
-        named_run(directory)
-
-
-def test_a_record_of_another_form_is_refused(write_run):
-    directory = write_run("a", 0.5)
-    content = json.loads((directory / "result.json").read_text())
-    (directory / "result.json").write_text(json.dumps(content | {"schema_version": 0}))
-    with pytest.raises(UserError, match="schema version 0; this program reads 1"):
-        named_run(directory)
-
-
-def test_a_folder_without_a_run_is_refused(tmp_path):
-    for place in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(UserError, match=f"a folder that holds {record.FILE_NAME}"):
-            named_run(place)

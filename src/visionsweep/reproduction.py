@@ -41,30 +41,6 @@ class Changed:
     now: str
 
 
-def named_run(place: Path) -> Run:
-    """Return the completed run that a directory or a `result.json` holds.
-
-    Raises:
-        UserError: if there is none, or none that could be run again and compared.
-    """
-    file = place / record.FILE_NAME if place.is_dir() else place
-    if not file.is_file():
-        raise UserError(
-            f"{place}: no run is kept here; name a folder that holds {record.FILE_NAME}"
-        )
-    try:
-        found = record.read(file)
-    except (ValueError, OSError) as error:
-        raise UserError(f"{file}: cannot be reproduced: {error}") from error
-    if found.status != "completed":
-        reason = f" ({found.failure.type}: {found.failure.message})" if found.failure else ""
-        raise UserError(
-            f"{file}: this run is {found.status}{reason}; it came to no numbers that could be "
-            "compared. Name a completed run."
-        )
-    return Run(file.parent, found)
-
-
 def config_for(run: Run, settings: Sequence[str], into: Path) -> tuple[Config, Recorded]:
     """Return a run's configuration, changed in where and on what it is run, and nothing else.
 
