@@ -71,7 +71,7 @@ def test_alone_with_a_cold_store_a_run_of_a_sweep_is_identical(kinds, tmp_path, 
     _, runs = kinds
     cold = f"features.cache_dir={tmp_path / 'cold'}"
     # The number of threads is the run's, whatever the environment says.
-    commands = commands_in(tmp_path, OMP_NUM_THREADS="3", PYTHONHASHSEED="8")
+    commands = commands_in(tmp_path, OMP_NUM_THREADS="1", PYTHONHASHSEED="8")
     found, status = reproduced(commands, runs[TUNED] / "result.json", cold)
     assert (found["agreement"]["verdict"], status) == ("identical", 0)
     assert {each["what"] for each in found["changed"]} <= {"uncommitted changes"}
