@@ -17,6 +17,7 @@ from visionsweep.config import OptimizerConfig
 from visionsweep.engine import SplitBatches, TensorBatches
 from visionsweep.models.heads import Heads
 from visionsweep.seeds import seeds_of
+from visionsweep.threads import one_thread
 
 WIDTH, CLASSES, TURNS = 1280, 3, 15
 IMAGES = {"train": 450, "val": 136, "test": 75}
@@ -35,7 +36,7 @@ def seconds(replicates: int) -> float:
         batches[split] = TensorBatches(features, labels, 32, orders if split == "train" else ())
     optimizer = engine.make_optimizer(OptimizerConfig(name="Adam", lr=1e-3), heads)
     start = time.perf_counter()
-    with engine.one_thread(when=True):
+    with one_thread():
         engine.fit(
             heads, SplitBatches(**batches), optimizer, 10, torch.device("cpu"), lambda _: None
         )

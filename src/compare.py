@@ -11,7 +11,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from visionsweep.entry import run_command
+from visionsweep.entry import positive, run_command
 from visionsweep.report import leaderboard
 from visionsweep.report.columns import BY_KEY, as_csv, ordered
 from visionsweep.tracking.folders import default_outputs
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
         metavar="COLUMN",
         help=f"the column to sort by: {', '.join(BY_KEY)} (val_loss)",
     )
-    parser.add_argument("--top", type=_positive, metavar="N", help="show the first N only")
+    parser.add_argument("--top", type=positive, metavar="N", help="show the first N only")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print CSV, unrounded")
     form.add_argument("--markdown", action="store_true", help="print Markdown tables")
@@ -61,13 +61,6 @@ def main(arguments: list[str]) -> int:
     for line in found.passed_over:
         print(f"passed over {line}", file=sys.stderr)
     return 0 if groups else 1
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: should be at least 1")
-    return number
 
 
 if __name__ == "__main__":

@@ -40,16 +40,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     asked = parser.parse_intermixed_args(arguments)
 
-    from visionsweep.errors import UserError
-    from visionsweep.tracking.record import FILE_NAME
-    from visionsweep.tracking.runs import find_runs
+    from visionsweep.selection import named_run
 
-    if not (asked.run / FILE_NAME).is_file():
-        raise UserError(f"{asked.run}: no run is kept here; name a folder that holds {FILE_NAME}")
-    found = find_runs([asked.run])
-    if not found.runs:
-        raise UserError(f"passed over {found.passed_over[0]}")
-    run = found.runs[0]
+    run = named_run(asked.run)
     data = _data(run, asked.settings)
 
     from visionsweep import engine  # torch comes with this: not for --help and refusals

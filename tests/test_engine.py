@@ -1,6 +1,7 @@
 """Training and scoring: what is averaged, what is repeated, what is left alone."""
 
 import copy
+import os
 import random
 
 import numpy as np
@@ -306,3 +307,19 @@ def test_auto_picks_a_device_that_is_there_and_a_missing_one_is_refused():
     missing = f"cuda:{torch.cuda.device_count()}"
     with pytest.raises(UserError, match=f"device={missing}: .*device=auto"):
         engine.pick_device(missing)
+
+
+def test_cuda_is_told_to_repeat_its_numbers(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # so that it is taken away afterwards
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    try:
+        engine.pick_device("cpu")
+        assert not torch.are_deterministic_algorithms_enabled()
+        assert engine.pick_device("cuda").type == "cuda"
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.backends.cudnn.benchmark
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)

@@ -1,5 +1,6 @@
-"""Which run is asked to predict, and about which images."""
+"""Which run is asked, and about which images."""
 
+import json
 import subprocess
 import sys
 
@@ -7,7 +8,9 @@ import pytest
 from PIL import Image
 
 from visionsweep.errors import UserError
-from visionsweep.selection import choose_run, expand
+from visionsweep.selection import choose_run, expand, named_run
+from visionsweep.tracking import record
+from visionsweep.tracking.record import Failure
 
 
 def test_lowest_validation_loss_is_chosen(write_run, tmp_path):
@@ -49,3 +52,32 @@ def test_folders_are_searched_and_an_empty_one_refused(tmp_path):
 def test_neither_question_takes_the_import_of_torch():
     code = "import sys, visionsweep.selection; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_run_is_named_by_its_directory_or_by_its_record(write_run):
+    directory = write_run("a", 0.5)
+    for place in (directory, directory / "result.json"):
+        assert named_run(place).directory == directory
+        assert named_run(place).record.name == "a"
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted"])
+def test_a_run_that_came_to_no_numbers_is_refused_with_its_reason(write_run, status):
+    failure = Failure("UserError", "no such folder")
+    directory = write_run("a", 0.5, status=status, failure=failure)
+    with pytest.raises(UserError, match=rf"{status} \(UserError: no such folder\)"):
+        named_run(directory)
+
+
+def test_a_record_of_another_form_is_refused(write_run):
+    directory = write_run("a", 0.5)
+    content = json.loads((directory / "result.json").read_text())
+    (directory / "result.json").write_text(json.dumps(content | {"schema_version": 0}))
+    with pytest.raises(UserError, match="schema version 0; this program reads 1"):
+        named_run(directory)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    for place in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(UserError, match=f"a folder that holds {record.FILE_NAME}"):
+            named_run(place)

@@ -12,21 +12,14 @@ from visionsweep import fingerprint
 from visionsweep.checkpoint import Checkpoint, Progress, Trained
 from visionsweep.config import Config
 from visionsweep.data import sample
-from visionsweep.data.images import digest_of
 from visionsweep.data.splits import load_splits
 from visionsweep.errors import UserError
-from visionsweep.features.cached import cache_dir
+from visionsweep.features.cached import image_memory
 from visionsweep.models.backbones import identify
 from visionsweep.tracking import outcomes, record
 from visionsweep.tracking.record import Record
 
 log = logging.getLogger(__name__)
-
-
-def memory_of(config: Config) -> Path:
-    """Return the file that remembers what the images of a configuration hold."""
-    root = str(Path(config.data.root).absolute())
-    return cache_dir(config.features) / "images" / f"{digest_of(root.encode())}.json"
 
 
 def finished(config: Config, run_dir: Path) -> Record | None:
@@ -45,7 +38,7 @@ def finished(config: Config, run_dir: Path) -> Record | None:
     _refuse(run_dir, fingerprint.changed_settings(earlier.config, config))
     if earlier.status != "completed":
         return None
-    splits = load_splits(config.data, memory_of(config))
+    splits = load_splits(config.data, image_memory(config.features, config.data.root))
     identity = identify(config.model, random_if_unavailable=splits.dataset == sample.NAME)
     _refuse(run_dir, fingerprint.changed_facts(earlier, splits, identity))
     if earlier.fingerprint not in (None, fingerprint.of(config, splits, identity)):

@@ -4,10 +4,10 @@
 and batches of what it takes.
 """
 
+import os
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,13 +77,14 @@ class TensorBatches:
 def pick_device(name: str) -> torch.device:
     """Return the device by name; `auto` is CUDA, then Apple's MPS, then the CPU.
 
+    CUDA is told to take kernels that give the same numbers each time, where there are any.
+
     Raises:
         UserError: if the device is not there.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        mps = "mps" if torch.backends.mps.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else mps
     device = torch.device(name)
     there = {
         "cpu": True,
@@ -92,7 +93,16 @@ def pick_device(name: str) -> torch.device:
     }
     if not there[device.type]:
         raise UserError(f"device={name}: this machine has no such device; use device=auto")
+    if device.type == "cuda":
+        _take_repeatable_kernels()
     return device
+
+
+def _take_repeatable_kernels() -> None:
+    """Set what torch's notes on reproducibility ask for; what CPUs compute repeats without it."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before cuBLAS is first used
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True, warn_only=True)  # includes cuDNN's
 
 
 def seed_everything(seed: int) -> None:
@@ -111,24 +121,6 @@ def make_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Opt
         trainable, lr=config.lr, weight_decay=config.weight_decay, **options
     )
     return optimizer
-
-
-@contextmanager
-def one_thread(*, when: bool = True) -> Iterator[None]:
-    """Compute in one CPU thread inside the block.
-
-    A head is too small to be shared: with two threads a step takes as long as the slower of them is
-    kept waiting, measured at 7 times as long on a machine with something else to do.
-
-    Args:
-        when: whether to do so at all.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if when else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Sums:

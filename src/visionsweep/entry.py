@@ -1,5 +1,6 @@
-"""How a command ends: errors without a traceback, Ctrl-C and closed pipes without a complaint."""
+"""What commands share: how they end, without tracebacks and complaints, and a kind of argument."""
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
@@ -28,3 +29,15 @@ def run_command(main: Callable[[list[str]], int]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         sys.exit(141)
     sys.exit(status)
+
+
+def positive(text: str) -> int:
+    """Read a whole number of at least 1, for argparse.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is less.
+    """
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: should be at least 1")
+    return number

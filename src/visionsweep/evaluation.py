@@ -3,18 +3,18 @@
 from dataclasses import dataclass, replace
 
 import torch
-from omegaconf import OmegaConf
 
-from visionsweep import engine
 from visionsweep.analysis.outcomes import Outcomes
 from visionsweep.config import Config, DataConfig
 from visionsweep.data.images import ImageFile
 from visionsweep.data.splits import SPLITS, Splits, load_splits
 from visionsweep.errors import UserError
-from visionsweep.features.cached import cache_dir
+from visionsweep.features.cached import cache_dir, image_memory
 from visionsweep.inputs import inputs_of, outcomes_of, trains_on_features
 from visionsweep.models.network import Network
 from visionsweep.prediction import Predictor, load_predictor
+from visionsweep.recorded import config_of
+from visionsweep.threads import one_thread
 from visionsweep.tracking.record import Measure, measure
 from visionsweep.tracking.runs import Run
 
@@ -38,18 +38,6 @@ class Evaluation:
     as_recorded: bool
 
 
-def config_of(run: Run) -> Config:
-    """Return the configuration of a run; a key that its version did not know has its default."""
-    schema = OmegaConf.structured(Config)
-    merged = OmegaConf.merge(schema, run.record.config)
-    for key in ("replicates", "training.replicates"):
-        if OmegaConf.is_missing(merged, key) or OmegaConf.select(merged, key) is None:
-            OmegaConf.update(merged, key, 1)
-    config = OmegaConf.to_object(merged)
-    assert isinstance(config, Config)
-    return config
-
-
 def evaluate(run: Run, data: DataConfig, split: str, device: torch.device) -> Evaluation:
     """Score the model of a run.
 
@@ -64,8 +52,8 @@ def evaluate(run: Run, data: DataConfig, split: str, device: torch.device) -> Ev
             rebuilt.
     """
     predictor = load_predictor(run, device)
-    config = config_of(run)
-    splits = load_splits(data)
+    config = config_of(run.record)
+    splits = load_splits(data, image_memory(config.features, data.root))
     files = _as_labelled_by(predictor, splits, split)
     outcomes = _outcomes(predictor, config, files, device)
     recorded = run.record.data
@@ -104,5 +92,5 @@ def _outcomes(
     batches = inputs_of(scored, config, network, predictor.preprocessing, device)["scored"]
     on_features = trains_on_features(config)
     trained = predictor.model.head if on_features else predictor.model
-    with engine.one_thread(when=on_features):
+    with one_thread(when=on_features):
         return outcomes_of(trained, batches, files, device)

@@ -22,14 +22,13 @@ from visionsweep.analysis import calibration
 from visionsweep.analysis.outcomes import Outcomes
 from visionsweep.checkpoint import Trained
 from visionsweep.config import Config
-from visionsweep.continuation import memory_of
 from visionsweep.data import sample
 from visionsweep.data.splits import SPLITS, Splits, load_splits
 from visionsweep.data.thumbnails import Thumbnails, thumbnails
 from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.engine import SplitBatches, TensorBatches
 from visionsweep.errors import UserError
-from visionsweep.features.cached import cache_dir
+from visionsweep.features.cached import cache_dir, image_memory
 from visionsweep.files import disk_errors_explained, write_atomically
 from visionsweep.inputs import inputs_of, outcomes_of, trains_on_features
 from visionsweep.models import classifier
@@ -38,6 +37,7 @@ from visionsweep.models.heads import Heads
 from visionsweep.models.network import Network
 from visionsweep.scores import Epoch
 from visionsweep.seeds import Seeds, seeds_of
+from visionsweep.threads import one_thread
 from visionsweep.tracking import claims, outcomes, provenance, record
 from visionsweep.tracking.projector import project
 from visionsweep.tracking.record import DataFacts, Failure, ModelFacts, Record, measure
@@ -110,7 +110,9 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
 
     cache = cache_dir(config.features)
 
-    splits = timed("data", lambda: load_splits(config.data, memory_of(config)))
+    splits = timed(
+        "data", lambda: load_splits(config.data, image_memory(config.features, config.data.root))
+    )
     known.dataset, known.data = splits.dataset, _data_facts(config, splits)
 
     is_sample = splits.dataset == sample.NAME
@@ -163,7 +165,7 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
         }
         with (
             RunWriter(run_dir, after_epoch=len(known.history)) as writer,
-            engine.one_thread(when=trains_on_features(config)),
+            one_thread(when=trains_on_features(config)),
         ):
             if not known.history:
                 writer.begin(facts, OmegaConf.to_yaml(OmegaConf.create(known.config)), card.graph)

@@ -1,4 +1,4 @@
-"""What a prediction is about: which run is asked, and about which images."""
+"""What a command is about: which run is asked, and about which images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +37,29 @@ def choose_run(folder: Path) -> tuple[Run, str]:
     return group[0], f"lowest validation loss of {len(group)} runs on {group[0].record.dataset}" + (
         f"; {others} runs on other images left out" if others else ""
     )
+
+
+def named_run(place: Path) -> Run:
+    """Return the completed run that a directory or a `result.json` holds.
+
+    Raises:
+        UserError: if there is none, or if it did not complete.
+    """
+    file = place / record.FILE_NAME if place.is_dir() else place
+    if not file.is_file():
+        raise UserError(
+            f"{place}: no run is kept here; name a folder that holds {record.FILE_NAME}"
+        )
+    try:
+        found = record.read(file)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{file}: {error}") from error
+    if found.status != "completed":
+        reason = f" ({found.failure.type}: {found.failure.message})" if found.failure else ""
+        raise UserError(
+            f"{file}: this run is {found.status}{reason}; it came to nothing. Name a completed run"
+        )
+    return Run(file.parent, found)
 
 
 def expand(paths: Sequence[Path]) -> list[Path]:

@@ -79,6 +79,18 @@ def sweep_of_eight(tmp_path_factory, sample_root):
     return commands, done
 
 
+@pytest.fixture(scope="session")
+def commands_in(sample_root):
+    """Make commands that run in a directory, with environment variables of their own."""
+
+    def make(directory: Path, **variables: str) -> Commands:
+        made = Commands(directory, sample_root)
+        made.environment |= variables
+        return made
+
+    return make
+
+
 @pytest.fixture
 def publish() -> Callable[..., str]:
     """Publish archives like those of the photographs, of drawings; gives their address."""

@@ -8,6 +8,7 @@ from visionsweep.data.dataset import ImageDataset, image_loader
 from visionsweep.data.transforms import resized
 from visionsweep.engine import predict_logits
 from visionsweep.models import backbones, classifier
+from visionsweep.models import network as network_module
 from visionsweep.models.backbones import identify
 from visionsweep.models.network import Network
 
@@ -48,3 +49,15 @@ def test_features_agree_with_the_unfolded_network_and_predictions_are_equal(
     plain_logits = predict_logits(model, loader, torch.device("cpu"))
     assert (logits - plain_logits).abs().max() <= 1e-4 * plain_logits.abs().max()
     assert torch.equal(logits.argmax(2), plain_logits.argmax(2))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
+def test_features_are_the_same_to_the_last_bit_with_any_number_of_threads(
+    files, make_network, features, name
+):
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        network_module._built.cache_clear()
+        found.append(features(files, make_network(name), cache=f"cache-{threads}"))
+    assert torch.equal(found[0], found[1])

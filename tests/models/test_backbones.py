@@ -191,6 +191,18 @@ def test_a_random_backbone_is_the_same_whatever_the_seed():
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
+def test_a_random_backbone_is_the_same_to_the_last_bit_with_any_number_of_threads(name: str):
+    states = []
+    before = torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        states.append(untrained(name).module.state_dict())
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "tf_efficientnet_lite0"])
 def test_building_a_backbone_leaves_the_random_states_alone(name: str):
     source = "package" if name.startswith("tf_") else "torchvision"

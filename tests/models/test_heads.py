@@ -10,6 +10,7 @@ from visionsweep.config import OptimizerConfig
 from visionsweep.engine import SplitBatches, TensorBatches
 from visionsweep.models.heads import Heads
 from visionsweep.seeds import seeds_of
+from visionsweep.threads import one_thread
 
 CPU = torch.device("cpu")
 OPTIMIZERS = {
@@ -36,7 +37,7 @@ def trained(replicates: int, width: int, classes: int, optimizer: str, images: i
         TensorBatches(*table(23, width, classes), 16),
     )
     made = engine.make_optimizer(OPTIMIZERS[optimizer], heads)
-    with engine.one_thread(when=True):
+    with one_thread():
         return heads, engine.fit(heads, batches, made, 2, CPU, lambda _: None)
 
 

@@ -1,12 +1,15 @@
-"""Image files as a PyTorch data set."""
+"""Image files as a PyTorch data set, in an order and with draws that one generator decides."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from visionsweep.data.images import ImageFile, open_rgb
+
+Draw = tuple[int, int]  # which image, and the seed of what is random about it
 
 
 class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
@@ -26,9 +29,45 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, place: int | Draw) -> tuple[torch.Tensor, int]:
+        index, seed = place if isinstance(place, tuple) else (place, 0)
         file = self.files[index]
-        return self.transform(open_rgb(file.path)), file.label
+        with _seeded(seed):
+            return self.transform(open_rgb(file.path)), file.label
+
+
+class Shuffled(Sampler[Draw]):
+    """Every image once, in a new order and with new seeds in each epoch.
+
+    The seed comes with the image, so that an augmentation is the same whichever process draws it,
+    and takes no random number away from the network that trains on it.
+
+    Args:
+        count: of images.
+        source: of orders and seeds; all of an epoch's are taken when it begins.
+    """
+
+    def __init__(self, count: int, source: torch.Generator) -> None:
+        self.count, self.source = count, source
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Draw]:
+        order = torch.randperm(self.count, generator=self.source)
+        seeds = torch.empty(self.count, dtype=torch.int64).random_(generator=self.source)
+        return zip(order.tolist(), seeds.tolist(), strict=True)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Draw from a seed inside the block, and go on afterwards as if nothing had been drawn."""
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU too
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
 
 
 def image_loader(
@@ -39,20 +78,23 @@ def image_loader(
     workers: int = 0,
     pin_memory: bool = False,
 ) -> DataLoader[tuple[torch.Tensor, int]]:
-    """Batch an image data set.
+    """Batch an image data set: the same batches to the last bit with any number of workers.
 
     Args:
         dataset: the images.
         batch_size: images a batch; the last one may be smaller.
-        shuffle: the source of a new order in each epoch, or None for the order of the files.
+        shuffle: the source of a new order in each epoch and of what is random about its images, or
+            None for the order of the files.
         workers: processes that decode, 0 for this one.
         pin_memory: whether batches lie in page-locked memory, for copies to a GPU.
     """
     return DataLoader(
         dataset,
         batch_size,
-        shuffle=shuffle is not None,
-        generator=shuffle,
+        sampler=Shuffled(len(dataset), shuffle) if shuffle is not None else None,
+        # A loader draws seeds for its workers, in each epoch or, where there are some, once: from
+        # here, and not from what the order or the network's dropout is drawn from.
+        generator=torch.Generator(),
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,

@@ -24,6 +24,11 @@ def cache_dir(config: FeaturesConfig) -> Path:
     return Path(config.cache_dir).expanduser().absolute()
 
 
+def image_memory(config: FeaturesConfig, root: str) -> Path:
+    """Return the file that remembers what the images below a data set's root hold."""
+    return cache_dir(config) / "images" / f"{digest_of(str(Path(root).absolute()).encode())}.json"
+
+
 @cache
 def _store(
     cache: Path, max_size: str, key: str, about: tuple[tuple[str, str], ...]

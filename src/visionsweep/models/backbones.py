@@ -22,6 +22,7 @@ from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.errors import UserError, warn_loudly
 from visionsweep.models import weights
 from visionsweep.models.weights import WeightsUnavailableError
+from visionsweep.threads import one_thread
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def _identify_package(config: ModelConfig) -> Identity:
 
 
 def _random(config: ModelConfig, preset: Preprocessing | None) -> Identity:
-    recipe = f"random, seed {RANDOM_WEIGHTS_SEED}, scenes {sample.VERSION}"
+    recipe = f"random, seed {RANDOM_WEIGHTS_SEED}, scenes {sample.VERSION}, one thread"
     return Identity(
         config.name, config.source, "random", _fingerprint(config.name, recipe), preset, None
     )
@@ -295,7 +296,8 @@ def settle_batchnorm(network: nn.Module, size: int) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # an average over what is seen, not a moving one
         norm.train()
-    network(_scenes_outside_the_sample(size))
+    with one_thread():  # a sum over several threads' parts has other last bits
+        network(_scenes_outside_the_sample(size))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()

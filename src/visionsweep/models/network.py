@@ -15,6 +15,7 @@ from visionsweep.data.images import digest_of
 from visionsweep.models import backbones, classifier
 from visionsweep.models.backbones import Backbone, Identity
 from visionsweep.models.description import describe
+from visionsweep.threads import one_thread
 
 
 class Card(msgspec.Struct, frozen=True):
@@ -48,15 +49,14 @@ def _built(identity: Identity, size: int) -> Backbone:
 def _milliseconds(model: nn.Module, size: int) -> float:
     """Time a forward pass on one core: the quickest of five, for others use the machine too."""
     images = torch.zeros(4, 3, size, size)
-    was_training, threads = model.training, torch.get_num_threads()
+    was_training = model.training
     model.eval()
-    torch.set_num_threads(1)
     seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        model(images)
-        seconds.append(time.perf_counter() - start)
-    torch.set_num_threads(threads)
+    with one_thread():
+        for _ in range(5):
+            start = time.perf_counter()
+            model(images)
+            seconds.append(time.perf_counter() - start)
     model.train(was_training)
     return 1000 * min(seconds) / len(images)
 

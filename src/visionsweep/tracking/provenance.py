@@ -51,6 +51,13 @@ def git_state() -> dict[str, Any] | None:
 
 
 def device_facts(device: torch.device) -> dict[str, Any]:
-    """Return the device's kind and name, and the number of CPU threads torch computes with."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return {"type": device.type, "name": name, "threads": torch.get_num_threads()}
+    """Return the device's kind and name, and what of the CPU decides last bits.
+
+    These are the number of threads that torch computes with, and the widest instructions.
+    """
+    return {
+        "type": device.type,
+        "name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }

@@ -1,0 +1,99 @@
+"""Run a record again from its own configuration, and say whether it comes to the same numbers.
+
+    python src/reproduce.py outputs/2026-01-31/12-00-00-000000/effnetb0_10pct_5-epochs
+    python src/reproduce.py RUN data.root=PATH device=cpu       where images and devices moved
+    python src/reproduce.py RUN features.cache_dir=PATH         features computed anew
+
+First lists what is not as it was: images, weights, versions, commit, device. Then trains, and says
+`identical` (every score of every epoch and replicate, and every logit, to the last bit), `within
+tolerance` (scores differ by 0.000001 at most), or `different` and where first, with exit status 1.
+It computes with as many CPU threads as the run did.
+"""
+
+import argparse
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visionsweep.entry import positive, run_command
+
+if TYPE_CHECKING:
+    from visionsweep.reproduction import Changed
+    from visionsweep.tracking.agreement import Agreement
+
+
+def main(arguments: list[str]) -> int:
+    """Run a record again; exit status 1 if it comes to other numbers."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="a run's directory, or its result.json")
+    parser.add_argument(
+        "settings", nargs="*", help="where and on what to run: data.root=..., device=..."
+    )
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="where it goes (outputs/...)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="of the CPU (as the run)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    asked = parser.parse_intermixed_args(arguments)
+
+    from visionsweep.selection import named_run
+
+    run = named_run(asked.run)
+    from visionsweep import reproduction  # torch comes with this: not for --help and refusals
+
+    into = asked.to or Path("outputs") / f"{datetime.now():%Y-%m-%d/%H-%M-%S-%f}"
+    config, recorded = reproduction.config_for(run, asked.settings, into)
+    reproduction.use_threads(run, asked.threads)
+    told = sys.stderr if asked.json else sys.stdout
+    print(f"Run: {run.directory}; again in {into}", file=told, flush=True)
+    changed = reproduction.whats_changed(run, config, recorded)
+    if not asked.json:
+        _show(changed)
+    agreement = reproduction.run_again(run, config, into)
+    if asked.json:
+        import msgspec
+
+        found = {"run": str(run.directory), "again": str(into), "changed": changed}
+        print(msgspec.json.format(msgspec.json.encode(found | {"agreement": agreement})).decode())
+    else:
+        print(verdict(agreement))
+    return 1 if agreement.verdict == "different" else 0
+
+
+def _show(changed: "list[Changed]") -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from visionsweep.report.leaderboard import wide_console
+
+    if not changed:
+        print("Nothing differs: images, weights, versions, commit and device are the run's.")
+        return
+    table = Table("what", "recorded", "now", title="What differs")
+    for each in changed:
+        table.add_row(*(escape(text) for text in (each.what, each.recorded, each.now)))
+    wide_console().print(table)
+    sys.stdout.flush()
+
+
+def verdict(found: "Agreement") -> str:
+    """Say in a sentence or two what comparing came to."""
+    from visionsweep.tracking.agreement import TOLERANCE
+
+    numbers = f"{found.compared:,} numbers"
+    if found.logits is None:
+        numbers += " (not the logits, which the record has not kept)"
+    if found.verdict == "identical":
+        return f"identical: all {numbers} are the same to the last bit."
+    parts = [f"{found.verdict}: {found.unequal:,} of {numbers} are not the same to the last bit"]
+    if found.largest is not None:
+        parts.append(f"scores differ by {found.largest.size:.2g} at most ({found.largest.where})")
+    if found.logits:
+        parts.append(f"logits by {found.logits:.2g}")
+    beyond = f" by more than {TOLERANCE:g}" if found.verdict == "different" else ""
+    return f"{'; '.join(parts)}.\nThe first that differs{beyond}: {found.first}."
+
+
+if __name__ == "__main__":
+    run_command(main)

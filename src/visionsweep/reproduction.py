@@ -1,0 +1,177 @@
+"""Runs a record again from its own configuration, and says whether it comes to the same numbers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from visionsweep import engine
+from visionsweep.config import Config, check, leaf_keys, nearest
+from visionsweep.data import sample
+from visionsweep.data.splits import SPLITS, Splits, load_splits
+from visionsweep.errors import UserError
+from visionsweep.experiment import run_experiment
+from visionsweep.features.cached import image_memory
+from visionsweep.models.backbones import Identity, identify
+from visionsweep.names import WHERE
+from visionsweep.recorded import Recorded, read_back
+from visionsweep.tracking import outcomes, provenance, record
+from visionsweep.tracking.agreement import Agreement, compare
+from visionsweep.tracking.record import Record
+from visionsweep.tracking.runs import Run
+
+MAY_MOVE = (WHERE - {"outputs_dir", "sweep_dir"}) | {"data.root"}
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Something that decides numbers, or may, and is not what it was.
+
+    Attributes:
+        what: its name.
+        recorded: as it was.
+        now: as it is.
+    """
+
+    what: str
+    recorded: str
+    now: str
+
+
+def config_for(run: Run, settings: Sequence[str], into: Path) -> tuple[Config, Recorded]:
+    """Return a run's configuration, changed in where and on what it is run, and nothing else.
+
+    Args:
+        run: the run.
+        settings: `key=value` for keys of `MAY_MOVE`.
+        into: the directory of the new run.
+
+    Raises:
+        UserError: for a setting that decides numbers, and for values that cannot be.
+    """
+    try:
+        recorded = read_back(run.record)
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{run.directory}: its configuration cannot be read: {reason}") from error
+    changed = recorded.config.copy()
+    if run.record.dataset != sample.NAME:  # other images than the run's would prove nothing
+        changed.data.if_unreachable = "error"
+    if changed.data.source == "folder" and changed.data.name is None:
+        changed.data.name = run.record.dataset  # the folder may have moved to another name
+    changed.sweep_dir = str(into)
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or key not in leaf_keys():
+            raise UserError(f"{setting}: no such setting{nearest(key, MAY_MOVE)}")
+        if key not in MAY_MOVE:
+            raise UserError(
+                f"{setting}: would be another experiment, to be trained with src/train.py. What "
+                f"may change here: {', '.join(sorted(MAY_MOVE))}"
+            )
+        try:
+            OmegaConf.update(changed, key, None if value == "null" else value)
+        except OmegaConfBaseException as error:
+            raise UserError(f"{setting}: {str(error).splitlines()[0]}") from error
+    return check(changed), recorded
+
+
+def whats_changed(run: Run, config: Config, recorded: Recorded) -> list[Changed]:
+    """List what is not as it was when a run was made; images are looked at, nothing is trained.
+
+    Args:
+        run: the run.
+        config: with which it is going to be run again.
+        recorded: the configuration as it was read back.
+
+    Raises:
+        UserError: if the images or the weights cannot be had.
+    """
+    splits = load_splits(config.data, image_memory(config.features, config.data.root))
+    identity = identify(config.model, random_if_unavailable=splits.dataset == sample.NAME)
+    device = provenance.device_facts(engine.pick_device(config.device))
+    now = dict(_facts(run.record, splits, identity, device, recorded))
+    then = dict(_facts_recorded(run.record, recorded))
+    return [
+        Changed(what, then.get(what, "not recorded"), now.get(what, "not there"))
+        for what in [*then, *(w for w in now if w not in then)]
+        if then.get(what) != now.get(what)
+    ]
+
+
+def _facts_recorded(then: Record, recorded: Recorded) -> Iterator[tuple[str, str]]:
+    """List what a record says of all that decides numbers."""
+    assert then.data is not None and then.model is not None
+    yield "dataset", str(then.dataset)
+    yield "classes", ", ".join(then.data.classes)
+    for split in SPLITS:
+        yield f"{split} images", _images(then.data.counts[split], then.data.digests[split])
+    yield "weights", str(then.weights)
+    yield "backbone", then.model.fingerprint
+    yield from then.versions.items()
+    yield from _of_git(then.git, "yes")
+    yield from ((f"device: {key}", str(value)) for key, value in then.device.items())
+    for key, value in recorded.unknown.items():
+        yield key, str(value)
+    for key in recorded.absent:
+        yield key, "not recorded"
+
+
+def _facts(
+    then: Record, splits: Splits, identity: Identity, device: dict[str, Any], recorded: Recorded
+) -> Iterator[tuple[str, str]]:
+    """List the same as it is now, but not facts about the device that the record does not keep."""
+    yield "dataset", splits.dataset
+    yield "classes", ", ".join(splits.classes)
+    for split in SPLITS:
+        yield f"{split} images", _images(splits.counts[split], splits.digest(split))
+    yield "weights", identity.weights
+    yield "backbone", identity.fingerprint
+    yield from provenance.versions().items()
+    yield from _of_git(provenance.git_state(), "yes, and maybe others")
+    yield from ((f"device: {key}", str(device[key])) for key in then.device if key in device)
+    for key in recorded.unknown:
+        yield key, "no such setting any more"
+    for key in recorded.absent:
+        yield key, f"{OmegaConf.select(recorded.config, key)}, the default"
+
+
+def _images(count: int, digest: str) -> str:
+    return f"{count} ({digest})"
+
+
+def _of_git(state: dict[str, Any] | None, dirty: str) -> Iterator[tuple[str, str]]:
+    if state is not None:
+        yield "commit", state["commit"]
+        yield "uncommitted changes", dirty if state["dirty"] else "no"
+
+
+def run_again(run: Run, config: Config, into: Path) -> Agreement:
+    """Run a record's configuration and compare what it comes to, number by number.
+
+    Args:
+        run: the run.
+        config: what to run; see `config_for`.
+        into: the directory of the new run.
+
+    Raises:
+        UserError: as `run_experiment`.
+    """
+    run_experiment(config, into, run.record.name)
+    return compare(
+        run.record,
+        record.read(into / record.FILE_NAME),
+        outcomes.read(run.directory),
+        outcomes.read(into),
+    )
+
+
+def use_threads(run: Run, asked: int | None) -> None:
+    """Compute with as many CPU threads as were asked for, or else as the run did."""
+    threads = asked or run.record.device.get("threads")
+    if isinstance(threads, int) and threads >= 1:
+        torch.set_num_threads(threads)

@@ -1,0 +1,67 @@
+"""Batches of images: one generator decides them, whoever decodes and whatever else is drawn."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from visionsweep.data.dataset import ImageDataset, image_loader
+from visionsweep.data.images import ImageFile
+from visionsweep.data.transforms import resized
+
+
+@pytest.fixture
+def augmented(tmp_path) -> ImageDataset:
+    """Nine pictures of noise, changed at random whenever they are read."""
+    noise = np.random.default_rng(0)
+    files = []
+    for index in range(9):
+        path = tmp_path / f"{index}.png"
+        Image.fromarray(noise.integers(0, 256, (24, 24, 3), np.uint8)).save(path)
+        files.append(ImageFile(path, index, f"{index:032}"))
+    return ImageDataset(files, resized(16).build("trivial_augment"))
+
+
+def epochs(dataset, *, workers=0, seed=5, count=2):
+    loader = image_loader(dataset, 4, shuffle=torch.Generator().manual_seed(seed), workers=workers)
+    return [
+        tuple(map(torch.cat, zip(*loader, strict=True)))  # pixels, labels
+        for _ in range(count)
+    ]
+
+
+def test_augmented_batches_are_the_same_to_the_last_bit_with_any_number_of_workers(augmented):
+    alone, shared = epochs(augmented), epochs(augmented, workers=2)
+    for (pixels, labels), (other_pixels, other_labels) in zip(alone, shared, strict=True):
+        assert torch.equal(labels, other_labels) and torch.equal(pixels, other_pixels)
+
+
+def test_they_are_the_same_whatever_was_drawn_before_in_the_process(augmented):
+    torch.manual_seed(1)
+    [(expected, _)] = epochs(augmented, count=1)
+    torch.manual_seed(2)
+    torch.rand(7)
+    [(found, _)] = epochs(augmented, count=1)
+    assert torch.equal(found, expected)
+
+
+def test_each_epoch_has_another_order_and_other_augmentations(augmented):
+    (first, labels), (second, other_labels) = epochs(augmented)
+    assert labels.tolist() != other_labels.tolist()
+    assert sorted(labels.tolist()) == sorted(other_labels.tolist()) == list(range(9))
+    same = [
+        torch.equal(first[labels == label], second[other_labels == label]) for label in range(9)
+    ]
+    assert sum(same) < 5
+    [(other, _)] = epochs(augmented, seed=6, count=1)
+    assert not torch.equal(other, first)
+
+
+@pytest.mark.parametrize("shuffled", [True, False])
+def test_going_through_images_takes_no_random_number_from_the_network(augmented, shuffled):
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    shuffle = torch.Generator().manual_seed(5) if shuffled else None
+    for _ in image_loader(augmented, 4, shuffle=shuffle):
+        pass
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,115 @@
+"""The same command comes to the same numbers to the last bit, and a record can be made again."""
+
+import json
+import shutil
+
+import pytest
+from PIL import Image
+
+from visionsweep.tracking import outcomes, record
+from visionsweep.tracking.agreement import compare
+
+pytestmark = pytest.mark.slow
+
+SMALL = (
+    "model=resnet18", "model.weights=null", "data=sample", "data.fraction=0.05", "epochs=2",
+    "batch_size=28",
+)  # fmt: skip
+FEATURES = ("feature_extraction", "none")
+AUGMENTED = ("feature_extraction", "trivial_augment")
+TUNED = ("fine_tuning", "none")
+
+
+def made_by(commands):
+    """Return the directories of all runs made, by what was trained and on what."""
+    found = {}
+    for file in commands.directory.glob("outputs/*/*/*/result.json"):
+        config = json.loads(file.read_text())["config"]
+        found[config["training"]["name"], config["augmentation"]["name"]] = file.parent
+    return found
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory, commands_in):
+    """A sweep over every kind of training, and its runs."""
+    commands = commands_in(tmp_path_factory.mktemp("kinds"))
+    done = commands.train(
+        "-m", *SMALL, "training=feature_extraction,fine_tuning", "augmentation=none,trivial_augment"
+    )
+    assert done.returncode == 0, done.stderr
+    return commands, made_by(commands)
+
+
+def reproduced(commands, run, *arguments):
+    """Make a run again; return what was found, as JSON, and the exit status."""
+    done = commands.run("reproduce.py", run, *arguments, "--json")
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout), done.returncode
+
+
+def test_in_reversed_order_cold_and_decoded_by_workers_every_number_is_the_same(
+    kinds, tmp_path, commands_in
+):
+    _, before = kinds
+    commands = commands_in(tmp_path, PYTHONHASHSEED="7")
+    done = commands.train(
+        "-m", *SMALL, "num_workers=1", "augmentation=trivial_augment,none",
+        "training=fine_tuning,feature_extraction",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    after = made_by(commands)
+    assert len(before) == 4 and before.keys() == after.keys()
+    for kind, run in before.items():
+        places = (run, after[kind])
+        records = [record.read(place / "result.json") for place in places]
+        found = compare(*records, *[outcomes.read(place) for place in places])
+        assert found.verdict == "identical", (kind, str(found.first))
+        assert found.compared > 500
+
+
+def test_alone_with_a_cold_store_a_run_of_a_sweep_is_identical(kinds, tmp_path, commands_in):
+    _, runs = kinds
+    cold = f"features.cache_dir={tmp_path / 'cold'}"
+    # The number of threads is the run's, whatever the environment says.
+    commands = commands_in(tmp_path, OMP_NUM_THREADS="1", PYTHONHASHSEED="8")
+    found, status = reproduced(commands, runs[TUNED] / "result.json", cold)
+    assert (found["agreement"]["verdict"], status) == ("identical", 0)
+    assert {each["what"] for each in found["changed"]} <= {"uncommitted changes"}
+    again = record.read(commands.directory / found["again"] / "result.json")
+    assert again.status == "completed" and again.name == runs[TUNED].name
+
+
+def test_with_another_number_of_threads_scores_are_the_same_within_a_millionth(kinds, tmp_path):
+    commands, runs = kinds
+    then = record.read(runs[AUGMENTED] / "result.json").device["threads"]
+    cold = f"features.cache_dir={tmp_path / 'cold'}"
+    found, status = reproduced(commands, runs[AUGMENTED], cold, "--threads", str(then + 1))
+    assert found["agreement"]["verdict"] in ("identical", "within tolerance") and status == 0
+    listed = {"what": "device: threads", "recorded": str(then), "now": str(then + 1)}
+    assert listed in found["changed"]
+
+
+def test_a_changed_number_and_a_changed_image_are_found_and_named(kinds, tmp_path, sample_root):
+    commands, runs = kinds
+    planted = shutil.copytree(runs[FEATURES], tmp_path / "planted")
+    content = json.loads((planted / "result.json").read_text())
+    content["history"][1]["replicates"][2]["val"]["loss"] += 0.001
+    (planted / "result.json").write_text(json.dumps(content))
+    found, status = reproduced(commands, planted)
+    agreement = found["agreement"]
+    assert (agreement["verdict"], agreement["unequal"], status) == ("different", 1, 1)
+    named = {"epoch": 2, "replicate": 3, "split": "val", "metric": "loss"}
+    assert named.items() <= agreement["first"]["where"].items()
+    assert agreement["first"]["recorded"] == pytest.approx(agreement["first"]["now"] + 0.001)
+
+    moved = shutil.copytree(sample_root, tmp_path / "data")
+    image = next(iter(sorted(moved.glob("sample/val/*/*.jpg"))))
+    Image.new("RGB", (256, 256), "red").save(image)
+    done = commands.run(
+        "reproduce.py", runs[FEATURES], f"data.root={moved}", "--to", tmp_path / "to"
+    )
+    assert done.returncode == 1, done.stderr
+    listed, _, said = done.stdout.partition("different: ")
+    assert "val images" in listed and "train images" not in listed
+    assert "The first that differs by more than 1e-06: epoch 1, replicate 1, val loss" in said
+    assert (tmp_path / "to" / "result.json").is_file()
