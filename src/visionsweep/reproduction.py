@@ -24,7 +24,8 @@ from visionsweep.tracking.agreement import Agreement, compare
 from visionsweep.tracking.record import Record
 from visionsweep.tracking.runs import Run
 
-MAY_MOVE = (WHERE - {"outputs_dir", "sweep_dir"}) | {"data.root"}
+_OF_SWEEPS = {"outputs_dir", "sweep_dir", "resume", "force", "reuse", "fail_fast"}
+MAY_MOVE = (WHERE - _OF_SWEEPS) | {"data.root"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def config_for(run: Run, settings: Sequence[str], into: Path) -> tuple[Config, R
     if changed.data.source == "folder" and changed.data.name is None:
         changed.data.name = run.record.dataset  # the folder may have moved to another name
     changed.sweep_dir = str(into)
+    changed.reuse = changed.force = False  # here it is trained, whoever has done so before
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or key not in leaf_keys():
@@ -117,7 +119,7 @@ def _facts_recorded(then: Record, recorded: Recorded) -> Iterator[tuple[str, str
     yield from ((f"device: {key}", str(value)) for key, value in then.device.items())
     for key, value in recorded.unknown.items():
         yield key, str(value)
-    for key in recorded.absent:
+    for key in (key for key in recorded.absent if key not in WHERE):
         yield key, "not recorded"
 
 
@@ -136,7 +138,7 @@ def _facts(
     yield from ((f"device: {key}", str(device[key])) for key in then.device if key in device)
     for key in recorded.unknown:
         yield key, "no such setting any more"
-    for key in recorded.absent:
+    for key in (key for key in recorded.absent if key not in WHERE):
         yield key, f"{OmegaConf.select(recorded.config, key)}, the default"
 
 
