@@ -18,6 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from visionsweep.config import OptimizerConfig
+from visionsweep.divergence import stop_if_diverged
 from visionsweep.errors import UserError
 from visionsweep.scores import Epoch, Scores, SplitScores
 
@@ -223,10 +224,13 @@ def fit(
         optimizer: of the model's parameters.
         epochs: how many times to go through the training batches.
         device: where the model lies.
-        on_epoch: told of each epoch as it ends.
+        on_epoch: told of each epoch as it ends, also of one that diverged.
 
     Returns:
         The epochs, in order.
+
+    Raises:
+        DivergedError: if a training or validation loss of a replicate is not finite.
     """
     history: list[Epoch] = []
     bar = tqdm(range(1, epochs + 1), desc="Training", unit="epoch", disable=None, leave=False)
@@ -250,4 +254,5 @@ def fit(
             f"val {epoch.val.loss:.3f} {epoch.val.accuracy:.1%}"
         )
         on_epoch(epoch)
+        stop_if_diverged(epoch)
     return history

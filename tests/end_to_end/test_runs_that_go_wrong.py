@@ -1,11 +1,16 @@
 """What a user sees of refused, failing and interrupted commands."""
 
 import json
+import math
 import os
 import signal
 import time
 
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from visionsweep.selection import choose_run
+from visionsweep.tracking.runs import completed, find_runs
 
 
 def folder_of_cats_and_dogs(commands):
@@ -35,6 +40,31 @@ def test_one_failing_run_takes_no_other_along_and_its_reason_stands_in_the_table
     assert "failed resnet18" in done.stdout and "NONSENSE" in done.stdout
     assert "model.weights=null: the backbone is random, as asked for" in done.stdout
     assert "resnet18_10pct_1-epochs_weights-null_size-32" in done.stdout
+
+
+def test_a_run_that_diverges_fails_takes_no_other_along_and_is_never_chosen(commands):
+    done = commands.train(
+        "-m", "model=resnet18", "optimizer=sgd", "optimizer.lr=3e38,0.001", "epochs=2"
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Training diverged in epoch 1" in done.stderr and "Traceback" not in done.stderr
+    assert "optimizer.lr=3e+37" in done.stderr and "Traceback" not in done.stdout
+    found = find_runs([commands.directory / "outputs"])
+    (run,) = completed(found.runs)
+    assert run.record.config["optimizer"]["lr"] == 0.001
+    (failed,) = found.unfinished
+    assert failed.record.status == "failed" and failed.record.failure.type == "DivergedError"
+    (epoch,) = failed.record.history
+    assert not math.isfinite(epoch.train.loss)
+    assert [each.step for each in scalars(failed.directory, "loss/train")] == [1]
+    assert "DivergedError: Training diverged" in done.stdout and "★" in done.stdout
+    assert choose_run(commands.directory / "outputs")[0].directory == run.directory
+
+
+def scalars(directory, tag):
+    events = EventAccumulator(str(directory))
+    events.Reload()
+    return events.Scalars(tag)
 
 
 def test_unreadable_image_is_named_and_can_be_skipped(commands):
