@@ -89,6 +89,22 @@ def test_a_class_is_named_only_at_the_confidence_asked_for(predictor, grey_image
     assert unsure.probabilities == sure.probabilities
 
 
+def test_a_device_that_is_too_small_for_a_batch_gives_the_same_predictions(predictor, grey_image):
+    sizes = []
+
+    class Small(BrightnessModel):
+        def forward(self, images):
+            sizes.append(len(images))
+            if len(images) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return super().forward(images)
+
+    expected = list(predict(predictor, [grey_image] * 20))
+    found = list(predict(replace(predictor, model=Small()), [grey_image] * 20))
+    assert [each.probabilities for each in found] == [each.probabilities for each in expected]
+    assert sizes == [16, 8, 4] + [2] * 10
+
+
 def test_a_model_that_diverged_names_no_class(predictor, grey_image):
     broken = BrightnessModel()
     broken.forward = lambda images: torch.full((1, len(images), 2), math.nan)

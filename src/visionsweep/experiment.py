@@ -26,8 +26,9 @@ from visionsweep.data.images import digest_of
 from visionsweep.data.splits import SPLITS, Splits, load_splits
 from visionsweep.data.thumbnails import Thumbnails, thumbnails
 from visionsweep.data.transforms import Preprocessing, resized
+from visionsweep.device_memory import IN_TRAINING, ImagesAtOnce, shortage_explained
 from visionsweep.engine import SplitBatches, TensorBatches
-from visionsweep.errors import UserError
+from visionsweep.errors import UserError, let_go
 from visionsweep.features.cached import cache_dir
 from visionsweep.files import write_atomically
 from visionsweep.inputs import inputs_of, outcomes_of, trains_on_features
@@ -80,6 +81,7 @@ def run_experiment(config: Config, run_dir: Path, name: str) -> Record:
         known.failure = Failure(type(error).__name__, str(error))
         if not isinstance(error, UserError):
             log.error("%s", "".join(traceback.format_exception(error)))
+        let_go(error)
         raise
     finally:
         known.seconds["total"] = time.perf_counter() - start
@@ -87,6 +89,7 @@ def run_experiment(config: Config, run_dir: Path, name: str) -> Record:
     return known
 
 
+@shortage_explained()
 def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
     """Tell the story; what becomes known on the way goes into the record at once."""
     timed = _stopwatch(known.seconds)
@@ -132,11 +135,13 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
     facts = {"name": known.name, "dataset": splits.dataset, "weights": identity.weights} | {
         f"{split} images": str(count) for split, count in splits.counts.items()
     }
+    at_once = ImagesAtOnce(warning=IN_TRAINING)
     with RunWriter(run_dir) as writer, engine.one_thread(when=trains_on_features(config)):
         writer.begin(facts, OmegaConf.to_yaml(OmegaConf.create(known.config)), card.graph)
 
         def on_epoch(epoch: Epoch) -> None:
             known.history.append(epoch)
+            known.images_at_once = at_once.limit
             writer.epoch(epoch)
             if config.histograms:
                 writer.histograms(epoch.epoch, trained)
@@ -145,15 +150,24 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
         timed(
             "training",
             lambda: engine.fit(
-                trained, SplitBatches(**batches), optimizer, config.epochs, device, on_epoch
+                trained,
+                SplitBatches(**batches),
+                optimizer,
+                config.epochs,
+                device,
+                on_epoch,
+                at_once=at_once,
             ),
         )
         known.metrics = record.summarize(known.history)
         writer.end(config, facts, known.metrics)
         found = {
-            split: outcomes_of(trained, batches[split], splits[split], device)
+            split: outcomes_of(trained, batches[split], splits[split], device, at_once)
             for split in ("val", "test")
         }
+        if at_once.limit is not None:
+            known.images_at_once = at_once.limit
+            writer.facts(facts | {"images at once": str(at_once.limit)})
         shown = thumbnails(splits.val, cache)
         writer.diagnosis("val", found["val"], splits.classes, shown)
     if isinstance(batches["val"], TensorBatches):

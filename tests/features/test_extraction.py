@@ -1,12 +1,17 @@
 """Extraction agrees with the plain way, image after image through the unfolded network."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
 from visionsweep.config import ModelConfig
 from visionsweep.data.dataset import ImageDataset, image_loader
+from visionsweep.data.images import ImageFile
 from visionsweep.data.transforms import resized
 from visionsweep.engine import predict_logits
+from visionsweep.errors import UserError
+from visionsweep.features.extraction import Extractor
 from visionsweep.models import backbones, classifier
 from visionsweep.models.backbones import identify
 from visionsweep.models.network import Network
@@ -48,3 +53,42 @@ def test_features_agree_with_the_unfolded_network_and_predictions_are_equal(
     plain_logits = predict_logits(model, loader, torch.device("cpu"))
     assert (logits - plain_logits).abs().max() <= 1e-4 * plain_logits.abs().max()
     assert torch.equal(logits.argmax(2), plain_logits.argmax(2))
+
+
+def test_a_device_that_is_too_small_for_a_batch_computes_it_in_parts_and_says_so_loudly(
+    files, make_network, monkeypatch, caplog
+):
+    network = make_network()
+    expected = dict(extracted(network, files))
+    sizes: list[int] = []
+    compute = Extractor._features
+
+    def with_room_for_six(self: Extractor, pixels: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(pixels))
+        if len(pixels) > 6:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return compute(self, pixels)
+
+    monkeypatch.setattr(Extractor, "_features", with_room_for_six)
+    got = dict(extracted(network, [*files, *files[:8]]))
+    assert sizes == [16, 8] + [4] * 8  # found once, kept for the second batch
+    assert got.keys() == expected.keys()
+    for digest, features in got.items():
+        assert torch.allclose(features, expected[digest], rtol=1e-4, atol=1e-5)
+    assert "OUT OF MEMORY WITH 16 IMAGES AT ONCE: FROM NOW ON 8 AT A TIME" in caplog.text
+    assert "last bits of these features may differ" in caplog.text
+
+
+def extracted(network: Network, files: list[ImageFile]) -> Iterator[tuple[str, torch.Tensor]]:
+    extractor = Extractor(network.backbone.module, resized(SIZE), torch.device("cpu"))
+    for digests, features in extractor.extract(files):
+        yield from zip(digests, features, strict=True)
+
+
+def test_memory_too_small_for_one_image_is_an_error(files, make_network, monkeypatch):
+    def fails(self: Extractor, pixels: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Extractor, "_features", fails)
+    with pytest.raises(UserError, match="does not hold one image"):
+        list(extracted(make_network(), files))

@@ -11,6 +11,7 @@ from visionsweep.report.columns import COLUMNS, Column, ordered
 from visionsweep.report.effects import effect_lines
 from visionsweep.report.evidence import Evidence, Row, gather
 from visionsweep.report.headline import curve_sentence, headline, labels_of
+from visionsweep.report.numbers import counted
 from visionsweep.tracking.runs import Found, Run, comparable, completed
 
 READING = (
@@ -126,6 +127,8 @@ def show(
             for line in [READING, *findings(evidence)]:
                 console.print(escape(line), style="dim" if line is READING else "")
             console.print()
+    for line in _in_parts(found.runs):
+        console.print(escape(line))
     for run in found.unfinished:
         failure = run.record.failure
         reason = f"{failure.type}: {failure.message}" if failure else "no reason given"
@@ -140,6 +143,21 @@ def show(
         where = " ".join(map(str, folders))
         console.print(f"Everything lies in {escape(where)}. Look at it in TensorBoard:")
         console.print(f"  tensorboard --logdir {escape(str(folders[0]))}", style="cyan")
+
+
+def _in_parts(runs: Iterable[Run]) -> list[str]:
+    """Name the runs whose batches device memory did not hold."""
+    lines = []
+    for run in runs:
+        known = run.record
+        if known.images_at_once is not None:
+            batch = known.config["batch_size"]
+            trained = "in parts" if known.images_at_once < batch else "whole"
+            lines.append(
+                f"{known.name}: device memory held {counted(known.images_at_once, 'image')} at "
+                f"once; batches of {batch} were trained on {trained}."
+            )
+    return lines
 
 
 def wide_console() -> Console:

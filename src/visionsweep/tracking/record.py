@@ -132,6 +132,8 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=False):
         git: commit and whether the checkout was changed, or None outside a checkout.
         command: the command line.
         failure: why the run failed, or None.
+        images_at_once: how many images of a batch were computed at once where device memory did not
+            hold the batch; None: all of it.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -152,6 +154,7 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=False):
     git: dict[str, Any] | None = None
     command: list[str] = []
     failure: Failure | None = None
+    images_at_once: int | None = None
 
 
 def summarize(history: list[Epoch]) -> Metrics:

@@ -82,12 +82,16 @@ class RunWriter:
             config_yaml: the configuration, shown under the tag `config`.
             graph: a serialized `GraphDef` of the network.
         """
-        rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
-        self._writer.add_text("run", f"| | |\n|---|---|\n{rows}")
+        self.facts(facts)
         self._writer.add_text("config", "\n".join(f"    {s}" for s in config_yaml.splitlines()))
         self._writer.add_custom_scalars(_LAYOUT)
         if graph:
             self._writer._get_file_writer().add_event(Event(graph_def=graph))
+
+    def facts(self, facts: dict[str, str]) -> None:
+        """Write facts about the run as a table under the tag `run`; what is newer stands first."""
+        rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
+        self._writer.add_text("run", f"| | |\n|---|---|\n{rows}", self._last_epoch)
 
     def epoch(self, epoch: Epoch) -> None:
         """Write one epoch's numbers."""
