@@ -29,7 +29,7 @@ def main(composed: DictConfig) -> float:
 
     settings = HydraConfig.get()
     try:
-        config = check(composed)
+        config = check(composed, looking=False)
         names.relabel(config, list(settings.overrides.task))
         name = names.name_of(composed, settings)
         record = run_experiment(config, Path(settings.runtime.output_dir), name)

@@ -1,11 +1,13 @@
-"""What becomes of a run when memory runs out."""
+"""What becomes of a run in this process when memory runs out or its images go away."""
 
 import gc
 import io
+import shutil
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +15,9 @@ from PIL import Image
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from visionsweep import evaluation
+from visionsweep import evaluation, experiment
 from visionsweep.config import (
+    AugmentationConfig,
     Config,
     DataConfig,
     FeaturesConfig,
@@ -30,6 +33,7 @@ from visionsweep.report import leaderboard
 from visionsweep.tracking import record
 from visionsweep.tracking.record import Record
 from visionsweep.tracking.runs import find_runs
+from visionsweep.tracking.writer import RunWriter
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +75,12 @@ def config(tmp_path: Path, photos: Path, make_config) -> Config:
         replicates=2,
         sweep_dir=str(tmp_path / "outputs"),
     )
+
+
+@pytest.fixture
+def on_images(config: Config) -> Config:
+    """The same, but images go through the network in every epoch."""
+    return replace(config, augmentation=AugmentationConfig(name="trivial_augment"))
 
 
 @pytest.fixture
@@ -164,3 +174,95 @@ def test_a_run_that_failed_holds_no_memory_while_its_error_is_kept(config, run, 
     gc.collect()
     assert models and all(model() is None for model in models)
     assert kept().status == "failed" and kept().failure.message == str(caught.value)
+
+
+# ----------------------------------------------------------------------------------- lost images
+
+
+@pytest.fixture
+def lose(monkeypatch) -> Callable[[Any, str, Callable[[], object]], None]:
+    """Let harm be done right after a step of a run: a function of a module, or a method."""
+
+    def after(owner: Any, name: str, harm: Callable[[], object]) -> None:
+        step = getattr(owner, name)
+
+        def then(*arguments: Any, **options: Any) -> Any:
+            done = step(*arguments, **options)
+            harm()
+            return done
+
+        monkeypatch.setattr(owner, name, then)
+
+    return after
+
+
+def assert_says_what_was_lost(error: UserError, known: Record, *words: str) -> None:
+    text = str(error)
+    for word in (*words, "It was there when this run began", "give the same command again"):
+        assert word in text
+    assert "Traceback" not in text and len(text) < 1000
+    assert known.status == "failed" and known.failure.message == text
+    assert known.failure.type == "UserError"
+
+
+def test_a_folder_that_goes_before_features_are_extracted_is_named(config, photos, run, kept, lose):
+    lose(experiment, "load_splits", lambda: shutil.rmtree(photos))
+    with pytest.raises(UserError) as caught:
+        run(config)
+    gone = ("No such file or directory", f"the folder {photos} is gone", ".png")
+    assert_says_what_was_lost(caught.value, kept(), *gone)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_folder_that_goes_between_two_epochs_is_named_and_the_history_kept(
+    on_images, photos, run, kept, lose, workers: int
+):
+    lose(RunWriter, "epoch", lambda: shutil.rmtree(photos / "cat", ignore_errors=True))
+    with pytest.raises(UserError) as caught:
+        run(replace(on_images, num_workers=workers, epochs=50))
+    gone = ("No such file or directory", f"the folder {photos / 'cat'} is gone", ".png")
+    assert_says_what_was_lost(caught.value, kept(), *gone)
+    assert len(kept().history) in (1, 2)  # workers are ahead by some batches
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_that_breaks_is_named(on_images, photos, run, kept, lose, workers: int):
+    def break_one() -> None:
+        for path in photos.rglob("*.png"):
+            path.write_bytes(path.read_bytes()[:60])
+
+    lose(experiment, "load_splits", break_one)
+    with pytest.raises(UserError) as caught:
+        run(replace(on_images, num_workers=workers))
+    assert_says_what_was_lost(caught.value, kept(), ".png: cannot be read as an image")
+    assert "folder" not in str(caught.value)
+
+
+def test_a_folder_that_is_gone_before_the_run_is_recorded_too(config, photos, run, kept):
+    shutil.rmtree(photos)
+    with pytest.raises(UserError, match="no such folder") as caught:
+        run(config)
+    assert str(photos) in str(caught.value) and kept().status == "failed"
+
+
+@pytest.mark.parametrize("made", ["config", "on_images"])
+def test_evaluating_names_what_was_lost_too(tmp_path, request, photos, run, lose, made: str):
+    config = request.getfixturevalue(made)
+    run(replace(config, features=FeaturesConfig(str(tmp_path / "first"))))
+    (done,) = find_runs([tmp_path / "outputs"]).runs
+    done.record.config["features"]["cache_dir"] = str(tmp_path / "other")  # holds no feature
+    extraction._pixels.clear()
+    lose(evaluation, "load_splits", lambda: shutil.rmtree(photos))
+    with pytest.raises(UserError, match=r"\.png: .*No such file.*bring it back"):
+        evaluation.evaluate(done, config.data, "test", torch.device("cpu"))
+
+
+def test_a_later_run_in_the_same_place_goes_on(config, photos, tmp_path, run, lose, monkeypatch):
+    away = tmp_path / "away"
+    with monkeypatch.context():
+        lose(experiment, "load_splits", lambda: photos.rename(away))
+        with pytest.raises(UserError):
+            run(config)
+    monkeypatch.undo()
+    away.rename(photos)
+    assert run_experiment(config, tmp_path / "outputs" / "later", "later").status == "completed"

@@ -7,7 +7,7 @@ import torch
 
 from visionsweep.analysis.outcomes import Outcomes
 from visionsweep.config import Config
-from visionsweep.data.dataset import ImageDataset, image_loader
+from visionsweep.data.dataset import ImageBatches, ImageDataset
 from visionsweep.data.images import ImageFile
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.device_memory import ImagesAtOnce
@@ -55,10 +55,10 @@ def inputs_of(
             for split, rows, classes in parts
         }
 
-    def images(split: str) -> Any:
+    def images(split: str) -> Batches:
         training = split == "train"
         augmentation = config.augmentation.name if training else "none"
-        return image_loader(
+        return ImageBatches(
             ImageDataset(splits[split], preprocessing.build(augmentation)),
             config.batch_size,
             shuffle=orders[0] if training else None,

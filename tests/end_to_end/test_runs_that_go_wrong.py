@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -86,6 +87,42 @@ def test_unreadable_image_is_named_and_can_be_skipped(commands):
     assert completed["dataset"] == "mine"
 
 
+@pytest.mark.slow
+def test_a_folder_that_goes_in_mid_sweep_fails_the_rest_with_records_and_a_later_sweep_goes_on(
+    commands,
+):
+    folder = folder_of_cats_and_dogs(commands)
+    settings = ["data=folder", f"data.root={folder}", "model=resnet18", "model.weights=null"]
+    settings += ["transform.size=32", "augmentation=trivial_augment", "num_workers=1"]
+    process = commands.start("train.py", "-m", "epochs=1,100000,2", *settings)
+    begun = "outputs/*/*/*_100000-epochs*/events.*"
+    wait_until(lambda: list(commands.directory.glob(begun)) or process.poll() is not None)
+    time.sleep(1)
+    folder.rename(commands.directory / "away")
+    out, error = process.communicate(timeout=100)
+    assert process.returncode == 1
+    found = find_runs([commands.directory / "outputs"])
+    assert [run.record.config["epochs"] for run in completed(found.runs)] == [1]
+    reasons = {run.record.config["epochs"]: run.record.failure for run in found.unfinished}
+    assert {failure.type for failure in reasons.values()} == {"UserError"}
+    for words in ("No such file", f"folder {folder} is gone", "give the same command again"):
+        assert words in reasons[100000].message
+    assert f"{folder}: no such folder" in reasons[2].message
+    assert "Traceback" not in error and "Traceback" not in out
+    assert all(str(folder) in text for text in (error, out))
+    (commands.directory / "away").rename(folder)
+    done = commands.run("train.py", "-m", "epochs=1,2", *settings)
+    assert done.returncode == 0, done.stderr
+
+
+def wait_until(true):
+    for _ in range(1200):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("never came true")
+
+
 def test_real_images_demand_real_weights(commands):
     folder = folder_of_cats_and_dogs(commands)
     done = commands.run(
@@ -98,11 +135,8 @@ def test_real_images_demand_real_weights(commands):
 
 def test_interrupted_run_leaves_a_record_and_ends_with_status_130(commands):
     process = commands.start("train.py", "model=resnet18", "epochs=100000", *commands.tiny)
-    for _ in range(1200):
-        events = list(commands.directory.glob("outputs/*/*/events.*"))
-        if events or process.poll() is not None:
-            break
-        time.sleep(0.1)
+    events = "outputs/*/*/events.*"
+    wait_until(lambda: list(commands.directory.glob(events)) or process.poll() is not None)
     time.sleep(0.5)
     os.kill(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=60)

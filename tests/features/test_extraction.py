@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from visionsweep.config import ModelConfig
-from visionsweep.data.dataset import ImageDataset, image_loader
+from visionsweep.data.dataset import ImageBatches, ImageDataset
 from visionsweep.data.images import ImageFile
 from visionsweep.data.transforms import resized
 from visionsweep.engine import predict_logits
@@ -43,7 +43,7 @@ def test_features_agree_with_the_unfolded_network_and_predictions_are_equal(
     plain = backbones.build(network.identity, SIZE)
     torch.manual_seed(0)
     model = classifier.build(plain, 3, dropout=None, frozen=True).eval()
-    loader = image_loader(ImageDataset(files, resized(SIZE).build()), 5)
+    loader = ImageBatches(ImageDataset(files, resized(SIZE).build()), 5)
     with torch.inference_mode():
         expected = torch.cat([plain.module(images).flatten(1) for images, _ in loader])
         logits = model.head(got)

@@ -15,7 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from visionsweep.data import sample
-from visionsweep.data.images import ImageFile, digest_of, open_rgb
+from visionsweep.data.images import ImageFile, digest_of, lost, open_rgb
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.device_memory import ImagesAtOnce
 from visionsweep.errors import UserError
@@ -169,7 +169,7 @@ class Extractor:
         try:
             content = file.path.read_bytes()
         except OSError as error:
-            raise UserError(f"{file.path}: cannot be read: {error.strerror}") from error
+            raise lost(file.path, f"{file.path}: cannot be read: {error.strerror}") from error
         if digest_of(content) != file.digest:  # its features would be kept under another's name
             raise UserError(
                 f"{file.path}: has changed during this run, or so that neither its size nor its "
