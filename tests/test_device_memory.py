@@ -2,6 +2,8 @@
 
 import copy
 import logging
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable
 
@@ -166,6 +168,49 @@ def test_what_an_attempt_computed_is_freed_before_the_next():
     model = Watched(heads(), 5)
     engine.train_step(model, splits(20, 20).train, sgd(model), CPU)
     assert model.sizes[:3] == [20, 10, 5] and alive[1:3] == [0, 0]
+
+
+REALLY = """
+import resource, torch
+from torch import nn
+from visionsweep import engine
+from visionsweep.device_memory import ImagesAtOnce
+
+class Wide(nn.Module):  # an image becomes 100,000 numbers, several times over
+    def __init__(self):
+        super().__init__()
+        self.scale, self.last = nn.Parameter(torch.randn(1000, 100)), nn.Linear(1000, 3)
+
+    def forward(self, images):
+        return self.last((images.unsqueeze(2) * self.scale).tanh().sin().mean(2)).unsqueeze(0)
+
+def trained(batch, at_once):
+    torch.manual_seed(0)
+    model = Wide()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    engine.train_step(model, [batch], optimizer, torch.device("cpu"), at_once)
+    return model, engine.test_step(model, [batch], torch.device("cpu"), at_once)
+
+torch.set_num_threads(1)
+batch = torch.randn(256, 1000), torch.arange(256) % 3
+whole, scores = trained(batch, None)
+pages = int(open("/proc/self/statm").read().split()[0])
+room = pages * resource.getpagesize() + 150_000_000
+resource.setrlimit(resource.RLIMIT_AS, (room, room))
+at_once = ImagesAtOnce()
+parts, ours = trained(batch, at_once)
+assert at_once.limit is not None and at_once.limit <= 128
+for a, b in zip(parts.parameters(), whole.parameters()):
+    assert torch.allclose(a, b, atol=1e-5)
+assert abs(ours[0].loss - scores[0].loss) < 1e-5
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the pages of its process in /proc")
+def test_a_process_that_really_has_too_little_memory_trains_to_the_same():
+    done = subprocess.run([sys.executable, "-c", REALLY], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "OUT OF MEMORY WITH 256 IMAGES AT ONCE" in done.stderr
 
 
 # -------------------------------------------------------------------------------------- scoring

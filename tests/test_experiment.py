@@ -112,6 +112,23 @@ def hold_only(monkeypatch) -> Callable[[type[torch.nn.Module], int], None]:
     return hold
 
 
+@pytest.fixture
+def afterwards(monkeypatch) -> Callable[[Any, str, Callable[[], object]], None]:
+    """Let harm be done right after a step of a run: a function of a module, or a method."""
+
+    def after(owner: Any, name: str, harm: Callable[[], object]) -> None:
+        step = getattr(owner, name)
+
+        def then(*arguments: Any, **options: Any) -> Any:
+            done = step(*arguments, **options)
+            harm()
+            return done
+
+        monkeypatch.setattr(owner, name, then)
+
+    return after
+
+
 # --------------------------------------------------------------------------------------- memory
 
 
@@ -131,17 +148,25 @@ def test_record_table_and_tensorboard_say_how_many_images_device_memory_held(
     known = kept()
     assert known.status == "completed" and known.images_at_once == 4
     assert "OUT OF MEMORY WITH 8 IMAGES AT ONCE: FROM NOW ON 4 AT A TIME" in caplog.text
-    assert (
-        "run: device memory held 4 images at once; batches of 8 were trained on in parts."
-        in shown(tmp_path / "outputs")
-    )
+    said = "run: device memory held 4 images at once; larger batches (8) were computed in parts."
+    assert said in shown(tmp_path / "outputs")
     events = EventAccumulator(str(tmp_path / "outputs" / "run"))
     events.Reload()
     *_, facts = events.Tensors("run/text_summary")
     assert b"| images at once | 4 |" in facts.tensor_proto.string_val[0]
     (again,) = find_runs([tmp_path / "outputs"]).runs
+    caplog.clear()
     done = evaluation.evaluate(again, config.data, "val", torch.device("cpu"))
     assert done.as_recorded and done.measures == known.evaluation["val"]
+    assert "OUT OF MEMORY" not in caplog.text  # it begins with what memory held
+
+
+def test_so_does_the_record_where_memory_ran_out_in_the_last_scoring_only(
+    config, run, kept, afterwards, hold_only
+):
+    afterwards(RunWriter, "end", lambda: hold_only(Heads, 5))
+    run(config)
+    assert kept().images_at_once == 3  # of six validation images
 
 
 def test_nothing_is_said_where_memory_sufficed(tmp_path, config, run, kept):
@@ -179,23 +204,6 @@ def test_a_run_that_failed_holds_no_memory_while_its_error_is_kept(config, run, 
 # ----------------------------------------------------------------------------------- lost images
 
 
-@pytest.fixture
-def lose(monkeypatch) -> Callable[[Any, str, Callable[[], object]], None]:
-    """Let harm be done right after a step of a run: a function of a module, or a method."""
-
-    def after(owner: Any, name: str, harm: Callable[[], object]) -> None:
-        step = getattr(owner, name)
-
-        def then(*arguments: Any, **options: Any) -> Any:
-            done = step(*arguments, **options)
-            harm()
-            return done
-
-        monkeypatch.setattr(owner, name, then)
-
-    return after
-
-
 def assert_says_what_was_lost(error: UserError, known: Record, *words: str) -> None:
     text = str(error)
     for word in (*words, "It was there when this run began", "give the same command again"):
@@ -205,8 +213,10 @@ def assert_says_what_was_lost(error: UserError, known: Record, *words: str) -> N
     assert known.failure.type == "UserError"
 
 
-def test_a_folder_that_goes_before_features_are_extracted_is_named(config, photos, run, kept, lose):
-    lose(experiment, "load_splits", lambda: shutil.rmtree(photos))
+def test_a_folder_that_goes_before_features_are_extracted_is_named(
+    config, photos, run, kept, afterwards
+):
+    afterwards(experiment, "load_splits", lambda: shutil.rmtree(photos))
     with pytest.raises(UserError) as caught:
         run(config)
     gone = ("No such file or directory", f"the folder {photos} is gone", ".png")
@@ -215,9 +225,9 @@ def test_a_folder_that_goes_before_features_are_extracted_is_named(config, photo
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_folder_that_goes_between_two_epochs_is_named_and_the_history_kept(
-    on_images, photos, run, kept, lose, workers: int
+    on_images, photos, run, kept, afterwards, workers: int
 ):
-    lose(RunWriter, "epoch", lambda: shutil.rmtree(photos / "cat", ignore_errors=True))
+    afterwards(RunWriter, "epoch", lambda: shutil.rmtree(photos / "cat", ignore_errors=True))
     with pytest.raises(UserError) as caught:
         run(replace(on_images, num_workers=workers, epochs=50))
     gone = ("No such file or directory", f"the folder {photos / 'cat'} is gone", ".png")
@@ -226,12 +236,12 @@ def test_a_folder_that_goes_between_two_epochs_is_named_and_the_history_kept(
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_file_that_breaks_is_named(on_images, photos, run, kept, lose, workers: int):
+def test_a_file_that_breaks_is_named(on_images, photos, run, kept, afterwards, workers: int):
     def break_one() -> None:
         for path in photos.rglob("*.png"):
             path.write_bytes(path.read_bytes()[:60])
 
-    lose(experiment, "load_splits", break_one)
+    afterwards(experiment, "load_splits", break_one)
     with pytest.raises(UserError) as caught:
         run(replace(on_images, num_workers=workers))
     assert_says_what_was_lost(caught.value, kept(), ".png: cannot be read as an image")
@@ -246,21 +256,23 @@ def test_a_folder_that_is_gone_before_the_run_is_recorded_too(config, photos, ru
 
 
 @pytest.mark.parametrize("made", ["config", "on_images"])
-def test_evaluating_names_what_was_lost_too(tmp_path, request, photos, run, lose, made: str):
+def test_evaluating_names_what_was_lost_too(tmp_path, request, photos, run, afterwards, made: str):
     config = request.getfixturevalue(made)
     run(replace(config, features=FeaturesConfig(str(tmp_path / "first"))))
     (done,) = find_runs([tmp_path / "outputs"]).runs
     done.record.config["features"]["cache_dir"] = str(tmp_path / "other")  # holds no feature
     extraction._pixels.clear()
-    lose(evaluation, "load_splits", lambda: shutil.rmtree(photos))
+    afterwards(evaluation, "load_splits", lambda: shutil.rmtree(photos))
     with pytest.raises(UserError, match=r"\.png: .*No such file.*bring it back"):
         evaluation.evaluate(done, config.data, "test", torch.device("cpu"))
 
 
-def test_a_later_run_in_the_same_place_goes_on(config, photos, tmp_path, run, lose, monkeypatch):
+def test_a_later_run_in_the_same_place_goes_on(
+    config, photos, tmp_path, run, afterwards, monkeypatch
+):
     away = tmp_path / "away"
     with monkeypatch.context():
-        lose(experiment, "load_splits", lambda: photos.rename(away))
+        afterwards(experiment, "load_splits", lambda: photos.rename(away))
         with pytest.raises(UserError):
             run(config)
     monkeypatch.undo()

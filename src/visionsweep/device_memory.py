@@ -19,6 +19,7 @@ _WORDS = (
     "DefaultCPUAllocator: can't allocate memory",  # Linux and macOS
     "DefaultCPUAllocator: not enough memory",  # Windows
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "could not create a primitive",  # oneDNN on a CPU; for other reasons too, but then of one image
 )
 # What to say of training in parts.
 IN_TRAINING = (

@@ -151,11 +151,9 @@ def _in_parts(runs: Iterable[Run]) -> list[str]:
     for run in runs:
         known = run.record
         if known.images_at_once is not None:
-            batch = known.config["batch_size"]
-            trained = "in parts" if known.images_at_once < batch else "whole"
             lines.append(
                 f"{known.name}: device memory held {counted(known.images_at_once, 'image')} at "
-                f"once; batches of {batch} were trained on {trained}."
+                f"once; larger batches ({known.config['batch_size']}) were computed in parts."
             )
     return lines
 
