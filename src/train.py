@@ -29,7 +29,7 @@ def main(composed: DictConfig) -> float:
     settings = HydraConfig.get()
     name = names.name_of(composed, settings)
     with sweep.job(composed, name):
-        config = check(composed)
+        config = check(composed, looking=False)
         names.relabel(config, list(settings.overrides.task))
         record = run_experiment(config, Path(settings.runtime.output_dir), name)
     assert record.metrics is not None

@@ -10,7 +10,7 @@ from PIL import Image
 from visionsweep import engine
 from visionsweep.checkpoint import Checkpoint, Progress, Trained
 from visionsweep.config import OptimizerConfig
-from visionsweep.data.dataset import ImageDataset, image_loader
+from visionsweep.data.dataset import ImageBatches, ImageDataset
 from visionsweep.data.images import ImageFile
 from visionsweep.data.transforms import resized
 from visionsweep.engine import SplitBatches, TensorBatches
@@ -75,7 +75,7 @@ def fine_tuning(pictures, workers: int = 0):
 
     def loader(augmentation: str, shuffle=None):
         data = ImageDataset(pictures, transform.build(augmentation))
-        return image_loader(data, 4, shuffle=shuffle, workers=workers if shuffle else 0)
+        return ImageBatches(data, 4, shuffle=shuffle, workers=workers if shuffle else 0)
 
     batches = SplitBatches(loader("trivial_augment", orders[0]), loader("none"), loader("none"))
     return Trained(module, engine.make_optimizer(OPTIMIZERS["Adam"], module), orders), batches

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -87,6 +88,38 @@ def test_a_class_is_named_only_at_the_confidence_asked_for(predictor, grey_image
     (unsure,) = predict(predictor, [grey_image], min_confidence=confidence + 1e-6)
     assert (just.abstained, unsure.abstained) == (False, True)
     assert unsure.probabilities == sure.probabilities
+
+
+def test_a_folder_that_goes_away_meanwhile_is_told_of_file_by_file(predictor, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    paths = [folder / f"{number}.png" for number in range(20)]
+    for path in paths:
+        Image.new("RGB", (9, 7), "white").save(path)
+    outcomes = predict(predictor, paths)
+    first = next(outcomes)
+    shutil.rmtree(folder)
+    rest = list(outcomes)  # of the first batch all were opened
+    assert all(isinstance(outcome, Prediction) for outcome in [first, *rest[:15]])
+    for path, outcome in zip(paths[16:], rest[15:], strict=True):
+        assert isinstance(outcome, UnreadableImageError)
+        assert str(path) in str(outcome) and "No such file" in str(outcome)
+
+
+def test_a_device_that_is_too_small_for_a_batch_gives_the_same_predictions(predictor, grey_image):
+    sizes = []
+
+    class Small(BrightnessModel):
+        def forward(self, images):
+            sizes.append(len(images))
+            if len(images) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return super().forward(images)
+
+    expected = list(predict(predictor, [grey_image] * 20))
+    found = list(predict(replace(predictor, model=Small()), [grey_image] * 20))
+    assert [each.probabilities for each in found] == [each.probabilities for each in expected]
+    assert sizes == [16, 8, 4] + [2] * 10
 
 
 def test_a_model_that_diverged_names_no_class(predictor, grey_image):

@@ -1,6 +1,7 @@
 """Which run is asked, and about which images."""
 
 import json
+import math
 import subprocess
 import sys
 
@@ -36,6 +37,16 @@ def test_failed_runs_cannot_predict(write_run, tmp_path):
     write_run("a")
     with pytest.raises(UserError, match="no completed run"):
         choose_run(tmp_path / "outputs")
+
+
+def test_a_run_that_diverged_is_never_asked(write_run, tmp_path):
+    write_run("diverged", math.nan)
+    with pytest.raises(UserError, match="train again with a smaller optimizer"):
+        choose_run(tmp_path / "outputs")
+    write_run("on-other-images", 0.9, val_images="elsewhere")
+    assert choose_run(tmp_path / "outputs")[0].record.name == "on-other-images"
+    with pytest.raises(UserError, match="training diverged"):
+        choose_run(tmp_path / "outputs" / "diverged")
 
 
 def test_folders_are_searched_and_an_empty_one_refused(tmp_path):

@@ -37,12 +37,14 @@ class Progress(msgspec.Struct):
         config: its configuration, to say what has changed where the fingerprint is another.
         history: the epochs so far.
         continued_after: epochs after which the run was taken up again before.
+        images_at_once: what device memory held of a batch; None: all of it.
     """
 
     fingerprint: str
     config: dict[str, Any]
     history: list[Epoch] = []
     continued_after: list[int] = []
+    images_at_once: int | None = None
 
 
 @dataclass(frozen=True)

@@ -246,11 +246,12 @@ def torchvision_models() -> tuple[str, ...]:
     return tuple(sorted(n for s in sources for n in registered.findall(s.read_text("utf-8"))))
 
 
-def check(config: DictConfig) -> Config:
+def check(config: DictConfig, *, looking: bool = True) -> Config:
     """Refuse a configuration that cannot work, and return it as typed objects.
 
     Args:
         config: a composed configuration, every key of the schema present.
+        looking: whether folders have to be there; a run finds out itself, and keeps a record of it.
 
     Raises:
         UserError: naming each key at fault, its value, and what would be right.
@@ -263,7 +264,7 @@ def check(config: DictConfig) -> Config:
         if key not in known
     ]
     problems = problems or [p for key in known if (p := _problem_with(config, key))]
-    problems = problems or _wrong_combinations(config)
+    problems = problems or _wrong_combinations(config, looking)
     if problems:
         raise UserError("\n".join(problems))
     return cast(Config, OmegaConf.to_object(config))
@@ -300,7 +301,7 @@ def _problem_with(config: DictConfig, key: str) -> str | None:
     return None
 
 
-def _wrong_combinations(config: DictConfig) -> list[str]:
+def _wrong_combinations(config: DictConfig, looking: bool) -> list[str]:
     problems = []
     model, data = config.model, config.data
     if model.source == "torchvision" and model.name not in torchvision_models():
@@ -329,7 +330,7 @@ def _wrong_combinations(config: DictConfig) -> list[str]:
             f"data.val_share={data.val_share} and data.test_share={data.test_share} leave nothing "
             "to train on: their sum should be below 1"
         )
-    if data.source == "folder" and not Path(data.root).is_dir():
+    if looking and data.source == "folder" and not Path(data.root).is_dir():
         problems.append(f"data.root={data.root}: no such folder; it should hold your images")
     if data.base_url and not re.match(r"https?://[^/]|file:///", data.base_url):
         problems.append(

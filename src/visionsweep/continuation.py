@@ -91,7 +91,7 @@ def taken_up(
         _refuse(run_dir, changes or ["the images or the weights: they are not what they were"])
     if not checkpoint.restore(trained):
         return untrained(), checkpoint
-    known.history = earlier.history
+    known.history, known.images_at_once = earlier.history, earlier.images_at_once
     known.continued_after = [*earlier.continued_after, len(earlier.history)]
     known.seconds["earlier"] = sum(epoch.seconds for epoch in earlier.history)
     log.info("Taken up after epoch %d of %d", len(earlier.history), config.epochs)
@@ -101,7 +101,13 @@ def taken_up(
 def progress_of(known: Record) -> Progress:
     """Return how far a run has come, for its checkpoint."""
     assert known.fingerprint is not None
-    return Progress(known.fingerprint, known.config, known.history, known.continued_after)
+    return Progress(
+        known.fingerprint,
+        known.config,
+        known.history,
+        known.continued_after,
+        known.images_at_once,
+    )
 
 
 class _Brief(msgspec.Struct):

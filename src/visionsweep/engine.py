@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from tqdm import tqdm
 
 from visionsweep import interruption
 from visionsweep.config import OptimizerConfig
+from visionsweep.device_memory import IN_TRAINING, ImagesAtOnce
+from visionsweep.divergence import stop_if_diverged
 from visionsweep.errors import UserError
 from visionsweep.scores import Epoch, Scores, SplitScores
 
@@ -151,53 +154,92 @@ def _losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def train_step(
-    model: nn.Module, batches: Batches, optimizer: torch.optim.Optimizer, device: torch.device
+    model: nn.Module,
+    batches: Batches,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+    at_once: ImagesAtOnce | None = None,
 ) -> list[Scores]:
     """Go through the training batches once, and return the scores on the way of each replicate.
 
     A replicate's gradient is that of its own mean loss: the sum of all has no other term in it.
+
+    A batch that device memory does not hold is computed in parts whose gradients add up to that of
+    the whole, up to rounding. Two things differ: BatchNorm in training mode normalises each part by
+    its own statistics, and a batch done again draws its dropout again.
 
     Args:
         model: from inputs to logits, `float32[R, N, classes]`.
         batches: pairs of inputs and labels, `int64[N]` or `int64[R, N]`.
         optimizer: of the model's parameters.
         device: where the model lies.
+        at_once: how many images are computed at once; remembers where that had to be fewer.
+
+    Raises:
+        UserError: if device memory does not hold one image.
     """
+    at_once = at_once or ImagesAtOnce(warning=IN_TRAINING)
     model.train()
     sums = _Sums()
     for inputs, labels in batches:
         interruption.check()
-        inputs, labels = inputs.to(device), labels.to(device)
-        logits = model(inputs)
-        losses = _losses(logits, labels)
-        optimizer.zero_grad()
-        losses.mean(1).sum().backward()
+        learn = partial(_backward, model, device, labels.shape[-1])
+        axis = labels.ndim - 1
+        parts = at_once.each(learn, inputs, labels, axis=axis, begin=optimizer.zero_grad)
         optimizer.step()
-        sums.add(losses, logits, labels)
+        for losses, logits, truth in parts:
+            sums.add(losses, logits, truth)
     return sums.scores()
 
 
+_Part = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def _backward(
+    model: nn.Module, device: torch.device, images: int, inputs: torch.Tensor, labels: torch.Tensor
+) -> _Part:
+    """Add the gradient of a part of a batch of so many images; return losses, logits and labels."""
+    losses, logits, labels = _forward(model, device, inputs, labels)
+    (losses.sum() / images).backward()
+    return losses, logits, labels
+
+
+def _forward(
+    model: nn.Module, device: torch.device, inputs: torch.Tensor, labels: torch.Tensor
+) -> _Part:
+    inputs, labels = inputs.to(device), labels.to(device)
+    logits = model(inputs)
+    return _losses(logits, labels), logits, labels
+
+
 @torch.inference_mode()
-def test_step(model: nn.Module, batches: Batches, device: torch.device) -> list[Scores]:
+def test_step(
+    model: nn.Module, batches: Batches, device: torch.device, at_once: ImagesAtOnce | None = None
+) -> list[Scores]:
     """Score each replicate of a model, in evaluation mode; arguments as for `train_step`."""
+    at_once = at_once or ImagesAtOnce()
     model.eval()
     sums = _Sums()
+    score = partial(_forward, model, device)
     for inputs, labels in batches:
         interruption.check()
-        inputs, labels = inputs.to(device), labels.to(device)
-        logits = model(inputs)
-        sums.add(_losses(logits, labels), logits, labels)
+        for losses, logits, truth in at_once.each(score, inputs, labels, axis=labels.ndim - 1):
+            sums.add(losses, logits, truth)
     return sums.scores()
 
 
 @torch.inference_mode()
-def predict_logits(model: nn.Module, batches: Batches, device: torch.device) -> torch.Tensor:
+def predict_logits(
+    model: nn.Module, batches: Batches, device: torch.device, at_once: ImagesAtOnce | None = None
+) -> torch.Tensor:
     """Return the logits of all batches in their order, `float32[R, N, classes]` on the CPU."""
+    at_once = at_once or ImagesAtOnce()
     model.eval()
-    parts = []
-    for inputs, _ in batches:
+    parts: list[torch.Tensor] = []
+    for inputs, labels in batches:
         interruption.check()
-        parts.append(model(inputs.to(device)).cpu())
+        axis = labels.ndim - 1
+        parts += at_once.each(lambda part: model(part.to(device)).cpu(), inputs, axis=axis)
     return torch.cat(parts, dim=1)
 
 
@@ -214,6 +256,7 @@ def fit(
     device: torch.device,
     on_epoch: Callable[[Epoch], None],
     done: Sequence[Epoch] = (),
+    at_once: ImagesAtOnce | None = None,
 ) -> list[Epoch]:
     """Train a model, scoring it on validation and test images after each epoch.
 
@@ -223,15 +266,19 @@ def fit(
         optimizer: of the model's parameters.
         epochs: how many times to go through the training batches.
         device: where the model lies.
-        on_epoch: told of each epoch as it ends.
+        on_epoch: told of each epoch as it ends, also of one that diverged.
         done: epochs that the model has behind it already; training goes on after them.
+        at_once: how many images are computed at once, as for `train_step`.
 
     Returns:
         The epochs, in order, those done before among them.
 
     Raises:
         Interrupted: between two batches, if the user wants to stop.
+        DivergedError: if a training or validation loss of a replicate is not finite.
+        UserError: if device memory does not hold one image.
     """
+    at_once = at_once or ImagesAtOnce(warning=IN_TRAINING)
     history = list(done)
     bar = tqdm(
         range(len(done) + 1, epochs + 1),
@@ -244,9 +291,9 @@ def fit(
     )
     for number in bar:
         start = time.perf_counter()
-        train = train_step(model, batches.train, optimizer, device)
-        val = test_step(model, batches.val, device)
-        test = test_step(model, batches.test, device)
+        train = train_step(model, batches.train, optimizer, device, at_once)
+        val = test_step(model, batches.val, device, at_once)
+        test = test_step(model, batches.test, device, at_once)
         epoch = Epoch(
             epoch=number,
             train=_mean(train),
@@ -262,4 +309,5 @@ def fit(
             f"val {epoch.val.loss:.3f} {epoch.val.accuracy:.1%}"
         )
         on_epoch(epoch)
+        stop_if_diverged(epoch)
     return history

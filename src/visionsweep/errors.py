@@ -10,6 +10,18 @@ class UserError(Exception):
     """
 
 
+def let_go(error: BaseException) -> None:
+    """Let an error, and those behind it, forget the frames that they came through.
+
+    Hydra keeps the error of a run until the sweep ends, and its traceback would keep the run's
+    model in the device's memory. `traceback.clear_frames` does not do: closures keep it, too.
+    """
+    behind: BaseException | None = error
+    while behind is not None:
+        behind.__traceback__ = None
+        behind = behind.__cause__ or behind.__context__
+
+
 _said: set[tuple[str, ...]] = set()
 
 

@@ -8,6 +8,7 @@ from visionsweep.analysis.outcomes import Outcomes
 from visionsweep.config import Config, DataConfig
 from visionsweep.data.images import ImageFile
 from visionsweep.data.splits import SPLITS, Splits, load_splits
+from visionsweep.device_memory import ImagesAtOnce, shortage_explained
 from visionsweep.errors import UserError
 from visionsweep.features.cached import cache_dir, image_memory
 from visionsweep.inputs import inputs_of, outcomes_of, trains_on_features
@@ -38,6 +39,7 @@ class Evaluation:
     as_recorded: bool
 
 
+@shortage_explained()
 def evaluate(run: Run, data: DataConfig, split: str, device: torch.device) -> Evaluation:
     """Score the model of a run.
 
@@ -55,7 +57,8 @@ def evaluate(run: Run, data: DataConfig, split: str, device: torch.device) -> Ev
     config = config_of(run.record)
     splits = load_splits(data, image_memory(config.features, data.root))
     files = _as_labelled_by(predictor, splits, split)
-    outcomes = _outcomes(predictor, config, files, device)
+    at_once = ImagesAtOnce(run.record.images_at_once)  # other numbers give other last bits
+    outcomes = _outcomes(predictor, config, files, device, at_once)
     recorded = run.record.data
     assert recorded is not None
     same = split in recorded.digests and splits.digest(split) == recorded.digests[split]
@@ -78,7 +81,11 @@ def _as_labelled_by(predictor: Predictor, splits: Splits, split: str) -> list[Im
 
 
 def _outcomes(
-    predictor: Predictor, config: Config, files: list[ImageFile], device: torch.device
+    predictor: Predictor,
+    config: Config,
+    files: list[ImageFile],
+    device: torch.device,
+    at_once: ImagesAtOnce,
 ) -> Outcomes:
     """Score by the same batches and the same kernels as in training: to the same last bit."""
     network = Network(
@@ -93,4 +100,4 @@ def _outcomes(
     on_features = trains_on_features(config)
     trained = predictor.model.head if on_features else predictor.model
     with one_thread(when=on_features):
-        return outcomes_of(trained, batches, files, device)
+        return outcomes_of(trained, batches, files, device, at_once)

@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+import math
 import sys
 import time
 import traceback
@@ -26,8 +27,9 @@ from visionsweep.data import sample
 from visionsweep.data.splits import SPLITS, Splits, load_splits
 from visionsweep.data.thumbnails import Thumbnails, thumbnails
 from visionsweep.data.transforms import Preprocessing, resized
+from visionsweep.device_memory import IN_TRAINING, ImagesAtOnce, shortage_explained
 from visionsweep.engine import SplitBatches, TensorBatches
-from visionsweep.errors import UserError
+from visionsweep.errors import UserError, let_go
 from visionsweep.features.cached import cache_dir, image_memory
 from visionsweep.files import disk_errors_explained, write_atomically
 from visionsweep.inputs import inputs_of, outcomes_of, trains_on_features
@@ -93,6 +95,7 @@ def _run(config: Config, run_dir: Path, name: str) -> Record:
         known.failure = Failure(type(error).__name__, str(error))
         if not stopped and not isinstance(error, UserError):
             log.error("%s", "".join(traceback.format_exception(error)))
+        let_go(error)
         raise
     finally:
         with interruption.deferred():
@@ -102,6 +105,7 @@ def _run(config: Config, run_dir: Path, name: str) -> Record:
     return known
 
 
+@shortage_explained()
 def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
     """Tell the story; what becomes known on the way goes into the record at once."""
     timed = _stopwatch(known.seconds)
@@ -159,7 +163,7 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
 
     with interruption.deferred():
         trained, checkpoint = continuation.taken_up(config, run_dir, known, untrained)
-        module = trained.module
+        module, at_once = trained.module, ImagesAtOnce(known.images_at_once, IN_TRAINING)
         facts = {"name": known.name, "dataset": splits.dataset, "weights": identity.weights} | {
             f"{split} images": str(count) for split, count in splits.counts.items()
         }
@@ -172,10 +176,11 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
 
             def on_epoch(epoch: Epoch) -> None:
                 known.history.append(epoch)
+                known.images_at_once = at_once.limit
                 writer.epoch(epoch)
                 if config.histograms:
                     writer.histograms(epoch.epoch, module)
-                if checkpoint.due:
+                if checkpoint.due and math.isfinite(epoch.train.loss + epoch.val.loss):
                     writer.flush()  # first: what is continued from has its curves on disk
                     checkpoint.write(trained, continuation.progress_of(known))
 
@@ -189,14 +194,18 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
                     device,
                     on_epoch,
                     done=known.history,
+                    at_once=at_once,
                 ),
             )
             known.metrics = record.summarize(known.history)
             writer.end(config, facts, known.metrics)
             found = {
-                split: outcomes_of(module, batches[split], splits[split], device)
+                split: outcomes_of(module, batches[split], splits[split], device, at_once)
                 for split in ("val", "test")
             }
+            if at_once.limit is not None:
+                known.images_at_once = at_once.limit
+                writer.facts(facts | {"images at once": str(at_once.limit)})
             shown = thumbnails(splits.val, cache)
             writer.diagnosis("val", found["val"], splits.classes, shown)
         if isinstance(batches["val"], TensorBatches):

@@ -7,9 +7,10 @@ import torch
 
 from visionsweep.analysis.outcomes import Outcomes
 from visionsweep.config import Config
-from visionsweep.data.dataset import ImageDataset, image_loader
+from visionsweep.data.dataset import ImageBatches, ImageDataset
 from visionsweep.data.images import ImageFile
 from visionsweep.data.transforms import Preprocessing
+from visionsweep.device_memory import ImagesAtOnce
 from visionsweep.engine import Batches, TensorBatches, predict_logits
 from visionsweep.features.cached import features_of
 from visionsweep.models.network import Network
@@ -54,10 +55,10 @@ def inputs_of(
             for split, rows, classes in parts
         }
 
-    def images(split: str) -> Any:
+    def images(split: str) -> Batches:
         training = split == "train"
         augmentation = config.augmentation.name if training else "none"
-        return image_loader(
+        return ImageBatches(
             ImageDataset(splits[split], preprocessing.build(augmentation)),
             config.batch_size,
             shuffle=orders[0] if training else None,
@@ -69,7 +70,11 @@ def inputs_of(
 
 
 def outcomes_of(
-    trained: torch.nn.Module, batches: Batches, files: Sequence[ImageFile], device: torch.device
+    trained: torch.nn.Module,
+    batches: Batches,
+    files: Sequence[ImageFile],
+    device: torch.device,
+    at_once: ImagesAtOnce | None = None,
 ) -> Outcomes:
     """Score a model image by image.
 
@@ -78,7 +83,8 @@ def outcomes_of(
         batches: the inputs of `files`, in their order.
         files: the images.
         device: where the model lies.
+        at_once: how many images are computed at once; a whole batch by default.
     """
-    logits: Any = predict_logits(trained, batches, device).numpy()
+    logits: Any = predict_logits(trained, batches, device, at_once).numpy()
     labels = torch.tensor([file.label for file in files]).numpy()
     return Outcomes(logits, labels, tuple(file.digest for file in files))

@@ -1,12 +1,15 @@
 """Rebuilds the model of a run, and lets it look at new images."""
 
+import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -15,6 +18,7 @@ from visionsweep.analysis.calibration import calibrated
 from visionsweep.config import ModelConfig
 from visionsweep.data.images import UnreadableImageError, open_rgb
 from visionsweep.data.transforms import Preprocessing
+from visionsweep.device_memory import ImagesAtOnce, shortage_explained
 from visionsweep.errors import UserError
 from visionsweep.explanation import Explanation, explain, seen_part
 from visionsweep.models import backbones, classifier
@@ -72,6 +76,7 @@ class Prediction:
     explanation: Explanation | None = None
 
 
+@shortage_explained()
 def load_predictor(run: Run, device: torch.device) -> Predictor:
     """Rebuild a run's model from its record and its checkpoint.
 
@@ -159,10 +164,11 @@ def predict(
     Yields:
         For each path, in order, the prediction, or why the file cannot be read.
     """
+    at_once = ImagesAtOnce()
     for start in range(0, len(paths), BATCH_SIZE):
         opened = [_try_open(path) for path in paths[start : start + BATCH_SIZE]]
         images = [image for image in opened if isinstance(image, Image.Image)]
-        answers = iter(_look(predictor, images, explained) if images else [])
+        answers = iter(_look(predictor, images, at_once, explained) if images else [])
         for path, image in zip(paths[start:], opened, strict=False):
             if isinstance(image, UnreadableImageError):
                 yield image
@@ -182,20 +188,28 @@ def _try_open(path: Path) -> Image.Image | UnreadableImageError:
 
 
 def _look(
-    predictor: Predictor, images: list[Image.Image], explained: bool
+    predictor: Predictor, images: list[Image.Image], at_once: ImagesAtOnce, explained: bool
 ) -> list[tuple[list[float], Explanation | None]]:
     """Return each image's class probabilities, and the explanation of the highest of them."""
     transform = predictor.preprocessing.build()
-    batch = torch.stack([transform(image) for image in images]).to(predictor.device)
+    batch = torch.stack([transform(image) for image in images])
     with torch.inference_mode():
-        logits = predictor.model(batch).cpu().numpy()
-    rows = calibrated(logits, predictor.temperature)
+        parts = at_once.each(lambda part: predictor.model(part.to(predictor.device)).cpu(), batch)
+    rows = calibrated(torch.cat(parts, dim=1).numpy(), predictor.temperature)
     explanations: list[Explanation | None] = [None] * len(images)
     if explained:
-        best = torch.from_numpy(rows.argmax(1)).to(predictor.device)
-        method, heat = explain(predictor.model, batch, best)
+        best = torch.from_numpy(rows.argmax(1))
+
+        def explain_part(
+            part: torch.Tensor, classes: torch.Tensor
+        ) -> list[tuple[str, NDArray[np.float32]]]:
+            device = predictor.device
+            method, heat = explain(predictor.model, part.to(device), classes.to(device))
+            return [(method, each) for each in heat]
+
+        found = itertools.chain(*at_once.each(explain_part, batch, best))
         explanations = [
             Explanation(method, each, seen_part(predictor.preprocessing, *image.size))
-            for each, image in zip(heat, images, strict=True)
+            for (method, each), image in zip(found, images, strict=True)
         ]
     return list(zip(rows.tolist(), explanations, strict=True))

@@ -1,12 +1,13 @@
 """What a command is about: which run is asked, and about which images."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from visionsweep.data.images import list_images
 from visionsweep.errors import UserError
 from visionsweep.tracking import record
-from visionsweep.tracking.runs import Run, comparable, completed, find_runs
+from visionsweep.tracking.runs import Run, comparable, completed, find_runs, val_loss
 
 
 def choose_run(folder: Path) -> tuple[Run, str]:
@@ -22,11 +23,17 @@ def choose_run(folder: Path) -> tuple[Run, str]:
         The run, and a sentence on how it was chosen.
 
     Raises:
-        UserError: if there is no completed run.
+        UserError: if there is no completed run, or all of them diverged.
     """
     finished = completed(find_runs([folder]).runs)
     if not finished:
         raise UserError(f"{folder}: holds no completed run; train one with python src/train.py")
+    finished = [run for run in finished if math.isfinite(val_loss(run))]
+    if not finished:
+        raise UserError(
+            f"{folder}: training diverged, so there is no model to ask; train again with a smaller "
+            "optimizer.lr"
+        )
     latest = max(finished, key=lambda run: run.record.started)
     group = next(group for group in comparable(finished) if latest in group)
     if (folder / record.FILE_NAME).is_file():

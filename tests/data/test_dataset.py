@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from visionsweep.data.dataset import ImageDataset, image_loader
+from visionsweep.data.dataset import ImageBatches, ImageDataset
 from visionsweep.data.images import ImageFile
 from visionsweep.data.transforms import resized
 
@@ -23,7 +23,7 @@ def augmented(tmp_path) -> ImageDataset:
 
 
 def epochs(dataset, *, workers=0, seed=5, count=2):
-    loader = image_loader(dataset, 4, shuffle=torch.Generator().manual_seed(seed), workers=workers)
+    loader = ImageBatches(dataset, 4, shuffle=torch.Generator().manual_seed(seed), workers=workers)
     return [
         tuple(map(torch.cat, zip(*loader, strict=True)))  # pixels, labels
         for _ in range(count)
@@ -62,6 +62,6 @@ def test_going_through_images_takes_no_random_number_from_the_network(augmented,
     torch.manual_seed(1)
     before = torch.get_rng_state()
     shuffle = torch.Generator().manual_seed(5) if shuffled else None
-    for _ in image_loader(augmented, 4, shuffle=shuffle):
+    for _ in ImageBatches(augmented, 4, shuffle=shuffle):
         pass
     assert torch.equal(torch.get_rng_state(), before)

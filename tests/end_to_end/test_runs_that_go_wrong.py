@@ -1,11 +1,17 @@
 """What a user sees of refused, failing and interrupted commands."""
 
 import json
+import math
 import os
 import signal
 import time
 
+import pytest
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from visionsweep.selection import choose_run
+from visionsweep.tracking.runs import completed, find_runs
 
 
 def folder_of_cats_and_dogs(commands):
@@ -37,6 +43,31 @@ def test_one_failing_run_takes_no_other_along_and_its_reason_stands_in_the_table
     assert "resnet18_10pct_1-epochs_weights-null_size-32" in done.stdout
 
 
+def test_a_run_that_diverges_fails_takes_no_other_along_and_is_never_chosen(commands):
+    done = commands.train(
+        "-m", "model=resnet18", "optimizer=sgd", "optimizer.lr=3e38,0.001", "epochs=2"
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Training diverged in epoch 1" in done.stderr and "Traceback" not in done.stderr
+    assert "optimizer.lr=3e+37" in done.stderr and "Traceback" not in done.stdout
+    found = find_runs([commands.directory / "outputs"])
+    (run,) = completed(found.runs)
+    assert run.record.config["optimizer"]["lr"] == 0.001
+    (failed,) = found.unfinished
+    assert failed.record.status == "failed" and failed.record.failure.type == "DivergedError"
+    (epoch,) = failed.record.history
+    assert not math.isfinite(epoch.train.loss)
+    assert [each.step for each in scalars(failed.directory, "loss/train")] == [1]
+    assert "DivergedError: Training diverged" in done.stdout and "★" in done.stdout
+    assert choose_run(commands.directory / "outputs")[0].directory == run.directory
+
+
+def scalars(directory, tag):
+    events = EventAccumulator(str(directory))
+    events.Reload()
+    return events.Scalars(tag)
+
+
 def test_unreadable_image_is_named_and_can_be_skipped(commands):
     folder = folder_of_cats_and_dogs(commands)
     (folder / "cat" / "broken.jpg").write_bytes(b"\xff\xd8 but no more")
@@ -56,6 +87,42 @@ def test_unreadable_image_is_named_and_can_be_skipped(commands):
     assert completed["dataset"] == "mine"
 
 
+@pytest.mark.slow
+def test_a_folder_that_goes_in_mid_sweep_fails_the_rest_with_records_and_a_later_sweep_goes_on(
+    commands,
+):
+    folder = folder_of_cats_and_dogs(commands)
+    settings = ["data=folder", f"data.root={folder}", "model=resnet18", "model.weights=null"]
+    settings += ["transform.size=32", "augmentation=trivial_augment", "num_workers=1"]
+    process = commands.start("train.py", "-m", "epochs=1,100000,2", *settings)
+    begun = "outputs/*/*/*_100000-epochs*/events.*"
+    wait_until(lambda: list(commands.directory.glob(begun)) or process.poll() is not None)
+    time.sleep(1)
+    folder.rename(commands.directory / "away")
+    out, error = process.communicate(timeout=100)
+    assert process.returncode == 1
+    found = find_runs([commands.directory / "outputs"])
+    assert [run.record.config["epochs"] for run in completed(found.runs)] == [1]
+    reasons = {run.record.config["epochs"]: run.record.failure for run in found.unfinished}
+    assert {failure.type for failure in reasons.values()} == {"UserError"}
+    for words in ("No such file", f"folder {folder} is gone", "give the same command again"):
+        assert words in reasons[100000].message
+    assert f"{folder}: no such folder" in reasons[2].message
+    assert "Traceback" not in error and "Traceback" not in out
+    assert all(str(folder) in text for text in (error, out))
+    (commands.directory / "away").rename(folder)
+    done = commands.run("train.py", "-m", "epochs=1,2", *settings)
+    assert done.returncode == 0, done.stderr
+
+
+def wait_until(true):
+    for _ in range(1200):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("never came true")
+
+
 def test_real_images_demand_real_weights(commands):
     folder = folder_of_cats_and_dogs(commands)
     done = commands.run(
@@ -68,11 +135,8 @@ def test_real_images_demand_real_weights(commands):
 
 def test_interrupted_run_leaves_a_record_and_ends_with_status_130(commands):
     process = commands.start("train.py", "model=resnet18", "epochs=100000", *commands.tiny)
-    for _ in range(1200):
-        events = list(commands.directory.glob("outputs/*/*/events.*"))
-        if events or process.poll() is not None:
-            break
-        time.sleep(0.1)
+    events = "outputs/*/*/events.*"
+    wait_until(lambda: list(commands.directory.glob(events)) or process.poll() is not None)
     time.sleep(0.5)
     os.kill(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=60)

@@ -1,12 +1,17 @@
 """Extraction agrees with the plain way, image after image through the unfolded network."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
 from visionsweep.config import ModelConfig
-from visionsweep.data.dataset import ImageDataset, image_loader
+from visionsweep.data.dataset import ImageBatches, ImageDataset
+from visionsweep.data.images import ImageFile
 from visionsweep.data.transforms import resized
 from visionsweep.engine import predict_logits
+from visionsweep.errors import UserError
+from visionsweep.features.extraction import Extractor
 from visionsweep.models import backbones, classifier
 from visionsweep.models import network as network_module
 from visionsweep.models.backbones import identify
@@ -39,7 +44,7 @@ def test_features_agree_with_the_unfolded_network_and_predictions_are_equal(
     plain = backbones.build(network.identity, SIZE)
     torch.manual_seed(0)
     model = classifier.build(plain, 3, dropout=None, frozen=True).eval()
-    loader = image_loader(ImageDataset(files, resized(SIZE).build()), 5)
+    loader = ImageBatches(ImageDataset(files, resized(SIZE).build()), 5)
     with torch.inference_mode():
         expected = torch.cat([plain.module(images).flatten(1) for images, _ in loader])
         logits = model.head(got)
@@ -61,3 +66,42 @@ def test_features_are_the_same_to_the_last_bit_with_any_number_of_threads(
         network_module._built.cache_clear()
         found.append(features(files, make_network(name), cache=f"cache-{threads}"))
     assert torch.equal(found[0], found[1])
+
+
+def test_a_device_that_is_too_small_for_a_batch_computes_it_in_parts_and_says_so_loudly(
+    files, make_network, monkeypatch, caplog
+):
+    network = make_network()
+    expected = dict(extracted(network, files))
+    sizes: list[int] = []
+    compute = Extractor._features
+
+    def with_room_for_six(self: Extractor, pixels: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(pixels))
+        if len(pixels) > 6:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return compute(self, pixels)
+
+    monkeypatch.setattr(Extractor, "_features", with_room_for_six)
+    got = dict(extracted(network, [*files, *files[:8]]))
+    assert sizes == [16, 8] + [4] * 8  # found once, kept for the second batch
+    assert got.keys() == expected.keys()
+    for digest, features in got.items():
+        assert torch.allclose(features, expected[digest], rtol=1e-4, atol=1e-5)
+    assert "OUT OF MEMORY WITH 16 IMAGES AT ONCE: FROM NOW ON 8 AT A TIME" in caplog.text
+    assert "last bits of these features may differ" in caplog.text
+
+
+def extracted(network: Network, files: list[ImageFile]) -> Iterator[tuple[str, torch.Tensor]]:
+    extractor = Extractor(network.backbone.module, resized(SIZE), torch.device("cpu"))
+    for digests, features in extractor.extract(files):
+        yield from zip(digests, features, strict=True)
+
+
+def test_memory_too_small_for_one_image_is_an_error(files, make_network, monkeypatch):
+    def fails(self: Extractor, pixels: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Extractor, "_features", fails)
+    with pytest.raises(UserError, match="does not hold one image"):
+        list(extracted(make_network(), files))

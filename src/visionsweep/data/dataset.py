@@ -1,13 +1,17 @@
-"""Image files as a PyTorch data set, in an order and with draws that one generator decides."""
+"""Image files as a PyTorch data set, and in batches that one generator decides."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from visionsweep.data.images import ImageFile, open_rgb
+from visionsweep.data.images import ImageFile, UnreadableImageError, lost, open_rgb
+from visionsweep.errors import UserError
+
+Batch = tuple[torch.Tensor, torch.Tensor]
 
 Draw = tuple[int, int]  # which image, and the seed of what is random about it
 
@@ -30,10 +34,18 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         return len(self.files)
 
     def __getitem__(self, place: int | Draw) -> tuple[torch.Tensor, int]:
+        """Return an image and its label.
+
+        Raises:
+            UserError: if the image has gone, or can no longer be read.
+        """
         index, seed = place if isinstance(place, tuple) else (place, 0)
         file = self.files[index]
-        with _seeded(seed):
-            return self.transform(open_rgb(file.path)), file.label
+        try:
+            with _seeded(seed):
+                return self.transform(open_rgb(file.path)), file.label
+        except UnreadableImageError as error:
+            raise lost(file.path, str(error)) from error
 
 
 class Shuffled(Sampler[Draw]):
@@ -70,15 +82,8 @@ def _seeded(seed: int) -> Iterator[None]:
         torch.set_rng_state(before)
 
 
-def image_loader(
-    dataset: ImageDataset,
-    batch_size: int,
-    *,
-    shuffle: torch.Generator | None = None,
-    workers: int = 0,
-    pin_memory: bool = False,
-) -> DataLoader[tuple[torch.Tensor, int]]:
-    """Batch an image data set: the same batches to the last bit with any number of workers.
+class ImageBatches:
+    """Batches of an image data set: the same to the last bit with any number of workers.
 
     Args:
         dataset: the images.
@@ -88,14 +93,61 @@ def image_loader(
         workers: processes that decode, 0 for this one.
         pin_memory: whether batches lie in page-locked memory, for copies to a GPU.
     """
-    return DataLoader(
-        dataset,
-        batch_size,
-        sampler=Shuffled(len(dataset), shuffle) if shuffle is not None else None,
-        # A loader draws seeds for its workers, in each epoch or, where there are some, once: from
-        # here, and not from what the order or the network's dropout is drawn from.
-        generator=torch.Generator(),
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=pin_memory,
-    )
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        batch_size: int,
+        *,
+        shuffle: torch.Generator | None = None,
+        workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        self._loader: DataLoader[tuple[torch.Tensor, int] | UserError] = DataLoader(
+            _Tried(dataset),
+            batch_size,
+            sampler=Shuffled(len(dataset), shuffle) if shuffle is not None else None,
+            # A loader draws seeds for its workers, in each epoch or, where there are some, once:
+            # from here, and not from what the order or the network's dropout is drawn from.
+            generator=torch.Generator(),
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=pin_memory,
+            collate_fn=_collate,
+        )
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield pixels, `float32[B, 3, size, size]`, and labels, `int64[B]`.
+
+        Raises:
+            UserError: if an image has gone, or can no longer be read.
+        """
+        for batch in self._loader:
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+
+class _Tried(Dataset[tuple[torch.Tensor, int] | UserError]):
+    """A data set that returns its errors: raised in a worker, torch makes a traceback of them."""
+
+    def __init__(self, dataset: ImageDataset) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, place: int | Draw) -> tuple[torch.Tensor, int] | UserError:
+        try:
+            return self._dataset[place]
+        except UserError as error:
+            return error
+
+
+def _collate(items: list[tuple[torch.Tensor, int] | UserError]) -> Any:
+    """Return a batch, or the first error in it."""
+    errors = [item for item in items if isinstance(item, UserError)]
+    return errors[0] if errors else default_collate(items)

@@ -37,6 +37,24 @@ class UnreadableImageError(UserError):
     """An image file that Pillow cannot decode."""
 
 
+def lost(path: Path, said: str) -> UserError:
+    """Word the error of an image that was there when its data set was put together.
+
+    Args:
+        path: the image.
+        said: why it cannot be read, beginning with its path.
+    """
+    gone = ""
+    for folder in path.absolute().parents:
+        if os.path.exists(folder):  # noqa: PTH110 - Path.exists raises where it may not look
+            break
+        gone = f", and the folder {folder} is gone"
+    return UserError(
+        f"{said}{gone}. It was there when this run began; bring it back, then give the same "
+        "command again."
+    )
+
+
 @cache
 def image_suffixes() -> frozenset[str]:
     """Return the file name endings, `.jpg` and the like, of every format Pillow reads."""

@@ -184,17 +184,22 @@ def _split_folder(root: Path, split: str) -> Path:
 
 def _holds_only(root: Path, folders: Iterable[Path]) -> bool:
     """Whether there are folders in `root`, and none but these."""
-    there = {folder for folder in root.iterdir() if folder.is_dir()}
+    there = set(_folders_in(root))
     return bool(there) and there <= set(folders)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(inner for inner in folder.iterdir() if inner.is_dir())
+    except FileNotFoundError as error:
+        raise UserError(f"{folder}: no such folder; it should hold one folder a class") from error
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read: {error.strerror}") from error
 
 
 def _labelled(folder: Path) -> Labelled:
     """List the images below a folder of class folders, with the names of their classes."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; it should hold one folder a class")
-    class_folders = sorted(
-        f for f in folder.iterdir() if f.is_dir() and not f.name.startswith((".", "__"))
-    )
+    class_folders = [f for f in _folders_in(folder) if not f.name.startswith((".", "__"))]
     if not class_folders:
         raise UserError(f"{folder}: holds no class folders; put images into {folder}/<class>/")
     pairs: Labelled = []

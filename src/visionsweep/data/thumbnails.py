@@ -91,26 +91,28 @@ def _make(files: Sequence[ImageFile], path: Path) -> bytes:
     """Open the images, and keep their sheet unless one of them could not be read."""
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         squares = list(threads.map(_square, files))
+    lacking = [square for square in squares if isinstance(square, UnreadableImageError)]
+    if lacking:
+        log.warning("%d of %d images: no thumbnail; first %s", len(lacking), len(files), lacking[0])
     across = 1
     while across**2 < len(files):
         across *= 2
     image = Image.new("RGB", (across * SIDE, across * SIDE), "white")
     for place, square in enumerate(squares):
         row, column = divmod(place, across)
-        if square is None:
+        if isinstance(square, UnreadableImageError):
             square = Image.new("RGB", (SIDE, SIDE), "grey")
         image.paste(square, (column * SIDE, row * SIDE))
     stored = io.BytesIO()
     image.save(stored, "JPEG", quality=80, subsampling=0)
     sheet = stored.getvalue()
-    if None not in squares:
+    if not lacking:
         keep(path, sheet + digest_of(sheet).encode())
     return sheet
 
 
-def _square(file: ImageFile) -> Image.Image | None:
+def _square(file: ImageFile) -> Image.Image | UnreadableImageError:
     try:
         return ImageOps.fit(open_rgb(file.path), (SIDE, SIDE), Image.Resampling.LANCZOS)
     except UnreadableImageError as error:
-        log.warning("No thumbnail: %s", error)
-        return None
+        return error

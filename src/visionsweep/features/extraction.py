@@ -15,13 +15,18 @@ from torch import nn
 from tqdm import tqdm
 
 from visionsweep.data import sample
-from visionsweep.data.images import ImageFile, digest_of, open_rgb
+from visionsweep.data.images import ImageFile, digest_of, lost, open_rgb
 from visionsweep.data.transforms import Preprocessing
+from visionsweep.device_memory import ImagesAtOnce
 from visionsweep.errors import UserError
 from visionsweep.models.folding import fold_batchnorm
 
 # Images a batch: fixed for each kind of device, since kernels of other sizes give other last bits.
 BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 128}
+_IN_PARTS = (
+    "Kernels differ by the number of images, so the last bits of these features may differ from",
+    "those of whole batches. Both are kept as equal: scripts/feature_store.py clear forgets them.",
+)
 ROUND = 2
 PIXEL_BYTES = 128_000_000  # decoded images kept for the next backbone with the same transform
 
@@ -78,6 +83,7 @@ class Extractor:
         self._preprocessing = preprocessing
         self._device = device
         self._batch_size = BATCH_SIZE[device.type]
+        self._at_once = ImagesAtOnce(warning=_IN_PARTS)
 
     @cached_property
     def _fast(self) -> nn.Module:
@@ -163,7 +169,7 @@ class Extractor:
         try:
             content = file.path.read_bytes()
         except OSError as error:
-            raise UserError(f"{file.path}: cannot be read: {error.strerror}") from error
+            raise lost(file.path, f"{file.path}: cannot be read: {error.strerror}") from error
         if digest_of(content) != file.digest:  # its features would be kept under another's name
             raise UserError(
                 f"{file.path}: has changed during this run, or so that neither its size nor its "
@@ -173,10 +179,14 @@ class Extractor:
 
     @torch.inference_mode()
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return the features of up to a batch; in parts, where device memory asks for it."""
         count = len(pixels)
         if count < self._batch_size:
             filling = pixels[:1].expand(self._batch_size - count, -1, -1, -1)
             pixels = torch.cat([pixels, filling])
+        return torch.cat(self._at_once.each(self._features, pixels))[:count]
+
+    def _features(self, pixels: torch.Tensor) -> torch.Tensor:
         if self._device.type == "cuda":
             pixels = pixels.pin_memory().to(self._device, non_blocking=True)
         images = self._preprocessing.normalize(pixels.to(self._device))
@@ -184,7 +194,7 @@ class Extractor:
         backbone = self._fast
         with self._precision():
             features: torch.Tensor = backbone(images).flatten(1)
-        return features[:count].float().cpu()
+        return features.float().cpu()
 
     def _precision(self) -> AbstractContextManager[object]:
         if self._device.type == "cuda":

@@ -127,6 +127,8 @@ def show(
             for line in [READING, *findings(evidence)]:
                 console.print(escape(line), style="dim" if line is READING else "")
             console.print()
+    for line in _in_parts(found.runs):
+        console.print(escape(line))
     for run in found.unfinished:
         style = "bold yellow" if run.record.status == "running" else "bold red"
         console.print(
@@ -155,6 +157,19 @@ def _reason(run: Run) -> str:
         return f"{failure.type}: {failure.message}"
     epochs = len(run.record.history)
     return failure.message + (f" after {counted(epochs, 'epoch')}" if epochs else "")
+
+
+def _in_parts(runs: Iterable[Run]) -> list[str]:
+    """Name the runs whose batches device memory did not hold."""
+    lines = []
+    for run in runs:
+        known = run.record
+        if known.images_at_once is not None:
+            lines.append(
+                f"{known.name}: device memory held {counted(known.images_at_once, 'image')} at "
+                f"once; larger batches ({known.config['batch_size']}) were computed in parts."
+            )
+    return lines
 
 
 def wide_console() -> Console:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
+_HUGE = 1e6  # a loss that is, though finite, would widen a table by all its digits
 _MINUS, _NARROW = "\N{MINUS SIGN}", "\N{NARROW NO-BREAK SPACE}"
 
 
@@ -24,10 +25,11 @@ class Between(Protocol):
 
 
 def decimal(value: float, places: int = 3, *, signed: bool = False) -> str:
-    """Write a number with a true minus sign; `diverged` where it is none."""
+    """Write a number with a true minus sign, a huge one shortly; `diverged` where it is none."""
     if not math.isfinite(value):
         return "diverged"
-    text = f"{value:+.{places}f}" if signed else f"{value:.{places}f}"
+    form = f".{places}f" if abs(value) < _HUGE else ".1e"
+    text = f"{value:{'+' * signed}{form}}"
     return text.lstrip("-+") if float(text) == 0 else text.replace("-", _MINUS)
 
 

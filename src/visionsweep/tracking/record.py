@@ -136,6 +136,8 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=False):
         fingerprint: of all that decides its numbers (fingerprint.py); None before it was known.
         continued_after: epochs after which the run was taken up again, having been cut off.
         reused_from: the directory of the run that was taken over instead of training, or None.
+        images_at_once: how many images of a batch were computed at once where device memory did not
+            hold the batch; None: all of it.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -159,6 +161,7 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=False):
     fingerprint: str | None = None
     continued_after: list[int] = []
     reused_from: str | None = None
+    images_at_once: int | None = None
 
 
 def summarize(history: list[Epoch]) -> Metrics:

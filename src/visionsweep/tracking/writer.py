@@ -115,8 +115,7 @@ class RunWriter:
             config_yaml: the configuration, shown under the tag `config`.
             graph: a serialized `GraphDef` of the network.
         """
-        rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
-        self._writer.add_text("run", f"| | |\n|---|---|\n{rows}")
+        self.facts(facts)
         self._writer.add_text("config", "\n".join(f"    {s}" for s in config_yaml.splitlines()))
         self._writer.add_custom_scalars(_LAYOUT)
         if graph:
@@ -125,6 +124,11 @@ class RunWriter:
     def flush(self) -> None:
         """Have everything on disk that was written so far."""
         self._writer.flush()
+
+    def facts(self, facts: dict[str, str]) -> None:
+        """Write facts about the run as a table under the tag `run`; what is newer stands first."""
+        rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
+        self._writer.add_text("run", f"| | |\n|---|---|\n{rows}", self._last_epoch)
 
     def epoch(self, epoch: Epoch) -> None:
         """Write one epoch's numbers."""

@@ -1,0 +1,139 @@
+"""What is done where a device's memory does not hold a batch: fewer images are computed at once."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+from visionsweep.errors import UserError, warn_loudly
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+# CUDA raises torch.OutOfMemoryError; the others a plain RuntimeError that only its words tell.
+_WORDS = (
+    "MPS backend out of memory",
+    "DefaultCPUAllocator: can't allocate memory",  # Linux and macOS
+    "DefaultCPUAllocator: not enough memory",  # Windows
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "could not create a primitive",  # oneDNN on a CPU; for other reasons too, but then of one image
+)
+# What to say of training in parts.
+IN_TRAINING = (
+    "Gradients of the parts are added up: a step is that of the whole batch, up to rounding.",
+    "But where a backbone with BatchNorm trains, each part is normalised by its own statistics.",
+)
+
+_WAY_OUT = (
+    "Try a smaller transform.size, a smaller model, or device=cpu; if another program holds the "
+    "memory of the device, end it."
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error means that a device's memory was too small."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
+
+
+def _said_by(error: RuntimeError) -> str:
+    """Return the first line of an error that `is_out_of_memory`; raise any other again."""
+    if not is_out_of_memory(error):
+        raise error
+    return str(error).partition("\n")[0]
+
+
+@contextmanager
+def shortage_explained() -> Iterator[None]:
+    """Put into words for the user that memory ran out where fewer images at once do not help.
+
+    Raises:
+        UserError: instead of the device's error.
+    """
+    try:
+        yield
+        return
+    except RuntimeError as error:
+        said = _said_by(error)
+    raise UserError(f"The memory of the device does not hold the model. {_WAY_OUT}\n{said}")
+
+
+class ImagesAtOnce:
+    """How many images are computed at once: a whole batch, until memory does not hold it.
+
+    From then on it is half as many, for good: trying again in each batch would cost the time of a
+    failure each time.
+
+    Args:
+        limit: images; None for all of a batch.
+        warning: what is said, besides, when the limit goes down.
+
+    Attributes:
+        limit: as given, or what it came to.
+    """
+
+    def __init__(self, limit: int | None = None, warning: Sequence[str] = ()) -> None:
+        self.limit = limit
+        self._warning = warning
+
+    def each(
+        self,
+        work: Callable[..., Result],
+        *tensors: torch.Tensor,
+        axis: int = 0,
+        begin: Callable[[], object] | None = None,
+    ) -> list[Result]:
+        """Do some work on a batch, in parts where memory asks for it.
+
+        A batch in which memory runs out is done again from its beginning, in smaller parts.
+
+        Args:
+            work: is called with a part of each tensor; it moves them to the device itself.
+            tensors: with the batch's images along `axis`.
+            axis: along which parts are cut.
+            begin: is called before the batch, and again before each repetition.
+
+        Returns:
+            What came of each part, in order.
+
+        Raises:
+            UserError: if memory does not hold one image.
+        """
+        while True:
+            if begin is not None:
+                begin()
+            try:
+                return [work(*part) for part in self._parts(tensors, axis)]
+            except RuntimeError as error:
+                said = _said_by(error)
+            # Only here is the error gone, and with its traceback all tensors of the attempt.
+            self._halve(tensors[0].shape[axis], said)
+
+    def _parts(
+        self, tensors: tuple[torch.Tensor, ...], axis: int
+    ) -> list[tuple[torch.Tensor, ...]]:
+        images = tensors[0].shape[axis]
+        if self.limit is None or images <= self.limit:
+            return [tensors]
+        # Of even size: BatchNorm cannot train on one image left over.
+        count = -(-images // self.limit)
+        return list(zip(*(t.tensor_split(count, axis) for t in tensors), strict=True))
+
+    def _halve(self, images: int, said: str) -> None:
+        tried = images if self.limit is None else min(images, self.limit)
+        if tried <= 1:
+            raise UserError(
+                f"The memory of the device does not hold one image on its way through the model. "
+                f"{_WAY_OUT}\n{said}"
+            )
+        self.limit = -(-tried // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        elif torch.backends.mps.is_available():
+            torch.mps.empty_cache()
+        headline = f"OUT OF MEMORY WITH {tried} IMAGES AT ONCE: FROM NOW ON {self.limit} AT A TIME."
+        warn_loudly(log, headline, said, *self._warning)

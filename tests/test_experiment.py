@@ -1,0 +1,280 @@
+"""What becomes of a run in this process when memory runs out or its images go away."""
+
+import gc
+import io
+import shutil
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from visionsweep import evaluation, experiment
+from visionsweep.config import (
+    AugmentationConfig,
+    Config,
+    DataConfig,
+    FeaturesConfig,
+    ModelConfig,
+    TrainingConfig,
+)
+from visionsweep.errors import UserError
+from visionsweep.experiment import run_experiment
+from visionsweep.features import cached, extraction
+from visionsweep.models.classifier import Classifier
+from visionsweep.models.heads import Heads
+from visionsweep.report import leaderboard
+from visionsweep.tracking import record
+from visionsweep.tracking.record import Record
+from visionsweep.tracking.runs import find_runs
+from visionsweep.tracking.writer import RunWriter
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for one another spin, and other work takes ten times as long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Cats are reddish, dogs bluish: 20 of each."""
+    for name, colour in (("cat", 0), ("dog", 2)):
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True)
+        for number in range(20):
+            pixel = [40 + 3 * number] * 3
+            pixel[colour] = 200
+            Image.new("RGB", (40, 40), tuple(pixel)).save(folder / f"{number:02}.png")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def config(tmp_path: Path, photos: Path, make_config) -> Config:
+    """Heads on a random resnet18, in a cache of its own."""
+    cached._store.cache_clear()
+    extraction._pixels.clear()
+    made = make_config()
+    return replace(
+        made,
+        model=ModelConfig(label="resnet18", name="resnet18", weights=None),
+        data=DataConfig(label="photos", source="folder", root=str(photos)),
+        training=TrainingConfig("feature_extraction", freeze_backbone=True, replicates=2),
+        features=FeaturesConfig(cache_dir=str(tmp_path / "cache")),
+        optimizer=replace(made.optimizer, fine_tuning_lr=1e-4),
+        batch_size=8,
+        replicates=2,
+        sweep_dir=str(tmp_path / "outputs"),
+    )
+
+
+@pytest.fixture
+def on_images(config: Config) -> Config:
+    """The same, but images go through the network in every epoch."""
+    return replace(config, augmentation=AugmentationConfig(name="trivial_augment"))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[[Config], Record]:
+    """Run an experiment in `tmp_path / "outputs" / "run"`."""
+    return lambda config: run_experiment(config, tmp_path / "outputs" / "run", "run")
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Callable[[], Record]:
+    """Read its record."""
+    return lambda: record.read(tmp_path / "outputs" / "run" / "result.json")
+
+
+@pytest.fixture
+def hold_only(monkeypatch) -> Callable[[type[torch.nn.Module], int], None]:
+    """Let a kind of module run out of memory with more than some images at once."""
+
+    def hold(kind: type[torch.nn.Module], room: int) -> None:
+        forward = kind.forward
+
+        def fails(self, inputs: torch.Tensor) -> torch.Tensor:
+            if inputs.shape[-4 if inputs.ndim == 4 else -2] > room:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+            return forward(self, inputs)
+
+        monkeypatch.setattr(kind, "forward", fails)
+
+    return hold
+
+
+@pytest.fixture
+def afterwards(monkeypatch) -> Callable[[Any, str, Callable[[], object]], None]:
+    """Let harm be done right after a step of a run: a function of a module, or a method."""
+
+    def after(owner: Any, name: str, harm: Callable[[], object]) -> None:
+        step = getattr(owner, name)
+
+        def then(*arguments: Any, **options: Any) -> Any:
+            done = step(*arguments, **options)
+            harm()
+            return done
+
+        monkeypatch.setattr(owner, name, then)
+
+    return after
+
+
+# --------------------------------------------------------------------------------------- memory
+
+
+def shown(folder: Path) -> str:
+    """The leaderboard over a folder."""
+    text, found = io.StringIO(), find_runs([folder])
+    groups = leaderboard.groups_of(found.runs)
+    leaderboard.show([folder], found, groups, console=Console(file=text, width=300))
+    return text.getvalue()
+
+
+def test_record_table_and_tensorboard_say_how_many_images_device_memory_held(
+    tmp_path, config, run, kept, hold_only, caplog
+):
+    hold_only(Heads, 5)
+    run(config)
+    known = kept()
+    assert known.status == "completed" and known.images_at_once == 4
+    assert "OUT OF MEMORY WITH 8 IMAGES AT ONCE: FROM NOW ON 4 AT A TIME" in caplog.text
+    said = "run: device memory held 4 images at once; larger batches (8) were computed in parts."
+    assert said in shown(tmp_path / "outputs")
+    events = EventAccumulator(str(tmp_path / "outputs" / "run"))
+    events.Reload()
+    *_, facts = events.Tensors("run/text_summary")
+    assert b"| images at once | 4 |" in facts.tensor_proto.string_val[0]
+    (again,) = find_runs([tmp_path / "outputs"]).runs
+    caplog.clear()
+    done = evaluation.evaluate(again, config.data, "val", torch.device("cpu"))
+    assert done.as_recorded and done.measures == known.evaluation["val"]
+    assert "OUT OF MEMORY" not in caplog.text  # it begins with what memory held
+
+
+def test_so_does_the_record_where_memory_ran_out_in_the_last_scoring_only(
+    config, run, kept, afterwards, hold_only
+):
+    afterwards(RunWriter, "end", lambda: hold_only(Heads, 5))
+    run(config)
+    assert kept().images_at_once == 3  # of six validation images
+
+
+def test_nothing_is_said_where_memory_sufficed(tmp_path, config, run, kept):
+    run(config)
+    assert kept().images_at_once is None
+    assert "memory" not in shown(tmp_path / "outputs")
+
+
+def test_a_network_with_batchnorm_is_trained_in_parts(config, run, kept, hold_only):
+    hold_only(Classifier, 4)
+    fine_tuning = TrainingConfig("fine_tuning", freeze_backbone=False, replicates=1)
+    run(replace(config, training=fine_tuning, replicates=1))
+    assert kept().images_at_once == 4 and len(kept().history) == 2
+
+
+def test_a_run_that_failed_holds_no_memory_while_its_error_is_kept(config, run, kept, monkeypatch):
+    models: list[weakref.ref[Heads]] = []
+
+    forward = Heads.forward
+
+    def fails(self: Heads, inputs: torch.Tensor) -> torch.Tensor:
+        if len(self.weight) == 1:  # not the replicates that train
+            return forward(self, inputs)
+        models.append(weakref.ref(self))
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Heads, "forward", fails)
+    with pytest.raises(UserError, match="does not hold one image") as caught:
+        run(config)
+    gc.collect()
+    assert models and all(model() is None for model in models)
+    assert kept().status == "failed" and kept().failure.message == str(caught.value)
+
+
+# ----------------------------------------------------------------------------------- lost images
+
+
+def assert_says_what_was_lost(error: UserError, known: Record, *words: str) -> None:
+    text = str(error)
+    for word in (*words, "It was there when this run began", "give the same command again"):
+        assert word in text
+    assert "Traceback" not in text and len(text) < 1000
+    assert known.status == "failed" and known.failure.message == text
+    assert known.failure.type == "UserError"
+
+
+def test_a_folder_that_goes_before_features_are_extracted_is_named(
+    config, photos, run, kept, afterwards
+):
+    afterwards(experiment, "load_splits", lambda: shutil.rmtree(photos))
+    with pytest.raises(UserError) as caught:
+        run(config)
+    gone = ("No such file or directory", f"the folder {photos} is gone", ".png")
+    assert_says_what_was_lost(caught.value, kept(), *gone)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_folder_that_goes_between_two_epochs_is_named_and_the_history_kept(
+    on_images, photos, run, kept, afterwards, workers: int
+):
+    afterwards(RunWriter, "epoch", lambda: shutil.rmtree(photos / "cat", ignore_errors=True))
+    with pytest.raises(UserError) as caught:
+        run(replace(on_images, num_workers=workers, epochs=50))
+    gone = ("No such file or directory", f"the folder {photos / 'cat'} is gone", ".png")
+    assert_says_what_was_lost(caught.value, kept(), *gone)
+    assert len(kept().history) in (1, 2)  # workers are ahead by some batches
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_that_breaks_is_named(on_images, photos, run, kept, afterwards, workers: int):
+    def break_one() -> None:
+        for path in photos.rglob("*.png"):
+            path.write_bytes(path.read_bytes()[:60])
+
+    afterwards(experiment, "load_splits", break_one)
+    with pytest.raises(UserError) as caught:
+        run(replace(on_images, num_workers=workers))
+    assert_says_what_was_lost(caught.value, kept(), ".png: cannot be read as an image")
+    assert "folder" not in str(caught.value)
+
+
+def test_a_folder_that_is_gone_before_the_run_is_recorded_too(config, photos, run, kept):
+    shutil.rmtree(photos)
+    with pytest.raises(UserError, match="no such folder") as caught:
+        run(config)
+    assert str(photos) in str(caught.value) and kept().status == "failed"
+
+
+@pytest.mark.parametrize("made", ["config", "on_images"])
+def test_evaluating_names_what_was_lost_too(tmp_path, request, photos, run, afterwards, made: str):
+    config = request.getfixturevalue(made)
+    run(replace(config, features=FeaturesConfig(str(tmp_path / "first"))))
+    (done,) = find_runs([tmp_path / "outputs"]).runs
+    done.record.config["features"]["cache_dir"] = str(tmp_path / "other")  # holds no feature
+    extraction._pixels.clear()
+    afterwards(evaluation, "load_splits", lambda: shutil.rmtree(photos))
+    with pytest.raises(UserError, match=r"\.png: .*No such file.*bring it back"):
+        evaluation.evaluate(done, config.data, "test", torch.device("cpu"))
+
+
+def test_a_later_run_in_the_same_place_goes_on(
+    config, photos, tmp_path, run, afterwards, monkeypatch
+):
+    away = tmp_path / "away"
+    with monkeypatch.context():
+        afterwards(experiment, "load_splits", lambda: photos.rename(away))
+        with pytest.raises(UserError):
+            run(config)
+    monkeypatch.undo()
+    away.rename(photos)
+    assert run_experiment(config, tmp_path / "outputs" / "later", "later").status == "completed"
