@@ -1,6 +1,7 @@
 """A first signal ends what runs at a safe point, a second ends the process at once."""
 
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -36,6 +37,22 @@ def test_a_signal_raises_where_nothing_is_at_stake():
         time.sleep(5)
     assert isinstance(ended.value, KeyboardInterrupt)
     assert interruption.status() == 130
+
+
+def test_an_interruption_can_be_sent_to_another_process():
+    sent = pickle.loads(pickle.dumps(Interrupted(signal.SIGTERM)))
+    assert (sent.status, str(sent)) == (143, "SIGTERM")
+
+
+def test_in_a_process_of_many_runs_what_was_asked_of_one_is_not_asked_of_the_next():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for _ in range(2):
+        with pytest.raises(Interrupted), interruption.installed(), interruption.deferred():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+            interruption.check()
+        assert interruption.status() == 0
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_sigterm_is_told_from_ctrl_c():
@@ -99,15 +116,17 @@ def test_training_that_writes_events_ends_at_every_moment_of_a_signal(tmp_path):
         training = TensorBatches(inputs, labels, 4, [torch.Generator().manual_seed(0)])
         optimizer = torch.optim.SGD(heads.parameters(), lr=0.01)
         epochs = []
-        delay = random.Random(attempt).uniform(0.005, 0.05)
-        threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT)).start()
+        delay = random.Random(attempt).uniform(0.0, 0.05)
+        later = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
         with (
             pytest.raises(Interrupted),
             interruption.deferred(),
             RunWriter(tmp_path / str(attempt)) as writer,
         ):
 
-            def on_epoch(epoch, writer=writer, epochs=epochs):
+            def on_epoch(epoch, writer=writer, epochs=epochs, later=later):
+                if not epochs:
+                    later.start()
                 epochs.append(epoch)
                 writer.epoch(epoch)
 

@@ -23,8 +23,11 @@ class Interrupted(KeyboardInterrupt):
     """
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"{signal.Signals(number).name}")
+        super().__init__(number)  # and no more, so that it can be sent to another process
         self.status = 128 + number
+
+    def __str__(self) -> str:
+        return signal.Signals(self.status - 128).name
 
 
 _asked: int | None = None  # the signal that came
@@ -35,10 +38,38 @@ def install() -> None:
     """Answer SIGINT and SIGTERM as this module says; does nothing outside the main thread."""
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _on_signal)
+            signal.signal(number, ask)
 
 
-def _on_signal(number: int, frame: FrameType | None) -> None:
+@contextmanager
+def installed() -> Iterator[None]:
+    """Answer signals as this module says within the block; afterwards as before.
+
+    For a launcher's process, which does one run after the other: what was asked of one is not asked
+    of the next.
+    """
+    global _asked
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    install()
+    try:
+        yield
+    finally:
+        _asked = None
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def ask(number: int, frame: FrameType | None = None) -> None:
+    """Ask the program to end; this is the handler of SIGINT and SIGTERM.
+
+    Args:
+        number: of the signal.
+        frame: unused.
+
+    Raises:
+        Interrupted: at once, unless within `deferred`.
+    """
     global _asked
     if _asked is not None:
         os.write(2, _SECOND)
