@@ -1,6 +1,8 @@
 """A directory entered again: what is done stays, what changed is refused, the rest is done."""
 
+import errno
 import json
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from visionsweep.config import (
 from visionsweep.errors import UserError
 from visionsweep.experiment import run_experiment
 from visionsweep.tracking import claims
+from visionsweep.tracking.runs import find_runs
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +214,33 @@ def test_force_means_a_directory_that_no_run_has(tmp_path):
     (tmp_path / "a-run_again-2").mkdir()
     (tmp_path / "a-run_again-2" / "claim").touch()
     assert names.unused(directory) == tmp_path / "a-run_again-3"
+
+
+def test_a_disk_that_is_full_at_any_write_leaves_nothing_half_written(
+    config, tmp_path, monkeypatch
+):
+    """The first write fails, then the second, and so on, until a run gets through."""
+    make = tempfile.mkstemp
+    for failing in range(1, 30):
+        run_dir, writes = tmp_path / "outputs" / str(failing), 0
+
+        def refusing(*arguments, failing=failing, run_dir=run_dir, **keywords):
+            nonlocal writes
+            if run_dir in Path(keywords["dir"]).parents or run_dir == Path(keywords["dir"]):
+                writes += 1
+                if writes >= failing:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+            return make(*arguments, **keywords)
+
+        with monkeypatch.context() as full:
+            full.setattr(tempfile, "mkstemp", refusing)
+            try:
+                run_experiment(config, run_dir, "a-run")
+            except UserError as error:
+                assert "No space left on device" in str(error) and "resume=last" in str(error)
+            else:
+                break
+        found = find_runs([run_dir])
+        assert found.passed_over == [] and found.runs[0].record.status in ("failed", "crashed")
+        assert run_experiment(config, run_dir, "a-run").status == "completed"
+    assert failing > 5
