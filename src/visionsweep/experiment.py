@@ -31,7 +31,7 @@ from visionsweep.device_memory import IN_TRAINING, ImagesAtOnce, shortage_explai
 from visionsweep.engine import SplitBatches, TensorBatches
 from visionsweep.errors import UserError, let_go
 from visionsweep.features.cached import cache_dir, image_memory
-from visionsweep.files import disk_errors_explained, write_atomically
+from visionsweep.files import disk_errors_explained, remove_leftovers, write_atomically
 from visionsweep.inputs import inputs_of, outcomes_of, trains_on_features
 from visionsweep.models import classifier
 from visionsweep.models.backbones import Identity, identify
@@ -84,6 +84,7 @@ def _run(config: Config, run_dir: Path, name: str) -> Record:
         command=sys.argv,
     )
     (run_dir / record.FILE_NAME).unlink(missing_ok=True)  # of a try that was cut off or failed
+    remove_leftovers(run_dir, age=0)  # and of one that was killed while it wrote
     start = time.perf_counter()
     try:
         with disk_errors_explained(run_dir):

@@ -167,6 +167,7 @@ def whole_records(folder: Path) -> dict[str, bytes]:
 def assert_the_eight(pictures, under: str, undisturbed: dict[str, dict]) -> None:
     found = pictures.records(under)
     assert set(found) == set(undisturbed) and len(found) == 8
+    assert not list((pictures.directory / under).rglob("*.part"))
     for name, each in found.items():
         assert pictures.numbers(each) == pictures.numbers(undisturbed[name]), name
 

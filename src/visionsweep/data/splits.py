@@ -193,8 +193,6 @@ def _folders_in(folder: Path) -> list[Path]:
         return sorted(inner for inner in folder.iterdir() if inner.is_dir())
     except FileNotFoundError as error:
         raise UserError(f"{folder}: no such folder; it should hold one folder a class") from error
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be read: {error.strerror}") from error
 
 
 def _labelled(folder: Path) -> Labelled:

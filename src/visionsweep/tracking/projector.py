@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from visionsweep.data.thumbnails import SIDE, Thumbnails
 from visionsweep.files import write_atomically
+from visionsweep.locks import held
 
 CONFIG = "projector_config.pbtxt"
 _FOLDER = "projector"
@@ -50,7 +50,7 @@ def project(
     """
     notes = home / f".{_FOLDER}"
     notes.mkdir(parents=True, exist_ok=True)
-    with FileLock(notes / f"{key}.lock"):
+    with held(notes / f"{key}.lock", "writing what the Projector shows"):
         note = notes / key
         if note.is_file() and (home / note.read_text("utf-8") / CONFIG).is_file():
             return False
