@@ -1,22 +1,36 @@
 """Finds the records of runs under folders, and reads them back."""
 
+import gc
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from visionsweep.errors import UserError
+from visionsweep.scores import Epoch
 from visionsweep.tracking import record
-from visionsweep.tracking.record import Record
+from visionsweep.tracking.record import Record, Summary
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run on disk: its directory and its record."""
+    """A run on disk: its directory and its record, which `find_runs` reads without its history."""
 
     directory: Path
-    record: Record
+    record: Summary
+
+    @property
+    def history(self) -> list[Epoch]:
+        """What each epoch came to, read now; empty if it cannot be read any more."""
+        if isinstance(self.record, Record):
+            return self.record.history
+        try:
+            return record.read(self.directory / record.FILE_NAME).history
+        except (ValueError, OSError):
+            return []
 
 
 @dataclass(frozen=True)
@@ -44,24 +58,56 @@ def find_runs(folders: Iterable[Path]) -> Found:
         UserError: if there is no such folder.
     """
     runs: list[Run] = []
-    seen: set[Path] = set()
+    seen: set[str] = set()
     passed_over: list[str] = []
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; runs lie under outputs/")
-        for path in _result_files(folder):
-            if (place := path.resolve()) in seen:
-                continue
-            seen.add(place)
-            try:
-                runs.append(Run(path.parent, record.read(path)))
-            except (ValueError, OSError) as error:
-                passed_over.append(f"{path}: {error}")
+        with _nothing_collected():
+            for path, place in _result_files(folder):
+                if place in seen:
+                    continue
+                seen.add(place)
+                try:
+                    runs.append(Run(path.parent, record.read_summary(path)))
+                except (ValueError, OSError) as error:
+                    passed_over.append(f"{path}: {error}")
     return Found(runs, passed_over)
 
 
-def _result_files(folder: Path) -> Iterator[Path]:
-    return iter(sorted(folder.rglob(record.FILE_NAME)))
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Keep the garbage collector from going through all records again and again.
+
+    With ten thousand it takes as long as reading them, and finds nothing: they hold no cycles.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+_NO_RUNS = {".hydra"}  # in every run's directory
+
+
+def _result_files(folder: Path) -> list[tuple[Path, str]]:
+    """Return the records below a folder in order, each with where it really lies.
+
+    Links to folders are not followed; so where a file really lies follows from where the folder
+    does, unless the file is a link itself.
+    """
+    top, real_top = str(folder), os.path.realpath(folder)
+    found = []
+    for directory, folders, files in os.walk(top):
+        folders[:] = [name for name in folders if name not in _NO_RUNS]
+        if record.FILE_NAME in files or record.FILE_NAME in folders:
+            path = Path(directory, record.FILE_NAME)
+            real = real_top + directory[len(top) :] + os.sep + record.FILE_NAME
+            found.append((path, os.path.realpath(path) if path.is_symlink() else real))
+    return sorted(found, key=lambda each: each[0].parts)
 
 
 def val_loss(run: Run) -> float:
