@@ -211,7 +211,7 @@ def read(path: Path) -> Record:
 
 
 def read_summary(path: Path) -> Summary:
-    """Read a record without its history, in a tenth of the time; arguments as `read`."""
+    """Read a record without its history, in a fraction of the time; arguments as `read`."""
     return _read(path, Summary)
 
 
