@@ -7,6 +7,7 @@ python src/compare.py outputs --csv > runs.csv
 """
 
 import argparse
+import gc
 import shlex
 import sys
 from pathlib import Path
@@ -71,4 +72,5 @@ def _positive(text: str) -> int:
 
 
 if __name__ == "__main__":
+    gc.disable()  # it would go through ten thousand records again and again, and find no cycle
     run_command(main)

@@ -1,11 +1,9 @@
 """Finds the records of runs under folders, and reads them back."""
 
-import gc
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,31 +61,15 @@ def find_runs(folders: Iterable[Path]) -> Found:
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; runs lie under outputs/")
-        with _nothing_collected():
-            for path, place in _result_files(folder):
-                if place in seen:
-                    continue
-                seen.add(place)
-                try:
-                    runs.append(Run(path.parent, record.read_summary(path)))
-                except (ValueError, OSError) as error:
-                    passed_over.append(f"{path}: {error}")
+        for path, place in _result_files(folder):
+            if place in seen:
+                continue
+            seen.add(place)
+            try:
+                runs.append(Run(path.parent, record.read_summary(path)))
+            except (ValueError, OSError) as error:
+                passed_over.append(f"{path}: {error}")
     return Found(runs, passed_over)
-
-
-@contextmanager
-def _nothing_collected() -> Iterator[None]:
-    """Keep the garbage collector from going through all records again and again.
-
-    With ten thousand it takes as long as reading them, and finds nothing: they hold no cycles.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 _NO_RUNS = {".hydra"}  # in every run's directory
