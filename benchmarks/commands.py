@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent.parent / "src"
@@ -41,6 +42,55 @@ def run(
     if process.wait():
         raise RuntimeError("".join(lines[-20:]))
     return time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a command took.
+
+    Attributes:
+        seconds: from its start to its end, imports included.
+        processor: seconds of all cores, which other work on the machine lengthens less.
+        memory: the largest resident set, in bytes.
+        output: what it printed.
+    """
+
+    seconds: float
+    processor: float
+    memory: int
+    output: str
+
+
+# A process's peak is at least what the process that started it held: so a small one starts it.
+_LAUNCHER = """
+import resource, subprocess, sys, time
+start = time.perf_counter()
+status = subprocess.run(sys.argv[1:]).returncode
+seconds = time.perf_counter() - start
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+print(status, seconds, used.ru_utime + used.ru_stime, peak, file=sys.stderr)
+"""
+
+
+def measured(*command: str | Path, folder: Path) -> Measured:
+    """Run a Python script to its end in a folder, and return what it took.
+
+    Raises:
+        RuntimeError: with the last lines printed, if it fails.
+    """
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", _LAUNCHER, sys.executable, *map(str, command)],
+        cwd=folder,
+        env=os.environ | {"VISIONSWEEP_CACHE": str(folder / "cache")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    status, seconds, processor, peak = done.stderr.splitlines()[-1].split()
+    if int(status):
+        raise RuntimeError("\n".join((done.stdout + done.stderr).splitlines()[-20:]))
+    return Measured(float(seconds), float(processor), int(peak), done.stdout)
 
 
 def photographs() -> list[str]:

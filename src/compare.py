@@ -7,6 +7,7 @@ python src/compare.py outputs --csv > runs.csv
 """
 
 import argparse
+import gc
 import shlex
 import sys
 from pathlib import Path
@@ -64,4 +65,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    gc.disable()  # it would go through ten thousand records again and again, and find no cycle
     run_command(main)

@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from visionsweep.config import Config, leaf_keys
-from visionsweep.tracking.record import Record
+from visionsweep.tracking.record import Summary
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Recorded:
     absent: list[str]
 
 
-def read_back(record: Record) -> Recorded:
+def read_back(record: Summary) -> Recorded:
     """Read a record's configuration."""
     kept = OmegaConf.create(record.config)
     known = leaf_keys()
@@ -42,7 +42,7 @@ def read_back(record: Record) -> Recorded:
     return Recorded(merged, _unknown(record.config, known), absent)
 
 
-def config_of(record: Record) -> Config:
+def config_of(record: Summary) -> Config:
     """Return the configuration of a run; a key that its version did not know has its default."""
     config = OmegaConf.to_object(read_back(record).config)
     assert isinstance(config, Config)

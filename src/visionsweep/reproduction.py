@@ -21,7 +21,7 @@ from visionsweep.names import WHERE
 from visionsweep.recorded import Recorded, read_back
 from visionsweep.tracking import outcomes, provenance, record
 from visionsweep.tracking.agreement import Agreement, compare
-from visionsweep.tracking.record import Record
+from visionsweep.tracking.record import Summary
 from visionsweep.tracking.runs import Run
 
 _OF_SWEEPS = {"outputs_dir", "sweep_dir", "resume", "force", "reuse", "fail_fast"}
@@ -105,7 +105,7 @@ def whats_changed(run: Run, config: Config, recorded: Recorded) -> list[Changed]
     ]
 
 
-def _facts_recorded(then: Record, recorded: Recorded) -> Iterator[tuple[str, str]]:
+def _facts_recorded(then: Summary, recorded: Recorded) -> Iterator[tuple[str, str]]:
     """List what a record says of all that decides numbers."""
     assert then.data is not None and then.model is not None
     yield "dataset", str(then.dataset)
@@ -124,7 +124,7 @@ def _facts_recorded(then: Record, recorded: Recorded) -> Iterator[tuple[str, str
 
 
 def _facts(
-    then: Record, splits: Splits, identity: Identity, device: dict[str, Any], recorded: Recorded
+    then: Summary, splits: Splits, identity: Identity, device: dict[str, Any], recorded: Recorded
 ) -> Iterator[tuple[str, str]]:
     """List the same as it is now, but not facts about the device that the record does not keep."""
     yield "dataset", splits.dataset
@@ -165,7 +165,7 @@ def run_again(run: Run, config: Config, into: Path) -> Agreement:
     """
     run_experiment(config, into, run.record.name)
     return compare(
-        run.record,
+        record.read(run.directory / record.FILE_NAME),
         record.read(into / record.FILE_NAME),
         outcomes.read(run.directory),
         outcomes.read(into),

@@ -128,6 +128,19 @@ def test_a_row_holds_what_was_asked_for_and_what_came_of_it(write_run, shown):
     ]
 
 
+def test_of_very_many_runs_the_first_are_shown_and_the_rest_are_said_to_be_there(
+    write_run, shown, monkeypatch
+):
+    monkeypatch.setattr(leaderboard, "MOST", 2)
+    for name, loss in (("c", 0.3), ("a", 0.1), ("b", 0.2)):
+        write_run(name, loss)
+    text = shown()
+    assert text.count("│ effnetb0") == 2 and "│ c " not in text
+    assert "The first 2 of 3 runs; all are compared. With --top 3 the table shows them all" in text
+    assert shown(top=3).count("│ effnetb0") == 3
+    assert all("The first" not in shown(top=top) for top in (1, 3))
+
+
 def test_failed_runs_are_shown_with_their_reason(write_run, shown):
     write_run("good", 0.3)
     write_run("bad", failure=Failure("UserError", "model.weights=[b]: no such weights"))

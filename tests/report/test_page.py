@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from visionsweep.report.evidence import Evidence
-from visionsweep.report.page import best_run
+from visionsweep.report.page import best_run, standings
 
 
 def test_each_run_stands_with_its_interval_and_its_mark(written, simulated_sweep):
@@ -44,6 +44,21 @@ def test_effects_and_the_learning_curve_are_said_and_drawn(written, simulated_sw
     data = json.loads(page.every("script", id="g1-learning-data")[0].text)
     assert data["images"] == [225, 450] and data["doubled_images"] == 900
     assert "With 900 training images, twice as many as the most tried here" in page.text
+
+
+@pytest.mark.parametrize(("most", "lines"), [(1, 2), (7, 7), (8, 8)])
+def test_of_very_many_runs_the_first_have_lines_and_the_one_to_take(
+    written, simulated_sweep, monkeypatch, most, lines
+):
+    monkeypatch.setattr(standings, "MOST", most)
+    evidence = simulated_sweep()
+    assert evidence.rows.index(next(r for r in evidence.rows if r.run is evidence.cheapest)) == 1
+    page = written(evidence)
+    assert len(page.lines) == lines
+    assert sum("take this" in line.text for line in page.lines) == 1
+    assert "8 runs compared" in page.text
+    said = f"The first {most} of 8 runs{', and the one to take' if most == 1 else ''}; all are"
+    assert (said in page.text) == (most < 8)
 
 
 def test_curves_hold_means_and_the_range_of_replicates(written, simulated_sweep):

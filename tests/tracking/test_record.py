@@ -88,6 +88,15 @@ def test_a_run_that_diverged_is_recorded_and_read_back(tmp_path, make_record):
     assert back.metrics.best.epoch == 1
 
 
+@pytest.mark.parametrize("loss", [0.4, math.nan])
+def test_a_summary_is_the_record_without_its_history(tmp_path, make_record, loss):
+    made = make_record("mine", 0.9, loss)
+    summary = record.read_summary(record.write(made, tmp_path))
+    assert not hasattr(summary, "history")
+    for name in summary.__struct_fields__:
+        assert repr(getattr(summary, name)) == repr(getattr(made, name))  # NaN is not equal to NaN
+
+
 def test_records_hold_any_language(tmp_path, make_record):
     path = record.write(make_record("Müsli_寿司", 0.5), tmp_path)
     assert record.read(path).name == "Müsli_寿司"
@@ -161,8 +170,9 @@ def change(path, **changes):
 def test_broken_and_foreign_files_are_refused_with_the_reason(tmp_path, content, reason):
     path = tmp_path / "result.json"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=reason):
-        record.read(path)
+    for read in (record.read, record.read_summary):
+        with pytest.raises(ValueError, match=reason):
+            read(path)
 
 
 def test_a_record_of_a_newer_program_is_refused_by_its_version(tmp_path, make_record):
@@ -177,8 +187,9 @@ def test_a_newer_record_is_refused_by_its_version_even_where_its_keys_have_chang
 ):
     path = record.write(make_record("mine", 0.5), tmp_path)
     change(path, schema_version=2, history={"1": {}}, status="paused")
-    with pytest.raises(ValueError, match=r"schema version 2; this program reads 1"):
-        record.read(path)
+    for read in (record.read, record.read_summary):
+        with pytest.raises(ValueError, match=r"schema version 2; this program reads 1"):
+            read(path)
 
 
 def test_keys_that_are_not_known_are_passed_over(tmp_path, make_record):

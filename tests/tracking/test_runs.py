@@ -2,6 +2,7 @@
 
 import math
 import os
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,29 @@ def test_a_run_is_listed_once_however_often_its_folder_is_named(tmp_path, write_
     link.symlink_to(one)
     found = find_runs([tmp_path / "outputs", one, tmp_path / "outputs", link])
     assert len(found.runs) == 1
+
+
+def test_a_record_that_is_a_link_to_another_is_listed_once(tmp_path, write_run):
+    one = write_run("a", 0.5) / "result.json"
+    (tmp_path / "outputs" / "b").mkdir()
+    (tmp_path / "outputs" / "b" / "result.json").symlink_to(one)
+    assert len(find_runs([tmp_path / "outputs"]).runs) == 1
+
+
+def test_runs_come_in_the_order_of_their_folders(tmp_path, write_run, monkeypatch):
+    for name in ("b", "a-2", "a/2", "a/1", ".hidden/c"):
+        write_run(name, 0.5)
+    monkeypatch.chdir(tmp_path / "outputs")
+    expected = [Path(name) for name in (".hidden/c", "a/1", "a/2", "a-2", "b")]
+    assert [run.directory for run in find_runs([Path()]).runs] == expected
+
+
+def test_a_history_is_read_when_it_is_asked_for(tmp_path, write_run):
+    place = write_run("a", 0.9, 0.5)
+    (run,) = find_runs([place]).runs
+    assert [epoch.val.loss for epoch in run.history] == [0.9, 0.5]
+    (place / "result.json").unlink()
+    assert run.history == []
 
 
 def test_a_broken_file_is_named_once_however_often_its_folder_is_named(tmp_path, write_run):

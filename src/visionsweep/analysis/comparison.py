@@ -12,6 +12,7 @@ from visionsweep.analysis.differences import Losses, estimates_of_differences, l
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.outcomes import Floats, Outcomes
 from visionsweep.analysis.resampling import SeedErrors
+from visionsweep.analysis.run_losses import RunLosses
 
 ALPHA = 1 - bounds.CONFIDENCE
 POWER = 0.8
@@ -36,7 +37,7 @@ class Comparison:
     distinguishable: bool
 
 
-def compare(outcomes: Sequence[Outcomes], *, seed: int = 0) -> list[Comparison]:
+def compare(outcomes: Sequence[Outcomes | RunLosses], *, seed: int = 0) -> list[Comparison]:
     """Compare every run with the first, the leader.
 
     The leader leads since it did best on these images, so its comparisons were picked among those
@@ -61,16 +62,18 @@ def compare(outcomes: Sequence[Outcomes], *, seed: int = 0) -> list[Comparison]:
     ]
 
 
-def _against_first(outcomes: Sequence[Outcomes], *, seed: int) -> tuple[list[Estimate], Floats]:
+def _against_first(
+    outcomes: Sequence[Outcomes | RunLosses], *, seed: int
+) -> tuple[list[Estimate], Floats]:
     differences = _minus_first(outcomes)
     estimates, p = estimates_of_differences(differences, seed=seed)
     p[np.abs(differences.images).max(1) < RESOLUTION] = 1.0
     return estimates, p
 
 
-def _minus_first(outcomes: Sequence[Outcomes]) -> Losses:
+def _minus_first(outcomes: Sequence[Outcomes | RunLosses]) -> Losses:
     """Return every other run minus the first."""
-    losses = losses_of([[each] for each in outcomes])
+    losses = losses_of([RunLosses.of(each) for each in outcomes])
     seeds = losses.seeds.size, losses.seeds.freedom
     each_and_first = [np.stack([x[1:], np.full(len(x) - 1, x[0])], axis=1) for x in seeds]
     return Losses(losses.images[1:] - losses.images[0], SeedErrors.of_sums(*each_and_first))
@@ -92,7 +95,11 @@ def holm(p: Floats, tests: int) -> Floats:
 
 
 def images_needed(
-    first: Outcomes, second: Outcomes, *, tests: int = 1, seed: int = 0
+    first: Outcomes | RunLosses,
+    second: Outcomes | RunLosses,
+    *,
+    tests: int = 1,
+    seed: int = 0,
 ) -> int | None:
     """Return how many more images would tell two runs apart with a probability of 80 %.
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from visionsweep.analysis import bounds, resampling
 from visionsweep.analysis.intervals import Estimate
-from visionsweep.analysis.outcomes import Floats, Outcomes
+from visionsweep.analysis.outcomes import Floats
 from visionsweep.analysis.resampling import SeedErrors
+from visionsweep.analysis.run_losses import RunLosses
 
 
 @dataclass(frozen=True)
@@ -33,24 +34,18 @@ class Losses:
         return Losses(weights @ self.images, self.seeds.combined(weights))
 
 
-def losses_of(runs: Sequence[Sequence[Outcomes]]) -> Losses:
-    """Gather the losses of runs, all on the same images in the same order.
-
-    Args:
-        runs: each as the outcomes of its repeats, runs that differ by their seeds alone: all their
-            replicates together are taken for replicates of one run.
-    """
-    first = runs[0][0]
-    images = np.full((len(runs), len(first.labels)), np.nan)
-    seeds = SeedErrors(np.zeros(len(runs)), np.ones(len(runs)))
-    for k, repeats in enumerate(runs):
-        assert all(each.images == first.images for each in repeats), "runs on other images"
-        if all(each.finite.all() for each in repeats):
-            table = np.concatenate([each.losses for each in repeats])
-            images[k] = table.mean(0)
-            seeds.size[k] = resampling.seed_error(table.mean(1), table)
-            seeds.freedom[k] = max(1, len(table) - 1)
-    return Losses(images, seeds)
+def losses_of(runs: Sequence[RunLosses]) -> Losses:
+    """Gather the losses of runs, all on the same images in the same order."""
+    first = runs[0]
+    assert all(each.images == first.images for each in runs), "runs on other images"
+    images = len(first.images)
+    error = [
+        resampling.seed_error_less(each.replicates, each.interaction, images) if each.finite else 0
+        for each in runs
+    ]
+    freedom = [max(1.0, len(each.replicates) - 1) if each.finite else 1.0 for each in runs]
+    seeds = SeedErrors(np.array(error, np.float64), np.array(freedom))
+    return Losses(np.stack([each.means for each in runs]), seeds)
 
 
 def estimates_of_losses(

@@ -2,17 +2,19 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from visionsweep.analysis.differences import estimates_of_differences, losses_of
+from visionsweep.analysis.differences import Losses, estimates_of_differences, losses_of
 from visionsweep.analysis.intervals import Estimate
-from visionsweep.analysis.outcomes import Floats, Outcomes
+from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.analysis.run_losses import RunLosses
 
 SEED = "seed"  # runs that differ in it alone are repeats
+_CONTRASTS = 200  # whose weights of runs are held at a time
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,10 @@ class Effect:
 
 
 def effects(
-    settings: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcomes], *, seed: int = 0
+    settings: Sequence[Mapping[str, Any]],
+    outcomes: Sequence[Outcomes | RunLosses],
+    *,
+    seed: int = 0,
 ) -> list[Effect]:
     """Return the effect of each value of each swept key, over its baseline.
 
@@ -54,45 +59,75 @@ def effects(
         is alike in all else with the baseline has none, nor has a run that diverged.
     """
     keys = [key for key in dict.fromkeys(key for each in settings for key in each) if key != SEED]
-    cells: dict[tuple[Any, ...], list[Outcomes]] = defaultdict(list)
-    for setting, each in zip(settings, outcomes, strict=True):
-        repeats = cells[tuple(setting.get(key) for key in keys)]
-        again = any(np.array_equal(each.logits, other.logits) for other in repeats)
-        if each.finite.all() and not again:  # the same run in two folders is no repeat
-            repeats.append(each)
-    places = sorted(filter(cells.get, cells), key=lambda place: tuple(map(natural_order, place)))
-    if len(places) < 2:
+    cells: dict[tuple[Any, ...], dict[bytes, RunLosses]] = defaultdict(dict)
+    for setting, each in zip(settings, map(RunLosses.of, outcomes), strict=True):
+        if each.finite:  # the same run in two folders is no repeat
+            cells[tuple(setting.get(key) for key in keys)].setdefault(each.digest, each)
+    if len(cells) < 2:
         return []
-    losses = losses_of([cells[place] for place in places])
+    ranks = [_ranks(column) for column in zip(*cells, strict=True)]
+    places = sorted(cells, key=lambda place: [r[v] for r, v in zip(ranks, place, strict=True)])
+    losses = losses_of([RunLosses.together(list(cells[place].values())) for place in places])
     found = [
-        (keys[column], value, values[0], contrast)
-        for column, values in enumerate(map(_sorted, zip(*places, strict=True)))
-        for value in values[1:]
-        if (contrast := _contrast(places, column, value, values[0])).any()
+        contrast
+        for column, (key, values) in enumerate(zip(keys, ranks, strict=True))
+        for contrast in _contrasts(places, column, key, list(values))
     ]
-    weights = np.array([contrast / (contrast > 0).sum() for *_, contrast in found])
-    if not found:
-        return []
-    estimated, _ = estimates_of_differences(losses.combined(weights), seed=seed)
-    return [
-        Effect(key, value, baseline, effect, int((contrast > 0).sum()))
-        for (key, value, baseline, contrast), effect in zip(found, estimated, strict=True)
-    ]
+    parts = [found[start : start + _CONTRASTS] for start in range(0, len(found), _CONTRASTS)]
+    return [effect for part in parts for effect in _estimated(part, losses, seed)]
 
 
-def _sorted(values: Iterable[Any]) -> list[Any]:
-    return sorted(set(values), key=natural_order)
+@dataclass(frozen=True)
+class _Contrast:
+    """Runs with a value, as rows, and their partners with the baseline, alike in all else."""
+
+    key: str
+    value: Any
+    baseline: Any
+    rows: list[int]
+    partners: list[int]
 
 
-def _contrast(places: Sequence[tuple[Any, ...]], column: int, value: Any, baseline: Any) -> Floats:
-    """Return +1 for runs with the value and -1 for their partners with the baseline."""
+def _ranks(values: Iterable[Any]) -> dict[Any, int]:
+    """Return the place of each value in natural order, in that order."""
+    order = sorted(dict.fromkeys(values), key=natural_order)
+    return {value: place for place, value in enumerate(order)}
+
+
+def _contrasts(
+    places: Sequence[tuple[Any, ...]], column: int, key: str, values: Sequence[Any]
+) -> Iterator[_Contrast]:
+    """Yield a contrast for each value of a column but the first, if it has partners.
+
+    Args:
+        places: the values of each run, a column for each key.
+        column: that of the key.
+        key: what was swept.
+        values: that occur, in natural order.
+    """
+    baseline, *others = values
     row_of = {place: row for row, place in enumerate(places)}
-    contrast = np.zeros(len(places))
+    pairs: dict[Any, list[tuple[int, int]]] = defaultdict(list)
     for row, place in enumerate(places):
         partner = row_of.get((*place[:column], baseline, *place[column + 1 :]))
-        if place[column] == value and partner is not None:
-            contrast[row], contrast[partner] = 1, -1
-    return contrast
+        if partner is not None:
+            pairs[place[column]].append((row, partner))
+    for value in others:
+        if value in pairs:
+            rows, partners = map(list, zip(*pairs[value], strict=True))
+            yield _Contrast(key, value, baseline, rows, partners)
+
+
+def _estimated(contrasts: Sequence[_Contrast], losses: Losses, seed: int) -> list[Effect]:
+    weights = np.zeros((len(contrasts), len(losses.images)))
+    for row, contrast in enumerate(contrasts):
+        weights[row, contrast.rows] = 1 / len(contrast.rows)
+        weights[row, contrast.partners] = -1 / len(contrast.rows)
+    estimated, _ = estimates_of_differences(losses.combined(weights), seed=seed)
+    return [
+        Effect(each.key, each.value, each.baseline, effect, len(each.rows))
+        for each, effect in zip(contrasts, estimated, strict=True)
+    ]
 
 
 def natural_order(value: Any) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ from visionsweep.analysis.differences import Losses, estimates_of_losses, losses
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.outcomes import Floats, Outcomes
 from visionsweep.analysis.resampling import SeedErrors
+from visionsweep.analysis.run_losses import RunLosses
 
 POINTS = 50
 TINY = 1e-9
@@ -49,7 +50,10 @@ class LearningCurve:
 
 
 def learning_curve(
-    counts: Sequence[int], outcomes: Sequence[Sequence[Outcomes]], *, seed: int = 0
+    counts: Sequence[int],
+    outcomes: Sequence[Sequence[Outcomes | RunLosses]],
+    *,
+    seed: int = 0,
 ) -> LearningCurve | None:
     """Fit a power law to losses at several numbers of training images.
 
@@ -62,14 +66,15 @@ def learning_curve(
     Returns:
         None where there are fewer than two sizes, or no run is left.
     """
-    matched = [row for row in zip(*outcomes, strict=True) if all(x.finite.all() for x in row)]
-    runs: dict[int, list[Outcomes]] = defaultdict(list)
+    lost = [list(map(RunLosses.of, column)) for column in outcomes]
+    matched = [row for row in zip(*lost, strict=True) if all(each.finite for each in row)]
+    runs: dict[int, list[RunLosses]] = defaultdict(list)
     for count, column in zip(counts, zip(*matched, strict=True), strict=bool(matched)):
         runs[count].extend(column)
     sizes = np.array(sorted(runs))
     if len(sizes) < 2:
         return None
-    every = losses_of([[each] for size in sizes for each in runs[size]])
+    every = losses_of([each for size in sizes for each in runs[size]])
     of_size = np.repeat(np.arange(len(sizes)), [len(runs[size]) for size in sizes])
     mean = (of_size == np.arange(len(sizes))[:, None]) / np.bincount(of_size)[:, None]
     losses = every.combined(mean)

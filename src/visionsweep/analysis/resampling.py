@@ -102,12 +102,26 @@ def seed_error(values: Floats, influence: Floats) -> float:
         values: `float64[R]`, a metric of each replicate.
         influence: `float64[R, N]`, what each image contributes to it.
     """
-    replicates, images = influence.shape
-    if replicates == 1 or images == 1:
-        return 0.0
+    return seed_error_less(values, interaction(influence), influence.shape[1])
+
+
+def interaction(influence: Floats) -> float:
+    """Return the sum of squares that is neither the images' nor the replicates' alone.
+
+    Args:
+        influence: `float64[R, N]`.
+    """
     own = influence - influence.mean(0)
     own -= own.mean(1, keepdims=True)
-    shown = (own**2).sum() / ((replicates - 1) * (images - 1)) / images
+    return float((own**2).sum())
+
+
+def seed_error_less(values: Floats, interaction: float, images: int) -> float:
+    """Return `seed_error`, given the interaction of N images and R replicates."""
+    replicates = len(values)
+    if replicates == 1 or images == 1:
+        return 0.0
+    shown = interaction / ((replicates - 1) * (images - 1)) / images
     return float(np.sqrt(max(0.0, values.var(ddof=1) - shown) / replicates))
 
 

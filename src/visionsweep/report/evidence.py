@@ -9,7 +9,7 @@ from typing import Any, Literal
 from visionsweep.analysis.comparison import Comparison, compare, images_needed
 from visionsweep.analysis.factors import Effect, effects
 from visionsweep.analysis.learning_curve import LearningCurve, learning_curve
-from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.analysis.run_losses import RunLosses
 from visionsweep.report.settings import settings_of
 from visionsweep.tracking import outcomes as kept
 from visionsweep.tracking.runs import Run, val_loss
@@ -59,7 +59,7 @@ def gather(runs: Sequence[Run]) -> Evidence:
             kept, or which diverged, is shown and not compared.
     """
     runs = sorted(runs, key=val_loss)
-    found = [_outcomes(run) for run in runs]
+    found = [_losses(run) for run in runs]
     compared = {k: each for k, each in enumerate(found) if each is not None}
     if 0 not in compared:
         unknown = [Row(run, "leader" if k == 0 else "unknown", None) for k, run in enumerate(runs)]
@@ -80,7 +80,7 @@ def gather(runs: Sequence[Run]) -> Evidence:
     )
 
 
-def _needed(outcomes: Sequence[Outcomes]) -> int | None:
+def _needed(outcomes: Sequence[RunLosses]) -> int | None:
     """Return how many more images would tell the first two apart.
 
     Asked of these two alone; where that is done and the table's correction still calls them level,
@@ -93,10 +93,15 @@ def _needed(outcomes: Sequence[Outcomes]) -> int | None:
     return images_needed(outcomes[0], outcomes[1], tests=pairs) if alone == 0 else alone
 
 
-def _outcomes(run: Run) -> Outcomes | None:
-    """Return what a run made of the validation images, these in the order of their contents."""
-    found = (kept.read(run.directory) or {}).get("val")
-    return found.by_image() if found is not None and math.isfinite(val_loss(run)) else None
+def _losses(run: Run) -> RunLosses | None:
+    """Return what a run lost on the validation images, these in the order of their contents.
+
+    The logits are not kept: of ten thousand runs they are as large as memory.
+    """
+    if not math.isfinite(val_loss(run)):
+        return None
+    found = (kept.read(run.directory, ["val"]) or {}).get("val")
+    return RunLosses.of(found.by_image()) if found is not None else None
 
 
 def _mark(place: int, comparison: Comparison | None) -> Mark:
@@ -115,19 +120,19 @@ def _cost(run: Run) -> tuple[int, float, float]:
 
 
 def _curve(
-    settings: Sequence[Mapping[str, Any]], sizes: Sequence[int], outcomes: Sequence[Outcomes]
+    settings: Sequence[Mapping[str, Any]], sizes: Sequence[int], outcomes: Sequence[RunLosses]
 ) -> LearningCurve | None:
     """Fit a curve to runs that differ in nothing but how many images they were trained on.
 
     Only what was tried with every number of images takes part, so that the curve is not bent by
     what was tried with few.
     """
-    alike: dict[str, dict[int, Outcomes]] = defaultdict(dict)
+    alike: dict[str, dict[int, RunLosses]] = defaultdict(dict)
     for given, size, found in zip(settings, sizes, outcomes, strict=True):
         rest = {key: value for key, value in given.items() if not key.startswith("data")}
         alike[repr(rest)][size] = found
-    complete = [by_size for by_size in alike.values() if by_size.keys() == set(sizes)]
     counts = sorted(set(sizes))
+    complete = [by_size for by_size in alike.values() if len(by_size) == len(counts)]
     if len(counts) < 2 or not complete:
         return None
     return learning_curve(counts, [[by_size[count] for by_size in complete] for count in counts])

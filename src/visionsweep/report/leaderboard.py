@@ -20,6 +20,8 @@ READING = (
     "docs/evidence.md"
 )
 
+MOST = 200  # rows of a table that are shown where nobody says how many
+
 
 def groups_of(runs: Iterable[Run]) -> list[Evidence]:
     """Return the evidence of each group of runs that were scored on the same validation images."""
@@ -112,19 +114,21 @@ def show(
         found: all that was found there.
         groups: what the completed runs prove, `groups_of(found.runs)`.
         sort: key of the column to sort by.
-        top: how many of the first to show, or None for all.
+        top: how many of the first to show, or None for all, but not more than `MOST`.
         markdown: whether to print Markdown instead of drawn tables.
         console: where to print.
     """
     console = console or wide_console()
     for evidence in groups:
-        rows = ordered(evidence.rows, sort)[:top]
+        rows = ordered(evidence.rows, sort)[: top or MOST]
+        left_out = [] if top else _left_out(len(rows), len(evidence.rows))
+        said = [*left_out, READING, *findings(evidence)]
         if markdown:
             print(f"{heading(evidence)}\n\n{as_markdown(rows)}\n")
-            print("\n\n".join([READING, *findings(evidence)]) + "\n")
+            print("\n\n".join(said) + "\n")
         else:
             console.print(_table(rows, heading(evidence), console))
-            for line in [READING, *findings(evidence)]:
+            for line in said:
                 console.print(escape(line), style="dim" if line is READING else "")
             console.print()
     for line in _in_parts(found.runs):
@@ -155,7 +159,7 @@ def _reason(run: Run) -> str:
         return "no reason given"
     if run.record.status == "failed":
         return f"{failure.type}: {failure.message}"
-    epochs = len(run.record.history)
+    epochs = len(run.history)
     return failure.message + (f" after {counted(epochs, 'epoch')}" if epochs else "")
 
 
@@ -170,6 +174,16 @@ def _in_parts(runs: Iterable[Run]) -> list[str]:
                 f"once; larger batches ({known.config['batch_size']}) were computed in parts."
             )
     return lines
+
+
+def _left_out(shown: int, runs: int) -> list[str]:
+    """Say that a table goes on, if it does."""
+    if shown == runs:
+        return []
+    return [
+        f"The first {shown:,} of {runs:,} runs; all are compared. With --top {runs} the table "
+        "shows them all, and --csv prints them all for a file."
+    ]
 
 
 def wide_console() -> Console:

@@ -32,15 +32,48 @@ def settings_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
         A mapping a run, all with the same keys in the same order; groups go by their short names
         (`optimizer`, not `optimizer.name`), single keys by their dotted ones (`optimizer.lr`).
     """
-    flat = [dict(_leaves(run.record.config)) for run in runs]
-    keys = {key: None for settings in flat for key in settings if key not in WHERE}
-    swept = [key for key in keys if len({repr(s.get(key)) for s in flat}) > 1]
-    own = [key for key in swept if not _follows(key, flat) and _SHORT.get(key, key) not in ALWAYS]
+    columns = _columns([run.record.config for run in runs])
+    missing = [_MISSING] * len(runs)
+    shown = {short: columns.get(_STANDS_FOR.get(short, short), missing) for short in ALWAYS}
+    swept = [key for key, column in columns.items() if key not in WHERE and len(_texts(column)) > 1]
+    shown |= {
+        _SHORT.get(key, key): columns[key]
+        for key in swept
+        if not _follows(key, columns) and _SHORT.get(key, key) not in ALWAYS
+    }
     return [
-        {short: settings.get(_STANDS_FOR.get(short, short)) for short in ALWAYS}
-        | {_SHORT.get(key, key): settings.get(key) for key in own}
-        for settings in flat
+        {key: value for key, (value, _) in zip(shown, row, strict=True)}
+        for row in zip(*shown.values(), strict=True)
     ]
+
+
+_Column = list[tuple[Any, str]]  # what each run has there, and how that is written
+_MISSING = (None, "None")
+
+
+def _columns(configs: Sequence[Mapping[str, Any]]) -> dict[str, _Column]:
+    """Return what all runs have for each key of their configurations.
+
+    Runs have most of it in common: each part is taken to pieces once for all that share it.
+    """
+    columns: dict[str, _Column] = {}
+    for name in dict.fromkeys(name for config in configs for name in config):
+        written = [repr(config[name]) if name in config else "" for config in configs]
+        parts = {text: config[name] for text, config in zip(written, configs, strict=True) if text}
+        pieces = {
+            text: {key: (value, repr(value)) for key, value in _leaves({name: part})}
+            for text, part in parts.items()
+        }
+        alike = len(set(written)) == 1
+        for key in dict.fromkeys(key for each in pieces.values() for key in each):
+            has = {text: each.get(key, _MISSING) for text, each in pieces.items()}
+            column = [has.get(text, _MISSING) for text in (written[:1] if alike else written)]
+            columns[key] = column * len(written) if alike else column
+    return columns
+
+
+def _texts(column: _Column) -> set[str]:
+    return {text for _, text in column}
 
 
 def _leaves(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -53,12 +86,15 @@ def _leaves(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
     return found
 
 
-def _follows(key: str, flat: Sequence[Mapping[str, Any]]) -> bool:
+def _follows(key: str, columns: Mapping[str, _Column]) -> bool:
     """Whether the choice in the key's own group, or of the kind of training, decides the key."""
-    deciders = {_STANDS_FOR.get(key.partition(".")[0]), "training.name"} - {key, None}
-    return any(_decides(str(decider), key, flat) for decider in deciders)
+    deciders = {_STANDS_FOR.get(key.partition(".")[0], ""), "training.name"} - {key}
+    return any(
+        _decides(columns[decider], columns[key]) for decider in deciders if decider in columns
+    )
 
 
-def _decides(decider: str, key: str, flat: Sequence[Mapping[str, Any]]) -> bool:
-    pairs = {(repr(settings.get(decider)), repr(settings.get(key))) for settings in flat}
+def _decides(decider: _Column, decided: _Column) -> bool:
+    """Whether runs that are alike in one column are alike in another, which varies."""
+    pairs = {(first, second) for (_, first), (_, second) in zip(decider, decided, strict=True)}
     return len(pairs) == len({first for first, _ in pairs})

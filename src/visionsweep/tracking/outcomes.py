@@ -1,7 +1,8 @@
 """The outcomes of a run on disk, `logits.safetensors`: what evidence is computed from later."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ def write(run_dir: Path, outcomes: Mapping[str, Outcomes]) -> None:
     write_atomically(run_dir / FILE_NAME, save(tensors, images))
 
 
-def read(run_dir: Path) -> dict[str, Outcomes] | None:
-    """Read the outcomes of each split.
+def read(run_dir: Path, splits: Collection[str] | None = None) -> dict[str, Outcomes] | None:
+    """Read the outcomes of each split, or of some.
 
     Returns:
         None where there are none that can be read: a run of an earlier version, a damaged file.
@@ -38,9 +39,16 @@ def read(run_dir: Path) -> dict[str, Outcomes] | None:
                 split: Outcomes(
                     opened.get_tensor(f"{split}.logits"),
                     opened.get_tensor(f"{split}.labels"),
-                    tuple(json.loads(images)),
+                    _images(images),
                 )
                 for split, images in (opened.metadata() or {}).items()
+                if splits is None or split in splits
             }
     except (OSError, ValueError, SafetensorError):
         return None
+
+
+@lru_cache(maxsize=8)
+def _images(text: str) -> tuple[str, ...]:
+    """Return the digests of images; the runs of a sweep have them in common, and share them."""
+    return tuple(json.loads(text))

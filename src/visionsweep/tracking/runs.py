@@ -3,21 +3,32 @@
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from visionsweep.errors import UserError
+from visionsweep.scores import Epoch
 from visionsweep.tracking import claims, record
-from visionsweep.tracking.record import Failure, Record
+from visionsweep.tracking.record import Failure, Record, Summary
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run on disk: its directory and its record."""
+    """A run on disk: its directory and its record, which `find_runs` reads without its history."""
 
     directory: Path
-    record: Record
+    record: Summary
+
+    @property
+    def history(self) -> list[Epoch]:
+        """What each epoch came to, read now; empty if it cannot be read any more."""
+        if isinstance(self.record, Record):
+            return self.record.history
+        try:
+            return record.read(self.directory / record.FILE_NAME).history
+        except (ValueError, OSError):
+            return []
 
 
 @dataclass(frozen=True)
@@ -48,13 +59,13 @@ def find_runs(folders: Iterable[Path]) -> Found:
         UserError: if there is no such folder.
     """
     runs: list[Run] = []
-    seen: set[Path] = set()
+    seen: set[str] = set()
     passed_over: list[str] = []
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; runs lie under outputs/")
-        for directory, claimed in _run_directories(folder):
-            if (place := directory.resolve()) in seen:
+        for directory, place, claimed in _run_directories(folder):
+            if place in seen:
                 continue
             seen.add(place)
             try:
@@ -62,27 +73,42 @@ def find_runs(folders: Iterable[Path]) -> Found:
                     runs.append(Run(directory, found))
             except (ValueError, OSError) as error:
                 passed_over.append(f"{directory / record.FILE_NAME}: {error}")
-    again = [run for run in runs if _is_copy(run, seen)]
-    return Found([run for run in runs if run not in again], passed_over, again)
+    return Found(
+        [run for run in runs if not _is_copy(run, seen)],
+        passed_over,
+        [run for run in runs if _is_copy(run, seen)],
+    )
 
 
-def _run_directories(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """Yield the directories of runs, sorted, and whether each has a claim."""
-    places = [
-        (Path(place), claims.FILE_NAME in files)
-        for place, folders, files in os.walk(folder)
-        if record.FILE_NAME in [*files, *folders] or claims.FILE_NAME in files
-    ]
-    return iter(sorted(places))
+_NO_RUNS = {".hydra"}  # in every run's directory
 
 
-def _read(directory: Path, *, claimed: bool) -> Record | None:
+def _run_directories(folder: Path) -> list[tuple[Path, str, bool]]:
+    """Return the directories of runs below a folder in order, where each really is, and if claimed.
+
+    Links to folders are not followed; so where a run really lies follows from where the folder
+    does, unless its record is a link itself.
+    """
+    top, real_top = str(folder), os.path.realpath(folder)
+    found = []
+    for directory, folders, files in os.walk(top):
+        folders[:] = [name for name in folders if name not in _NO_RUNS]
+        claimed = claims.FILE_NAME in files
+        if claimed or record.FILE_NAME in files or record.FILE_NAME in folders:
+            path = Path(directory, record.FILE_NAME)
+            real = real_top + directory[len(top) :]
+            place = str(path.resolve().parent) if path.is_symlink() else real
+            found.append((Path(directory), place, claimed))
+    return sorted(found, key=lambda each: each[0].parts)
+
+
+def _read(directory: Path, *, claimed: bool) -> Summary | None:
     """Say what became of a run: what its claim says while its process lives, then its record."""
     claim = claims.find(directory) if claimed else None
     if claim is not None and claim.alive:
         return _without_record(directory, claim, "running")
     try:
-        return record.read(directory / record.FILE_NAME)
+        return record.read_summary(directory / record.FILE_NAME)
     except FileNotFoundError:
         return _without_record(directory, claim, "crashed") if claim is not None else None
 
@@ -98,9 +124,9 @@ def _without_record(directory: Path, found: claims.Found, status: record.Status)
     )
 
 
-def _is_copy(run: Run, seen: set[Path]) -> bool:
+def _is_copy(run: Run, seen: set[str]) -> bool:
     source = run.record.reused_from
-    return source is not None and Path(source).resolve() in seen
+    return source is not None and os.path.realpath(source) in seen
 
 
 def val_loss(run: Run) -> float:

@@ -15,7 +15,7 @@ import visionsweep
 from visionsweep.files import write_atomically
 from visionsweep.report import numbers
 from visionsweep.report.evidence import Evidence
-from visionsweep.report.page import best_run, curves
+from visionsweep.report.page import best_run, curves, standings
 from visionsweep.report.page.colours import COLOURS, DASHES, LINES
 from visionsweep.report.page.groups import group_of
 from visionsweep.tracking.runs import Run
@@ -55,6 +55,7 @@ def write_page(
         plotly=Markup(plotly),
         policy=_policy([*scripts.values(), plotly]),
         chart_facts={"lines": LINES, "dashes": DASHES},
+        most_lines=standings.MOST,
         most_curves=curves.MOST,
         most_classes=best_run.MOST_CLASSES,
         numbers=numbers,

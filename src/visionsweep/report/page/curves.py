@@ -6,9 +6,10 @@ from typing import Any
 
 from visionsweep.analysis.learning_curve import LearningCurve
 from visionsweep.data.splits import SPLITS
-from visionsweep.report.evidence import Evidence
+from visionsweep.report.evidence import Evidence, Row
 from visionsweep.report.page.colours import DASHES, LINES
-from visionsweep.tracking.record import Record
+from visionsweep.scores import Epoch
+from visionsweep.tracking.record import Summary
 
 MOST = 50  # curves in a chart; more cannot be told apart, and each costs bytes
 AT_FIRST = 12  # switched on when the page opens
@@ -27,24 +28,27 @@ def run_curves(evidence: Evidence, labels: Sequence[str]) -> list[dict[str, Any]
         it is `on` at first, `epochs`, and for each `SPLIT.SCORE` the means over replicates with the
         lowest and highest replicate, `[mean, low, high]`; both bounds empty where there is one.
     """
-    return [
-        {
-            "name": name,
-            "run": row.run.record.name,
-            "mark": row.mark,
-            "replicates": replicates_of(row.run.record),
-            "colour": place % len(LINES),
-            "dash": place // len(LINES) % len(DASHES),
-            "on": place < AT_FIRST,
-            "epochs": [epoch.epoch for epoch in row.run.record.history],
-            "series": {
-                f"{split}.{score}": _series(row.run.record, split, score)
-                for split in SPLITS
-                for score in SCORES
-            },
-        }
-        for place, (row, name) in enumerate(zip(evidence.rows[:MOST], labels, strict=False))
-    ]
+    shown = zip(evidence.rows[:MOST], labels, strict=False)
+    return [_run_curve(place, row, name) for place, (row, name) in enumerate(shown)]
+
+
+def _run_curve(place: int, row: Row, name: str) -> dict[str, Any]:
+    history = row.run.history
+    return {
+        "name": name,
+        "run": row.run.record.name,
+        "mark": row.mark,
+        "replicates": replicates_of(row.run.record),
+        "colour": place % len(LINES),
+        "dash": place // len(LINES) % len(DASHES),
+        "on": place < AT_FIRST,
+        "epochs": [epoch.epoch for epoch in history],
+        "series": {
+            f"{split}.{score}": _series(history, split, score)
+            for split in SPLITS
+            for score in SCORES
+        },
+    }
 
 
 def have_twins(runs: Sequence[Mapping[str, Any]]) -> bool:
@@ -54,19 +58,19 @@ def have_twins(runs: Sequence[Mapping[str, Any]]) -> bool:
     return any(loss in starts for loss in losses)
 
 
-def replicates_of(record: Record) -> int:
+def replicates_of(record: Summary) -> int:
     """Return how many replicates a completed run has."""
-    return max(len(record.history[-1].replicates), 1)
+    return max([1, *(len(each.replicates) for each in record.evaluation.get("val", {}).values())])
 
 
-def _series(record: Record, split: str, score: str) -> list[list[float | None]]:
-    mean = [_plain(getattr(getattr(epoch, split), score)) for epoch in record.history]
-    if replicates_of(record) == 1:
-        return [mean, [], []]
+def _series(history: Sequence[Epoch], split: str, score: str) -> list[list[float | None]]:
+    mean = [_plain(getattr(getattr(epoch, split), score)) for epoch in history]
     each = [
         [getattr(getattr(replicate, split), score) for replicate in epoch.replicates]
-        for epoch in record.history
+        for epoch in history
     ]
+    if max(map(len, each), default=0) < 2:
+        return [mean, [], []]
     return [mean, [_plain(min(one)) for one in each], [_plain(max(one)) for one in each]]
 
 

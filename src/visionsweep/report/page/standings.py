@@ -13,7 +13,7 @@ from visionsweep.report.evidence import Evidence, Row
 from visionsweep.report.page.curves import replicates_of
 from visionsweep.report.page.strips import Scale, common_scale, strip
 from visionsweep.report.settings import ALWAYS, settings_of
-from visionsweep.tracking.record import Record
+from visionsweep.tracking.record import Summary
 
 MARKS = {
     "leader": "leader",
@@ -21,6 +21,7 @@ MARKS = {
     "behind": "worse",
     "unknown": "not compared",
 }
+MOST = 500  # lines; a browser sorts so many at once, and each costs two kilobytes
 _NAN = math.nan
 
 
@@ -81,23 +82,36 @@ class Standing:
 
 @dataclass(frozen=True)
 class Standings:
-    """The leaderboard, and how to read it."""
+    """The leaderboard, and how to read it.
+
+    Attributes:
+        headings: of the columns.
+        lines: the first runs, and the one to take.
+        runs: how many there are in all.
+        legend: how to read the lines.
+    """
 
     headings: list[Heading]
     lines: list[Standing]
+    runs: int
     legend: str
 
 
 def standings(evidence: Evidence) -> Standings:
     """Lay out the leaderboard of a group of at least one run."""
-    rows = evidence.rows
-    settings = settings_of([row.run for row in rows])
+    settings = settings_of([row.run for row in evidence.rows])
     swept = [key for key in settings[0] if key not in ALWAYS]
+    take = evidence.cheapest.directory if evidence.cheapest else None
+    shown = [
+        (place, row, given)
+        for place, (row, given) in enumerate(zip(evidence.rows, settings, strict=True), 1)
+        if place <= MOST or row.run.directory == take
+    ]
+    rows = [row for _, row, _ in shown]
     losses = [_measure(row.run.record, "val", "loss") for row in rows]
     differences = [row.comparison.difference if row.comparison else None for row in rows]
     loss_scale = common_scale(losses, outliers=True)
     difference_scale = common_scale([d for d in differences if d], zero=True, outliers=True)
-    take = evidence.cheapest.directory if evidence.cheapest else None
     lines = [
         Standing(
             mark=row.mark,
@@ -107,15 +121,16 @@ def standings(evidence: Evidence) -> Standings:
             model=str(given["model"]),
             cells=[
                 *(_setting(given[key]) for key in ("data", "epochs", *swept)),
-                _loss(row, losses[place - 1], loss_scale, losses[0].value),
+                _loss(row, loss, loss_scale, losses[0].value),
                 _difference(row, difference_scale),
                 *_scores(row.run.record),
                 *_costs(row),
             ],
         )
-        for place, (row, given) in enumerate(zip(rows, settings, strict=True), 1)
+        for (place, row, given), loss in zip(shown, losses, strict=True)
     ]
-    return Standings(_headings(swept, settings), lines, _legend(rows, loss_scale))
+    headings, legend = _headings(swept, settings), _legend(rows, loss_scale)
+    return Standings(headings, lines, len(evidence.rows), legend)
 
 
 def _headings(swept: Sequence[str], settings: Sequence[dict[str, Any]]) -> list[Heading]:
@@ -157,7 +172,7 @@ def _headings(swept: Sequence[str], settings: Sequence[dict[str, Any]]) -> list[
     ]
 
 
-def _measure(record: Record, split: str, metric: str) -> numbers.Between:
+def _measure(record: Summary, split: str, metric: str) -> numbers.Between:
     found = record.evaluation.get(split, {}).get(metric)
     if found is not None:
         return found
@@ -197,7 +212,7 @@ def _difference(row: Row, scale: Scale | None) -> Cell:
     )
 
 
-def _scores(record: Record) -> list[Cell]:
+def _scores(record: Summary) -> list[Cell]:
     wanted = (("val", "accuracy"), ("test", "accuracy"), ("test", "macro_f1"), ("test", "ece"))
     cells = []
     for split, metric in wanted:

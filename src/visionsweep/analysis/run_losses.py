@@ -1,0 +1,74 @@
+"""What comparisons need of a run, a hundredth of its outcomes or less."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+
+from visionsweep.analysis import resampling
+from visionsweep.analysis.outcomes import Floats, Outcomes
+
+
+@dataclass(frozen=True)
+class RunLosses:
+    """The losses of a run, so far that its replicates need not be kept.
+
+    Attributes:
+        images: content digests of the N images.
+        means: `float64[N]`, loss on each image, mean over replicates.
+        replicates: `float64[R]`, mean loss of each replicate.
+        interaction: sum of squares of what is neither the images' nor the replicates' alone.
+        digest: of the logits; equal for a run and its copy.
+        finite: whether no replicate diverged; if one did, all numbers are NaN.
+    """
+
+    images: tuple[str, ...]
+    means: Floats
+    replicates: Floats
+    interaction: float
+    digest: bytes
+    finite: bool
+
+    @staticmethod
+    def of(outcomes: "Outcomes | RunLosses") -> "RunLosses":
+        """Return those of a run; what is asked for already is returned as it is."""
+        if isinstance(outcomes, RunLosses):
+            return outcomes
+        finite = bool(outcomes.finite.all())
+        losses = outcomes.losses if finite else np.full(outcomes.logits.shape[:2], np.nan)
+        digest = blake2b(outcomes.logits.tobytes(), digest_size=16)
+        digest.update(str(outcomes.logits.shape).encode())
+        return RunLosses(
+            outcomes.images,
+            losses.mean(0),
+            losses.mean(1),
+            resampling.interaction(losses),
+            digest.digest(),
+            finite,
+        )
+
+    @staticmethod
+    def together(repeats: "Sequence[RunLosses]") -> "RunLosses":
+        """Return those of one run that has all the replicates of several, none of them diverged.
+
+        Interactions add up, and to them comes that of the runs with the images: the cross term is
+        zero, since the replicates of a run lie around its mean.
+        """
+        first = repeats[0]
+        if len(repeats) == 1:
+            return first
+        assert all(each.images == first.images for each in repeats), "runs on other images"
+        sizes = np.array([len(each.replicates) for each in repeats])
+        means = np.stack([each.means for each in repeats])
+        mean = sizes @ means / sizes.sum()
+        off = means - mean
+        off -= off.mean(1, keepdims=True)
+        return RunLosses(
+            first.images,
+            mean,
+            np.concatenate([each.replicates for each in repeats]),
+            sum(each.interaction for each in repeats) + float(sizes @ (off**2).sum(1)),
+            b"".join(each.digest for each in repeats),
+            all(each.finite for each in repeats),
+        )

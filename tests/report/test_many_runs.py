@@ -1,0 +1,115 @@
+"""Hundreds and thousands of runs: the numbers that all outcomes at once would give, in bounds."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from visionsweep.analysis import bounds, resampling
+from visionsweep.analysis.comparison import holm
+from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.report import leaderboard
+from visionsweep.report.evidence import Evidence
+from visionsweep.tracking import outcomes as kept
+from visionsweep.tracking.runs import find_runs
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+COMPARE = BENCHMARKS.parent / "src" / "compare.py"
+
+
+def benchmark(name: str):
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory) -> Path:
+    """A sweep of 400 runs, and a part of a second one."""
+    folder = tmp_path_factory.mktemp("many") / "outputs"
+    benchmark("simulated_runs").simulate(folder, 500)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evidence(outputs) -> Evidence:
+    (found,) = leaderboard.groups_of(find_runs([outputs]).runs)
+    return found
+
+
+@pytest.fixture(scope="module")
+def outcomes(evidence) -> list[Outcomes]:
+    """All logits at once, in the order of the rows."""
+    return [kept.read(row.run.directory)["val"].by_image() for row in evidence.rows]
+
+
+def plain_error(losses) -> resampling.SeedErrors:
+    return resampling.errors_of_one(losses.mean(1), losses)
+
+
+def test_all_runs_are_found_with_the_loss_that_their_logits_have(evidence, outcomes):
+    assert len(evidence.rows) == 500
+    recorded = [row.run.record.metrics.final.val.loss for row in evidence.rows]
+    assert recorded == sorted(recorded)
+    assert recorded == pytest.approx([each.losses.mean() for each in outcomes])
+
+
+def test_comparisons_are_those_of_all_outcomes_at_once(evidence, outcomes):
+    images = np.stack([each.losses.mean(0) for each in outcomes])
+    errors = [plain_error(each.losses) for each in outcomes]
+    size, freedom = (np.concatenate([getattr(e, n) for e in errors]) for n in ("size", "freedom"))
+    seeds = resampling.SeedErrors.of_sums(
+        np.stack([size[1:], np.full(499, size[0])], axis=1),
+        np.stack([freedom[1:], np.full(499, freedom[0])], axis=1),
+    )
+    difference = images[1:] - images[0]
+    half, p = bounds.around_differences(difference, seeds, seed=0)
+    corrected = holm(p, tests=500 * 499 // 2)
+    found = [row.comparison for row in evidence.rows[1:]]
+    assert [each.difference.value for each in found] == difference.mean(1).tolist()
+    assert [each.difference.high for each in found] == (difference.mean(1) + half).tolist()
+    assert [each.p for each in found] == corrected.tolist()
+    assert {row.mark for row in evidence.rows} == {"leader", "level", "behind"}
+
+
+def test_an_effect_is_that_of_all_replicates_at_once(evidence, outcomes):
+    """Of ten epochs over five, where two seeds each make one run of ten replicates."""
+    pooled = {}
+    for row, each in zip(evidence.rows, outcomes, strict=True):
+        config = row.run.record.config
+        rest = (config["model"]["label"], config["data"]["label"], str(config["optimizer"]))
+        pooled.setdefault((rest, config["epochs"]), []).append(each.losses)
+    pairs = [rest for rest, epochs in pooled if epochs == 10 and (rest, 5) in pooled]
+    images, errors = 0.0, []
+    for rest in pairs:
+        for sign, epochs in ((1, 10), (-1, 5)):
+            losses = np.concatenate(pooled[rest, epochs])
+            images = images + sign * losses.mean(0) / len(pairs)
+            errors.append(plain_error(losses))
+    seeds = resampling.SeedErrors.of_sums(
+        np.array([[each.size[0] / len(pairs) for each in errors]]),
+        np.array([[each.freedom[0] for each in errors]]),
+    )
+    half, _ = bounds.around_differences(images[None], seeds, seed=0)
+    found = next(each for each in evidence.effects if each.key == "epochs")
+    assert found.pairs == len(pairs) and max(map(len, pooled.values())) == 2
+    assert found.effect.value == pytest.approx(images.mean(), rel=1e-9)
+    assert found.effect.high == pytest.approx(images.mean() + half[0], rel=1e-9)
+
+
+@pytest.mark.slow
+def test_ten_thousand_runs_are_compared_within_500_megabytes(tmp_path):
+    commands = benchmark("commands")
+    benchmark("simulated_runs").simulate(tmp_path / "outputs", 10_000)
+    for form in (["--top", "20"], ["--html", "report.html"]):
+        took = commands.measured(COMPARE, "outputs", *form, folder=tmp_path)
+        print(f"{' '.join(form)}: {took.seconds:.1f} s, {took.memory / 1e6:.0f} MB")
+        assert took.memory < 500e6
+        if form[0] == "--top":
+            assert re.search(r"[\d,]+ of 9999 others cannot be told from it", took.output)
+    assert (tmp_path / "report.html").stat().st_size < 10e6
