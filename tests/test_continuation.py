@@ -134,13 +134,13 @@ def test_a_run_cut_off_is_taken_up_after_its_checkpoint(config, run_dir, trainin
     whole = run_experiment(slow, run_dir.with_name("whole"), "a-run")
     fit = engine.fit
 
-    def cut(module, batches, optimizer, epochs, device, on_epoch, done):
+    def cut(module, batches, optimizer, epochs, device, on_epoch, **more):
         def told(epoch):
             on_epoch(epoch)
             if epoch.epoch == 3:
                 raise KeyboardInterrupt
 
-        return fit(module, batches, optimizer, epochs, device, told, done=done)
+        return fit(module, batches, optimizer, epochs, device, told, **more)
 
     with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
         interrupted.setattr(engine, "fit", cut)

@@ -160,7 +160,8 @@ def _reason(run: Run) -> str:
     if run.record.status == "failed":
         return f"{failure.type}: {failure.message}"
     epochs = len(run.history)
-    return failure.message + (f" after {counted(epochs, 'epoch')}" if epochs else "")
+    said = failure.message or failure.type
+    return said + (f" after {counted(epochs, 'epoch')}" if epochs else "")
 
 
 def _in_parts(runs: Iterable[Run]) -> list[str]:

@@ -105,12 +105,14 @@ def _run_directories(folder: Path) -> list[tuple[Path, str, bool]]:
 def _read(directory: Path, *, claimed: bool) -> Summary | None:
     """Say what became of a run: what its claim says while its process lives, then its record."""
     claim = claims.find(directory) if claimed else None
-    if claim is not None and claim.alive:
+    if claim is not None and claim.claim is not None and claim.alive:
         return _without_record(directory, claim, "running")
     try:
         return record.read_summary(directory / record.FILE_NAME)
     except FileNotFoundError:
-        return _without_record(directory, claim, "crashed") if claim is not None else None
+        if claim is None:
+            return None
+        return _without_record(directory, claim, "running" if claim.alive else "crashed")
 
 
 def _without_record(directory: Path, found: claims.Found, status: record.Status) -> Record:
