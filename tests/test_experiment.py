@@ -201,6 +201,18 @@ def test_a_run_that_failed_holds_no_memory_while_its_error_is_kept(config, run, 
     assert kept().status == "failed" and kept().failure.message == str(caught.value)
 
 
+def test_memory_too_small_for_what_the_optimizer_keeps_is_an_error_in_the_users_words(
+    config, run, kept, monkeypatch
+):
+    def fails(self: torch.optim.Adam) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(torch.optim.Adam, "step", fails)
+    with pytest.raises(UserError, match=r"does not hold the model.*device=cpu.*\n.*2\.00 GiB"):
+        run(config)
+    assert kept().status == "failed" and kept().failure.type == "UserError"
+
+
 # ----------------------------------------------------------------------------------- lost images
 
 
