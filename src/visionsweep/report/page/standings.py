@@ -21,7 +21,7 @@ MARKS = {
     "behind": "worse",
     "unknown": "not compared",
 }
-MOST = 500  # lines; a browser sorts so many at once, and each costs two kilobytes
+MOST = 1000  # lines; a browser sorts so many at once, and each costs two kilobytes
 _NAN = math.nan
 
 
