@@ -5,7 +5,9 @@ python src/train.py -m model=effnetb0,effnetb2 data=10pct,20pct epochs=5,10
 python src/train.py --help
 """
 
+import os
 import sys
+import traceback
 from pathlib import Path
 
 import hydra
@@ -13,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 
-from visionsweep import command_line, names, sweep
+from visionsweep import command_line, launchers, names, sweep
 from visionsweep.config import check, register_schema
 from visionsweep.errors import UserError
 from visionsweep.manual import manual
@@ -32,7 +34,8 @@ def main(composed: DictConfig) -> float:
         config = check(composed)
         names.relabel(config, list(settings.overrides.task))
         name = names.name_of(composed, settings)
-        record = run_experiment(config, Path(settings.runtime.output_dir), name)
+        with launchers.share_of_the_machine(settings, config):
+            record = run_experiment(config, Path(settings.runtime.output_dir), name)
     except UserError as error:
         raise CompactHydraException(str(error)) from error
     assert record.metrics is not None
@@ -45,9 +48,16 @@ if __name__ == "__main__":
         print(manual(conf))
         sys.exit()
     command_line.refuse_mistakes(sys.argv[1:], conf)
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then leaves errors to us
     try:
         with sweep.leaderboard_after():
             main()
+    except CompactHydraException as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        print(launchers.explained(error) or traceback.format_exc(), file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("Interrupted. What is finished is kept.", file=sys.stderr)
         sys.exit(130)

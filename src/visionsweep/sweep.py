@@ -10,6 +10,8 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from visionsweep import launchers
+
 
 class NoteSweep(Callback):
     """Notes in the parent process where a sweep goes; Hydra calls it before the first run.
@@ -19,8 +21,16 @@ class NoteSweep(Callback):
 
     directory: Path | None = None
 
+    def __init__(self) -> None:
+        self.command = launchers.Command()
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Make the process of a launcher one of the command's."""
+        self.command.join()
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Take down the sweep's directory."""
+        self.command.prepare()
         NoteSweep.directory = Path(config.hydra.sweep.dir)
 
 
