@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -77,6 +77,19 @@ def sweep_of_eight(tmp_path_factory, sample_root):
 @pytest.fixture
 def commands(tmp_path, sample_root):
     return Commands(tmp_path, sample_root)
+
+
+@pytest.fixture(scope="session")
+def commands_in(sample_root) -> Callable[..., Commands]:
+    """Makes commands that run in a directory, with a cache of their own or that of others."""
+
+    def make(directory: Path, cache_of: Commands | None = None) -> Commands:
+        commands = Commands(directory, sample_root)
+        if cache_of is not None:
+            commands.environment["VISIONSWEEP_CACHE"] = str(cache_of.directory / "cache")
+        return commands
+
+    return make
 
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
