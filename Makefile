@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lite,explain,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lite,explain,launchers,dev]'
 	touch $@
 
 demo: $(INSTALLED)

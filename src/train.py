@@ -13,7 +13,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from visionsweep import command_line, interruption, names, sweep
+from visionsweep import command_line, interruption, launchers, names, sweep
 from visionsweep.config import check, register_schema
 from visionsweep.manual import manual
 
@@ -31,7 +31,8 @@ def main(composed: DictConfig) -> float:
     with sweep.job(composed, name):
         config = check(composed, looking=False)
         names.relabel(config, list(settings.overrides.task))
-        record = run_experiment(config, Path(settings.runtime.output_dir), name)
+        with launchers.share_of_the_machine(settings, config):
+            record = run_experiment(config, Path(settings.runtime.output_dir), name)
     assert record.metrics is not None
     return record.metrics.final.val.loss
 

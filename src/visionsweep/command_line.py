@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from visionsweep.config import check, leaf_keys, nearest, what_is_right
 from visionsweep.errors import UserError
+from visionsweep.launchers import refuse_impossible
 from visionsweep.tracking.folders import last_entered
 
 _ONCE = ("outputs_dir", "sweep_dir", "resume", "force", "reuse", "fail_fast")  # not to be swept
@@ -116,6 +117,7 @@ def _check_all(overrides: list[str], *, sweeping: bool) -> tuple[DictConfig, boo
     config = _compose([values[0] for values in lists.values()])
     sweeping = sweeping or config.hydra.mode == RunMode.MULTIRUN
     _refuse_wrong_lists(parsed, lists, config.hydra.sweeper, sweeping=sweeping)
+    refuse_impossible(config)
 
     params = config.hydra.sweeper.get("params") or {}
     study = _parse([f"{key}={value}" for key, value in params.items()])
@@ -142,6 +144,11 @@ def _refuse_wrong_lists(
         if override.is_sweep_override() and not sweeping:
             raise UserError(
                 f"{override.input_line}: several values make a sweep; add -m: "
+                "python src/train.py -m ..."
+            )
+        if key == "hydra/launcher" and not sweeping:
+            raise UserError(
+                f"{override.input_line}: spreads the runs of a sweep; add -m: "
                 "python src/train.py -m ..."
             )
         if override.is_interval_sweep() and sweeper._target_.endswith(".BasicSweeper"):

@@ -115,6 +115,7 @@ class Config:
     replicates: int = MISSING  # heads trained side by side, with other seeds
     histograms: bool = False  # of the weights and gradients of what is trained, in TensorBoard
     device: str = "auto"  # auto | cpu | cuda | cuda:N | mps
+    threads: int | None = None  # that a run computes in; None: all cores, shared by runs at once
     num_workers: int = 0  # processes that decode images, where images are read every epoch
     checkpoint_seconds: float = 30.0  # what a killed run loses at most, beside the epoch in hand
     outputs_dir: str = "outputs"
@@ -162,6 +163,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (lambda v: 0 <= v < 2**32, "a whole number from 0 to 4294967295"),
     "replicates": (lambda v: 1 <= v <= 1000, "a whole number from 1 to 1000"),
     "training.replicates": (lambda v: 1 <= v <= 1000, "a whole number from 1 to 1000"),
+    "threads": (lambda v: v is None or v >= 1, f"{_WHOLE}1, or null"),
     "num_workers": (lambda v: v >= 0, f"{_WHOLE}0"),
     "data.fraction": (lambda v: 0 < v <= 1, "a number above 0 and at most 1 (0.1 is 10 %)"),
     "data.val_share": (lambda v: 0 < v < 1, "a number between 0 and 1"),

@@ -14,6 +14,7 @@ WHERE = {
     "outputs_dir",
     "sweep_dir",
     "device",
+    "threads",
     "num_workers",
     "histograms",
     "data.base_url",

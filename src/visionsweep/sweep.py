@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from visionsweep import interruption
+from visionsweep import interruption, launchers
 from visionsweep.errors import UserError
 from visionsweep.files import disk_errors_explained
 
@@ -32,8 +32,16 @@ class NoteSweep(Callback):
     sweep_dir: Path | None = None
     run_dir: Path | None = None
 
+    def __init__(self) -> None:
+        self.command = launchers.Command()
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Make the process of a launcher one of the command's."""
+        self.command.join()
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Take down the sweep's directory, in which everything may begin."""
+        self.command.prepare()
         NoteSweep.sweep_dir = Path(config.hydra.sweep.dir)
         (NoteSweep.sweep_dir / _STOPPED).unlink(missing_ok=True)
 
@@ -92,7 +100,10 @@ def run(main: Callable[[], Any]) -> int:
     except (UserError, HydraException) as error:
         print(error, file=sys.stderr)
     except Exception as error:
-        traceback.print_exception(error)
+        if said := launchers.explained(error):
+            print(said, file=sys.stderr)
+        else:
+            traceback.print_exception(error)
     status = interruption.status() or status
     sys.stderr.flush()
     if NoteSweep.sweep_dir is not None and NoteSweep.sweep_dir.is_dir():

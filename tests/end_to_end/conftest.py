@@ -183,6 +183,19 @@ def undisturbed(tmp_path_factory, picture_folder, shared_cache) -> dict[str, dic
     return commands.records()
 
 
+@pytest.fixture(scope="session")
+def commands_in(sample_root) -> Callable[..., Commands]:
+    """Makes commands that run in a directory, with a cache of their own or that of others."""
+
+    def make(directory: Path, cache_of: Commands | None = None) -> Commands:
+        commands = Commands(directory, sample_root)
+        if cache_of is not None:
+            commands.environment["VISIONSWEEP_CACHE"] = str(cache_of.directory / "cache")
+        return commands
+
+    return make
+
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

@@ -136,7 +136,8 @@ class Extractor:
         size = self._preprocessing.size
         shape = (1 + beside, ROUND, self._batch_size, 3, size, size)
         buffers = torch.empty(shape, dtype=torch.uint8)
-        with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as threads:
+        share = min(os.cpu_count() or 1, torch.get_num_threads())  # other runs may be beside
+        with ThreadPoolExecutor(share, thread_name_prefix="decode") as threads:
 
             def decode(start: int) -> list[Future[None]]:
                 buffer = buffers[start // ROUND % len(buffers)]
