@@ -80,11 +80,13 @@ def sweep_of_eight(tmp_path_factory, sample_root):
 
 
 @pytest.fixture(scope="session")
-def commands_in(sample_root):
-    """Make commands that run in a directory, with environment variables of their own."""
+def commands_in(sample_root) -> Callable[..., Commands]:
+    """Make commands that run in a directory, with variables of their own, or the cache of others."""
 
-    def make(directory: Path, **variables: str) -> Commands:
+    def make(directory: Path, cache_of: Commands | None = None, **variables: str) -> Commands:
         made = Commands(directory, sample_root)
+        if cache_of is not None:
+            made.environment["VISIONSWEEP_CACHE"] = cache_of.environment["VISIONSWEEP_CACHE"]
         made.environment |= variables
         return made
 
@@ -181,19 +183,6 @@ def undisturbed(tmp_path_factory, picture_folder, shared_cache) -> dict[str, dic
     done = commands.train(*commands.grid)
     assert done.returncode == 0, done.stderr
     return commands.records()
-
-
-@pytest.fixture(scope="session")
-def commands_in(sample_root) -> Callable[..., Commands]:
-    """Makes commands that run in a directory, with a cache of their own or that of others."""
-
-    def make(directory: Path, cache_of: Commands | None = None) -> Commands:
-        commands = Commands(directory, sample_root)
-        if cache_of is not None:
-            commands.environment["VISIONSWEEP_CACHE"] = str(cache_of.directory / "cache")
-        return commands
-
-    return make
 
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
