@@ -81,7 +81,7 @@ def sweep_of_eight(tmp_path_factory, sample_root):
 
 @pytest.fixture(scope="session")
 def commands_in(sample_root) -> Callable[..., Commands]:
-    """Make commands that run in a directory, with variables of their own, or the cache of others."""
+    """Make commands that run in a directory, with variables of their own or others' cache."""
 
     def make(directory: Path, cache_of: Commands | None = None, **variables: str) -> Commands:
         made = Commands(directory, sample_root)
