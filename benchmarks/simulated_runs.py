@@ -44,7 +44,6 @@ OTHER_FILES = (
     ".hydra/config.yaml",
     ".hydra/hydra.yaml",
     ".hydra/overrides.yaml",
-    "claim",
     "events.out.tfevents.1769860800.host.1.0",
     "head.safetensors",
     "model.txt",
