@@ -55,7 +55,7 @@ def test_a_run_that_diverges_fails_takes_no_other_along_and_is_never_chosen(comm
     assert run.record.config["optimizer"]["lr"] == 0.001
     (failed,) = found.unfinished
     assert failed.record.status == "failed" and failed.record.failure.type == "DivergedError"
-    (epoch,) = failed.record.history
+    (epoch,) = failed.history
     assert not math.isfinite(epoch.train.loss)
     assert [each.step for each in scalars(failed.directory, "loss/train")] == [1]
     assert "DivergedError: Training diverged" in done.stdout and "★" in done.stdout

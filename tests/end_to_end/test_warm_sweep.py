@@ -21,12 +21,16 @@ opened = []
 sys.addaudithook(lambda event, args: event == "open" and opened.append(str(args[0])))
 report, script, *arguments = sys.argv[1:]
 sys.argv = [script, *arguments]
-runpy.run_path(script, run_name="__main__")
+try:
+    runpy.run_path(script, run_name="__main__")
+except SystemExit as end:
+    status = end.code
 from visionsweep.models import network
 images = sorted({name for name in opened if name.endswith(".png")})
 built = network._built.cache_info().misses
 with open(report, "w") as file:
     json.dump({"images": images, "built": built}, file)
+sys.exit(status)
 """
 
 

@@ -1,6 +1,7 @@
 """Writes a run's events for TensorBoard: one file, in the run's own directory."""
 
 import io
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,15 @@ if TYPE_CHECKING:
 # TensorBoard computes checksums byte by byte in Python: 50 ms for the graph of a network, while
 # training waits for the interpreter. These are the same numbers.
 pywrap_tensorflow.crc32c = google_crc32c.value
+
+
+def _said_once(ended: threading.ExceptHookArgs) -> None:
+    """Leave out what ended the thread that writes events: it is raised again by the next event."""
+    if type(ended.thread).__name__ != "_AsyncWriterThread":
+        threading.__excepthook__(ended)
+
+
+threading.excepthook = _said_once
 
 _LAYOUT = {
     "Curves": {
