@@ -153,7 +153,7 @@ class Checkpoint:
         every: seconds from one writing to the next, at least; 0 writes after each epoch.
     """
 
-    def __init__(self, run_dir: Path, every: float) -> None:
+    def __init__(self, run_dir: Path, every: float = 0.0) -> None:
         self.path = run_dir / FILE_NAME
         self._every = every
         self._written = time.monotonic()

@@ -3,47 +3,37 @@
 import csv
 import io
 import logging
-import math
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from safetensors.torch import save
-from torch import nn
 
 from visionsweep import continuation, engine, fingerprint, interruption
 from visionsweep.analysis import calibration
 from visionsweep.analysis.outcomes import Outcomes
-from visionsweep.checkpoint import Trained
+from visionsweep.checkpoint import Checkpoint
 from visionsweep.config import Config
 from visionsweep.data import sample
 from visionsweep.data.splits import SPLITS, Splits, load_splits
-from visionsweep.data.thumbnails import Thumbnails, thumbnails
 from visionsweep.data.transforms import Preprocessing, resized
-from visionsweep.device_memory import IN_TRAINING, ImagesAtOnce, shortage_explained
-from visionsweep.engine import SplitBatches, TensorBatches
+from visionsweep.device_memory import shortage_explained
 from visionsweep.errors import UserError, let_go
 from visionsweep.features.cached import cache_dir, image_memory
 from visionsweep.files import disk_errors_explained, remove_leftovers, write_atomically
-from visionsweep.inputs import inputs_of, outcomes_of, trains_on_features
-from visionsweep.models import classifier
+from visionsweep.inputs import inputs_of
 from visionsweep.models.backbones import Identity, identify
-from visionsweep.models.heads import Heads
 from visionsweep.models.network import Network
-from visionsweep.scores import Epoch
-from visionsweep.seeds import Seeds, seeds_of
-from visionsweep.threads import one_thread
+from visionsweep.seeds import seeds_of
 from visionsweep.tracking import claims, outcomes, provenance, record
-from visionsweep.tracking.projector import project
 from visionsweep.tracking.record import DataFacts, Failure, ModelFacts, Record, measure
-from visionsweep.tracking.writer import RunWriter
+from visionsweep.training import Prepared, train
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +129,6 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
     )
     card = timed("model", lambda: network.card)
     known.model = _model_facts(config, network, preprocessing)
-    dropout, weights_file = known.model.dropout, run_dir / known.model.checkpoint
     write_atomically(run_dir / "model.txt", card.summary.encode())
     log.info(
         "%s: %s weights, %s trainable of %s parameters",
@@ -155,66 +144,14 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
     batches = timed(
         "features", lambda: inputs_of(files, config, network, preprocessing, device, orders)
     )
-
-    def untrained() -> Trained:
-        module = _what_is_trained(config, network, dropout, seeds).to(device)
-        for order, seed in zip(orders, seeds, strict=True):
-            order.manual_seed(seed.order)
-        return Trained(module, engine.make_optimizer(config.optimizer, module), orders)
-
+    prepared = Prepared(config, run_dir, splits, network, device, seeds, orders, batches)
     with interruption.deferred():
-        trained, checkpoint = continuation.taken_up(config, run_dir, known, untrained)
-        module, at_once = trained.module, ImagesAtOnce(known.images_at_once, IN_TRAINING)
-        facts = {"name": known.name, "dataset": splits.dataset, "weights": identity.weights} | {
-            f"{split} images": str(count) for split, count in splits.counts.items()
-        }
-        with (
-            RunWriter(run_dir, after_epoch=len(known.history)) as writer,
-            one_thread(when=trains_on_features(config)),
-        ):
-            if not known.history:
-                writer.begin(facts, OmegaConf.to_yaml(OmegaConf.create(known.config)), card.graph)
-
-            def on_epoch(epoch: Epoch) -> None:
-                known.history.append(epoch)
-                known.images_at_once = at_once.limit
-                writer.epoch(epoch)
-                if config.histograms:
-                    writer.histograms(epoch.epoch, module)
-                if checkpoint.due and math.isfinite(epoch.train.loss + epoch.val.loss):
-                    writer.flush()  # first: what is continued from has its curves on disk
-                    checkpoint.write(trained, continuation.progress_of(known))
-
-            timed(
-                "training",
-                lambda: engine.fit(
-                    module,
-                    SplitBatches(**batches),
-                    trained.optimizer,
-                    config.epochs,
-                    device,
-                    on_epoch,
-                    done=known.history,
-                    at_once=at_once,
-                ),
-            )
-            known.metrics = record.summarize(known.history)
-            writer.end(config, facts, known.metrics)
-            found = {
-                split: outcomes_of(module, batches[split], splits[split], device, at_once)
-                for split in ("val", "test")
-            }
-            if at_once.limit is not None:
-                known.images_at_once = at_once.limit
-                writer.facts(facts | {"images at once": str(at_once.limit)})
-            shown = thumbnails(splits.val, cache)
-            writer.diagnosis("val", found["val"], splits.classes, shown)
-        if isinstance(batches["val"], TensorBatches):
-            _project(config, run_dir, identity, splits, batches["val"].inputs, shown)
+        trained, found = timed("training", lambda: train(prepared, known))
         temperature = _keep_evidence(run_dir, known, found, splits)
         tensors = trained.tensors() | {"temperature": torch.tensor(temperature)}
-        write_atomically(weights_file, save(tensors))
-        checkpoint.remove()
+        write_atomically(run_dir / known.model.checkpoint, save(tensors))
+        Checkpoint(run_dir).remove()
+    assert known.metrics is not None
     final = known.metrics.final
     log.info(
         "validation loss %.4f, accuracy %.1f %%; test loss %.4f, accuracy %.1f %%",
@@ -245,43 +182,6 @@ def _preprocessing(config: Config, identity: Identity) -> Preprocessing:
             "transform=resize"
         )
     return identity.preprocessing
-
-
-def _what_is_trained(
-    config: Config, network: Network, dropout: float, seeds: Sequence[Seeds]
-) -> nn.Module:
-    """Return the heads, where they train on features, or the whole network with them."""
-    if trains_on_features(config):
-        return Heads(network.card.width, network.classes, dropout, seeds)
-    why = "training images are augmented" if network.frozen else "the backbone is trained"
-    log.info("Images go through the whole network in every epoch, since %s", why)
-    backbone = network.backbone
-    engine.seed_everything(config.seed)  # augmentations, and dropout within the backbone
-    return classifier.build(
-        backbone, network.classes, dropout=dropout, frozen=network.frozen, seeds=seeds
-    )
-
-
-def _project(
-    config: Config,
-    run_dir: Path,
-    identity: Identity,
-    splits: Splits,
-    features: torch.Tensor,
-    shown: Thumbnails,
-) -> None:
-    """Show validation features in TensorBoard, once for a backbone and its images in a sweep."""
-    sweep_dir = Path(config.sweep_dir)
-    project(
-        sweep_dir if sweep_dir.absolute() in run_dir.absolute().parents else run_dir,
-        run_dir,
-        f"{identity.fingerprint}-{splits.digest('val')[:16]}",
-        features,
-        [image.label for image in splits.val],
-        splits.classes,
-        shown,
-        [image.path.name for image in splits.val],
-    )
 
 
 def _model_facts(config: Config, network: Network, preprocessing: Preprocessing) -> ModelFacts:
