@@ -177,3 +177,30 @@ def test_a_killed_worker_ends_in_a_sentence_the_leaderboard_and_status_1(launche
     finished = set(sweep.records())
     assert finished <= {"resnet18_10pct_1-epochs_size-32"}
     assert ("How to read it" in out) == bool(finished)
+
+
+@pytest.mark.parametrize("launcher", SPREADING)
+def test_a_killed_workers_run_shows_as_crashed_and_is_done_on_continuing(launcher, killed):
+    sweep, *_ = killed(launcher)
+    compared = sweep.commands.run("compare.py", sweep.directory)
+    assert re.search(rf"crashed {LONG}", compared.stdout), compared.stdout
+    finished = {name: record["started"] for name, record in sweep.records().items()}
+    sweep.run()
+    assert sweep.done.returncode == 0, sweep.done.stderr
+    records = sweep.records()
+    assert {name: record["status"] for name, record in records.items()} == {
+        "resnet18_10pct_1-epochs_size-32": "completed",
+        LONG: "completed",
+    }
+    assert len(records[LONG]["history"]) == 2000
+    assert finished == {name: records[name]["started"] for name in finished}
+
+
+def test_ray_begins_a_killed_run_again_by_itself(tmp_path, eight, commands_in):
+    commands = commands_in(tmp_path, cache_of=eight("basic").commands)
+    sweep = Sweep(commands, "ray", "model=resnet18", "epochs=1,2000")
+    process = commands.start("train.py", *sweep.arguments)
+    os.kill(worker_in(sweep.directory / LONG, process).pid, signal.SIGKILL)
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    assert [record["status"] for record in sweep.records().values()] == ["completed"] * 2

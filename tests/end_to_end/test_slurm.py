@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import stat
 import sys
+import time
 
 import pytest
 
@@ -92,3 +94,25 @@ def test_slurm_gets_one_array_with_what_was_asked_for_and_the_command_waits_for_
     assert [r["status"] for r in records] == ["completed"] * 2
     assert {r["device"]["threads"] for r in records} == {1}
     assert done.stdout.count("How to read it") == 1
+
+
+def test_a_run_that_slurm_stops_is_queued_again_and_goes_on_after_its_checkpoint(commands, slurm):
+    run_dir = commands.directory / "sweep" / "resnet18_10pct_2000-epochs_size-32"
+    process = commands.start(
+        "train.py", "-m", "hydra/launcher=submitit_slurm", "model=resnet18", "epochs=1,2000",
+        "sweep_dir=sweep", "hydra.launcher.cpus_per_task=1", "checkpoint_seconds=0.5",
+        *commands.tiny,
+    )  # fmt: skip
+    for _ in range(1200):
+        if list(run_dir.glob("checkpoint*")):
+            break
+        assert process.poll() is None
+        time.sleep(0.1)
+    worker = json.loads((run_dir / "claim").read_text())["pid"]
+    os.kill(worker, signal.SIGUSR2)  # as Slurm does, signal_delay_s before the time is up
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error + (slurm / "tasks.log").read_text()
+    assert (slurm / "scontrol.txt").read_text() == "requeue 4711_1\n"
+    record = json.loads((run_dir / "result.json").read_text())
+    assert record["status"] == "completed" and len(record["history"]) == 2000
+    assert 0 < record["continued_after"][0] < 2000
