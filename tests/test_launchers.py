@@ -236,3 +236,22 @@ def test_under_submitit_a_run_ends_before_its_job_is_queued_again(
     finally:
         signal.signal(signal.SIGUSR2, usual)
         signal.signal(signal.SIGINT, interrupt)
+
+
+def test_under_submitit_sigterm_is_let_pass_and_slurms_warning_after_it_ends_the_run(
+    monkeypatch, make_config
+):
+    order = []
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
+    usual = signal.signal(signal.SIGUSR2, lambda number, frame: order.append("queued again"))
+    try:
+        with (
+            pytest.raises(KeyboardInterrupt),
+            launchers.share_of_the_machine(hydra_of("submitit_local"), make_config()),
+        ):
+            os.kill(os.getpid(), signal.SIGTERM)
+            order.append("went on")
+            os.kill(os.getpid(), signal.SIGUSR2)
+        assert order == ["went on", "queued again"]
+    finally:
+        signal.signal(signal.SIGUSR2, usual)

@@ -199,6 +199,7 @@ def _requeued_after() -> Iterator[None]:
     """Under submitit, let a run end as after Ctrl-C before its job is queued again.
 
     Slurm's warning is a signal, upon which submitit leaves the process at once, wherever it is.
+    SIGTERM, which Slurm may send before, is let pass, as submitit does.
     """
     number = getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}", None)
     usual = signal.getsignal(number) if number and "SUBMITIT_EXECUTOR" in os.environ else None
@@ -206,6 +207,7 @@ def _requeued_after() -> Iterator[None]:
         yield
         return
     came = False
+    passing = signal.signal(signal.SIGTERM, lambda number, frame: None)
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal came
@@ -217,6 +219,7 @@ def _requeued_after() -> Iterator[None]:
         yield
     finally:
         signal.signal(number, usual)
+        signal.signal(signal.SIGTERM, passing)
         if came:
             usual(number, None)  # queues the job again and leaves
 
