@@ -11,10 +11,11 @@ reach it.
 import argparse
 import os
 import sys
-import threading
+import time
 import webbrowser
 from pathlib import Path
 
+from visionsweep import interruption
 from visionsweep.entry import run_command
 from visionsweep.tracking import board
 from visionsweep.tracking.folders import default_outputs, event_folders, latest_sweep
@@ -65,11 +66,14 @@ def main(arguments: list[str]) -> int:
         + ". Ctrl-C ends it.",
         flush=True,
     )
+    interruption.install()
     try:
         board.wait_for(url, [run.relative_to(folder).as_posix() for run in runs], PATIENCE)
         if not asked.no_browser and _has_window():
             webbrowser.open(address)
-        threading.Event().wait()
+        while True:  # looks for a signal that an exception handler in between has swallowed
+            interruption.check()
+            time.sleep(0.5)
     except KeyboardInterrupt:
         print()
     return 0

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_SECOND = b"\nLeft at once; the run in hand has no record and counts as crashed.\n"
+_SECOND = b"\nLeft at once; a run in hand has no record and counts as crashed.\n"
 
 
 class Interrupted(KeyboardInterrupt):
