@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from visionsweep import interruption, launchers
@@ -63,14 +65,15 @@ def job(config: DictConfig, name: str) -> Iterator[None]:
     """
     interruption.check()
     stopped = Path(config.sweep_dir) / _STOPPED
-    if config.fail_fast and stopped.is_file():
+    one_stops_all = config.fail_fast and HydraConfig.get().mode == RunMode.MULTIRUN
+    if one_stops_all and stopped.is_file():
         raise UserError(f"{name}: not begun, since {stopped.read_text()} failed (fail_fast=true)")
     try:
         yield
     except Exception as error:
         if isinstance(error, UserError):
             log.error("%s: %s", name, error)
-        if config.fail_fast and Path(config.sweep_dir).is_dir():
+        if one_stops_all:
             stopped.write_text(name, encoding="utf-8")
             if NoteSweep.sweep_dir is not None:  # the parent process: the basic launcher
                 raise SystemExit(1) from error

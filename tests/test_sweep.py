@@ -1,0 +1,59 @@
+"""With `fail_fast` one failing run lets no other begin, whichever process it fails in."""
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from visionsweep import sweep
+from visionsweep.errors import UserError
+from visionsweep.sweep import NoteSweep
+
+
+@pytest.fixture
+def fail(tmp_path, monkeypatch):
+    """Run a failing job; gives the configuration that it had."""
+    monkeypatch.setattr(NoteSweep, "sweep_dir", None)
+
+    def run(mode: RunMode = RunMode.MULTIRUN, *, fail_fast: bool = True):
+        hydra = OmegaConf.create({"mode": mode})
+        monkeypatch.setattr(HydraConfig, "get", staticmethod(lambda: hydra))
+        config = OmegaConf.create({"sweep_dir": str(tmp_path), "fail_fast": fail_fast})
+        with sweep.job(config, "a-run"):
+            raise UserError("on purpose")
+
+    return run
+
+
+def test_in_a_launchers_process_the_failure_is_passed_on_and_no_other_run_begins(fail):
+    with pytest.raises(UserError, match="on purpose"):
+        fail()
+    with pytest.raises(UserError, match=r"not begun, since a-run failed \(fail_fast=true\)"):
+        fail()
+
+
+def test_in_the_commands_own_process_the_sweep_ends_at_once(fail, monkeypatch, tmp_path):
+    monkeypatch.setattr(NoteSweep, "sweep_dir", tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        fail()
+    assert ended.value.code == 1
+
+
+def test_a_sweep_that_is_gone_on_with_begins_again(fail, tmp_path):
+    with pytest.raises(UserError, match="on purpose"):
+        fail()
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    NoteSweep().on_multirun_start(config)
+    NoteSweep.sweep_dir = None
+    with pytest.raises(UserError, match="on purpose"):
+        fail()
+
+
+@pytest.mark.parametrize(
+    ("mode", "fail_fast"), [(RunMode.RUN, True), (RunMode.MULTIRUN, False)], ids=str
+)
+def test_a_run_outside_a_sweep_or_without_fail_fast_stops_nothing(fail, mode, fail_fast, tmp_path):
+    for _ in range(2):
+        with pytest.raises(UserError, match="on purpose"):
+            fail(mode, fail_fast=fail_fast)
+    assert list(tmp_path.iterdir()) == []
