@@ -23,10 +23,9 @@ from torch import nn
 from visionsweep.files import write_atomically
 from visionsweep.models.classifier import Classifier
 from visionsweep.scores import Epoch
+from visionsweep.tracking.folders import CHECKPOINT
 
 log = logging.getLogger(__name__)
-
-FILE_NAME = "checkpoint.safetensors"
 
 
 class Progress(msgspec.Struct):
@@ -154,7 +153,7 @@ class Checkpoint:
     """
 
     def __init__(self, run_dir: Path, every: float = 0.0) -> None:
-        self.path = run_dir / FILE_NAME
+        self.path = run_dir / CHECKPOINT
         self._every = every
         self._written = time.monotonic()
 

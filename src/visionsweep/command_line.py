@@ -19,7 +19,7 @@ from hydra.errors import (
 )
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from visionsweep.config import check, leaf_keys, nearest, what_is_right
 from visionsweep.errors import UserError
@@ -245,6 +245,8 @@ def _explain(error: Exception, overrides: list[str]) -> str:
         key, _, value = override.lstrip("+~").partition("=")
         if key == full_key and key in leaf_keys():
             return f"{override}: should be {what_is_right(key)}"
+        if key.startswith("hydra.") and key == full_key and isinstance(cause, ValidationError):
+            return f"{override}: {str(cause).splitlines()[0]}"
         if key not in known and (key == full_key or f"'{key}'" in str(error)):
             return f"{key}={value}: no such key{nearest(key, known)}"
         if key in _GROUPS and override.startswith("+"):

@@ -13,7 +13,7 @@ from visionsweep.checkpoint import Checkpoint, Progress, Trained
 from visionsweep.config import Config
 from visionsweep.data import sample
 from visionsweep.data.splits import load_splits
-from visionsweep.errors import UserError
+from visionsweep.errors import RefusedError
 from visionsweep.features.cached import image_memory
 from visionsweep.models.backbones import identify
 from visionsweep.tracking import outcomes, record
@@ -30,7 +30,7 @@ def finished(config: Config, run_dir: Path) -> Record | None:
         run_dir: the run's directory.
 
     Raises:
-        UserError: if another experiment has this directory; says what differs.
+        RefusedError: if another experiment has this directory; says what differs.
     """
     earlier = _earlier(run_dir)
     if earlier is None:
@@ -60,7 +60,7 @@ def _earlier(run_dir: Path) -> Record | None:
 
 def _refuse(run_dir: Path, changes: list[str]) -> None:
     if changes:
-        raise UserError(
+        raise RefusedError(
             f"{run_dir}: holds a run that differs from what is asked for now:\n  "
             + "\n  ".join(changes)
             + "\nWith force=true it is trained in a directory beside that one; or choose another "
@@ -80,7 +80,7 @@ def taken_up(
         untrained: makes what is trained, from its seeds.
 
     Raises:
-        UserError: if the earlier try was another experiment.
+        RefusedError: if the earlier try was another experiment.
     """
     checkpoint = Checkpoint(run_dir, config.checkpoint_seconds)
     trained, earlier = untrained(), checkpoint.read()

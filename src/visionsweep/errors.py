@@ -10,6 +10,10 @@ class UserError(Exception):
     """
 
 
+class RefusedError(UserError):
+    """What is asked for contradicts what is there already; nothing was touched, nor recorded."""
+
+
 def let_go(error: BaseException) -> None:
     """Let an error, and those behind it, forget the frames that they came through.
 

@@ -241,7 +241,7 @@ def explained(error: BaseException) -> str | None:
     if kind in ("TerminatedWorkerError", "BrokenProcessPool"):
         return (
             "A worker process was killed, by the system for want of memory or by hand; joblib then "
-            "ends the others, too. Fewer side by side want less: hydra.launcher.n_jobs=2"
+            "ends the others, too. Fewer side by side want less: a smaller hydra.launcher.n_jobs"
         )
     if kind in ("FailedJobError", "UncompletedJobError"):
         return (

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from visionsweep import interruption, launchers
-from visionsweep.errors import UserError
+from visionsweep.errors import RefusedError, UserError
 from visionsweep.files import disk_errors_explained
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ class NoteSweep(Callback):
 
     sweep_dir: Path | None = None
     run_dir: Path | None = None
+    refused: ClassVar[list[str]] = []  # runs of this process that have no record to tell of them
 
     def __init__(self) -> None:
         self.command = launchers.Command()
@@ -73,6 +74,8 @@ def job(config: DictConfig, name: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, UserError):
             log.error("%s: %s", name, error)
+        if isinstance(error, RefusedError):
+            NoteSweep.refused.append(name)
         if one_stops_all:
             stopped.write_text(name, encoding="utf-8")
             if NoteSweep.sweep_dir is not None:  # the parent process: the basic launcher
@@ -143,9 +146,15 @@ def _tell(directory: Path, status: int) -> int:
         except UserError as error:
             print(error, file=sys.stderr)
             status = status or 1
-    if status:
-        said = "Interrupted" if status >= 128 else "Not everything was done"
-        print(f"{said}. What is finished is kept; this does the rest:\n  {_again(directory)}")
+    for name in NoteSweep.refused:
+        print(f"refused {name}: its directory holds a run that differs, as said above")
+    if status >= 128:
+        print(f"Interrupted. What is finished is kept; this does the rest:\n  {_again(directory)}")
+    elif status:
+        print(
+            "Not everything was done. What is finished is kept; when what is said above is mended, "
+            f"this does the rest:\n  {_again(directory)}"
+        )
     return status
 
 

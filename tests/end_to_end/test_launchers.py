@@ -129,7 +129,7 @@ def test_one_failing_run_takes_no_other_along(launcher, tmp_path, eight, command
     assert "NONSENSE: not one of" in sweep.done.stderr + sweep.done.stdout
 
 
-LONG = "resnet18_10pct_2000-epochs_size-32"
+LONG = "resnet18_10pct_600-epochs_size-32"
 
 
 def worker_in(run_dir, process):
@@ -154,7 +154,7 @@ def killed(tmp_path_factory, eight, commands_in):
         if launcher not in made:
             place = tmp_path_factory.mktemp(f"killed-{launcher}")
             commands = commands_in(place, cache_of=eight("basic").commands)
-            sweep = Sweep(commands, launcher, "model=resnet18", "epochs=1,2000")
+            sweep = Sweep(commands, launcher, "model=resnet18", "epochs=1,600")
             given_up = ["hydra.launcher.ray.remote.max_retries=0"] if launcher == "ray" else []
             process = commands.start("train.py", *sweep.arguments, *given_up)
             worker = worker_in(sweep.directory / LONG, process)
@@ -192,13 +192,13 @@ def test_a_killed_workers_run_shows_as_crashed_and_is_done_on_continuing(launche
         "resnet18_10pct_1-epochs_size-32": "completed",
         LONG: "completed",
     }
-    assert len(records[LONG]["history"]) == 2000
+    assert len(records[LONG]["history"]) == 600
     assert finished == {name: records[name]["started"] for name in finished}
 
 
 def test_ray_begins_a_killed_run_again_by_itself(tmp_path, eight, commands_in):
     commands = commands_in(tmp_path, cache_of=eight("basic").commands)
-    sweep = Sweep(commands, "ray", "model=resnet18", "epochs=1,2000")
+    sweep = Sweep(commands, "ray", "model=resnet18", "epochs=1,600")
     process = commands.start("train.py", *sweep.arguments)
     os.kill(worker_in(sweep.directory / LONG, process).pid, signal.SIGKILL)
     _, error = process.communicate(timeout=300)

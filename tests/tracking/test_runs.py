@@ -117,14 +117,23 @@ def test_what_became_of_a_run_is_read_from_its_claim_and_its_record(tmp_path, wr
     assert len(found.unfinished) == 4
 
 
-def test_a_run_taken_over_is_not_counted_beside_its_original(tmp_path, write_run, make_record):
-    original = write_run("first/a", 0.5)
-    copy = tmp_path / "outputs" / "second" / "a"
-    copy.mkdir(parents=True)
-    taken_over = make_record("a", 0.5)
-    taken_over.reused_from = str(original)
-    record.write(taken_over, copy)
+@pytest.mark.parametrize("reused", [True, False], ids=["taken over", "trained once more"])
+def test_a_run_that_says_the_same_again_is_counted_once(tmp_path, make_record, reused):
+    def write(name: str, loss: float, **facts) -> Path:
+        directory = tmp_path / "outputs" / name
+        directory.mkdir(parents=True)
+        made = make_record("a", loss)
+        for key, value in facts.items():
+            setattr(made, key, value)
+        record.write(made, directory)
+        return directory
+
+    copy = write("1/a", 0.5, fingerprint="f", reused_from="elsewhere" if reused else None)
+    original = write("2/a", 0.5, fingerprint="f")
+    others = [write("3/a", 0.4, fingerprint="f"), write("4/a", 0.5, fingerprint="g")]
     found = find_runs([tmp_path / "outputs"])
-    assert [run.directory for run in found.runs] == [original]
-    assert [run.directory for run in found.counted_already] == [copy]
+    kept, once_more = (original, copy) if reused else (copy, original)
+    assert {run.directory for run in found.runs} == {kept, *others}
+    ((again, of),) = found.counted_already
+    assert (again.directory, of.directory) == (once_more, kept)
     assert [run.directory for run in find_runs([copy]).runs] == [copy]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from shlex import quote
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,6 +13,7 @@ from visionsweep.report.effects import effect_lines
 from visionsweep.report.evidence import Evidence, Row, gather
 from visionsweep.report.headline import curve_sentence, headline, labels_of
 from visionsweep.report.numbers import counted
+from visionsweep.tracking.folders import CHECKPOINT
 from visionsweep.tracking.runs import Found, Run, comparable, completed
 
 READING = (
@@ -138,10 +140,10 @@ def show(
         console.print(
             f"[{style}]{run.record.status}[/] {escape(run.record.name)}: {escape(_reason(run))}"
         )
-    for run in found.counted_already:
+    for run, original in found.counted_already:
         console.print(
-            f"[dim]counted once[/] {escape(str(run.directory))}: taken over from "
-            f"{escape(str(run.record.reused_from))}"
+            f"[dim]counted once[/] {escape(str(run.directory))}: the same numbers as "
+            f"{escape(str(original.directory))}"
         )
     for line in found.passed_over:
         console.print(f"[yellow]passed over[/] {escape(line)}")
@@ -150,7 +152,7 @@ def show(
     elif not markdown:
         where = " ".join(map(str, folders))
         console.print(f"Everything lies in {escape(where)}. Look at it in TensorBoard:")
-        console.print(f"  tensorboard --logdir {escape(str(folders[0]))}", style="cyan")
+        console.print(f"  tensorboard --logdir {escape(quote(str(folders[0])))}", style="cyan")
 
 
 def _reason(run: Run) -> str:
@@ -159,9 +161,12 @@ def _reason(run: Run) -> str:
         return "no reason given"
     if run.record.status == "failed":
         return f"{failure.type}: {failure.message}"
-    epochs = len(run.history)
-    said = failure.message or failure.type
-    return said + (f" after {counted(epochs, 'epoch')}" if epochs else "")
+    said, epochs = failure.message or failure.type, len(run.history)
+    said += f" after {counted(epochs, 'epoch')}" if epochs else ""
+    if run.record.status == "running":
+        return said
+    half_done = (run.directory / CHECKPOINT).is_file()
+    return f"{said}; {'goes on after its checkpoint' if half_done else 'begins anew'}"
 
 
 def _in_parts(runs: Iterable[Run]) -> list[str]:

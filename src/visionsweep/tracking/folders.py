@@ -5,6 +5,7 @@ from pathlib import Path
 
 from visionsweep.errors import UserError
 
+CHECKPOINT = "checkpoint.safetensors"  # of a run half-done
 MULTIRUN_FILE = "multirun.yaml"  # Hydra writes it into a sweep's directory before the first run
 
 

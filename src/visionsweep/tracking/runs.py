@@ -3,9 +3,11 @@
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from visionsweep.errors import UserError
 from visionsweep.scores import Epoch
@@ -39,12 +41,13 @@ class Found:
         runs: in the order of their directories; those that run now or crashed have a record that
             says no more than that.
         passed_over: files that are no record, with the reason.
-        counted_already: runs that were taken over from one that is among `runs`.
+        counted_already: runs that are one of `runs` again, to the last digit, with that one: taken
+            over from it, or trained once more.
     """
 
     runs: list[Run]
     passed_over: list[str]
-    counted_already: list[Run] = field(default_factory=list)
+    counted_already: list[tuple[Run, Run]] = field(default_factory=list)
 
     @property
     def unfinished(self) -> list[Run]:
@@ -73,11 +76,25 @@ def find_runs(folders: Iterable[Path]) -> Found:
                     runs.append(Run(directory, found))
             except (ValueError, OSError) as error:
                 passed_over.append(f"{directory / record.FILE_NAME}: {error}")
-    return Found(
-        [run for run in runs if not _is_copy(run, seen)],
-        passed_over,
-        [run for run in runs if _is_copy(run, seen)],
-    )
+    return _each_once(runs, passed_over)
+
+
+def _each_once(runs: Sequence[Run], passed_over: list[str]) -> Found:
+    """Part runs from those that say the same: counted twice they would pass for two trials."""
+    first: dict[tuple[str, bytes], Run] = {}
+    counted, again = [], []
+    for run in sorted(runs, key=lambda run: run.record.reused_from is not None):
+        known = run.record
+        if known.status != "completed" or known.fingerprint is None:
+            counted.append(run)
+            continue
+        key = known.fingerprint, msgspec.json.encode((known.metrics, known.evaluation))
+        original = first.setdefault(key, run)
+        if original is run:
+            counted.append(run)
+        else:
+            again.append((run, original))
+    return Found(sorted(counted, key=lambda run: run.directory.parts), passed_over, again)
 
 
 _NO_RUNS = {".hydra"}  # in every run's directory
@@ -124,11 +141,6 @@ def _without_record(directory: Path, found: claims.Found, status: record.Status)
         started=found.claim.taken if found.claim else "",
         failure=Failure(status.title(), f"{found.holder} {said}"),
     )
-
-
-def _is_copy(run: Run, seen: set[str]) -> bool:
-    source = run.record.reused_from
-    return source is not None and os.path.realpath(source) in seen
 
 
 def val_loss(run: Run) -> float:
