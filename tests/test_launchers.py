@@ -170,6 +170,8 @@ def test_a_launcher_without_m_and_a_mistyped_one_are_refused(capsys):
     assert "add -m" in refused(capsys, "hydra/launcher=joblib")
     assert "did you mean 'joblib'" in refused(capsys, "-m", "hydra/launcher=jobli")
     assert "no such key" in refused(capsys, "-m", "hydra/launcher=joblib", "hydra.launcher.jobs=2")
+    said = refused(capsys, "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=two")
+    assert "hydra.launcher.n_jobs=two: Value 'two'" in said and "no such key" not in said
 
 
 def test_a_ray_cluster_wants_whole_paths(tmp_path):

@@ -6,7 +6,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from visionsweep import sweep
-from visionsweep.errors import UserError
+from visionsweep.errors import RefusedError, UserError
 from visionsweep.sweep import NoteSweep
 
 
@@ -57,3 +57,16 @@ def test_a_run_outside_a_sweep_or_without_fail_fast_stops_nothing(fail, mode, fa
         with pytest.raises(UserError, match="on purpose"):
             fail(mode, fail_fast=fail_fast)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_refused_leaves_no_record_and_is_listed_at_the_end(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(NoteSweep, "refused", [])
+    monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create({"mode": RunMode.MULTIRUN}))
+    config = OmegaConf.create({"sweep_dir": str(tmp_path), "fail_fast": False})
+    for name in ("one", "other"):
+        with pytest.raises(RefusedError), sweep.job(config, name):
+            raise RefusedError("epochs: 2 there, 3 now")
+    sweep._tell(tmp_path, 1)
+    printed = capsys.readouterr().out
+    assert "refused one" in printed and "refused other" in printed
+    assert "when what is said above is mended" in printed and f"sweep_dir={tmp_path}" in printed
