@@ -42,7 +42,7 @@ def cache(tmp_path: Path) -> Path:
     cache = tmp_path / "cache"
     for model in MODELS:
         fill(cache, model)
-    for name in ("networks/{}.msgpack", "images/{}.json", "thumbnails/{}.jpg"):
+    for name in ("networks/{}.msgpack", "images/{}.json", "thumbnails/{}.zip"):
         file = cache / name.format(digest_of(b"x"))
         file.parent.mkdir()
         file.write_bytes(b"x" * 500)

@@ -3,6 +3,7 @@
 import io
 import logging
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 
 from visionsweep.data import thumbnails as module
 from visionsweep.data.images import ImageFile, digest_of
-from visionsweep.data.thumbnails import SIDE, thumbnails
+from visionsweep.data.thumbnails import SHEET_SIDE, SIDE, Thumbnails, thumbnails
 
 COLOURS = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
 
@@ -46,16 +47,33 @@ def new_process():
     module._thumbnails.cache_clear()
 
 
-def colour_of(thumbnail: np.ndarray) -> str:
-    mean = thumbnail.reshape(-1, 3).mean(0)
+def colour_of(thumbnail: Image.Image | np.ndarray) -> str:
+    mean = np.asarray(thumbnail).reshape(-1, 3).mean(0)
     return min(COLOURS, key=lambda name: np.abs(mean - COLOURS[name]).sum())
+
+
+def squares(made: Thumbnails) -> list[np.ndarray]:
+    return [np.asarray(made.square(place)) for place in range(len(made.indices))]
+
+
+def on_the_sheet(made: Thumbnails) -> list[np.ndarray]:
+    with Image.open(io.BytesIO(made.sheet)) as opened:
+        sheet = np.asarray(opened)
+    side, places = SHEET_SIDE, []
+    for place in range(len(made.indices)):
+        row, column = divmod(place, len(sheet) // side)
+        places.append(sheet[row * side :, column * side :][:side, :side])
+    return places
 
 
 def test_every_image_has_its_square_in_order(make_files, cache):
     made = thumbnails(make_files("red", "lime", "blue", "blue", "red"), cache)
-    assert made.pixels.shape == (5, SIDE, SIDE, 3)
-    assert made.pixels.dtype == np.uint8
-    assert [colour_of(square) for square in made.pixels] == ["red", "lime", "blue", "blue", "red"]
+    expected = ["red", "lime", "blue", "blue", "red"]
+    assert {(square.shape, square.dtype.name) for square in squares(made)} == {
+        ((SIDE, SIDE, 3), "uint8")
+    }
+    assert [colour_of(square) for square in squares(made)] == expected
+    assert [colour_of(square) for square in on_the_sheet(made)] == expected
     assert made.indices == (0, 1, 2, 3, 4)
     assert made.names == ("0.png", "1.png", "2.png", "3.png", "4.png")
 
@@ -64,7 +82,7 @@ def test_a_thumbnail_is_cut_from_the_centre_and_not_squashed(make_files, cache):
     wide = Image.new("RGB", (300, 100), "blue")
     wide.paste("red", (100, 0, 200, 100))
     tall = wide.transpose(Image.Transpose.ROTATE_90)
-    across, up = thumbnails(make_files(wide, tall), cache).pixels
+    across, up = squares(thumbnails(make_files(wide, tall), cache))
     for square in (across, up):
         inner = square[8:-8, 8:-8].astype(int)
         assert inner[..., 0].min() > 200
@@ -73,7 +91,7 @@ def test_a_thumbnail_is_cut_from_the_centre_and_not_squashed(make_files, cache):
 
 def test_neighbours_on_the_sheet_do_not_bleed_into_one_another(make_files, cache):
     for square, colour in zip(
-        thumbnails(make_files("red", "blue", "lime", "red"), cache).pixels,
+        on_the_sheet(thumbnails(make_files("red", "blue", "lime", "red"), cache)),
         ("red", "blue", "lime", "red"),
         strict=True,
     ):
@@ -85,14 +103,14 @@ def test_the_sheet_is_a_square_with_a_power_of_two_to_a_row(make_files, cache, i
     made = thumbnails(make_files(*["red"] * images), cache)
     with Image.open(io.BytesIO(made.sheet)) as sheet:
         assert sheet.format == "JPEG"
-        assert sheet.size == (across * SIDE, across * SIDE)
-    assert len(made.pixels) == images
+        assert sheet.size == (across * SHEET_SIDE, across * SHEET_SIDE)
+    assert len(squares(made)) == images
 
 
 def test_the_next_process_opens_no_image(make_files, cache, new_process):
     files = make_files("red", "lime")
     first = thumbnails(files, cache)
-    assert [path.suffix for path in (cache / "thumbnails").iterdir()] == [".jpg"]
+    assert [path.suffix for path in (cache / "thumbnails").iterdir()] == [".zip"]
     for file in files:
         file.path.unlink()
     new_process()
@@ -107,12 +125,13 @@ def test_the_same_process_reads_nothing_twice(make_files, cache):
     assert thumbnails(list(files), cache) is first
 
 
-def test_the_sheet_in_the_cache_opens_like_any_image(make_files, cache):
+def test_what_is_in_the_cache_opens_like_any_archive(make_files, cache):
     thumbnails(make_files("red", "lime"), cache)
     (path,) = (cache / "thumbnails").iterdir()
-    with Image.open(path) as sheet:
-        sheet.load()
-        assert colour_of(np.asarray(sheet)[:SIDE, :SIDE]) == "red"
+    with ZipFile(path) as archive:
+        assert archive.namelist() == ["0.jpg", "1.jpg", "sheet.jpg"]
+        with Image.open(archive.open("1.jpg")) as square:
+            assert colour_of(square) == "lime"
 
 
 @pytest.mark.parametrize("damage", ["cut short", "a byte changed", "empty"])
@@ -126,14 +145,14 @@ def test_a_damaged_sheet_is_made_again(make_files, cache, new_process, damage):
     spoilt = {"cut short": whole[:-100], "a byte changed": bytes(changed), "empty": b""}
     path.write_bytes(spoilt[damage])
     new_process()
-    assert [colour_of(s) for s in thumbnails(files, cache).pixels] == ["red", "lime", "blue"]
+    assert [colour_of(s) for s in squares(thumbnails(files, cache))] == ["red", "lime", "blue"]
     assert path.read_bytes() == whole
 
 
 def test_other_images_have_another_sheet(make_files, cache):
     red, lime = make_files("red", "lime")
-    assert [colour_of(s) for s in thumbnails([red, lime], cache).pixels] == ["red", "lime"]
-    assert [colour_of(s) for s in thumbnails([lime, red], cache).pixels] == ["lime", "red"]
+    assert [colour_of(s) for s in squares(thumbnails([red, lime], cache))] == ["red", "lime"]
+    assert [colour_of(s) for s in squares(thumbnails([lime, red], cache))] == ["lime", "red"]
     assert len(list((cache / "thumbnails").iterdir())) == 2
 
 
@@ -142,7 +161,7 @@ def test_of_too_many_images_evenly_spaced_ones_are_taken(make_files, cache, monk
     files = make_files(*["red"] * 5, *["lime"] * 5, *["blue"] * 5, *["black"] * 4)
     made = thumbnails(files, cache)
     assert made.indices == (0, 6, 12, 18)
-    assert [colour_of(s) for s in made.pixels] == ["red", "lime", "blue", "black"]
+    assert [colour_of(s) for s in squares(made)] == ["red", "lime", "blue", "black"]
     assert made.names == ("0.png", "6.png", "12.png", "18.png")
 
 
@@ -153,10 +172,10 @@ def test_an_image_that_cannot_be_read_leaves_a_grey_square_and_is_tried_again(
     content = files[0].path.read_bytes()
     files[0].path.write_bytes(b"no image")
     with caplog.at_level(logging.WARNING):
-        first, second = thumbnails(files, cache).pixels
+        first, second = squares(thumbnails(files, cache))
     assert f"1 of 2 images: no thumbnail; first {files[0].path}" in caplog.text
     assert np.abs(first.astype(int) - 128).max() < 6
     assert colour_of(second) == "lime"
     files[0].path.write_bytes(content)
     new_process()
-    assert np.abs(thumbnails(files, cache).pixels[0].astype(int) - COLOURS["red"]).max() < 12
+    assert colour_of(squares(thumbnails(files, cache))[0]) == "red"

@@ -1,8 +1,8 @@
 """Figures of what a run gets wrong: what is on them, and where."""
 
-import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,8 @@ from PIL import Image
 
 from visionsweep.analysis.metrics import Reliability, per_replicate
 from visionsweep.analysis.outcomes import Outcomes
-from visionsweep.data.thumbnails import SIDE, Thumbnails
+from visionsweep.data.images import ImageFile
+from visionsweep.data.thumbnails import SIDE, Thumbnails, thumbnails
 from visionsweep.report import sheet as sheet_module
 from visionsweep.report.confusion import confusion_figure
 from visionsweep.report.diagnosis import diagnosis_figures
@@ -184,18 +185,20 @@ def test_the_calibration_error_stands_in_the_title(written):
 # -------------------------------------------------------------------------- the worst mistakes
 
 
-def thumbnails_of(colours: list[tuple[int, int, int]], indices=None) -> Thumbnails:
-    across = 1
-    while across**2 < len(colours):
-        across *= 2
-    image = Image.new("RGB", (across * SIDE, across * SIDE))
-    for place, colour in enumerate(colours):
-        row, column = divmod(place, across)
-        image.paste(colour, (column * SIDE, row * SIDE, (column + 1) * SIDE, (row + 1) * SIDE))
-    content = io.BytesIO()
-    image.save(content, "JPEG", quality=95, subsampling=0)
-    names = tuple(f"photo-{place}.jpg" for place in range(len(colours)))
-    return Thumbnails(content.getvalue(), tuple(indices or range(len(colours))), names)
+@pytest.fixture
+def thumbnails_of(tmp_path):
+    """Make thumbnails of images of one colour each."""
+
+    def make(colours: list[tuple[int, int, int]], indices=None) -> Thumbnails:
+        files = []
+        for place, colour in enumerate(colours):
+            path = tmp_path / f"photo-{place}.jpg"
+            Image.new("RGB", (SIDE, SIDE), colour).save(path)
+            files.append(ImageFile(path, 0, f"{place}"))
+        made = thumbnails(files, tmp_path / "cache")
+        return replace(made, indices=tuple(indices or made.indices))
+
+    return make
 
 
 def test_the_most_confident_mistakes_come_first_and_nothing_else():
@@ -205,7 +208,7 @@ def test_the_most_confident_mistakes_come_first_and_nothing_else():
     assert worst_mistakes(probabilities, labels, 2).tolist() == [1, 2]
 
 
-def test_each_mistake_shows_its_image_and_what_it_is_taken_for(written):
+def test_each_mistake_shows_its_image_and_what_it_is_taken_for(written, thumbnails_of):
     probabilities = np.array([[0.04, 0.96], [0.5, 0.5], [0.7, 0.3]])
     colours = [(200, 40, 40), (40, 200, 40), (40, 40, 200)]
     pixels = mistakes_figure(
@@ -224,28 +227,28 @@ def test_each_mistake_shows_its_image_and_what_it_is_taken_for(written):
     assert np.abs(pixels[int(y) - 50, int(x) + 50].astype(int) - colours[2]).max() < 10
 
 
-def test_twelve_mistakes_are_shown_at_most(written):
+def test_twelve_mistakes_are_shown_at_most(written, thumbnails_of):
     probabilities = np.tile([0.1, 0.9], (30, 1))
     made = thumbnails_of([(90, 90, 90)] * 30)
     mistakes_figure(probabilities, np.zeros(30, int), ["a", "b"], made, "Mistakes")
     assert words(written).count("is a") == 12
 
 
-def test_an_image_without_a_thumbnail_is_not_shown_in_anothers_place(written):
+def test_an_image_without_a_thumbnail_is_not_shown_in_anothers_place(written, thumbnails_of):
     probabilities = np.array([[0.1, 0.9], [0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
     made = thumbnails_of([(200, 40, 40), (40, 40, 200)], indices=[1, 3])
     mistakes_figure(probabilities, np.zeros(4, int), ["a", "b"], made, "Mistakes")
     assert words(written)[2:] == ["b 70%", "is a", "photo-1.jpg"]
 
 
-def test_a_run_without_mistakes_says_so(written):
+def test_a_run_without_mistakes_says_so(written, thumbnails_of):
     made = thumbnails_of([(90, 90, 90)])
     pixels = mistakes_figure(np.array([[1.0, 0]]), np.array([0]), ["a", "b"], made, "Mistakes")
     assert_figure(pixels)
     assert "0 of 1 images" in words(written)[1]
 
 
-def test_long_names_stay_in_their_column(written):
+def test_long_names_stay_in_their_column(written, thumbnails_of):
     names = ["strawberry shortcake with extra cream", "macaroni and cheese of the house"]
     made = thumbnails_of([(90, 90, 90)] * 3)
     mistakes_figure(np.tile([0.0, 1.0], (3, 1)), np.zeros(3, int), names, made, "Mistakes")
@@ -267,7 +270,7 @@ def outcomes() -> Outcomes:
     return Outcomes(logits.astype(np.float32), labels, tuple(map(str, range(45))))
 
 
-def test_a_diagnosis_has_the_numbers_of_the_outcomes(outcomes, written):
+def test_a_diagnosis_has_the_numbers_of_the_outcomes(outcomes, written, thumbnails_of):
     made = thumbnails_of([(90, 90, 90)] * 45)
     figures = diagnosis_figures("val", outcomes, ["pizza", "steak", "sushi"], made)
     assert list(figures) == ["confusion", "reliability", "mistakes"]

@@ -14,7 +14,7 @@ from PIL import Image
 from tensorboard.plugins.projector.projector_plugin import _read_tensor_tsv_file
 
 from visionsweep.data.images import ImageFile, digest_of
-from visionsweep.data.thumbnails import SIDE, Thumbnails, thumbnails
+from visionsweep.data.thumbnails import SHEET_SIDE, Thumbnails, thumbnails
 from visionsweep.tracking.projector import project
 from visionsweep.tracking.writer import RunWriter
 
@@ -80,7 +80,7 @@ def test_tensorboard_shows_the_features_with_classes_and_thumbnails(
     asked = f"run={quote(runs[0])}"
     (embedding,) = board.ask(f"plugin/projector/info?{asked}")["embeddings"]
     assert embedding["tensorShape"] == [5, 7]
-    assert embedding["sprite"]["singleImageDim"] == [SIDE, SIDE]
+    assert embedding["sprite"]["singleImageDim"] == [SHEET_SIDE, SHEET_SIDE]
     asked += f"&name={embedding['tensorName']}"
 
     tensor = np.frombuffer(board.get(f"plugin/projector/tensor?{asked}"), np.float32)
@@ -95,10 +95,11 @@ def test_tensorboard_shows_the_features_with_classes_and_thumbnails(
         ["寿司 $", "photo 4.jpg"],
     ]
     with Image.open(io.BytesIO(board.get(f"plugin/projector/sprite_image?{asked}"))) as sheet:
-        across = sheet.width // SIDE
+        across = sheet.width // SHEET_SIDE
         for place, colour in enumerate([(255, 0, 0)] * 2 + [(0, 255, 0)] + [(0, 0, 255)] * 2):
             row, column = divmod(place, across)
-            seen = sheet.getpixel((column * SIDE + SIDE // 2, row * SIDE + SIDE // 2))
+            middle = [SHEET_SIDE * place + SHEET_SIDE // 2 for place in (column, row)]
+            seen = sheet.getpixel(tuple(middle))
             assert np.abs(np.subtract(seen, colour)).max() < 10
 
 
@@ -177,7 +178,7 @@ def test_of_workers_that_come_at_once_one_writes(tmp_path, pictures):
 
 
 def test_an_image_without_a_thumbnail_is_left_out_with_its_row(tmp_path, features, pictures):
-    some = Thumbnails(pictures.sheet, (0, 2, 4), ("a", "b", "c"))
+    some = Thumbnails(pictures.archive, (0, 2, 4), ("a", "b", "c"))
     run_dir = a_run(tmp_path, "run")
     project(tmp_path, run_dir, "b0", features, LABELS, CLASSES, some, NAMES)
     kept = binary(run_dir, 7)

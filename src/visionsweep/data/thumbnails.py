@@ -1,4 +1,4 @@
-"""Thumbnails of images: one sprite sheet for a list of them, kept so that none is opened again."""
+"""Thumbnails of images: squares and one sheet of them, kept so that no image is opened again."""
 
 import io
 import logging
@@ -6,11 +6,10 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
+from zipfile import ZipFile, ZipInfo
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from visionsweep.cache import keep
@@ -18,38 +17,48 @@ from visionsweep.data.images import ImageFile, UnreadableImageError, digest_of, 
 
 log = logging.getLogger(__name__)
 
-SIDE = 128  # pixels; a multiple of the 8 of a JPEG's blocks, so that none bleeds into its neighbour
-MOST = 1000  # with them the sheet has 4096 x 4096 pixels, which any graphics card can hold
-_MADE = f"{SIDE} pixels, cropped to the centre, a power of two to a row, JPEG 80"
-_DIGEST_BYTES = 32  # after the end of the JPEG, where no reader of images looks
-
-Pixels = NDArray[np.uint8]
+SIDE = 128  # pixels of a thumbnail by itself
+SHEET_SIDE = 64  # pixels on the sheet; a multiple of the 8 of a JPEG's blocks, so that none bleeds
+MOST = 1000  # with them the sheet has 2048 x 2048 pixels: 17 MB while it is made
+_MADE = f"{SIDE} and {SHEET_SIDE} pixels, cropped to the centre, a power of two to a row, JPEG 80"
+_DIGEST_BYTES = 32  # before the archive, where no reader of archives looks
+_SHEET = "sheet.jpg"
 
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """Small squares cut from the centre of images, on one sheet.
+    """Small squares cut from the centre of images.
+
+    They stay encoded: decoded, a thousand of them take 50 MB.
 
     Attributes:
-        sheet: a JPEG file, the squares row by row, as many rows as columns, a power of two. Only of
-            such a sheet does TensorBoard's Projector show the right squares: its shader divides by
-            the number of rows where that of columns is meant, and any other division is inexact.
+        archive: a zip file that holds a JPEG file for each thumbnail and one for the sheet.
         indices: which of the images asked for they are of, ascending: all, or 1,000 of them.
         names: the files' names, `M`.
     """
 
-    sheet: bytes
+    archive: bytes
     indices: tuple[int, ...]
     names: tuple[str, ...]
 
-    @cached_property
-    def pixels(self) -> Pixels:
-        """The thumbnails, `uint8[M, 128, 128, 3]`."""
-        with Image.open(io.BytesIO(self.sheet)) as image:
-            sheet = np.asarray(image.convert("RGB"))
-        across = len(sheet) // SIDE
-        squares = sheet.reshape(across, SIDE, across, SIDE, 3).swapaxes(1, 2)
-        return squares.reshape(-1, SIDE, SIDE, 3)[: len(self.indices)]
+    @property
+    def sheet(self) -> bytes:
+        """All thumbnails row by row, 64 pixels a side, as many rows as columns: a JPEG file.
+
+        Their number is a power of two. Only of such a sheet does TensorBoard's Projector show the
+        right squares: its shader divides by the number of rows where that of columns is meant, and
+        any other division is inexact.
+        """
+        return self._read(_SHEET)
+
+    def square(self, place: int) -> Image.Image:
+        """Decode the thumbnail at a place of `indices`: RGB, 128 pixels a side."""
+        with Image.open(io.BytesIO(self._read(_name(place)))) as square:
+            return square.convert("RGB")
+
+    def _read(self, name: str) -> bytes:
+        with ZipFile(io.BytesIO(self.archive)) as archive:
+            return archive.read(name)
 
 
 def thumbnails(files: Sequence[ImageFile], cache: Path) -> Thumbnails:
@@ -61,54 +70,57 @@ def thumbnails(files: Sequence[ImageFile], cache: Path) -> Thumbnails:
 
     Args:
         files: the images, at least one.
-        cache: the folder that outlives runs; the sheet is `thumbnails/KEY.jpg` in it, the key a
-            digest of the images' contents. A damaged sheet is made again.
+        cache: the folder that outlives runs; they are `thumbnails/KEY.zip` in it, the key a
+            digest of the images' contents. What is damaged is made again.
     """
     return _thumbnails(tuple(files), cache)
 
 
 @lru_cache(maxsize=2)
 def _thumbnails(files: tuple[ImageFile, ...], cache: Path) -> Thumbnails:
-    indices = np.linspace(0, len(files) - 1, min(len(files), MOST)).round().astype(int).tolist()
+    count = min(len(files), MOST)
+    indices = [round(place * (len(files) - 1) / max(count - 1, 1)) for place in range(count)]
     chosen = [files[index] for index in indices]
     key = digest_of("\n".join([_MADE, *(file.digest for file in chosen)]).encode())
-    path = cache / "thumbnails" / f"{key}.jpg"
-    sheet = _kept(path) or _make(chosen, path)
-    return Thumbnails(sheet, tuple(indices), tuple(file.path.name for file in chosen))
+    path = cache / "thumbnails" / f"{key}.zip"
+    archive = _kept(path) or _make(chosen, path)
+    return Thumbnails(archive, tuple(indices), tuple(file.path.name for file in chosen))
 
 
 def _kept(path: Path) -> bytes | None:
-    """Return a sheet from the cache, or None where there is none or it is damaged."""
+    """Return an archive from the cache, or None where there is none or it is damaged."""
     try:
         content = path.read_bytes()
     except OSError:
         return None
-    sheet, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
-    return sheet if sheet and digest_of(sheet).encode() == digest else None
+    digest, archive = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    return archive if archive and digest_of(archive).encode() == digest else None
 
 
 def _make(files: Sequence[ImageFile], path: Path) -> bytes:
-    """Open the images, and keep their sheet unless one of them could not be read."""
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        squares = list(threads.map(_square, files))
-    lacking = [square for square in squares if isinstance(square, UnreadableImageError)]
-    if lacking:
-        log.warning("%d of %d images: no thumbnail; first %s", len(lacking), len(files), lacking[0])
+    """Open the images, and keep their thumbnails unless one of them could not be read."""
     across = 1
     while across**2 < len(files):
         across *= 2
-    image = Image.new("RGB", (across * SIDE, across * SIDE), "white")
-    for place, square in enumerate(squares):
-        row, column = divmod(place, across)
-        if isinstance(square, UnreadableImageError):
-            square = Image.new("RGB", (SIDE, SIDE), "grey")
-        image.paste(square, (column * SIDE, row * SIDE))
+    sheet = Image.new("RGB", (across * SHEET_SIDE, across * SHEET_SIDE), "white")
+    lacking: list[UnreadableImageError] = []
     stored = io.BytesIO()
-    image.save(stored, "JPEG", quality=80, subsampling=0)
-    sheet = stored.getvalue()
+    with ZipFile(stored, "w") as archive, ThreadPoolExecutor(os.cpu_count()) as threads:
+        for place, square in enumerate(threads.map(_square, files)):
+            if isinstance(square, UnreadableImageError):
+                lacking.append(square)
+                square = Image.new("RGB", (SIDE, SIDE), "grey")
+            row, column = divmod(place, across)
+            small = square.resize((SHEET_SIDE, SHEET_SIDE), Image.Resampling.LANCZOS)
+            sheet.paste(small, (column * SHEET_SIDE, row * SHEET_SIDE))
+            archive.writestr(ZipInfo(_name(place)), _jpeg(square))
+        archive.writestr(ZipInfo(_SHEET), _jpeg(sheet))
+    if lacking:
+        log.warning("%d of %d images: no thumbnail; first %s", len(lacking), len(files), lacking[0])
+    content = stored.getvalue()
     if not lacking:
-        keep(path, sheet + digest_of(sheet).encode())
-    return sheet
+        keep(path, digest_of(content).encode() + content)
+    return content
 
 
 def _square(file: ImageFile) -> Image.Image | UnreadableImageError:
@@ -116,3 +128,13 @@ def _square(file: ImageFile) -> Image.Image | UnreadableImageError:
         return ImageOps.fit(open_rgb(file.path), (SIDE, SIDE), Image.Resampling.LANCZOS)
     except UnreadableImageError as error:
         return error
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    stored = io.BytesIO()
+    image.save(stored, "JPEG", quality=80, subsampling=0)
+    return stored.getvalue()
+
+
+def _name(place: int) -> str:
+    return f"{place}.jpg"

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from visionsweep.data.thumbnails import Thumbnails
 from visionsweep.report.sheet import CARD, FAINT, Pixels, Sheet, shortened, width_of
@@ -62,7 +61,7 @@ def mistakes_figure(
         row, column = divmod(place, _COLUMNS)
         left, top = 8 + column * _WIDE, 54 + row * _HIGH
         predicted = int(probabilities[image].argmax())
-        picture = Image.fromarray(thumbnails.pixels[image]).resize((_SIDE, _SIDE))
+        picture = thumbnails.square(image).resize((_SIDE, _SIDE))
         sheet.image(left, top, np.asarray(picture))
         sure = f" {probabilities[image, predicted]:.0%}"
         name = shortened(classes[predicted], 12, _SIDE - width_of(sure, 12, bold=True), bold=True)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
-from visionsweep.data.thumbnails import SIDE, Thumbnails
+from visionsweep.data.thumbnails import SHEET_SIDE, Thumbnails
 from visionsweep.files import write_atomically
 from visionsweep.locks import held
 
@@ -81,7 +81,7 @@ def _write(
     embedding.tensor_shape.extend(features.shape)
     embedding.metadata_path = f"{_FOLDER}/metadata.tsv"
     embedding.sprite.image_path = f"{_FOLDER}/thumbnails.jpg"
-    embedding.sprite.single_image_dim.extend([SIDE, SIDE])
+    embedding.sprite.single_image_dim.extend([SHEET_SIDE, SHEET_SIDE])
     # Last: with it the others are there.
     write_atomically(run_dir / CONFIG, str(config).encode())
 
