@@ -11,6 +11,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from visionsweep import command_line, interruption, launchers, names, sweep
@@ -24,9 +25,12 @@ names.register_resolvers()
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def main(composed: DictConfig) -> float:
     """Run one experiment and return its validation loss, which a sweeper may minimize."""
-    from visionsweep.experiment import run_experiment  # imports torch: not for --help
+    from visionsweep.experiment import run_experiment  # these import torch: not for --help
+    from visionsweep.features.extraction import remember_pixels
 
     settings = HydraConfig.get()
+    if settings.mode == RunMode.MULTIRUN:
+        remember_pixels()
     name = names.name_of(composed, settings)
     with sweep.job(composed, name):
         config = check(composed, looking=False)

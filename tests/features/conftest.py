@@ -25,7 +25,7 @@ def _fresh_process() -> Iterator[None]:
     long.
     """
     cached._store.cache_clear()
-    extraction._pixels.clear()
+    extraction._pixels = extraction.PixelMemory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

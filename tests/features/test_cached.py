@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from PIL import Image
 
 from visionsweep.config import ModelConfig
+from visionsweep.data.images import open_rgb
 from visionsweep.data.transforms import resized
 from visionsweep.errors import UserError
 from visionsweep.features import extraction
@@ -52,6 +54,29 @@ def test_a_warm_store_opens_no_image(files, make_network, features):
     for file in files:
         file.path.write_bytes(b"no longer an image")
     assert torch.equal(first, features(files, make_network()))
+
+
+@pytest.mark.parametrize("sweeping", [True, False])
+def test_a_sweep_decodes_images_once_for_all_its_backbones_and_one_run_keeps_none(
+    files, make_network, features, monkeypatch, sweeping
+):
+    decoded: list[int] = []
+
+    def counted(content: bytes) -> Image.Image:
+        decoded.append(len(content))
+        return open_rgb(content)
+
+    if sweeping:
+        extraction.remember_pixels()
+    monkeypatch.setattr(extraction, "open_rgb", counted)
+    first = features(files, make_network("resnet18"), cache="first")
+    plain = len(decoded)
+    assert plain >= len(files)
+    features(files, make_network("mobilenet_v3_small"), cache="first")
+    again = features(files, make_network("resnet18"), cache="second")
+    scenes = plain - len(files)  # drawn to judge folding by
+    assert len(decoded) == 3 * scenes + (1 if sweeping else 3) * len(files)
+    assert torch.equal(first, again)
 
 
 def test_copies_in_different_folders_share_one_entry(

@@ -28,13 +28,18 @@ _IN_PARTS = (
     "those of whole batches. Both are kept as equal: scripts/feature_store.py clear forgets them.",
 )
 ROUND = 2
-PIXEL_BYTES = 128_000_000  # decoded images kept for the next backbone with the same transform
+PIXEL_BYTES = 128_000_000  # decoded images kept for the next backbone of a sweep
 
 
 class PixelMemory:
-    """Decoded images, in one tensor for each transform: images freed one by one leave holes."""
+    """Decoded images, in one tensor for each transform: images freed one by one leave holes.
+
+    Attributes:
+        wanted: whether to keep any; one run by itself decodes no image twice.
+    """
 
     def __init__(self) -> None:
+        self.wanted = False
         self._kept: dict[Preprocessing, tuple[torch.Tensor, dict[str, int]]] = {}
         self._free = PIXEL_BYTES
 
@@ -45,7 +50,7 @@ class PixelMemory:
 
     def keep(self, preprocessing: Preprocessing, digest: str, image: torch.Tensor) -> None:
         """Keep a copy of an image while there is room."""
-        if self._free < image.nbytes:
+        if not self.wanted or self._free < image.nbytes:
             return
         place = preprocessing.of_pixels
         if place not in self._kept:  # memory that nobody writes to costs nothing
@@ -64,6 +69,11 @@ class PixelMemory:
 
 
 _pixels = PixelMemory()
+
+
+def remember_pixels() -> None:
+    """Keep decoded images from now on: a sweep's next backbone may want the same ones."""
+    _pixels.wanted = True
 
 
 class Extractor:
