@@ -17,7 +17,7 @@ from scipy.special import stdtrit
 from visionsweep.analysis.outcomes import Floats
 
 DRAWS = 2000
-_CHUNK = 2**21  # weights held at a time: 16 MB, and counts of 2 MB
+_CHUNK = 2**19  # weights held at a time: 4 MB, twice that while they are drawn, counts of 0.5 MB
 
 
 def image_weights(images: int, *, seed: int, draws: int = DRAWS) -> Iterator[Floats]:
@@ -38,7 +38,7 @@ def image_weights(images: int, *, seed: int, draws: int = DRAWS) -> Iterator[Flo
         yield counts.astype(np.float64) / max(1, images - 1)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=128)
 def _counts(images: int, draws: int, seed: int, start: int) -> NDArray[np.uint8]:
     generator = np.random.default_rng((seed, start))
     cells = generator.integers(images, size=(max(1, images - 1), draws))
