@@ -14,7 +14,7 @@ from pathlib import Path
 
 from visionsweep.entry import positive, run_command
 from visionsweep.report import leaderboard
-from visionsweep.report.columns import BY_KEY, as_csv, ordered
+from visionsweep.report.columns import BY_KEY, as_csv, ordered, swept_columns
 from visionsweep.tracking.folders import default_outputs
 from visionsweep.tracking.runs import find_runs
 
@@ -27,10 +27,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("folders", nargs="*", type=Path, help="where to look (outputs)")
     parser.add_argument(
         "--sort",
-        choices=list(BY_KEY),
         default="val_loss",
         metavar="COLUMN",
-        help=f"the column to sort by: {', '.join(BY_KEY)} (val_loss)",
+        help=f"the column to sort by: a setting that was swept, such as optimizer.lr, or one of "
+        f"{', '.join(BY_KEY)} (val_loss)",
     )
     parser.add_argument("--top", type=positive, metavar="N", help="show the first N only")
     form = parser.add_mutually_exclusive_group()
@@ -41,6 +41,11 @@ def main(arguments: list[str]) -> int:
     folders = asked.folders or [default_outputs()]
     found = find_runs(folders)
     groups = leaderboard.groups_of(found.runs)
+    if groups and asked.sort not in BY_KEY:
+        swept = {column.key for group in groups for column in swept_columns(group.rows)}
+        if asked.sort not in swept:
+            these = f"; these runs swept {', '.join(sorted(swept))}" if swept else ""
+            parser.error(f"--sort {asked.sort}: no such column, see --help{these}")
     if asked.html:
         from visionsweep.report.page import write_page
 
@@ -48,7 +53,8 @@ def main(arguments: list[str]) -> int:
         print(write_page(groups, found.unfinished, asked.html, command=command))
     elif asked.csv:
         rows = [row for evidence in groups for row in evidence.rows]
-        print(as_csv(ordered(rows, asked.sort)[: asked.top]), end="")
+        shown = ordered(rows, asked.sort)[: asked.top]
+        print(as_csv(shown, swept_columns(rows) if rows else []), end="")
     else:
         leaderboard.show(
             folders,

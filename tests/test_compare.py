@@ -110,7 +110,7 @@ def test_no_completed_run_is_exit_status_1(main, tmp_path, write_run, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--sort", "beauty"], "invalid choice: 'beauty'"),
+        (["--sort", "beauty"], "--sort beauty: no such column, see --help"),
         (["--top", "0"], "0: should be at least 1"),
         (["--top", "many"], "invalid"),
         (["--csv", "--markdown"], "not allowed with"),

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from visionsweep.report import leaderboard
-from visionsweep.report.columns import BY_KEY, COLUMNS, as_csv, ordered
+from visionsweep.report.columns import BY_KEY, COLUMNS, as_csv, ordered, swept_columns
 from visionsweep.tracking.record import Failure
 from visionsweep.tracking.runs import find_runs
 
@@ -191,7 +191,46 @@ def test_csv_is_unrounded_and_has_every_column(write_run, ranked):
 def test_markdown_has_as_many_cells_in_every_line(write_run, ranked):
     write_run("a|b", 0.3)
     write_run("c", 0.2)
-    lines = leaderboard.as_markdown(ranked()).splitlines()
+    lines = leaderboard.as_markdown(ranked(), COLUMNS).splitlines()
     assert len(lines) == 4
     cells = {line.replace(r"\|", "").count("|") for line in lines}
     assert cells == {len(COLUMNS) + 1}
+
+
+@pytest.fixture
+def rates(write_run) -> None:
+    """Runs that differ by their learning rate alone."""
+    for name, loss, lr in (("a", 0.3, 0.1), ("b", 0.2, 0.02), ("c", 0.4, 1e-4)):
+        write_run(name, loss, lr=lr)
+
+
+def test_whatever_else_was_swept_has_a_column_and_sorts(rates, ranked, shown):
+    heads = [cell.strip() for cell in shown().splitlines()[2].split("┃")]
+    assert heads[heads.index("epochs") :][:3] == ["epochs", "optimizer.lr", "val loss"]
+    assert [line.split("│")[5].strip() for line in shown().splitlines() if line[:1] == "│"] == [
+        "0.02",
+        "0.1",
+        "0.0001",
+    ]
+    assert names(ranked("optimizer.lr")) == ["c", "b", "a"]
+    assert names(ranked("seed")) == names(ranked())  # not swept: nothing to sort by
+
+
+def test_without_it_the_column_is_not_there(write_run, shown):
+    write_run("a", 0.3, lr=0.1)
+    write_run("b", 0.2, lr=0.1)
+    assert "optimizer" not in shown()
+
+
+def test_settings_that_are_no_numbers_sort_after_those_that_are(write_run, ranked):
+    write_run("a", 0.3, lr=None)
+    write_run("b", 0.2, lr=0.1)
+    write_run("c", 0.1, lr=0.01)
+    assert names(ranked("optimizer.lr")) == ["c", "b", "a"]
+
+
+def test_csv_has_what_was_swept_too(rates, ranked):
+    rows = ranked()
+    table = list(csv.DictReader(io.StringIO(as_csv(rows, swept_columns(rows)))))
+    assert list(table[0]) == [*BY_KEY, "optimizer.lr"]
+    assert [float(row["optimizer.lr"]) for row in table] == [0.02, 0.1, 1e-4]

@@ -3,12 +3,14 @@
 import csv
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from visionsweep.report import numbers
 from visionsweep.report.evidence import Row
+from visionsweep.report.settings import ALWAYS, settings_of
 from visionsweep.tracking.record import Measure, ModelFacts
 
 Value = float | str
@@ -38,6 +40,11 @@ class Column:
     def text(self, row: Row) -> str:
         """Write what a run has there."""
         return str(self.value(row)) if self.shown is None else self.shown(row)
+
+    def order(self, row: Row) -> tuple[bool, Value]:
+        """Return what it sorts by: numbers before texts."""
+        value = self.value(row)
+        return isinstance(value, str), value
 
 
 def _final(split: str, name: str) -> Callable[[Row], Value]:
@@ -170,25 +177,58 @@ MORE_COLUMNS = (
 BY_KEY = {column.key: column for column in (*COLUMNS, *MORE_COLUMNS)}
 
 
+def swept_columns(rows: Sequence[Row]) -> list[Column]:
+    """Return a column for each setting that differs between runs, beside model, data and epochs.
+
+    Args:
+        rows: of all the runs, at least one; the columns are for these.
+    """
+    settings = settings_of([row.run for row in rows])
+    given = {row.run.directory: each for row, each in zip(rows, settings, strict=True)}
+    return [_swept(key, given) for key in settings[0] if key not in ALWAYS]
+
+
+def _swept(key: str, given: Mapping[Path, Mapping[str, Any]]) -> Column:
+    def value(row: Row) -> Value:
+        found = given[row.run.directory][key]
+        return found if isinstance(found, int | float) else numbers.setting(found)
+
+    return Column(key, key, value, lambda row: numbers.setting(value(row)))
+
+
+def table_columns(rows: Sequence[Row]) -> list[Column]:
+    """Return the columns of a table of runs: those of every table, and whatever else was swept."""
+    place = 1 + max(COLUMNS.index(BY_KEY[key]) for key in ALWAYS)
+    return [*COLUMNS[:place], *swept_columns(rows), *COLUMNS[place:]]
+
+
 def ordered(rows: Sequence[Row], sort: str = "val_loss") -> list[Row]:
     """Return rows in the order of a column, ties by validation loss.
 
     Those that have no number there, as where training diverged, come last.
 
     Args:
-        rows: lowest validation loss first.
-        sort: key of a column.
+        rows: of all runs of a group, lowest validation loss first.
+        sort: key of a column; one that these runs do not have leaves them as they are.
     """
-    column = BY_KEY[sort]
+    columns = BY_KEY if sort in BY_KEY else {c.key: c for c in swept_columns(rows)}
+    if (column := columns.get(sort)) is None:
+        return list(rows)
     without = [row for row in rows if column.value(row) != column.value(row)]
     numbered = [row for row in rows if column.value(row) == column.value(row)]
-    return sorted(numbered, key=column.value, reverse=column.descending) + without
+    return sorted(numbered, key=column.order, reverse=column.descending) + without
 
 
-def as_csv(rows: Sequence[Row]) -> str:
-    """Write rows as CSV, unrounded."""
+def as_csv(rows: Sequence[Row], more: Sequence[Column] = ()) -> str:
+    """Write rows as CSV, unrounded.
+
+    Args:
+        rows: the runs.
+        more: columns beside those of every file.
+    """
+    columns = BY_KEY | {column.key: column for column in more if column.key not in BY_KEY}
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(BY_KEY)
-    table.writerows([column.value(row) for column in BY_KEY.values()] for row in rows)
+    table.writerow(columns)
+    table.writerows([column.value(row) for column in columns.values()] for row in rows)
     return text.getvalue()

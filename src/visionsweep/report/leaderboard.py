@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from visionsweep.report.columns import COLUMNS, Column, ordered
+from visionsweep.report.columns import Column, ordered, table_columns
 from visionsweep.report.effects import effect_lines
 from visionsweep.report.evidence import Evidence, Row, gather
 from visionsweep.report.headline import curve_sentence, headline, labels_of
@@ -30,10 +30,10 @@ def groups_of(runs: Iterable[Run]) -> list[Evidence]:
     return [gather(group) for group in comparable(completed(runs))]
 
 
-def as_markdown(rows: Sequence[Row]) -> str:
+def as_markdown(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     """Write rows as a Markdown table."""
-    lines = [[column.title for column in COLUMNS], ["---"] * len(COLUMNS)]
-    lines += [[column.text(row).replace("|", r"\|") for column in COLUMNS] for row in rows]
+    lines = [[column.title for column in columns], ["---"] * len(columns)]
+    lines += [[column.text(row).replace("|", r"\|") for column in columns] for row in rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -75,9 +75,9 @@ def _cost(run: Run) -> str:
     return f"{said}, {model.milliseconds:.1f} ms an image on one core of a CPU"
 
 
-def _table(rows: Sequence[Row], title: str, console: Console) -> Table:
+def _table(rows: Sequence[Row], columns: Sequence[Column], title: str, console: Console) -> Table:
     """Draw a table; where it is wider than the terminal the least important columns go first."""
-    columns = list(COLUMNS)
+    columns = list(columns)
     while _natural_width(rows, columns) > console.width and any(c.spare for c in columns):
         columns.remove(max(columns, key=lambda column: column.spare))
     return _drawn(rows, columns, title)
@@ -122,14 +122,15 @@ def show(
     """
     console = console or wide_console()
     for evidence in groups:
+        columns = table_columns(evidence.rows)
         rows = ordered(evidence.rows, sort)[: top or MOST]
         left_out = [] if top else _left_out(len(rows), len(evidence.rows))
         said = [*left_out, READING, *findings(evidence)]
         if markdown:
-            print(f"{heading(evidence)}\n\n{as_markdown(rows)}\n")
+            print(f"{heading(evidence)}\n\n{as_markdown(rows, columns)}\n")
             print("\n\n".join(said) + "\n")
         else:
-            console.print(_table(rows, heading(evidence), console))
+            console.print(_table(rows, columns, heading(evidence), console))
             for line in said:
                 console.print(escape(line), style="dim" if line is READING else "")
             console.print()
