@@ -93,8 +93,9 @@ def _data(run: "Run", settings: list[str]) -> "DataConfig":
     from omegaconf import OmegaConf
 
     from visionsweep import names
-    from visionsweep.config import check, leaf_keys, nearest, register_schema
-    from visionsweep.errors import UserError
+    from visionsweep.checks import check
+    from visionsweep.config import leaf_keys, register_schema
+    from visionsweep.errors import UserError, nearest
 
     for setting in settings:
         key, equals, _ = setting.partition("=")

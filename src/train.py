@@ -15,7 +15,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from visionsweep import command_line, interruption, launchers, names, sweep
-from visionsweep.config import check, register_schema
+from visionsweep.checks import check
+from visionsweep.config import register_schema
 from visionsweep.manual import manual
 
 register_schema()

@@ -13,17 +13,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from visionsweep import names
-from visionsweep.config import (
-    CHOICES,
-    Config,
-    check,
-    leaf_keys,
-    nearest,
-    register_schema,
-    torchvision_models,
-    what_is_right,
-)
-from visionsweep.errors import UserError
+from visionsweep.checks import CHOICES, check, torchvision_models, what_is_right
+from visionsweep.config import Config, leaf_keys, register_schema
+from visionsweep.errors import UserError, nearest
 
 CONF = Path(__file__).parents[1] / "conf"
 OPTIONS = sorted(CONF.glob("*/*.yaml"))
@@ -128,10 +120,10 @@ def test_the_list_of_models_is_torchvisions_own() -> None:
     assert len(theirs) > 70
 
 
-@pytest.mark.parametrize("module", ["config", "command_line", "names", "sweep"])
+@pytest.mark.parametrize("module", ["config", "checks", "command_line", "names", "sweep"])
 def test_reading_a_command_does_not_import_torch(module: str) -> None:
     code = (
-        f"import sys, visionsweep.{module}; from visionsweep.config import torchvision_models; "
+        f"import sys, visionsweep.{module}; from visionsweep.checks import torchvision_models; "
         "torchvision_models(); print([m for m in ('torch', 'torchvision') if m in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

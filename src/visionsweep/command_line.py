@@ -21,8 +21,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from visionsweep.config import check, leaf_keys, nearest, what_is_right
-from visionsweep.errors import UserError
+from visionsweep.checks import check, what_is_right
+from visionsweep.config import leaf_keys
+from visionsweep.errors import UserError, nearest
 from visionsweep.launchers import refuse_impossible
 from visionsweep.tracking.folders import last_entered
 

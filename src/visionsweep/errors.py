@@ -1,6 +1,8 @@
 """Messages for the person at the command line: errors they can mend, warnings they cannot miss."""
 
+import difflib
 import logging
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -42,3 +44,9 @@ def warn_loudly(log: logging.Logger, *lines: str) -> None:
     _said.add(lines)
     bar = "!" * 88
     log.warning("%s", "\n".join(["", bar, *(f"!  {line}" for line in lines), bar]))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `"; did you mean 'a' or 'b'?"` for the known words closest to `word`, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""

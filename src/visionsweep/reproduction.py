@@ -10,10 +10,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from visionsweep import engine
-from visionsweep.config import Config, check, leaf_keys, nearest
+from visionsweep.checks import check
+from visionsweep.config import Config, leaf_keys
 from visionsweep.data import sample
 from visionsweep.data.splits import SPLITS, Splits, load_splits
-from visionsweep.errors import UserError
+from visionsweep.errors import UserError, nearest
 from visionsweep.experiment import run_experiment
 from visionsweep.features.cached import image_memory
 from visionsweep.models.backbones import Identity, identify

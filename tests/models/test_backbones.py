@@ -8,7 +8,8 @@ import torch
 import torchvision
 from torch import nn
 
-from visionsweep.config import ModelConfig, torchvision_models
+from visionsweep.checks import torchvision_models
+from visionsweep.config import ModelConfig
 from visionsweep.errors import UserError
 from visionsweep.models import backbones, classifier, weights
 from visionsweep.models.backbones import Backbone, build, identify

@@ -11,9 +11,8 @@ from urllib.error import URLError
 import torch
 from torchvision.models import WeightsEnum
 
-from visionsweep.config import nearest
 from visionsweep.data import sources
-from visionsweep.errors import UserError
+from visionsweep.errors import UserError, nearest
 from visionsweep.locks import held
 
 log = logging.getLogger(__name__)
