@@ -11,11 +11,13 @@ It computes with as many CPU threads as the run did.
 """
 
 import argparse
+import shlex
 import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from visionsweep import interruption
 from visionsweep.entry import positive, run_command
 
 if TYPE_CHECKING:
@@ -50,7 +52,14 @@ def main(arguments: list[str]) -> int:
     changed = reproduction.whats_changed(run, config, recorded)
     if not asked.json:
         _show(changed)
-    agreement = reproduction.run_again(run, config, into)
+    interruption.install()
+    try:
+        agreement = reproduction.run_again(run, config, into)
+    except KeyboardInterrupt:
+        there = [] if asked.to else ["--to", str(into)]
+        again = shlex.join(["python", sys.argv[0], *arguments, *there])
+        print(f"Interrupted. This goes on with it:\n  {again}", file=sys.stderr)
+        raise
     if asked.json:
         import msgspec
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import signal
+import time
 
 import pytest
 from PIL import Image
@@ -113,3 +115,25 @@ def test_a_changed_number_and_a_changed_image_are_found_and_named(kinds, tmp_pat
     assert "val images" in listed and "train images" not in listed
     assert "The first that differs by more than 1e-06: epoch 1, replicate 1, val loss" in said
     assert (tmp_path / "to" / "result.json").is_file()
+
+
+def test_ctrl_c_says_how_to_go_on_and_that_comes_to_the_same(pictures):
+    done = pictures.run("train.py", "model=resnet18", "epochs=1500", *pictures.tiny)
+    assert done.returncode == 0, done.stderr
+    (run,) = (file.parent for file in pictures.directory.glob("outputs/**/result.json"))
+    into = pictures.directory / "again"
+    process = pictures.start("reproduce.py", run, "--to", into)
+    while not list(into.glob("events.*")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130 and "Traceback" not in error
+    assert record.read(into / "result.json").status == "interrupted"
+    command = error.rstrip().splitlines()[-1]
+    python, script, *arguments = command.split()
+    assert (python, script) == ("python", process.args[1])
+    assert arguments == [str(run), "--to", str(into)]
+    done = pictures.run("reproduce.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "identical: all" in done.stdout
