@@ -191,6 +191,11 @@ def test_no_key_takes_an_empty_text(key: str) -> None:
         assert f"{key}=: the value is empty; should be {what_is_right(key)}" in str(caught.value)
 
 
+def test_what_is_finished_cannot_be_both_trained_again_and_taken_over() -> None:
+    assert "give one of them" in refusal(changed({"force": True, "reuse": True}))
+    assert check(changed({"force": True})).force and check(changed({"reuse": True})).reuse
+
+
 def test_an_unknown_model_is_told_with_the_nearest_names() -> None:
     message = refusal(changed({"model.name": "efficientnet_b00"}))
     assert message.startswith("model.name=efficientnet_b00: torchvision has no such")

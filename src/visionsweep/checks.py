@@ -181,6 +181,10 @@ def _wrong_combinations(config: DictConfig, looking: bool) -> list[str]:
             f"replicates={config.replicates}: where the backbone is trained each replicate is a "
             "run of its own; leave it out and sweep the seed, -m seed=1,2,3"
         )
+    if config.force and config.reuse:
+        problems.append(
+            "force=true trains again what is finished, reuse=true takes it over: give one of them"
+        )
     if data.val_share + data.test_share >= 1:
         problems.append(
             f"data.val_share={data.val_share} and data.test_share={data.test_share} leave nothing "
