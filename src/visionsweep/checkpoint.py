@@ -109,10 +109,10 @@ class Trained:
         whole = self.module if isinstance(self.module, Classifier) else _Holding(self.module)
         whole.load_state_dict(named, strict=False)
         state: dict[int, dict[str, Any]] = {}
-        for key, value in [*tensors.items(), *_prefixed("optimizer", plain["optimizer"])]:
-            if key.startswith("optimizer."):
-                _, parameter, name = key.split(".", 2)
-                state.setdefault(int(parameter), {})[name] = value
+        kept = {k.partition(".")[2]: t for k, t in tensors.items() if k.startswith("optimizer.")}
+        for key, value in (kept | plain["optimizer"]).items():
+            parameter, _, name = key.partition(".")
+            state.setdefault(int(parameter), {})[name] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         for index, source in enumerate(self._generators):
@@ -134,10 +134,6 @@ class _Holding(nn.Module):
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
         self.head = head
-
-
-def _prefixed(prefix: str, values: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [(f"{prefix}.{key}", value) for key, value in values.items()]
 
 
 def _cuda_states() -> list[torch.Tensor]:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from visionsweep.config import ModelConfig
-from visionsweep.models import backbones
+from visionsweep.models import backbones, settling
 from visionsweep.models.folding import TOLERANCE, fold_batchnorm
 
 
@@ -46,7 +46,7 @@ def test_folding_leaves_no_batchnorm_behind_a_convolution_and_the_same_features(
     config = ModelConfig(label=name, name=name, weights=None)
     network = backbones.build(backbones.identify(config, random_if_unavailable=False), 32).module
     before = norms(network)
-    scenes = backbones._scenes_outside_the_sample(32)
+    scenes = settling.scenes_outside_the_sample(32)
     folded = fold_batchnorm(network, scenes[:2])
     assert norms(folded) == left < before
     assert norms(network) == before

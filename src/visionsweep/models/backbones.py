@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,11 @@ from torchvision.models import WeightsEnum
 
 from visionsweep.config import ModelConfig
 from visionsweep.data import sample
-from visionsweep.data.images import open_rgb
-from visionsweep.data.transforms import Preprocessing, resized
+from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError, warn_loudly
 from visionsweep.models import weights
+from visionsweep.models.settling import settle_batchnorm
 from visionsweep.models.weights import WeightsUnavailableError
-from visionsweep.threads import one_thread
 
 log = logging.getLogger(__name__)
 
@@ -152,13 +150,17 @@ def build(identity: Identity, size: int) -> Backbone:
     """
     whole = _from_package(identity) if identity.source == "package" else None
     network = whole or _from_torchvision(identity, size)
-    if identity.weights == "random":
-        try:
+    with _wrong_size_explained(identity.name, size):
+        if identity.weights == "random":
             settle_batchnorm(network, size)
-        except (RuntimeError, ValueError) as error:
-            raise _wrong_size(identity.name, size, error) from error
-    module, width, dropout = split(network.eval(), identity.name)
-    _try_out(module, width, identity.name, size)
+        module, width, dropout = split(network.eval(), identity.name)
+        with torch.inference_mode():
+            features = module(torch.zeros(1, 3, size, size)).flatten(1)
+    if features.shape != (1, width):
+        raise UserError(
+            f"model.name={identity.name}: gives features of shape {tuple(features.shape)} where "
+            f"its last layer takes {width}, so no head fits on it"
+        )
     return Backbone(module, width, dropout, identity)
 
 
@@ -206,25 +208,16 @@ def _from_package(identity: Identity) -> nn.Module:
     return network
 
 
-@torch.inference_mode()
-def _try_out(module: nn.Module, width: int, name: str, size: int) -> None:
-    """Refuse a network that cannot take images of this size, before any work is done."""
+@contextmanager
+def _wrong_size_explained(name: str, size: int) -> Iterator[None]:
+    """Turn what a network has against images of a size into a `UserError`, before any work."""
     try:
-        features = module(torch.zeros(1, 3, size, size)).flatten(1)
+        yield
     except (RuntimeError, ValueError, AssertionError) as error:
-        raise _wrong_size(name, size, error) from error
-    if features.shape != (1, width):
         raise UserError(
-            f"model.name={name}: gives features of shape {tuple(features.shape)} where its last "
-            f"layer takes {width}, so no head fits on it"
-        )
-
-
-def _wrong_size(name: str, size: int, error: Exception) -> UserError:
-    return UserError(
-        f"model.name={name}: cannot take images of {size}x{size} pixels: {error}; "
-        "set transform.size, or transform=pretrained for the size it was trained with"
-    )
+            f"model.name={name}: cannot take images of {size}x{size} pixels: {error}; "
+            "set transform.size, or transform=pretrained for the size it was trained with"
+        ) from error
 
 
 def _preset(transforms: Any) -> Preprocessing:
@@ -272,47 +265,6 @@ def split(network: nn.Module, name: str) -> tuple[nn.Module, int, float]:
         network.set_submodule(before_path, nn.Identity())
         probability = before.p
     return network, last.in_features, probability
-
-
-@torch.no_grad()
-def settle_batchnorm(network: nn.Module, size: int) -> None:
-    """Give the BatchNorm layers of an untrained network statistics that keep signals alive.
-
-    Fresh statistics (mean 0, variance 1) are far from what a random network computes: through the
-    layers of an EfficientNet features shrink to nothing, and a head cannot be trained on them. So
-    the statistics are measured once, on scenes that are drawn like the sample but not part of it.
-    Noise will not do: measured on it, real images end in features a hundred times too large.
-
-    Args:
-        network: whole or without its last layer; changed in place.
-        size: pixels a side of the images it will see.
-    """
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    if not norms:
-        return
-    network.eval()
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # an average over what is seen, not a moving one
-        norm.train()
-    with one_thread():  # a sum over several threads' parts has other last bits
-        network(_scenes_outside_the_sample(size))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-        norm.eval()
-
-
-@cache
-def _scenes_outside_the_sample(size: int) -> torch.Tensor:
-    transform = resized(size).build()
-    return torch.stack(
-        [
-            transform(open_rgb(sample.jpeg("train", label, index, sample.SHORT_SIDE)))
-            for index in range(sample.COUNTS["train"], sample.COUNTS["train"] + 4)
-            for label in sample.CLASSES
-        ]
-    )
 
 
 def _fingerprint(name: str, content: str) -> str:
