@@ -28,6 +28,7 @@ from visionsweep.config import (
 )
 from visionsweep.scores import Epoch, Scores, SplitScores
 from visionsweep.tracking import outcomes, record
+from visionsweep.tracking.folders import RECORD
 from visionsweep.tracking.record import DataFacts, Measure, ModelFacts, Record
 
 CLASSES = ("pizza", "steak", "sushi")
@@ -98,7 +99,7 @@ def simulate(outputs: Path, count: int, *, seed: int = 0) -> None:
             (directory / other).touch()
         made = _record(name, sweep, choice, number, images, logits)
         content = msgspec.json.format(msgspec.json.encode(made), indent=2)
-        (directory / record.FILE_NAME).write_bytes(content)
+        (directory / RECORD).write_bytes(content)
         (directory / outcomes.FILE_NAME).write_bytes(_kept(images, logits))
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from visionsweep.errors import UserError
 from visionsweep.selection import choose_run, expand, named_run
-from visionsweep.tracking import record
+from visionsweep.tracking.folders import RECORD
 from visionsweep.tracking.record import Failure
 
 
@@ -90,5 +90,5 @@ def test_a_record_of_another_form_is_refused(write_run):
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
     for place in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(UserError, match=f"a folder that holds {record.FILE_NAME}"):
+        with pytest.raises(UserError, match=f"a folder that holds {RECORD}"):
             named_run(place)

@@ -17,6 +17,7 @@ from visionsweep.errors import RefusedError
 from visionsweep.features.cached import image_memory
 from visionsweep.models.backbones import identify
 from visionsweep.tracking import outcomes, record
+from visionsweep.tracking.folders import RECORD
 from visionsweep.tracking.record import Record
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def finished(config: Config, run_dir: Path) -> Record | None:
 
 
 def _earlier(run_dir: Path) -> Record | None:
-    path = run_dir / record.FILE_NAME
+    path = run_dir / RECORD
     try:
         return record.read(path)
     except FileNotFoundError:
@@ -122,7 +123,7 @@ class _Brief(msgspec.Struct):
 def _finished_below(outputs: Path) -> dict[str, Path]:
     """Return the directories of completed runs by fingerprint; read once a process."""
     found: dict[str, Path] = {}
-    for path in sorted(outputs.rglob(record.FILE_NAME)):
+    for path in sorted(outputs.rglob(RECORD)):
         try:
             brief = msgspec.json.decode(path.read_bytes(), type=_Brief)
         except (OSError, msgspec.DecodeError):

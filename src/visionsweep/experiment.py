@@ -32,6 +32,7 @@ from visionsweep.models.backbones import Identity, identify
 from visionsweep.models.network import Network
 from visionsweep.seeds import seeds_of
 from visionsweep.tracking import claims, outcomes, provenance, record
+from visionsweep.tracking.folders import RECORD
 from visionsweep.tracking.record import DataFacts, Failure, ModelFacts, Record, measure
 from visionsweep.training import Prepared, train
 
@@ -73,7 +74,7 @@ def _run(config: Config, run_dir: Path, name: str) -> Record:
         git=provenance.git_state(),
         command=sys.argv,
     )
-    (run_dir / record.FILE_NAME).unlink(missing_ok=True)  # of a try that was cut off or failed
+    (run_dir / RECORD).unlink(missing_ok=True)  # of a try that was cut off or failed
     remove_leftovers(run_dir, age=0)  # and of one that was killed while it wrote
     start = time.perf_counter()
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from visionsweep.config import Config, leaf_keys
+from visionsweep.tracking.folders import CLAIM, RECORD
 
 # Keys that say where, on what and how a run is made, not what it is. Two runs that differ in
 # nothing else are the same experiment; should one sweep hold both, the second finds it finished.
@@ -105,7 +106,7 @@ def relabel(config: Config, overrides: list[str]) -> None:
 def unused(directory: Path) -> Path:
     """Return a directory that no run has: this one, or the first of `..._again-2`, `-3`, ..."""
     candidate, number = directory, 1
-    while any((candidate / name).exists() for name in ("claim", "result.json")):
+    while any((candidate / name).exists() for name in (CLAIM, RECORD)):
         number += 1
         candidate = directory.with_name(f"{directory.name}_again-{number}")
     return candidate

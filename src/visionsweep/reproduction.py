@@ -22,6 +22,7 @@ from visionsweep.names import WHERE
 from visionsweep.recorded import Recorded, read_back
 from visionsweep.tracking import outcomes, provenance, record
 from visionsweep.tracking.agreement import Agreement, compare
+from visionsweep.tracking.folders import RECORD
 from visionsweep.tracking.record import Summary
 from visionsweep.tracking.runs import Run
 
@@ -166,8 +167,8 @@ def run_again(run: Run, config: Config, into: Path) -> Agreement:
     """
     run_experiment(config, into, run.record.name)
     return compare(
-        record.read(run.directory / record.FILE_NAME),
-        record.read(into / record.FILE_NAME),
+        record.read(run.directory / RECORD),
+        record.read(into / RECORD),
         outcomes.read(run.directory),
         outcomes.read(into),
     )

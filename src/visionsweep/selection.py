@@ -7,6 +7,7 @@ from pathlib import Path
 from visionsweep.data.images import list_images
 from visionsweep.errors import UserError
 from visionsweep.tracking import record
+from visionsweep.tracking.folders import RECORD
 from visionsweep.tracking.runs import Run, comparable, completed, find_runs, val_loss
 
 
@@ -36,7 +37,7 @@ def choose_run(folder: Path) -> tuple[Run, str]:
         )
     latest = max(finished, key=lambda run: run.record.started)
     group = next(group for group in comparable(finished) if latest in group)
-    if (folder / record.FILE_NAME).is_file():
+    if (folder / RECORD).is_file():
         return group[0], "as named"
     if len(finished) == 1:
         return group[0], "the only completed run"
@@ -52,11 +53,9 @@ def named_run(place: Path) -> Run:
     Raises:
         UserError: if there is none, or if it did not complete.
     """
-    file = place / record.FILE_NAME if place.is_dir() else place
+    file = place / RECORD if place.is_dir() else place
     if not file.is_file():
-        raise UserError(
-            f"{place}: no run is kept here; name a folder that holds {record.FILE_NAME}"
-        )
+        raise UserError(f"{place}: no run is kept here; name a folder that holds {RECORD}")
     try:
         found = record.read(file)
     except (ValueError, OSError) as error:

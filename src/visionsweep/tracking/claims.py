@@ -26,10 +26,10 @@ import psutil
 from filelock import FileLock
 
 from visionsweep import interruption
+from visionsweep.tracking.folders import CLAIM, RECORD
 
 log = logging.getLogger(__name__)
 
-FILE_NAME = "claim"
 BEAT_SECONDS = 15.0  # how often a living process touches its claim
 SILENT_SECONDS = 150.0  # a claim of another machine untouched for so long has no living process
 _POLL_SECONDS = 0.5
@@ -95,7 +95,7 @@ def _system() -> str:
 
 def find(run_dir: Path) -> Found | None:
     """Return the claim on a run's directory, or None where there is none."""
-    path = run_dir / FILE_NAME
+    path = run_dir / CLAIM
     try:
         content, heard = path.read_bytes(), path.stat().st_mtime
     except OSError:
@@ -132,7 +132,7 @@ def held(run_dir: Path, name: str) -> Iterator[None]:
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     _take(run_dir, name)
-    path = run_dir / FILE_NAME
+    path = run_dir / CLAIM
     stop = threading.Event()
     beat = threading.Thread(target=_beat, args=(path, stop), daemon=True)
     beat.start()
@@ -142,7 +142,7 @@ def held(run_dir: Path, name: str) -> Iterator[None]:
         stop.set()
         beat.join()
         _held.discard(path.absolute())
-        if (run_dir / "result.json").is_file():
+        if (run_dir / RECORD).is_file():
             path.unlink(missing_ok=True)
 
 
@@ -163,7 +163,7 @@ def _take(run_dir: Path, name: str) -> None:
 
 
 def _create(run_dir: Path, name: str) -> bool:
-    process, path = os.getpid(), run_dir / FILE_NAME
+    process, path = os.getpid(), run_dir / CLAIM
     claim = Claim(
         host=socket.gethostname(),
         pid=process,
@@ -193,7 +193,7 @@ def _break(run_dir: Path, dead: Found) -> None:
             dead.holder,
             _ago(dead.heard),
         )
-        (run_dir / FILE_NAME).unlink()
+        (run_dir / CLAIM).unlink()
 
 
 def _ago(moment: float) -> str:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from visionsweep.errors import UserError
 
+RECORD = "result.json"  # of a run that has ended
+CLAIM = "claim"  # of the process that is at work on a run
 CHECKPOINT = "checkpoint.safetensors"  # of a run half-done
 MULTIRUN_FILE = "multirun.yaml"  # Hydra writes it into a sweep's directory before the first run
 

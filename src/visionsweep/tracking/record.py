@@ -16,9 +16,9 @@ from visionsweep.analysis.intervals import estimates, wilson
 from visionsweep.analysis.outcomes import Outcomes
 from visionsweep.files import write_atomically
 from visionsweep.scores import Epoch, Scores
+from visionsweep.tracking.folders import RECORD
 
 SCHEMA_VERSION = 1
-FILE_NAME = "result.json"
 
 # What a record says; `crashed` and `running` are said of runs that have none (tracking/claims.py).
 Status = Literal["completed", "failed", "interrupted", "crashed", "running"]
@@ -202,7 +202,7 @@ def measure(outcomes: Outcomes) -> dict[str, Measure]:
 
 def write(record: Record, run_dir: Path) -> Path:
     """Write a record into its run's directory, and return the file."""
-    path = run_dir / FILE_NAME
+    path = run_dir / RECORD
     write_atomically(path, msgspec.json.format(msgspec.json.encode(record), indent=2))
     return path
 

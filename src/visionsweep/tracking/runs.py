@@ -12,6 +12,7 @@ import msgspec
 from visionsweep.errors import UserError
 from visionsweep.scores import Epoch
 from visionsweep.tracking import claims, record
+from visionsweep.tracking.folders import CLAIM, RECORD
 from visionsweep.tracking.record import Failure, Record, Summary
 
 
@@ -28,7 +29,7 @@ class Run:
         if isinstance(self.record, Record):
             return self.record.history
         try:
-            return record.read(self.directory / record.FILE_NAME).history
+            return record.read(self.directory / RECORD).history
         except (ValueError, OSError):
             return []
 
@@ -75,7 +76,7 @@ def find_runs(folders: Iterable[Path]) -> Found:
                 if found := _read(directory, claimed=claimed):
                     runs.append(Run(directory, found))
             except (ValueError, OSError) as error:
-                passed_over.append(f"{directory / record.FILE_NAME}: {error}")
+                passed_over.append(f"{directory / RECORD}: {error}")
     return _each_once(runs, passed_over)
 
 
@@ -110,9 +111,9 @@ def _run_directories(folder: Path) -> list[tuple[Path, str, bool]]:
     found = []
     for directory, folders, files in os.walk(top):
         folders[:] = [name for name in folders if name not in _NO_RUNS]
-        claimed = claims.FILE_NAME in files
-        if claimed or record.FILE_NAME in files or record.FILE_NAME in folders:
-            path = Path(directory, record.FILE_NAME)
+        claimed = CLAIM in files
+        if claimed or RECORD in files or RECORD in folders:
+            path = Path(directory, RECORD)
             real = real_top + directory[len(top) :]
             place = str(path.resolve().parent) if path.is_symlink() else real
             found.append((Path(directory), place, claimed))
@@ -125,7 +126,7 @@ def _read(directory: Path, *, claimed: bool) -> Summary | None:
     if claim is not None and claim.claim is not None and claim.alive:
         return _without_record(directory, claim, "running")
     try:
-        return record.read_summary(directory / record.FILE_NAME)
+        return record.read_summary(directory / RECORD)
     except FileNotFoundError:
         if claim is None:
             return None
