@@ -1,6 +1,9 @@
 """With `fail_fast` one failing run lets no other begin, whichever process it fails in."""
 
+from pathlib import Path
+
 import pytest
+from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -8,6 +11,8 @@ from omegaconf import OmegaConf
 from visionsweep import sweep
 from visionsweep.errors import RefusedError, UserError
 from visionsweep.sweep import NoteSweep
+
+CONF = Path(__file__).parents[1] / "conf"
 
 
 @pytest.fixture
@@ -39,9 +44,10 @@ def test_in_the_commands_own_process_the_sweep_ends_at_once(fail, monkeypatch, t
     assert ended.value.code == 1
 
 
-def test_a_sweep_that_is_gone_on_with_begins_again(fail, tmp_path):
+def test_a_sweep_that_is_gone_on_with_begins_again(fail, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="on purpose"):
         fail()
+    monkeypatch.setattr(sweep, "runs_of", lambda hydra: 1)
     config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
     NoteSweep().on_multirun_start(config)
     NoteSweep.sweep_dir = None
@@ -69,4 +75,25 @@ def test_what_is_refused_leaves_no_record_and_is_listed_at_the_end(monkeypatch, 
     sweep._tell(tmp_path, 1)
     printed = capsys.readouterr().out
     assert "refused one" in printed and "refused other" in printed
-    assert "when what is said above is mended" in printed and f"sweep_dir={tmp_path}" in printed
+    assert "When what is said above is mended" in printed and f"sweep_dir={tmp_path}" in printed
+
+
+@pytest.mark.parametrize(
+    ("params", "given", "runs"),
+    [
+        (None, ["model=resnet18"], 1),
+        (None, ["model=effnetb0,effnetb2", "data=10pct,20pct", "epochs=5,10"], 8),
+        (None, ["seed=range(0,200)", "optimizer.lr=choice(0.1,0.01)"], 400),
+        (None, ["data.root='a,b'", "optimizer=glob(*)"], len(list((CONF / "optimizer").iterdir()))),
+        ({"model": "effnetb0,effnetb2", "epochs": "5,10"}, ["epochs=1,2,3", "seed=7"], 6),
+    ],
+)
+def test_the_runs_of_a_sweep_are_counted_as_hydra_counts_them(params, given, runs):
+    hydra = {"sweeper": {"_target_": "hydra.BasicSweeper", "params": params}}
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert sweep.runs_of(OmegaConf.create(hydra | {"overrides": {"task": given}})) == runs
+
+
+def test_what_another_sweeper_will_ask_for_is_not_known():
+    hydra = {"sweeper": {"_target_": "hydra_plugins.optuna_sweeper.OptunaSweeper"}}
+    assert sweep.runs_of(OmegaConf.create(hydra)) is None

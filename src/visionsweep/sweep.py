@@ -1,6 +1,7 @@
 """Around runs: where they go, how one that fails is taken, what is printed when all has ended."""
 
 import logging
+import math
 import os
 import shlex
 import sys
@@ -10,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -32,6 +35,7 @@ class NoteSweep(Callback):
     """
 
     sweep_dir: Path | None = None
+    asked: int | None = None  # how many runs the command asks for, if that is known beforehand
     run_dir: Path | None = None
     refused: ClassVar[list[str]] = []  # runs of this process that have no record to tell of them
 
@@ -46,11 +50,31 @@ class NoteSweep(Callback):
         """Take down the sweep's directory, in which everything may begin."""
         self.command.prepare()
         NoteSweep.sweep_dir = Path(config.hydra.sweep.dir)
+        NoteSweep.asked = runs_of(config.hydra)
         (NoteSweep.sweep_dir / _STOPPED).unlink(missing_ok=True)
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Take down the directory of a run outside a sweep."""
         NoteSweep.run_dir = Path(config.hydra.run.dir)
+
+
+def runs_of(hydra: DictConfig) -> int | None:
+    """Count the runs of a sweep; None where its sweeper decides as it goes.
+
+    Args:
+        hydra: Hydra's node of the composed configuration.
+    """
+    if not hydra.sweeper._target_.endswith(".BasicSweeper"):
+        return None
+    params = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    values = {  # of a key that is given twice Hydra takes the last
+        override.get_key_element(): list(override.sweep_string_iterator())
+        if override.is_discrete_sweep()
+        else [""]
+        for override in parser.parse_overrides([*params, *hydra.overrides.task])
+    }
+    return math.prod(map(len, values.values()))
 
 
 @contextmanager
@@ -130,6 +154,7 @@ def _tell(directory: Path, status: int) -> int:
         The exit status: another if the page cannot be written.
     """
     from visionsweep.report import leaderboard
+    from visionsweep.report.numbers import counted
     from visionsweep.report.page import write_page
     from visionsweep.tracking.runs import find_runs
 
@@ -148,12 +173,16 @@ def _tell(directory: Path, status: int) -> int:
             status = status or 1
     for name in NoteSweep.refused:
         print(f"refused {name}: its directory holds a run that differs, as said above")
+    finished = sum(run.record.status == "completed" for run in found.runs)
+    kept = f"{counted(finished, 'run')} here {'is' if finished == 1 else 'are'} finished and kept"
+    if NoteSweep.asked is not None:
+        kept += f"; the command asks for {NoteSweep.asked:,}"
     if status >= 128:
-        print(f"Interrupted. What is finished is kept; this does the rest:\n  {_again(directory)}")
+        print(f"Interrupted. {kept}. This does the rest:\n  {_again(directory)}")
     elif status:
         print(
-            "Not everything was done. What is finished is kept; when what is said above is mended, "
-            f"this does the rest:\n  {_again(directory)}"
+            f"Not everything was done. {kept}. When what is said above is mended, this does the "
+            f"rest:\n  {_again(directory)}"
         )
     return status
 

@@ -39,6 +39,7 @@ def test_ctrl_c_records_prints_what_is_finished_and_the_command_that_goes_on(pic
     assert set(found) == {"completed", "interrupted"} and len(pictures.records()) == 2
     assert found["interrupted"]["failure"]["message"] == "SIGINT"
     assert "★" in out and "interrupted resnet18_folder_400000-epochs" in out
+    assert "Interrupted. 1 run here is finished and kept; the command asks for 3." in out
     command = shlex.split(out.splitlines()[-1])
     assert command[:2] == ["python", str(command[1])] and "-m" in command
     (sweep_dir,) = pictures.directory.glob("outputs/*/*")
