@@ -41,20 +41,19 @@ def main(arguments: list[str]) -> int:
     folders = asked.folders or [default_outputs()]
     found = find_runs(folders)
     groups = leaderboard.groups_of(found.runs)
-    if groups and asked.sort not in BY_KEY:
-        swept = {column.key for group in groups for column in swept_columns(group.rows)}
-        if asked.sort not in swept:
-            these = f"; these runs swept {', '.join(sorted(swept))}" if swept else ""
-            parser.error(f"--sort {asked.sort}: no such column, see --help{these}")
+    rows = [row for evidence in groups for row in evidence.rows]
+    swept = swept_columns(rows) if rows else []
+    keys = [column.key for column in swept]
+    if rows and asked.sort not in {*BY_KEY, *keys}:
+        these = f"; these runs swept {', '.join(keys)}" if keys else ""
+        parser.error(f"--sort {asked.sort}: no such column, see --help{these}")
     if asked.html:
         from visionsweep.report.page import write_page
 
         command = shlex.join(["python", "src/compare.py", *arguments])
         print(write_page(groups, found.unfinished, asked.html, command=command))
     elif asked.csv:
-        rows = [row for evidence in groups for row in evidence.rows]
-        shown = ordered(rows, asked.sort)[: asked.top]
-        print(as_csv(shown, swept_columns(rows) if rows else []), end="")
+        print(as_csv(ordered(rows, asked.sort)[: asked.top], swept), end="")
     else:
         leaderboard.show(
             folders,

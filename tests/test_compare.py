@@ -107,6 +107,21 @@ def test_no_completed_run_is_exit_status_1(main, tmp_path, write_run, capsys):
     assert "failed failed-run" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("form", [[], ["--markdown"], ["--csv"]])
+def test_a_setting_that_was_swept_is_a_column_to_sort_by(main, tmp_path, write_run, capsys, form):
+    for name, loss, lr in (("worst", 0.3, 0.01), ("best", 0.1, 0.1), ("middle", 0.2, 1e-4)):
+        write_run(name, loss, lr=lr)
+    assert main([str(tmp_path / "outputs"), "--sort", "optimizer.lr", *form]) == 0
+    printed = capsys.readouterr().out
+    assert places(printed) == ["middle", "worst", "best"]
+    assert "optimizer.lr" in printed
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "outputs"), "--sort", "seed"])
+    assert "--sort seed: no such column, see --help; these runs swept optimizer.lr" in (
+        capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
