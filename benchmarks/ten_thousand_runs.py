@@ -15,10 +15,10 @@ import torch
 from commands import SOURCE, run
 
 from visionsweep import engine
+from visionsweep.batches import SplitBatches, TensorBatches
 from visionsweep.config import DataConfig, FeaturesConfig, ModelConfig, OptimizerConfig
 from visionsweep.data.splits import load_splits
 from visionsweep.data.transforms import resized
-from visionsweep.engine import SplitBatches, TensorBatches
 from visionsweep.features import extraction
 from visionsweep.features.cached import features_of
 from visionsweep.models.backbones import identify

@@ -45,10 +45,10 @@ def main(arguments: list[str]) -> int:
     run = named_run(asked.run)
     data = _data(run, asked.settings)
 
-    from visionsweep import engine  # torch comes with this: not for --help and refusals
+    from visionsweep.devices import pick_device  # imports torch: not for --help and refusals
     from visionsweep.evaluation import evaluate
 
-    done = evaluate(run, data, asked.split, engine.pick_device(asked.device))
+    done = evaluate(run, data, asked.split, pick_device(asked.device))
     about = f"{run.directory} on {done.dataset}, {asked.split}: {done.images} images"
     if asked.json:
         print(json.dumps(_as_json(run, done), indent=2))

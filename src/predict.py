@@ -35,12 +35,12 @@ def main(arguments: list[str]) -> int:
     paths = expand(asked.images)
     run, reason = choose_run(asked.run or default_outputs())
 
-    from visionsweep import engine  # torch comes with what follows: not for what is refused above
+    from visionsweep.devices import pick_device  # these import torch: not for what is refused
     from visionsweep.prediction import load_predictor
     from visionsweep.report.leaderboard import wide_console
     from visionsweep.report.predictions import as_json, as_table, csv_lines
 
-    predictor = load_predictor(run, engine.pick_device(asked.device))
+    predictor = load_predictor(run, pick_device(asked.device))
     for_programs = asked.csv or asked.json
     told = sys.stderr if for_programs else sys.stdout
     print(f"Run: {run.directory} ({reason})", file=told, flush=True)

@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 
 from visionsweep import engine
+from visionsweep.batches import SplitBatches, TensorBatches
 from visionsweep.checkpoint import Checkpoint, Progress, Trained
 from visionsweep.config import OptimizerConfig
 from visionsweep.data.dataset import ImageBatches, ImageDataset
 from visionsweep.data.images import ImageFile
 from visionsweep.data.transforms import resized
-from visionsweep.engine import SplitBatches, TensorBatches
 from visionsweep.models.classifier import Classifier
 from visionsweep.models.heads import Heads
 from visionsweep.seeds import seeds_of

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from visionsweep import engine
+from visionsweep.batches import SplitBatches, TensorBatches
 from visionsweep.config import OptimizerConfig
 from visionsweep.device_memory import (
     IN_TRAINING,
@@ -19,7 +20,6 @@ from visionsweep.device_memory import (
     is_out_of_memory,
     shortage_explained,
 )
-from visionsweep.engine import SplitBatches, TensorBatches
 from visionsweep.errors import UserError
 from visionsweep.models.heads import Heads
 from visionsweep.seeds import seeds_of

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from visionsweep import engine
+from visionsweep.batches import SplitBatches, TensorBatches
 from visionsweep.config import OptimizerConfig
 from visionsweep.divergence import DivergedError, stop_if_diverged
-from visionsweep.engine import SplitBatches, TensorBatches
 from visionsweep.errors import UserError
 from visionsweep.models.heads import Heads
 from visionsweep.scores import Epoch, Scores, SplitScores

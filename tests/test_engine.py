@@ -1,7 +1,6 @@
 """Training and scoring: what is averaged, what is repeated, what is left alone."""
 
 import copy
-import os
 import random
 
 import numpy as np
@@ -9,12 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 
 from visionsweep import engine
+from visionsweep.batches import SplitBatches, TensorBatches
 from visionsweep.config import OptimizerConfig
-from visionsweep.engine import SplitBatches, TensorBatches
-from visionsweep.errors import UserError
 
 CPU = torch.device("cpu")
 
@@ -225,59 +222,7 @@ def test_logits_come_back_in_the_order_of_the_batches():
     assert torch.allclose(logits, model(inputs), atol=1e-6)
 
 
-# ------------------------------------------------------------------------------------- batches
-
-
-@pytest.mark.parametrize(("count", "batch_size"), [(10, 4), (8, 4), (9, 4), (3, 32), (1, 1)])
-def test_batches_of_tensors_are_those_of_a_data_loader(count: int, batch_size: int):
-    inputs, labels = two_clouds(count, 1)
-    loader = DataLoader(TensorDataset(inputs, labels), batch_size=batch_size)
-    ours = list(TensorBatches(inputs, labels, batch_size))
-    theirs = list(loader)
-    assert len(ours) == len(theirs)
-    for (x, y), (u, v) in zip(ours, theirs, strict=True):
-        assert torch.equal(x, u) and torch.equal(y, v)
-
-
-def test_shuffled_batches_hold_every_image_once_beside_its_own_label():
-    inputs = torch.arange(23).float().unsqueeze(1)
-    batches = TensorBatches(inputs, torch.arange(23), 5, [torch.Generator().manual_seed(0)])
-    drawn = list(batches)
-    assert [y.shape for _, y in drawn] == [(1, 5)] * 4 + [(1, 3)]
-    assert all(torch.equal(x.squeeze(2).long(), y) for x, y in drawn)
-    assert sorted(torch.cat([y[0] for _, y in drawn]).tolist()) == list(range(23))
-
-
-def test_each_replicate_has_its_own_order():
-    sources = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
-    batches = TensorBatches(torch.zeros(23, 1), torch.arange(23), 5, sources)
-    first, second = torch.cat([y for _, y in batches], dim=1).tolist()
-    assert first != second and sorted(first) == sorted(second) == list(range(23))
-
-
-def orders(seed: int, epochs: int) -> list[list[int]]:
-    batches = TensorBatches(
-        torch.zeros(20, 1), torch.arange(20), 6, [torch.Generator().manual_seed(seed)]
-    )
-    return [torch.cat([y[0] for _, y in batches]).tolist() for _ in range(epochs)]
-
-
-def test_the_order_is_new_in_each_epoch_and_the_same_in_each_repetition():
-    first, second, third = orders(5, 3)
-    assert first != second != third != first
-    assert orders(5, 3) == [first, second, third]
-    assert orders(6, 1) != [first]
-    assert first != list(range(20))
-
-
-def test_the_order_does_not_hang_on_what_else_is_drawn_at_random():
-    torch.manual_seed(1)
-    quiet = orders(5, 2)
-    torch.rand(100)
-    assert orders(5, 2) == quiet
-
-
-# -------------------------------------------------------------------------- optimizer and device
+# ----------------------------------------------------------------------------------- optimizer
 
 
 @pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD"])
@@ -299,27 +244,3 @@ def test_the_optimizer_leaves_out_what_is_frozen():
     assert {id(p) for p in group["params"]} == {
         id(p) for p in [*model[1].parameters(), *model[3].parameters()]
     }
-
-
-def test_auto_picks_a_device_that_is_there_and_a_missing_one_is_refused():
-    assert torch.zeros(1, device=engine.pick_device("auto")).sum() == 0
-    assert engine.pick_device("cpu") == CPU
-    missing = f"cuda:{torch.cuda.device_count()}"
-    with pytest.raises(UserError, match=f"device={missing}: .*device=auto"):
-        engine.pick_device(missing)
-
-
-def test_cuda_is_told_to_repeat_its_numbers(monkeypatch):
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # so that it is taken away afterwards
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
-    try:
-        engine.pick_device("cpu")
-        assert not torch.are_deterministic_algorithms_enabled()
-        assert engine.pick_device("cuda").type == "cuda"
-        assert torch.are_deterministic_algorithms_enabled()
-        assert not torch.backends.cudnn.benchmark
-        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
-    finally:
-        torch.use_deterministic_algorithms(False)

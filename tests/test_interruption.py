@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from visionsweep import engine, interruption
-from visionsweep.engine import SplitBatches, TensorBatches
+from visionsweep.batches import SplitBatches, TensorBatches
 from visionsweep.interruption import Interrupted
 from visionsweep.models.heads import Heads
 from visionsweep.seeds import seeds_of

@@ -4,11 +4,9 @@
 and batches of what it takes.
 """
 
-import os
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,93 +17,11 @@ from torch import nn
 from tqdm import tqdm
 
 from visionsweep import interruption
+from visionsweep.batches import Batches, SplitBatches
 from visionsweep.config import OptimizerConfig
 from visionsweep.device_memory import IN_TRAINING, ImagesAtOnce
 from visionsweep.divergence import stop_if_diverged
-from visionsweep.errors import UserError
 from visionsweep.scores import Epoch, Scores, SplitScores
-
-Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
-
-
-@dataclass(frozen=True)
-class SplitBatches:
-    """Batches of each split; going through `train` again gives the next epoch's order."""
-
-    train: Batches
-    val: Batches
-    test: Batches
-
-
-class TensorBatches:
-    """Batches cut out of tensors that lie in memory.
-
-    Args:
-        inputs: `float32[N, width]`.
-        labels: `int64[N]`.
-        batch_size: rows a batch; the last one may be smaller.
-        shuffle: the source of a new order in each epoch for each of R replicates; then batches
-            are `float32[R, B, width]` and `int64[R, B]`. Without, they are `float32[B, width]` and
-            `int64[B]`, in the order of the rows.
-    """
-
-    def __init__(
-        self,
-        inputs: torch.Tensor,
-        labels: torch.Tensor,
-        batch_size: int,
-        shuffle: Sequence[torch.Generator] = (),
-    ) -> None:
-        self.inputs, self.labels = inputs, labels
-        self.batch_size, self.shuffle = batch_size, shuffle
-
-    def __iter__(self) -> Any:
-        if not self.shuffle:
-            return zip(
-                self.inputs.split(self.batch_size), self.labels.split(self.batch_size), strict=True
-            )
-        count = len(self.labels)
-        orders = torch.stack([torch.randperm(count, generator=source) for source in self.shuffle])
-        batches = orders.to(self.labels.device).split(self.batch_size, dim=1)
-        # index_select takes a quarter of the time that inputs[rows] takes.
-        return (
-            (
-                self.inputs.index_select(0, rows.flatten()).unflatten(0, rows.shape),
-                self.labels[rows],
-            )
-            for rows in batches
-        )
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device by name; `auto` is CUDA, then Apple's MPS, then the CPU.
-
-    CUDA is told to take kernels that give the same numbers each time, where there are any.
-
-    Raises:
-        UserError: if the device is not there.
-    """
-    if name == "auto":
-        mps = "mps" if torch.backends.mps.is_available() else "cpu"
-        name = "cuda" if torch.cuda.is_available() else mps
-    device = torch.device(name)
-    there = {
-        "cpu": True,
-        "cuda": (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not there[device.type]:
-        raise UserError(f"device={name}: this machine has no such device; use device=auto")
-    if device.type == "cuda":
-        _take_repeatable_kernels()
-    return device
-
-
-def _take_repeatable_kernels() -> None:
-    """Set what torch's notes on reproducibility ask for; what CPUs compute repeats without it."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before cuBLAS is first used
-    torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(True, warn_only=True)  # includes cuDNN's
 
 
 def seed_everything(seed: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from visionsweep import continuation, engine, fingerprint, interruption
+from visionsweep import continuation, fingerprint, interruption
 from visionsweep.analysis import calibration
 from visionsweep.analysis.outcomes import Outcomes
 from visionsweep.checkpoint import Checkpoint
@@ -24,6 +24,7 @@ from visionsweep.data import sample
 from visionsweep.data.splits import SPLITS, Splits, load_splits
 from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.device_memory import shortage_explained
+from visionsweep.devices import pick_device
 from visionsweep.errors import UserError, let_go
 from visionsweep.features.cached import cache_dir, image_memory
 from visionsweep.files import disk_errors_explained, remove_leftovers, write_atomically
@@ -101,7 +102,7 @@ def _run(config: Config, run_dir: Path, name: str) -> Record:
 def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
     """Tell the story; what becomes known on the way goes into the record at once."""
     timed = _stopwatch(known.seconds)
-    device = engine.pick_device(config.device)
+    device = pick_device(config.device)
     known.device = provenance.device_facts(device)
 
     cache = cache_dir(config.features)

@@ -6,12 +6,13 @@ from typing import Any
 import torch
 
 from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.batches import Batches, TensorBatches
 from visionsweep.config import Config
 from visionsweep.data.dataset import ImageBatches, ImageDataset
 from visionsweep.data.images import ImageFile
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.device_memory import ImagesAtOnce
-from visionsweep.engine import Batches, TensorBatches, predict_logits
+from visionsweep.engine import predict_logits
 from visionsweep.features.cached import features_of
 from visionsweep.models.network import Network
 

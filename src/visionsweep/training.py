@@ -12,12 +12,12 @@ from torch import nn
 
 from visionsweep import continuation, engine
 from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.batches import Batches, SplitBatches, TensorBatches
 from visionsweep.checkpoint import Trained
 from visionsweep.config import Config
 from visionsweep.data.splits import Splits
 from visionsweep.data.thumbnails import Thumbnails, thumbnails
 from visionsweep.device_memory import IN_TRAINING, ImagesAtOnce
-from visionsweep.engine import Batches, SplitBatches, TensorBatches
 from visionsweep.features.cached import cache_dir
 from visionsweep.inputs import outcomes_of, trains_on_features
 from visionsweep.models import classifier

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from visionsweep import engine
+from visionsweep.batches import TensorBatches
 from visionsweep.config import ModelConfig, OptimizerConfig
-from visionsweep.engine import TensorBatches
 from visionsweep.models import backbones, classifier
 from visionsweep.models.classifier import Classifier
 from visionsweep.models.heads import Heads

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from visionsweep import engine
+from visionsweep.batches import SplitBatches, TensorBatches
 from visionsweep.config import OptimizerConfig
-from visionsweep.engine import SplitBatches, TensorBatches
 from visionsweep.models.heads import Heads
 from visionsweep.seeds import seeds_of
 from visionsweep.threads import one_thread

@@ -1,0 +1,33 @@
+"""Which device computes, and that it is made to repeat its numbers."""
+
+import os
+
+import pytest
+import torch
+
+from visionsweep.devices import pick_device
+from visionsweep.errors import UserError
+
+
+def test_auto_picks_a_device_that_is_there_and_a_missing_one_is_refused():
+    assert torch.zeros(1, device=pick_device("auto")).sum() == 0
+    assert pick_device("cpu") == torch.device("cpu")
+    missing = f"cuda:{torch.cuda.device_count()}"
+    with pytest.raises(UserError, match=f"device={missing}: .*device=auto"):
+        pick_device(missing)
+
+
+def test_cuda_is_told_to_repeat_its_numbers(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # so that it is taken away afterwards
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    try:
+        pick_device("cpu")
+        assert not torch.are_deterministic_algorithms_enabled()
+        assert pick_device("cuda").type == "cuda"
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.backends.cudnn.benchmark
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)
