@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
         table.add_row(name, f"{m.value:.4f}", f"[{m.low:.4f}, {m.high:.4f}]", each)
     wide_console().print(table)
     if not done.as_recorded:
-        print("These are other images than those of the run's record.")
+        print(f"These are not one of the splits of the run's record. {_of_training(done)}")
     elif run.record.evaluation.get(asked.split) == done.measures:
         print("These are the images of the run's record, and these are its numbers.")
     elif asked.split in run.record.evaluation:
@@ -75,6 +75,15 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _of_training(done: "Evaluation") -> str:
+    """Say how many of the images the run was trained on."""
+    if done.trained_on is None:
+        return "Whether it was trained on any of them cannot be said: its own images are gone."
+    if done.trained_on == 0:
+        return "It was trained on none of them."
+    return f"It was trained on {done.trained_on} of these {done.images}: the scores are too good."
+
+
 def _as_json(run: "Run", done: "Evaluation") -> dict[str, Any]:
     return {
         "run": str(run.directory),
@@ -82,6 +91,7 @@ def _as_json(run: "Run", done: "Evaluation") -> dict[str, Any]:
         "split": done.split,
         "images": done.images,
         "as_recorded": done.as_recorded,
+        "trained_on": done.trained_on,
         "metrics": msgspec.to_builtins(done.measures),
     }
 

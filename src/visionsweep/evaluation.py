@@ -1,6 +1,8 @@
 """Scores a stored run on images of any source, as it was scored when it was trained."""
 
+import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -30,6 +32,7 @@ class Evaluation:
         images: how many.
         measures: each metric with its interval.
         as_recorded: whether these are the very images of the run's record.
+        trained_on: how many of them the run was trained on; None if its own are not there any more.
     """
 
     dataset: str
@@ -37,6 +40,7 @@ class Evaluation:
     images: int
     measures: dict[str, Measure]
     as_recorded: bool
+    trained_on: int | None
 
 
 @shortage_explained()
@@ -62,7 +66,24 @@ def evaluate(run: Run, data: DataConfig, split: str, device: torch.device) -> Ev
     recorded = run.record.data
     assert recorded is not None
     same = split in recorded.digests and splits.digest(split) == recorded.digests[split]
-    return Evaluation(splits.dataset, split, len(files), measure(outcomes), same)
+    seen = _trained_on(run, config)
+    trained_on = None if seen is None else sum(file.digest in seen for file in files)
+    return Evaluation(splits.dataset, split, len(files), measure(outcomes), same, trained_on)
+
+
+def _trained_on(run: Run, config: Config) -> set[str] | None:
+    """Return the digests of a run's training images if they are where they were; fetch none."""
+    own = replace(config.data, base_url=Path(os.devnull).as_uri(), if_unreachable="error")
+    if not Path(own.root).is_dir():
+        return None
+    try:
+        splits = load_splits(own, image_memory(config.features, own.root))
+    except UserError:
+        return None
+    assert run.record.data is not None
+    if splits.digest("train") != run.record.data.digests["train"]:
+        return None
+    return {image.digest for image in splits.train}
 
 
 def _as_labelled_by(predictor: Predictor, splits: Splits, split: str) -> list[ImageFile]:

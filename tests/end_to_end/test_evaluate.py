@@ -61,7 +61,26 @@ def test_another_folder_of_images_is_scored_whole(sweep_of_eight, run_dir, sampl
     settings = ("data=folder", f"data.root={tmp_path / 'mine'}", "--split", "all")
     found = evaluated(sweep_of_eight, run_dir, *settings)
     assert found["images"] == images and not found["as_recorded"]
+    assert found["trained_on"] == 0
     assert 0 < found["metrics"]["accuracy"]["value"] <= 1
+
+
+def test_images_that_a_run_was_trained_on_are_counted(
+    sweep_of_eight, run_dir, sample_root, tmp_path
+):
+    for split in ("train", "val"):
+        source = next(path for path in sample_root.rglob(split) if path.is_dir())
+        for file in sorted((source / "pizza").iterdir())[:5]:
+            (tmp_path / "mine" / "pizza").mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, tmp_path / "mine" / "pizza" / f"{split}-{file.name}")
+        shutil.copytree(source / "sushi", tmp_path / "mine" / "sushi", dirs_exist_ok=True)
+    settings = ("data=folder", f"data.root={tmp_path / 'mine'}", "--split", "all")
+    found = evaluated(sweep_of_eight, run_dir, *settings)
+    assert 5 < found["trained_on"] < found["images"]
+    commands, _ = sweep_of_eight
+    done = commands.run("evaluate.py", run_dir, *settings)
+    said = f"trained on {found['trained_on']} of these {found['images']}: the scores are too good"
+    assert said in done.stdout
 
 
 def test_classes_that_a_run_does_not_know_are_refused(
