@@ -367,6 +367,16 @@ def test_every_fraction_is_scored_on_the_same_images(published: Path) -> None:
     assert digests(runs[2], "train") < digests(runs[3], "train")
 
 
+def test_a_class_that_a_split_lacks_is_warned_of(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = write({f"train/{name}": range(n, n + 9) for n, name in ((0, "a"), (20, "b"), (40, "c"))})
+    write({"val/a": [60], "val/b": [61], "test/c": [62]})
+    load_splits(folder_config(root))
+    assert "its val images hold none of c: its scores there say nothing of it" in caplog.text
+    assert "its test images hold none of a, b: its scores there say nothing of them" in caplog.text
+
+
 def test_the_counts_are_logged(published: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         load_splits(archives_config(published, 0.1))

@@ -252,6 +252,15 @@ def _check(splits: Splits) -> None:
     for split in ("val", "test"):
         if not splits[split]:
             raise UserError(f"{splits.dataset}: no image to {split} on")
+        there = {image.label for image in splits[split]}
+        if lacking := [name for label, name in enumerate(splits.classes) if label not in there]:
+            log.warning(
+                "%s: its %s images hold none of %s: its scores there say nothing of %s",
+                splits.dataset,
+                split,
+                ", ".join(lacking),
+                "it" if len(lacking) == 1 else "them",
+            )
         shared = {i.digest for i in splits.train} & {i.digest for i in splits[split]}
         if shared:
             log.warning(
