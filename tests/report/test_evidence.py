@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from dataclasses import astuple
 
 import numpy as np
@@ -61,6 +62,25 @@ def test_a_clearly_worse_run_is_behind_and_an_equal_one_is_not(write, evidence):
     assert marks(found)["worse"] == "behind"
     difference = found.rows[-1].comparison.difference
     assert 0 < difference.low < difference.value < difference.high
+
+
+def test_a_repeat_of_the_leader_from_another_seed_is_level_whatever_it_lost(
+    write, evidence, tmp_path
+):
+    write("best", planted(2.0, seed=1))
+    write("repeat", planted(1.0, seed=3))
+    write("other-images", planted(1.0, seed=4))
+    for name, key, value in (
+        ("repeat", '"seed":42', '"seed":43'),
+        ("other-images", '"train-digest"', '"another"'),
+    ):
+        path = tmp_path / "outputs" / name / "result.json"
+        content = "".join(json.dumps(json.loads(path.read_text()), separators=(",", ":")))
+        assert content.count(key) == 1
+        path.write_text(content.replace(key, value))
+    found = evidence()
+    assert marks(found) == {"best": "leader", "repeat": "level", "other-images": "behind"}
+    assert found.rows[1].comparison.distinguishable and found.rows[1].comparison.p < 0.05
 
 
 def test_the_order_in_which_a_run_lists_its_images_does_not_matter(write, evidence):

@@ -45,7 +45,7 @@ def evidence(tmp_path, make_record):
         (
             "=>",
             0,
-            "1 of 2 others cannot be told from it, but it is the cheapest of them too: take it.",
+            "1 of 2 others cannot be told from it, but none of them is cheaper: take it.",
         ),
         (
             ">?",
@@ -69,7 +69,7 @@ def test_the_advice_follows_from_who_can_be_told_apart(evidence, marks, cheapest
 @pytest.mark.parametrize(
     ("marks", "needed", "said"),
     [
-        ("=", 238, "About 240 more images to test on would tell the first two apart."),
+        ("=", 238, "About 240 more validation images would tell the first two apart."),
         ("=", None, None),
         (">", 0, None),
         (">=", 30, None),  # the first two are apart already
@@ -83,8 +83,8 @@ def test_how_many_more_images_are_needed_is_said_where_they_are(evidence, marks,
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ((-0.05, -0.08, -0.02), ": 0.05 lower than now [0.02, 0.08]."),
-        ((0.05, 0.02, 0.08), ": 0.05 higher than now [0.02, 0.08]."),
+        ((-0.05, -0.08, -0.02), ": 0.05 lower than with those [0.02, 0.08]."),
+        ((0.05, 0.02, 0.08), ": 0.05 higher than with those [0.02, 0.08]."),
         (
             (-0.01, -0.06, 0.04),
             ": whether that is a gain cannot be said (change −0.01 [−0.06, +0.04]).",
@@ -92,8 +92,17 @@ def test_how_many_more_images_are_needed_is_said_where_they_are(evidence, marks,
     ],
 )
 def test_twice_the_images_bring_what_the_curve_foretells(change, said):
-    curve = LearningCurve([], [], [], [], [], [], 900, Estimate(0.2, 0.1, 0.3), Estimate(*change))
+    curve = LearningCurve(
+        [], [], 1, [], [], [], [], 900, Estimate(0.2, 0.1, 0.3), Estimate(*change)
+    )
     assert curve_sentence(curve) == (
         "With 900 training images, twice as many as the most tried here, expect a validation loss "
         f"of 0.20 [0.10, 0.30]{said}"
     )
+
+
+def test_a_curve_through_several_runs_is_said_to_be_their_mean():
+    curve = LearningCurve(
+        [], [], 4, [], [], [], [], 900, Estimate(0.2, 0.1, 0.3), Estimate(0, 0, 0)
+    )
+    assert "expect, on average over 4 settings, a validation loss of" in curve_sentence(curve)

@@ -29,6 +29,7 @@ class LearningCurve:
     Attributes:
         images: `int64[K]`, the sizes that were tried.
         losses: measured at these, means over the runs of a size.
+        runs: how many of each size, alike in all else.
         at: `float64[M]`, sizes from the smallest to twice the largest.
         fitted: `float64[M]`, the power law there.
         low: `float64[M]`, lower edge of its band of 95 %.
@@ -40,6 +41,7 @@ class LearningCurve:
 
     images: NDArray[np.int64]
     losses: list[Estimate]
+    runs: int
     at: Floats
     fitted: Floats
     low: Floats
@@ -88,6 +90,7 @@ def learning_curve(
     return LearningCurve(
         images=sizes,
         losses=estimates_of_losses(losses, seed=seed),
+        runs=len(runs[int(sizes[0])]),
         at=at,
         fitted=np.array([each.value for each in points]),
         low=np.array([each.low for each in points]),

@@ -65,19 +65,33 @@ def gather(runs: Sequence[Run]) -> Evidence:
         unknown = [Row(run, "leader" if k == 0 else "unknown", None) for k, run in enumerate(runs)]
         return Evidence(unknown, None, None, [], None)
     comparisons = dict(zip(list(compared)[1:], compare(list(compared.values())), strict=True))
-    rows = [
-        Row(run, _mark(k, comparisons.get(k)), comparisons.get(k)) for k, run in enumerate(runs)
-    ]
     given = settings_of(runs)
+    recipes = [_recipe(run, each) for run, each in zip(runs, given, strict=True)]
+    rows = [
+        Row(
+            run,
+            _mark(k, comparisons.get(k), repeats=recipes[k] == recipes[0]),
+            comparisons.get(k),
+        )
+        for k, run in enumerate(runs)
+    ]
     settings, outcomes = [given[k] for k in compared], list(compared.values())
     sizes = [runs[k].record.data.counts["train"] for k in compared]  # type: ignore[union-attr]
     return Evidence(
         rows=rows,
         cheapest=min((row.run for row in rows if row.mark in ("leader", "level")), key=_cost),
-        images_needed=_needed(outcomes),
+        images_needed=_needed(outcomes) if recipes[0] not in recipes[1:2] else None,
         effects=effects(settings, outcomes) if len(outcomes) > 1 else [],
         curve=_curve(settings, sizes, outcomes),
     )
+
+
+def _recipe(run: Run, given: Mapping[str, Any]) -> tuple[dict[str, Any], str, str]:
+    """Return what a run has in common with its repeats from other seeds."""
+    data, model = run.record.data, run.record.model
+    assert data is not None and model is not None
+    settings = {key: value for key, value in given.items() if key != "seed"}
+    return settings, data.digests["train"], model.fingerprint
 
 
 def _needed(outcomes: Sequence[RunLosses]) -> int | None:
@@ -104,12 +118,13 @@ def _losses(run: Run) -> RunLosses | None:
     return RunLosses.of(found.by_image()) if found is not None else None
 
 
-def _mark(place: int, comparison: Comparison | None) -> Mark:
+def _mark(place: int, comparison: Comparison | None, *, repeats: bool) -> Mark:
+    """Say how a run stands to the leader; one that repeats it with another seed is as good."""
     if place == 0:
         return "leader"
     if comparison is None:
         return "unknown"
-    return "behind" if comparison.distinguishable else "level"
+    return "behind" if comparison.distinguishable and not repeats else "level"
 
 
 def _cost(run: Run) -> tuple[int, float, float]:

@@ -100,7 +100,7 @@ def _advice(evidence: Evidence, labels: Sequence[str]) -> str:
     if evidence.cheapest is None:
         return f"{said}."
     if evidence.cheapest.directory == rows[0].run.directory:
-        return f"{said}, but it is the cheapest of them too: take it."
+        return f"{said}, but none of them is cheaper: take it."
     cheapest = next(
         text
         for row, text in zip(rows, labels, strict=True)
@@ -115,8 +115,8 @@ def _more(evidence: Evidence) -> str | None:
     if not evidence.images_needed or evidence.rows[1].mark != "level":
         return None
     needed = float(f"{evidence.images_needed:.2g}")  # more digits would be made up
-    more = numbers.counted(int(needed), "more image")
-    return f"About {more} to test on would tell the first two apart."
+    more = numbers.counted(int(needed), "more validation image")
+    return f"About {more} would tell the first two apart."
 
 
 def warnings(evidence: Evidence) -> list[str]:
@@ -152,7 +152,8 @@ def curve_sentence(curve: LearningCurve) -> str:
         word = "lower" if change.value < 0 else "higher"
         ends = sorted((abs(change.low), abs(change.high)))
         verdict = (
-            f"{abs(change.value):.{places}f} {word} than now "
+            f"{abs(change.value):.{places}f} {word} than with those "
             f"[{ends[0]:.{places}f}, {ends[1]:.{places}f}]"
         )
-    return f"With {images} expect a validation loss of {loss}: {verdict}."
+    mean = f", on average over {curve.runs} settings," if curve.runs > 1 else ""
+    return f"With {images} expect{mean} a validation loss of {loss}: {verdict}."
