@@ -234,3 +234,37 @@ def test_csv_has_what_was_swept_too(rates, ranked):
     table = list(csv.DictReader(io.StringIO(as_csv(rows, swept_columns(rows)))))
     assert list(table[0]) == [*BY_KEY, "optimizer.lr"]
     assert [float(row["optimizer.lr"]) for row in table] == [0.02, 0.1, 1e-4]
+
+
+def test_a_narrow_terminal_says_what_it_has_no_room_for(rates, shown):
+    text = " ".join(shown(width=75).split())
+    said = text[text.index("No room for ") :].partition(":")[0]
+    heads = text[: text.index("No room for ")]
+    assert "model" in said and "model" not in heads.partition("┡")[0]  # all have the same
+    assert "optimizer.lr" not in said and "val loss" not in said
+    assert "No room" not in shown(width=250)
+
+
+def test_what_the_table_is_sorted_by_stays(rates, shown):
+    assert "trainable" not in shown(width=110).partition("┡")[0]
+    assert "trainable" in shown(width=110, sort="trainable").partition("┡")[0]
+
+
+def test_a_table_of_one_run_is_not_explained(write_run, shown):
+    write_run("a", 0.3)
+    assert "How to read it" not in shown()
+
+
+def test_an_unfinished_run_is_named_with_its_directory_where_that_is_not_plain(
+    write_run, tmp_path, shown
+):
+    write_run("sweep/failed", failure=Failure("OSError", "disk full"))
+    text = " ".join(shown(width=500).split())
+    assert f"failed sweep/failed in {tmp_path}/outputs/sweep/failed: OSError: disk full" in text
+
+
+def test_without_a_terminal_the_width_is_what_columns_says_or_else_wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "90")
+    assert leaderboard.wide_console().width == 90
+    monkeypatch.delenv("COLUMNS")
+    assert leaderboard.wide_console().width == 200

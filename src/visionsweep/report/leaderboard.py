@@ -1,5 +1,6 @@
 """The leaderboard in the terminal: finished runs, and which of them cannot be told apart."""
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from shlex import quote
@@ -13,6 +14,7 @@ from visionsweep.report.effects import effect_lines
 from visionsweep.report.evidence import Evidence, Row, gather
 from visionsweep.report.headline import curve_sentence, headline, labels_of
 from visionsweep.report.numbers import counted
+from visionsweep.report.settings import ALWAYS
 from visionsweep.tracking.folders import CHECKPOINT
 from visionsweep.tracking.runs import Found, Run, comparable, completed
 
@@ -75,12 +77,26 @@ def _cost(run: Run) -> str:
     return f"{said}, {model.milliseconds:.1f} ms an image on one core of a CPU"
 
 
-def _table(rows: Sequence[Row], columns: Sequence[Column], title: str, console: Console) -> Table:
-    """Draw a table; where it is wider than the terminal the least important columns go first."""
-    columns = list(columns)
-    while _natural_width(rows, columns) > console.width and any(c.spare for c in columns):
-        columns.remove(max(columns, key=lambda column: column.spare))
-    return _drawn(rows, columns, title)
+def _that_fit(
+    rows: Sequence[Row], columns: Sequence[Column], sort: str, width: int
+) -> list[Column]:
+    """Leave out what a terminal has no room for.
+
+    First the model, the data and the epochs where all runs have the same, then by `spare`; what
+    the table is sorted by stays.
+    """
+    kept = list(columns)
+    alike = {
+        column.key: len(rows) > 1 and len({column.text(row) for row in rows}) == 1
+        for column in columns
+        if column.key in ALWAYS
+    }
+    while _natural_width(rows, kept) > width:
+        spare = [c for c in kept if (c.spare or alike.get(c.key)) and c.key != sort]
+        if not spare:
+            break
+        kept.remove(max(spare, key=lambda column: (alike.get(column.key, False), column.spare)))
+    return kept
 
 
 def _natural_width(rows: Sequence[Row], columns: Sequence[Column]) -> int:
@@ -125,12 +141,15 @@ def show(
         columns = table_columns(evidence.rows)
         rows = ordered(evidence.rows, sort)[: top or MOST]
         left_out = [] if top else _left_out(len(rows), len(evidence.rows))
-        said = [*left_out, READING, *findings(evidence)]
+        reading = [READING] if len(rows) > 1 else []
+        said = [*left_out, *reading, *findings(evidence)]
         if markdown:
             print(f"{heading(evidence)}\n\n{as_markdown(rows, columns)}\n")
             print("\n\n".join(said) + "\n")
         else:
-            console.print(_table(rows, columns, heading(evidence), console))
+            shown = _that_fit(rows, columns, sort, console.width)
+            console.print(_drawn(rows, shown, heading(evidence)))
+            said = [*_no_room(columns, shown), *said]
             for line in said:
                 console.print(escape(line), style="dim" if line is READING else "")
             console.print()
@@ -139,7 +158,8 @@ def show(
     for run in found.unfinished:
         style = "bold yellow" if run.record.status == "running" else "bold red"
         console.print(
-            f"[{style}]{run.record.status}[/] {escape(run.record.name)}: {escape(_reason(run))}"
+            f"[{style}]{run.record.status}[/] {escape(run.record.name)}"
+            f"{escape(_place(run, folders))}: {escape(_reason(run))}"
         )
     for run, original in found.counted_already:
         console.print(
@@ -154,6 +174,12 @@ def show(
         where = " ".join(map(str, folders))
         console.print(f"Everything lies in {escape(where)}. Look at it in TensorBoard:")
         console.print(f"  tensorboard --logdir {escape(quote(str(folders[0])))}", style="cyan")
+
+
+def _place(run: Run, folders: Sequence[Path]) -> str:
+    """Say where a run lies, unless its name in the folder that was asked for says so."""
+    plain = run.directory.parent in folders and run.directory.name == run.record.name
+    return "" if plain else f" in {run.directory}"
 
 
 def _reason(run: Run) -> str:
@@ -183,6 +209,14 @@ def _in_parts(runs: Iterable[Run]) -> list[str]:
     return lines
 
 
+def _no_room(columns: Sequence[Column], shown: Sequence[Column]) -> list[str]:
+    """Name the columns that a terminal had no room for."""
+    missing = [column.title for column in columns if column not in shown]
+    if not missing:
+        return []
+    return [f"No room for {', '.join(missing)}: a wider terminal, --markdown or --csv shows all."]
+
+
 def _left_out(shown: int, runs: int) -> list[str]:
     """Say that a table goes on, if it does."""
     if shown == runs:
@@ -195,5 +229,7 @@ def _left_out(shown: int, runs: int) -> list[str]:
 
 def wide_console() -> Console:
     """Return a console as wide as the terminal, or wide enough where there is none."""
-    console = Console()
-    return console if console.is_terminal else Console(width=200)
+    console = Console(highlight=False)
+    if console.is_terminal or "COLUMNS" in os.environ:
+        return console
+    return Console(highlight=False, width=200)
