@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from visionsweep import interruption
 from visionsweep.entry import positive, run_command
+from visionsweep.tracking.folders import goes_on
 
 if TYPE_CHECKING:
     from visionsweep.reproduction import Changed
@@ -58,7 +59,7 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         there = [] if asked.to else ["--to", str(into)]
         again = shlex.join(["python", sys.argv[0], *arguments, *there])
-        print(f"Interrupted. This goes on with it:\n  {again}", file=sys.stderr)
+        print(f"Interrupted. {goes_on(into)}:\n  {again}", file=sys.stderr)
         raise
     if asked.json:
         import msgspec

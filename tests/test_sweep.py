@@ -97,3 +97,47 @@ def test_the_runs_of_a_sweep_are_counted_as_hydra_counts_them(params, given, run
 def test_what_another_sweeper_will_ask_for_is_not_known():
     hydra = {"sweeper": {"_target_": "hydra_plugins.optuna_sweeper.OptunaSweeper"}}
     assert sweep.runs_of(OmegaConf.create(hydra)) is None
+
+
+def run_one(monkeypatch, directory: Path, error: BaseException | None = None) -> int:
+    """End a run outside a sweep."""
+    monkeypatch.setattr(NoteSweep, "sweep_dir", None)
+    monkeypatch.setattr(NoteSweep, "said", [])
+    monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create({"mode": RunMode.RUN}))
+    config = OmegaConf.create({"sweep_dir": str(directory), "fail_fast": False})
+
+    def main() -> None:
+        NoteSweep.run_dir = directory
+        with sweep.job(config, "a-run"):
+            if error is not None:
+                raise error
+
+    try:
+        return sweep.run(main)
+    finally:
+        NoteSweep.run_dir = None
+
+
+def test_one_run_ends_with_where_it_lies_and_what_to_do_with_it(monkeypatch, tmp_path, capsys):
+    assert run_one(monkeypatch, tmp_path) == 0
+    said = capsys.readouterr().out
+    assert f"tensorboard --logdir {tmp_path}" in said
+    assert f"python src/predict.py PHOTO --run {tmp_path}" in said
+
+
+def test_an_error_that_was_logged_is_not_said_again(monkeypatch, tmp_path, capsys, caplog):
+    assert run_one(monkeypatch, tmp_path, UserError("on purpose")) == 1
+    printed = capsys.readouterr()
+    assert caplog.text.count("on purpose") == 1 and "on purpose" not in printed.err + printed.out
+
+
+@pytest.mark.parametrize("half_done", [True, False])
+def test_an_interrupted_run_says_what_the_next_command_begins_with(
+    monkeypatch, tmp_path, capsys, half_done
+):
+    if half_done:
+        (tmp_path / "checkpoint.safetensors").touch()
+    assert run_one(monkeypatch, tmp_path, KeyboardInterrupt()) == 130
+    said = capsys.readouterr().out
+    assert ("after its last checkpoint" in said) == half_done
+    assert ("begins it anew" in said) != half_done and f"sweep_dir={tmp_path}" in said

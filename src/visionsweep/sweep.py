@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 from visionsweep import interruption, launchers
 from visionsweep.errors import RefusedError, UserError
 from visionsweep.files import disk_errors_explained
+from visionsweep.tracking.folders import goes_on
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class NoteSweep(Callback):
     asked: int | None = None  # how many runs the command asks for, if that is known beforehand
     run_dir: Path | None = None
     refused: ClassVar[list[str]] = []  # runs of this process that have no record to tell of them
+    said: ClassVar[list[Exception]] = []  # errors of runs of this process that were told already
 
     def __init__(self) -> None:
         self.command = launchers.Command()
@@ -98,6 +100,7 @@ def job(config: DictConfig, name: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, UserError):
             log.error("%s: %s", name, error)
+            NoteSweep.said.append(error)
         if isinstance(error, RefusedError):
             NoteSweep.refused.append(name)
         if one_stops_all:
@@ -128,7 +131,8 @@ def run(main: Callable[[], Any]) -> int:
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
     except (UserError, HydraException) as error:
-        print(error, file=sys.stderr)
+        if error not in NoteSweep.said:
+            print(error, file=sys.stderr)
     except Exception as error:
         if said := launchers.explained(error):
             print(said, file=sys.stderr)
@@ -138,9 +142,27 @@ def run(main: Callable[[], Any]) -> int:
     sys.stderr.flush()
     if NoteSweep.sweep_dir is not None and NoteSweep.sweep_dir.is_dir():
         status = _tell(NoteSweep.sweep_dir, status)
-    elif status >= 128 and NoteSweep.run_dir is not None:
-        print(f"Interrupted. This goes on with it:\n  {_again(NoteSweep.run_dir)}")
+    elif NoteSweep.run_dir is not None:
+        _tell_of_one(NoteSweep.run_dir, status)
     return status
+
+
+def _tell_of_one(directory: Path, status: int) -> None:
+    """Say where a run outside a sweep lies and what can be done with it.
+
+    Args:
+        directory: of the run.
+        status: the exit status.
+    """
+    if status >= 128:
+        print(f"Interrupted. {goes_on(directory)}:\n  {_again(directory)}")
+    elif status == 0:
+        place = shlex.quote(str(directory))
+        print(
+            f"Everything lies in {directory}. Look at it in TensorBoard, or ask its model:\n"
+            f"  tensorboard --logdir {place}\n"
+            f"  python src/predict.py PHOTO --run {place}"
+        )
 
 
 def _tell(directory: Path, status: int) -> int:

@@ -79,6 +79,13 @@ def last_entered(outputs: Path, *, sweep: bool) -> Path | None:
     return max(found, key=lambda directory: found[directory], default=None)
 
 
+def goes_on(directory: Path) -> str:
+    """Say what the command will do that takes up an interrupted run."""
+    if (directory / CHECKPOINT).is_file():
+        return "This goes on after its last checkpoint"
+    return "It had no checkpoint yet; this begins it anew"
+
+
 def _begun(event_file: str) -> int:
     """Read the time in `events.out.tfevents.SECONDS.HOST...`; a copied file keeps its name."""
     seconds = event_file.partition("tfevents.")[2].partition(".")[0]
