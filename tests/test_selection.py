@@ -30,7 +30,7 @@ def test_runs_scored_on_other_images_do_not_compete(write_run, tmp_path):
     later.write_text(later.read_text().replace("2026-01-31", "2026-02-01"))
     run, reason = choose_run(tmp_path / "outputs")
     assert run.record.name == "b"
-    assert "1 runs on other images left out" in reason
+    assert "1 run on other images left out" in reason
 
 
 def test_failed_runs_cannot_predict(write_run, tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from visionsweep.data.images import list_images
 from visionsweep.errors import UserError
+from visionsweep.report.numbers import counted
 from visionsweep.tracking import record
 from visionsweep.tracking.folders import RECORD
 from visionsweep.tracking.runs import Run, comparable, completed, find_runs, val_loss
@@ -42,9 +43,9 @@ def choose_run(folder: Path) -> tuple[Run, str]:
     if len(finished) == 1:
         return group[0], "the only completed run"
     others = len(finished) - len(group)
-    return group[0], f"lowest validation loss of {len(group)} runs on {group[0].record.dataset}" + (
-        f"; {others} runs on other images left out" if others else ""
-    )
+    chosen = f"lowest validation loss of {counted(len(group), 'run')} on {group[0].record.dataset}"
+    left = f"; {counted(others, 'run')} on other images left out" if others else ""
+    return group[0], chosen + left
 
 
 def named_run(place: Path) -> Run:
