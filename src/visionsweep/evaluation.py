@@ -8,6 +8,7 @@ import torch
 
 from visionsweep.analysis.outcomes import Outcomes
 from visionsweep.config import Config, DataConfig
+from visionsweep.data import sample
 from visionsweep.data.images import ImageFile
 from visionsweep.data.splits import SPLITS, Splits, load_splits
 from visionsweep.device_memory import ImagesAtOnce, shortage_explained
@@ -73,7 +74,9 @@ def evaluate(run: Run, data: DataConfig, split: str, device: torch.device) -> Ev
 
 def _trained_on(run: Run, config: Config) -> set[str] | None:
     """Return the digests of a run's training images if they are where they were; fetch none."""
-    own = replace(config.data, base_url=Path(os.devnull).as_uri(), if_unreachable="error")
+    source = "sample" if run.record.dataset == sample.NAME else config.data.source
+    nowhere = Path(os.devnull).as_uri()
+    own = replace(config.data, source=source, base_url=nowhere, if_unreachable="error")
     if not Path(own.root).is_dir():
         return None
     try:

@@ -39,7 +39,6 @@ class NoteSweep(Callback):
     asked: int | None = None  # how many runs the command asks for, if that is known beforehand
     run_dir: Path | None = None
     refused: ClassVar[list[str]] = []  # runs of this process that have no record to tell of them
-    said: ClassVar[list[Exception]] = []  # errors of runs of this process that were told already
 
     def __init__(self) -> None:
         self.command = launchers.Command()
@@ -92,15 +91,15 @@ def job(config: DictConfig, name: str) -> Iterator[None]:
     """
     interruption.check()
     stopped = Path(config.sweep_dir) / _STOPPED
-    one_stops_all = config.fail_fast and HydraConfig.get().mode == RunMode.MULTIRUN
+    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+    one_stops_all = config.fail_fast and sweeping
     if one_stops_all and stopped.is_file():
         raise UserError(f"{name}: not begun, since {stopped.read_text()} failed (fail_fast=true)")
     try:
         yield
     except Exception as error:
-        if isinstance(error, UserError):
+        if isinstance(error, UserError) and sweeping:  # of a run by itself it is said at the end
             log.error("%s: %s", name, error)
-            NoteSweep.said.append(error)
         if isinstance(error, RefusedError):
             NoteSweep.refused.append(name)
         if one_stops_all:
@@ -131,8 +130,7 @@ def run(main: Callable[[], Any]) -> int:
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
     except (UserError, HydraException) as error:
-        if error not in NoteSweep.said:
-            print(error, file=sys.stderr)
+        print(error, file=sys.stderr)
     except Exception as error:
         if said := launchers.explained(error):
             print(said, file=sys.stderr)
