@@ -42,7 +42,8 @@ def main(arguments: list[str]) -> int:
     found = find_runs(folders)
     groups = leaderboard.groups_of(found.runs)
     rows = [row for evidence in groups for row in evidence.rows]
-    swept = swept_columns(rows) if rows else []
+    wanted = asked.csv or asked.sort not in BY_KEY
+    swept = swept_columns(rows) if rows and wanted else []
     keys = [column.key for column in swept]
     if rows and asked.sort not in {*BY_KEY, *keys}:
         these = f"; these runs swept {', '.join(keys)}" if keys else ""

@@ -111,7 +111,7 @@ def refuse_unwritable(directory: Path) -> None:
 def _check_all(overrides: list[str], *, sweeping: bool) -> tuple[DictConfig, bool]:
     """Check a command; return its configuration, of a sweep the first, and whether it sweeps."""
     parsed = _parse(overrides)
-    lists = {o.get_key_element(): _values(o) for o in parsed}
+    lists = {o.get_key_element(): values_of(o) for o in parsed}
     for override in parsed:
         if not lists[override.get_key_element()]:
             raise UserError(f"{override.input_line}: holds no value at all")
@@ -122,7 +122,7 @@ def _check_all(overrides: list[str], *, sweeping: bool) -> tuple[DictConfig, boo
 
     params = config.hydra.sweeper.get("params") or {}
     study = _parse([f"{key}={value}" for key, value in params.items()])
-    lists = {o.get_key_element(): _values(o) for o in study} | lists
+    lists = {o.get_key_element(): values_of(o) for o in study} | lists
     first = {key: values[0] for key, values in lists.items()}
     if study:
         config = _compose(list(first.values()))
@@ -213,7 +213,7 @@ def _parse(overrides: list[str]) -> list[Override]:
     return parsed
 
 
-def _values(override: Override) -> list[str]:
+def values_of(override: Override) -> list[str]:
     """List what a sweep would set one after the other; of an interval, its ends."""
     key = override.get_key_element()
     if override.is_discrete_sweep():

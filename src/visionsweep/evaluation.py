@@ -67,25 +67,33 @@ def evaluate(run: Run, data: DataConfig, split: str, device: torch.device) -> Ev
     recorded = run.record.data
     assert recorded is not None
     same = split in recorded.digests and splits.digest(split) == recorded.digests[split]
-    seen = _trained_on(run, config)
+    seen = _trained_on(run, config, splits)
     trained_on = None if seen is None else sum(file.digest in seen for file in files)
     return Evaluation(splits.dataset, split, len(files), measure(outcomes), same, trained_on)
 
 
-def _trained_on(run: Run, config: Config) -> set[str] | None:
-    """Return the digests of a run's training images if they are where they were; fetch none."""
-    source = "sample" if run.record.dataset == sample.NAME else config.data.source
-    nowhere = Path(os.devnull).as_uri()
-    own = replace(config.data, source=source, base_url=nowhere, if_unreachable="error")
-    if not Path(own.root).is_dir():
-        return None
-    try:
-        splits = load_splits(own, image_memory(config.features, own.root))
-    except UserError:
-        return None
+def _trained_on(run: Run, config: Config, splits: Splits) -> set[str] | None:
+    """Return the digests of a run's training images if they are where they were; fetch none.
+
+    Args:
+        run: the run.
+        config: its configuration.
+        splits: of what is evaluated, which may be the run's own.
+    """
     assert run.record.data is not None
-    if splits.digest("train") != run.record.data.digests["train"]:
-        return None
+    recorded = run.record.data.digests["train"]
+    if splits.digest("train") != recorded:
+        source = "sample" if run.record.dataset == sample.NAME else config.data.source
+        nowhere = Path(os.devnull).as_uri()
+        own = replace(config.data, source=source, base_url=nowhere, if_unreachable="error")
+        if not Path(own.root).is_dir():
+            return None
+        try:
+            splits = load_splits(own, image_memory(config.features, own.root))
+        except UserError:
+            return None
+        if splits.digest("train") != recorded:
+            return None
     return {image.digest for image in splits.train}
 
 

@@ -20,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from visionsweep import interruption, launchers
+from visionsweep.command_line import values_of
 from visionsweep.errors import RefusedError, UserError
 from visionsweep.files import disk_errors_explained
 from visionsweep.tracking.folders import goes_on
@@ -69,13 +70,10 @@ def runs_of(hydra: DictConfig) -> int | None:
         return None
     params = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    values = {  # of a key that is given twice Hydra takes the last
-        override.get_key_element(): list(override.sweep_string_iterator())
-        if override.is_discrete_sweep()
-        else [""]
-        for override in parser.parse_overrides([*params, *hydra.overrides.task])
-    }
-    return math.prod(map(len, values.values()))
+    overrides = parser.parse_overrides([*params, *hydra.overrides.task])
+    # Of a key that is given twice Hydra takes the last.
+    lists = {override.get_key_element(): values_of(override) for override in overrides}
+    return math.prod(map(len, lists.values()))
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def colour_of(thumbnail: Image.Image | np.ndarray) -> str:
 
 
 def squares(made: Thumbnails) -> list[np.ndarray]:
-    return [np.asarray(made.square(place)) for place in range(len(made.indices))]
+    return [np.asarray(square) for square in made.squares(range(len(made.indices)))]
 
 
 def on_the_sheet(made: Thumbnails) -> list[np.ndarray]:

@@ -3,7 +3,7 @@
 import io
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -49,16 +49,16 @@ class Thumbnails:
         right squares: its shader divides by the number of rows where that of columns is meant, and
         any other division is inexact.
         """
-        return self._read(_SHEET)
+        with self._open() as archive:
+            return archive.read(_SHEET)
 
-    def square(self, place: int) -> Image.Image:
-        """Decode the thumbnail at a place of `indices`: RGB, 128 pixels a side."""
-        with Image.open(io.BytesIO(self._read(_name(place)))) as square:
-            return square.convert("RGB")
+    def squares(self, places: Iterable[int]) -> list[Image.Image]:
+        """Decode the thumbnails at some places of `indices`: RGB, 128 pixels a side."""
+        with self._open() as archive:
+            return [Image.open(archive.open(_name(place))).convert("RGB") for place in places]
 
-    def _read(self, name: str) -> bytes:
-        with ZipFile(io.BytesIO(self.archive)) as archive:
-            return archive.read(name)
+    def _open(self) -> ZipFile:
+        return ZipFile(io.BytesIO(self.archive))
 
 
 def thumbnails(files: Sequence[ImageFile], cache: Path) -> Thumbnails:

@@ -15,7 +15,7 @@ from visionsweep.report.evidence import Evidence, Row, gather
 from visionsweep.report.headline import curve_sentence, headline, labels_of
 from visionsweep.report.numbers import counted
 from visionsweep.report.settings import ALWAYS
-from visionsweep.tracking.folders import CHECKPOINT
+from visionsweep.tracking.folders import half_done
 from visionsweep.tracking.runs import Found, Run, comparable, completed
 
 READING = (
@@ -85,17 +85,17 @@ def _that_fit(
     First the model, the data and the epochs where all runs have the same, then by `spare`; what
     the table is sorted by stays.
     """
-    kept = list(columns)
-    alike = {
-        column.key: len(rows) > 1 and len({column.text(row) for row in rows}) == 1
+    alike = [
+        column
         for column in columns
-        if column.key in ALWAYS
-    }
-    while _natural_width(rows, kept) > width:
-        spare = [c for c in kept if (c.spare or alike.get(c.key)) and c.key != sort]
-        if not spare:
+        if column.key in ALWAYS and len(rows) > 1 and len({column.text(row) for row in rows}) == 1
+    ]
+    by_worth = sorted((c for c in columns if c.spare), key=lambda column: -column.spare)
+    kept = list(columns)
+    for column in (c for c in [*alike, *by_worth] if c.key != sort):
+        if _natural_width(rows, kept) <= width:
             break
-        kept.remove(max(spare, key=lambda column: (alike.get(column.key, False), column.spare)))
+        kept.remove(column)
     return kept
 
 
@@ -192,8 +192,8 @@ def _reason(run: Run) -> str:
     said += f" after {counted(epochs, 'epoch')}" if epochs else ""
     if run.record.status == "running":
         return said
-    half_done = (run.directory / CHECKPOINT).is_file()
-    return f"{said}; {'goes on after its checkpoint' if half_done else 'begins anew'}"
+    next_time = "goes on after its checkpoint" if half_done(run.directory) else "begins anew"
+    return f"{said}; {next_time}"
 
 
 def _in_parts(runs: Iterable[Run]) -> list[str]:

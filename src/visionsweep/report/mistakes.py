@@ -57,12 +57,11 @@ def mistakes_figure(
     sheet = Sheet(CARD, 56 + -(-len(worst) // _COLUMNS) * _HIGH)
     wrong = int((probabilities.argmax(1) != labels).sum())
     sheet.head(title, f"{wrong} of {len(labels)} images are taken for another class")
-    for place, image in enumerate(worst):
+    for place, (image, square) in enumerate(zip(worst, thumbnails.squares(worst), strict=True)):
         row, column = divmod(place, _COLUMNS)
         left, top = 8 + column * _WIDE, 54 + row * _HIGH
         predicted = int(probabilities[image].argmax())
-        picture = thumbnails.square(image).resize((_SIDE, _SIDE))
-        sheet.image(left, top, np.asarray(picture))
+        sheet.image(left, top, np.asarray(square.resize((_SIDE, _SIDE))))
         sure = f" {probabilities[image, predicted]:.0%}"
         name = shortened(classes[predicted], 12, _SIDE - width_of(sure, 12, bold=True), bold=True)
         sheet.text(left, top + _SIDE + 12, name + sure, 12, bold=True, colour=_RED)

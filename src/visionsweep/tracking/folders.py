@@ -79,9 +79,14 @@ def last_entered(outputs: Path, *, sweep: bool) -> Path | None:
     return max(found, key=lambda directory: found[directory], default=None)
 
 
-def goes_on(directory: Path) -> str:
+def half_done(run_dir: Path) -> bool:
+    """Say whether a run would be taken up after a checkpoint, and not begun anew."""
+    return (run_dir / CHECKPOINT).is_file()
+
+
+def goes_on(run_dir: Path) -> str:
     """Say what the command will do that takes up an interrupted run."""
-    if (directory / CHECKPOINT).is_file():
+    if half_done(run_dir):
         return "This goes on after its last checkpoint"
     return "It had no checkpoint yet; this begins it anew"
 
