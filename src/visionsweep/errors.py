@@ -6,10 +6,26 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user can mend: the message says what was wrong, where, and what to do next.
+    """An error that the user can fix: what is wrong, where, and what to do next.
 
-    Entry points print it without a traceback and end with exit status 1.
+    Entry points print it without a traceback and end with exit status 1. It is printed as
+    `where: what. hint`.
+
+    Attributes:
+        what: what is wrong, without a final period if there is a hint.
+        where: the file, key or image concerned, or None.
+        hint: what to do next, in whole sentences, or None.
     """
+
+    def __init__(self, what: str, *, where: object = None, hint: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        located = self.what if self.where is None else f"{self.where}: {self.what}"
+        return located if self.hint is None else f"{located}. {self.hint}"
 
 
 class RefusedError(UserError):
