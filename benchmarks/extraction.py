@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 
 from visionsweep.config import DataConfig, FeaturesConfig, ModelConfig
-from visionsweep.data.images import ImageFile, open_rgb
+from visionsweep.data.decoding import open_rgb
+from visionsweep.data.images import ImageFile
 from visionsweep.data.splits import load_splits
 from visionsweep.data.transforms import resized
 from visionsweep.features import extraction

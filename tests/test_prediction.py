@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from visionsweep.config import ModelConfig
-from visionsweep.data.images import UnreadableImageError
+from visionsweep.data.decoding import UnreadableImageError
 from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.errors import UserError
 from visionsweep.models import backbones

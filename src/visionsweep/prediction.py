@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from visionsweep.analysis.calibration import calibrated
 from visionsweep.config import ModelConfig
-from visionsweep.data.images import UnreadableImageError, open_rgb
+from visionsweep.data.decoding import UnreadableImageError, open_rgb
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.device_memory import ImagesAtOnce, shortage_explained
 from visionsweep.errors import UserError

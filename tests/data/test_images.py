@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from visionsweep.data import images
-from visionsweep.data.images import UnreadableImageError, digest_of, inspect, list_images, open_rgb
+from visionsweep.data import decoding
+from visionsweep.data.decoding import UnreadableImageError, open_rgb
+from visionsweep.data.images import digest_of, inspect, list_images
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 ROTATED_FOR_EXIF = {
@@ -92,8 +93,8 @@ def test_transparent_parts_lie_on_white(tmp_path: Path, mode: str) -> None:
         picture.putalpha(Image.new("L", (8, 8), 0))
         picture.putpixel((0, 0), (0, 0, 0, 255))
         content = picture.convert("PA")
-        assert images._to_rgb(content).getpixel((4, 4)) == WHITE
-        assert images._to_rgb(content).getpixel((0, 0)) == (0, 0, 0)
+        assert decoding._to_rgb(content).getpixel((4, 4)) == WHITE
+        assert decoding._to_rgb(content).getpixel((0, 0)) == (0, 0, 0)
         return
     else:
         colour = {"P": 1, "RGB": (9, 9, 9), "L": 9}[mode]

@@ -11,7 +11,7 @@ import torchvision
 from PIL import Image
 
 from visionsweep.config import ModelConfig
-from visionsweep.data.images import open_rgb
+from visionsweep.data.decoding import open_rgb
 from visionsweep.data.transforms import resized
 from visionsweep.errors import UserError
 from visionsweep.features import extraction

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from visionsweep.data.images import UnreadableImageError
+from visionsweep.data.decoding import UnreadableImageError
 from visionsweep.prediction import Prediction
 from visionsweep.report.predictions import as_json, as_table, csv_lines, percent
 

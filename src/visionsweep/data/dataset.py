@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from visionsweep.data.images import ImageFile, UnreadableImageError, lost, open_rgb
+from visionsweep.data.decoding import UnreadableImageError, open_rgb
+from visionsweep.data.images import ImageFile, lost
 from visionsweep.errors import UserError
 
 Batch = tuple[torch.Tensor, torch.Tensor]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from visionsweep.config import DataConfig
 from visionsweep.data import images, sample, sources
+from visionsweep.data.decoding import UnreadableImageError
 from visionsweep.data.division import distinct, split_by_content, stratified_part
-from visionsweep.data.images import ImageFile, UnreadableImageError
+from visionsweep.data.images import ImageFile
 from visionsweep.errors import UserError, warn_loudly
 from visionsweep.files import explained
 

@@ -13,7 +13,8 @@ from zipfile import ZipFile, ZipInfo
 from PIL import Image, ImageOps
 
 from visionsweep.cache import keep
-from visionsweep.data.images import ImageFile, UnreadableImageError, digest_of, open_rgb
+from visionsweep.data.decoding import UnreadableImageError, open_rgb
+from visionsweep.data.images import ImageFile, digest_of
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ from torch import nn
 from tqdm import tqdm
 
 from visionsweep.data import sample
-from visionsweep.data.images import ImageFile, digest_of, lost, open_rgb
+from visionsweep.data.decoding import open_rgb
+from visionsweep.data.images import ImageFile, digest_of, lost
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.device_memory import ImagesAtOnce
 from visionsweep.errors import UserError

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from visionsweep.data import sample
-from visionsweep.data.images import open_rgb
+from visionsweep.data.decoding import open_rgb
 from visionsweep.data.transforms import resized
 from visionsweep.threads import one_thread
 

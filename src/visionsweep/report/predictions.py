@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from visionsweep.data.images import UnreadableImageError
+from visionsweep.data.decoding import UnreadableImageError
 from visionsweep.prediction import Prediction, Predictor
 
 Answer = tuple[Path, Prediction | UnreadableImageError]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from visionsweep.data.images import UnreadableImageError, open_rgb
+from visionsweep.data.decoding import UnreadableImageError, open_rgb
 from visionsweep.report.mistakes import worst_mistakes
 from visionsweep.tracking.runs import Run
 
