@@ -12,7 +12,7 @@ from visionsweep.batches import SplitBatches, TensorBatches
 from visionsweep.checkpoint import Checkpoint, Progress, Trained
 from visionsweep.config import OptimizerConfig
 from visionsweep.data.dataset import ImageBatches, ImageDataset
-from visionsweep.data.images import ImageFile
+from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.transforms import resized
 from visionsweep.models.classifier import Classifier
 from visionsweep.models.heads import Heads
@@ -47,7 +47,7 @@ def pictures(tmp_path_factory) -> list[ImageFile]:
     for number in range(10):
         path = folder / f"{number}.png"
         Image.fromarray(random.integers(0, 255, (24, 24, 3), np.uint8)).save(path)
-        files.append(ImageFile(path, number % 2, str(number)))
+        files.append(ImageFile(path, number % 2, digest_of(path.read_bytes())))
     return files
 
 

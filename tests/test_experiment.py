@@ -248,7 +248,9 @@ def test_a_folder_that_goes_between_two_epochs_is_named_and_the_history_kept(
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_file_that_breaks_is_named(on_images, photos, run, kept, afterwards, workers: int):
+def test_a_file_that_changes_in_mid_run_is_named(
+    on_images, photos, run, kept, afterwards, workers: int
+):
     def break_one() -> None:
         for path in photos.rglob("*.png"):
             path.write_bytes(path.read_bytes()[:60])
@@ -256,8 +258,9 @@ def test_a_file_that_breaks_is_named(on_images, photos, run, kept, afterwards, w
     afterwards(experiment, "load_splits", break_one)
     with pytest.raises(UserError) as caught:
         run(replace(on_images, num_workers=workers))
-    assert_says_what_was_lost(caught.value, kept(), ".png: cannot be read as an image")
-    assert "folder" not in str(caught.value)
+    assert str(caught.value.where).endswith(".png") and "changed" in caught.value.what
+    assert "data.verify=true" in str(caught.value.hint)
+    assert kept().status == "failed" and kept().failure.message == str(caught.value)
 
 
 def test_a_folder_that_is_gone_before_the_run_is_recorded_too(config, photos, run, kept):

@@ -38,6 +38,7 @@ class DataConfig:
     archives: dict[str, float] = field(default_factory=dict)  # file name -> fraction it holds
     if_unreachable: str = "sample"  # sample | error
     on_bad_image: str = "error"  # error | skip
+    verify: bool = False  # read every image again, also those that seem unchanged
     split_seed: int = 42  # of fraction and of splits that the folder does not have itself
     val_share: float = 0.15  # of the images, where a folder has no val/
     test_share: float = 0.15  # of the images, where a folder has no test/

@@ -21,6 +21,7 @@ WHERE = {
     "data.base_url",
     "model.weights_url",
     "data.if_unreachable",
+    "data.verify",
     "features.cache_dir",
     "features.max_size",
     "checkpoint_seconds",

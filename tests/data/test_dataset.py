@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from visionsweep.data.dataset import ImageBatches, ImageDataset
-from visionsweep.data.images import ImageFile
+from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.transforms import resized
 
 
@@ -18,7 +18,7 @@ def augmented(tmp_path) -> ImageDataset:
     for index in range(9):
         path = tmp_path / f"{index}.png"
         Image.fromarray(noise.integers(0, 256, (24, 24, 3), np.uint8)).save(path)
-        files.append(ImageFile(path, index, f"{index:032}"))
+        files.append(ImageFile(path, index, digest_of(path.read_bytes())))
     return ImageDataset(files, resized(16).build("trivial_augment"))
 
 

@@ -1,97 +1,262 @@
 """Images already looked at are not opened again, and none that changed is taken for the old one."""
 
+import logging
 import os
+import shutil
+import subprocess
+import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
-from visionsweep.data import images
-from visionsweep.data.images import inspect
+from visionsweep.data import digests
+from visionsweep.data.digests import inspect
+from visionsweep.data.images import ImageFile, digest_of, read_content
+from visionsweep.errors import UserError
+
+AN_HOUR_AGO = time.time() - 3600
+_opened: list[str] = []
+_noting = False
+
+
+def _note(event: str, arguments: tuple[object, ...]) -> None:
+    if _noting and event == "open":
+        _opened.append(str(arguments[0]))
+
+
+sys.addaudithook(_note)  # cannot be taken back, so it notes only where a test asks for it
+
+
+@pytest.fixture
+def opened() -> Iterator[list[str]]:
+    """Note which files this process opens."""
+    global _noting
+    _opened.clear()
+    _noting = True
+    yield _opened
+    _noting = False
 
 
 @pytest.fixture
 def paths(tmp_path: Path) -> list[Path]:
-    """Four images that have not changed for an hour."""
-    made = [tmp_path / f"{i}.png" for i in range(4)]
+    """Four images of the same size whose content did not change for an hour."""
+    made = [tmp_path / f"{i}.bmp" for i in range(4)]
     for i, path in enumerate(made):
         Image.new("RGB", (16, 16), (60 * i, 0, 0)).save(path)
         settle(path)
+    wait()
     return made
 
 
 def settle(path: Path) -> None:
-    an_hour_ago = time.time() - 3600
-    os.utime(path, (an_hour_ago, an_hour_ago))
+    os.utime(path, (AN_HOUR_AGO, AN_HOUR_AGO))
 
 
-def replace_unseen(path: Path, content: bytes) -> None:
-    """Change what a file holds, but neither its size nor its time of change."""
-    facts = path.stat()
-    path.write_bytes(content[: facts.st_size].ljust(facts.st_size, b"\0"))
-    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+def wait() -> None:
+    """Wait until changes made so far differ in time from later ones."""
+    time.sleep(0.15)
 
 
 def forget() -> None:
     """Start as a new process does."""
-    images._recalled.clear()
+    digests._recalled.clear()
+    digests._verified.clear()
 
 
-def test_a_second_look_opens_no_file(tmp_path, paths):
+def test_a_second_look_opens_no_image(tmp_path, paths, opened):
     memory = tmp_path / "memory" / "m.json"
     first = inspect(paths, memory)
-    for path in paths:
-        replace_unseen(path, b"garbage")
     forget()
+    opened.clear()
     assert inspect(paths, memory) == first
+    assert opened == [str(memory)]
     assert len({*first.values()}) == 4
-    assert inspect(paths)[paths[0]] != first[paths[0]]  # without memory it is opened
 
 
-def test_a_changed_file_is_looked_at_again_alone(tmp_path, paths):
+def swap_by_renaming(one: Path, other: Path) -> None:
+    between = one.with_name("between")
+    one.rename(between)
+    other.rename(one)
+    between.rename(other)
+
+
+def swap_by_copying(one: Path, other: Path) -> None:
+    """Write into the same files, and set their times back: `cp -p`."""
+    between = one.with_name("between")
+    for source, target in ((one, between), (other, one), (between, other)):
+        shutil.copy2(source, target)
+
+
+def swap_by_rsync(one: Path, other: Path) -> None:
+    """Write beside, set the time, rename: `rsync -a`, `unzip`, `tar`."""
+    between = one.with_name("between")
+    shutil.copy2(one, between)
+    for source, target in ((other, one), (between, other)):
+        shutil.copy2(source, one.with_name(".part"))
+        one.with_name(".part").rename(target)
+
+
+def swap_by_folders(one: Path, other: Path) -> None:
+    """Exchange what two links point to, as a data set's `current` link is."""
+    for target, content in ((one, other.read_bytes()), (other, one.read_bytes())):
+        kept = target.with_name(f"kept-{target.name}")
+        kept.write_bytes(content)
+        settle(kept)
+        target.unlink()
+        target.symlink_to(kept)
+
+
+@pytest.mark.parametrize(
+    "swap", [swap_by_renaming, swap_by_copying, swap_by_rsync, swap_by_folders]
+)
+def test_files_swapped_with_kept_size_and_time_are_seen(
+    tmp_path, paths, swap: Callable[[Path, Path], None]
+):
     memory = tmp_path / "m.json"
     first = inspect(paths, memory)
-    Image.new("RGB", (20, 20), "white").save(paths[1])
-    settle(paths[1])
-    for other in (paths[0], paths[2], paths[3]):
-        replace_unseen(other, b"garbage")
+    before = [(path.stat().st_size, path.stat().st_mtime) for path in paths]
+    swap(paths[0], paths[1])
+    assert [(path.stat().st_size, path.stat().st_mtime) for path in paths] == before
+    wait()
     forget()
     second = inspect(paths, memory)
-    assert [p for p in paths if first[p] != second[p]] == [paths[1]]
+    assert [second[p] for p in paths] == [first[paths[i]] for i in (1, 0, 2, 3)]
     forget()
     assert inspect(paths, memory) == second
 
 
-def test_a_file_changed_just_now_is_not_remembered(tmp_path, paths):
-    """A clock of two seconds' grain would not show that it changes once more."""
-    memory = tmp_path / "m.json"
-    os.utime(paths[0])
-    first = inspect(paths, memory)
-    replace_unseen(paths[0], b"garbage")
+def test_folders_swapped_by_renaming_are_seen(tmp_path, paths):
+    folders = [tmp_path / "cat", tmp_path / "dog"]
+    for folder, path in zip(folders, paths, strict=False):
+        folder.mkdir()
+        path.rename(folder / "1.bmp")
+    wait()
+    images = [folder / "1.bmp" for folder in folders]
+    first = inspect(images, tmp_path / "m.json")
+    swap_by_renaming(*folders)
     forget()
+    second = inspect(images, tmp_path / "m.json")
+    assert [second[path] for path in images] == [first[path] for path in reversed(images)]
+
+
+def test_a_changed_file_is_looked_at_again_alone(tmp_path, paths, opened):
+    memory = tmp_path / "m.json"
+    first = inspect(paths, memory)
+    Image.new("RGB", (20, 20), "white").save(paths[1])
+    forget()
+    opened.clear()
     second = inspect(paths, memory)
-    assert "cannot be read" in str(second[paths[0]])
-    assert [p for p in paths if first[p] == second[p]] == paths[1:]
+    assert {path for path in opened if path.endswith(".bmp")} == {str(paths[1])}
+    assert [p for p in paths if first[p] != second[p]] == [paths[1]]
+
+
+def test_a_file_changed_just_now_is_not_remembered(tmp_path, paths, opened):
+    """Within a tick of the file system's clock it could change once more and keep its time."""
+    memory = tmp_path / "m.json"
+    paths[0].write_bytes(paths[1].read_bytes())
+    inspect(paths, memory)
+    forget()
+    opened.clear()
+    inspect(paths, memory)
+    assert str(paths[0]) in opened and str(paths[2]) not in opened
 
 
 def test_an_unreadable_image_is_told_of_every_time(tmp_path, paths):
     paths[2].write_bytes(b"not an image")
-    settle(paths[2])
+    wait()
     for _ in range(2):
         forget()
-        assert "2.png: cannot be read" in str(inspect(paths, tmp_path / "m.json")[paths[2]])
+        assert "2.bmp: cannot be read" in str(inspect(paths, tmp_path / "m.json")[paths[2]])
+
+
+FIRST_VERSION = b'{"/photos/0.bmp": [822, 1700000000000000000, "00112233445566778899aabbccddeeff"]}'
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"{", b"\xff\xfe\0", b"[]", b'{"a": [1, 2]}', b'{"a": "b"}'], ids=repr
-)
-def test_a_damaged_memory_is_survived_and_mended(tmp_path, paths, damage):
+    "damage",
+    [
+        b"", b"{", b"\xff\xfe\0", b"[]", b'{"a": [1, 2]}', b'{"a": "b"}', FIRST_VERSION,
+        b'{"stamped_files": {"a": [[[1, 2, 3, 4, 5], "no digest"]]}}',
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_a_damaged_or_older_memory_is_ignored_and_replaced(tmp_path, paths, damage, opened):
     memory = tmp_path / "m.json"
     first = inspect(paths, memory)
     memory.write_bytes(damage)
     forget()
     assert inspect(paths, memory) == first
-    replace_unseen(paths[0], b"garbage")
     forget()
+    opened.clear()
     assert inspect(paths, memory) == first
+    assert opened == [str(memory)]
+
+
+def test_verifying_reads_everything_once_and_names_what_changed_unnoticed(
+    tmp_path, paths, opened, caplog
+):
+    memory = tmp_path / "m.json"
+    first = inspect(paths, memory)
+    # What a file system without inodes and times of status may leave: the old stamp, new content.
+    wrong = memory.read_bytes().replace(first[paths[0]].encode(), b"0" * 32)
+    memory.write_bytes(wrong)
+    forget()
+    assert inspect(paths, memory)[paths[0]] == "0" * 32
+    opened.clear()
+    with caplog.at_level(logging.WARNING):
+        assert inspect(paths, memory, verify=True) == first
+    assert {path for path in opened if path.endswith(".bmp")} == set(map(str, paths))
+    assert "1 images changed although" in caplog.text and str(paths[0]) in caplog.text
+    opened.clear()
+    assert inspect(paths, memory, verify=True) == first  # the next run of a sweep
+    assert not [path for path in opened if path.endswith(".bmp")]
+    forget()
+    assert inspect(paths, memory) == first  # and it is remembered
+
+
+def test_a_file_system_without_inode_numbers_is_named(tmp_path, paths, monkeypatch, caplog):
+    def without_inode(path: Path, **options: bool) -> object:
+        facts = os.stat(path, **options)  # noqa: PTH116
+        names = [name for name in dir(facts) if name.startswith("st_")]
+        return SimpleNamespace(**{n: getattr(facts, n) for n in names} | {"st_ino": 0})
+
+    monkeypatch.setattr(Path, "stat", without_inode)
+    inspect(paths, tmp_path / "m.json")
+    assert str(tmp_path) in caplog.text and "data.verify=true" in caplog.text
+
+
+def test_a_named_pipe_is_not_opened(tmp_path):
+    pipe = tmp_path / "image.png"
+    os.mkfifo(pipe)
+    code = (
+        "import sys; from pathlib import Path; from visionsweep.data.digests import inspect\n"
+        "print(inspect([Path(sys.argv[1])]).popitem()[1].what)"
+    )
+    command = [sys.executable, "-c", code, str(pipe)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "is not a regular file\n"
+
+
+def test_names_that_are_not_utf8_are_remembered(tmp_path, paths, opened):
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9\n.bmp"))
+    paths[0].rename(odd)
+    wait()
+    memory = tmp_path / "m.json"
+    first = inspect([odd], memory)
+    forget()
+    opened.clear()
+    assert inspect([odd], memory) == first
+    assert opened == [str(memory)]
+
+
+def test_the_content_of_an_image_is_compared_with_its_digest(paths):
+    file = ImageFile(paths[0], 0, digest_of(paths[0].read_bytes()))
+    assert read_content(file) == paths[0].read_bytes()
+    paths[0].write_bytes(paths[1].read_bytes())
+    with pytest.raises(UserError) as error:
+        read_content(file)
+    assert error.value.where == str(paths[0]) and "data.verify=true" in str(error.value.hint)

@@ -10,7 +10,8 @@ from PIL import Image, features
 
 from visionsweep.data import decoding
 from visionsweep.data.decoding import UnreadableImageError, open_rgb
-from visionsweep.data.images import digest_of, inspect, list_images
+from visionsweep.data.digests import inspect
+from visionsweep.data.images import digest_of, list_images
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 ROTATED_FOR_EXIF = {

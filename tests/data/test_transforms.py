@@ -10,7 +10,7 @@ from PIL import Image
 
 from visionsweep.config import Config
 from visionsweep.data.dataset import ImageDataset
-from visionsweep.data.images import ImageFile
+from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, resized
 from visionsweep.inputs import inputs_of
 from visionsweep.models import backbones
@@ -72,7 +72,8 @@ def test_trivial_augment_changes_an_image_anew_each_time_and_from_a_seed() -> No
 
 def test_only_training_images_are_augmented(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     noise(40, 40).save(tmp_path / "picture.png")
-    image = ImageFile(tmp_path / "picture.png", 0, "0" * 32)
+    path = tmp_path / "picture.png"
+    image = ImageFile(path, 0, digest_of(path.read_bytes()))
     splits = dict.fromkeys(("train", "val", "test"), (image,) * 8)
     config = Config(batch_size=8)
     config.augmentation.name = "trivial_augment"
@@ -108,7 +109,7 @@ def test_a_crop_is_taken_from_the_middle() -> None:
 
 def test_a_data_set_gives_the_transformed_image_and_its_label(tmp_path) -> None:
     GREY.save(tmp_path / "a.png")
-    files = [ImageFile(tmp_path / "a.png", 1, "0" * 32)]
+    files = [ImageFile(tmp_path / "a.png", 1, digest_of((tmp_path / "a.png").read_bytes()))]
     pixels, label = ImageDataset(files, resized(32).build())[0]
     assert label == 1
     assert torch.equal(pixels, resized(32).build()(GREY))

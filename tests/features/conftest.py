@@ -8,7 +8,8 @@ import torch
 
 from visionsweep.config import FeaturesConfig, ModelConfig
 from visionsweep.data import sample
-from visionsweep.data.images import ImageFile, inspect
+from visionsweep.data.digests import inspect
+from visionsweep.data.images import ImageFile
 from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.features import cached, extraction
 from visionsweep.models.backbones import identify

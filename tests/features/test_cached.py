@@ -141,7 +141,7 @@ def test_an_image_that_changed_unseen_is_refused_and_nothing_is_kept_under_its_n
     tmp_path, files, draw_to, make_network, features
 ):
     draw_to(files[5].path, 99)
-    with pytest.raises(UserError, match=r"05\.jpg: has changed.*touch"):
+    with pytest.raises(UserError, match=r"05\.jpg: the image changed.*verify"):
         features(files, make_network())
     assert rows(tmp_path / "cache") == 0
     files[6].path.unlink()

@@ -10,7 +10,7 @@ import torch
 
 from visionsweep import cache as cache_module
 from visionsweep import errors
-from visionsweep.data import images, thumbnails
+from visionsweep.data import digests, thumbnails
 from visionsweep.data.images import digest_of
 from visionsweep.features import store as store_module
 from visionsweep.features import upkeep
@@ -165,7 +165,7 @@ def test_all_that_a_run_keeps_it_can_do_without(
     assert again == {c: getattr(card, c) for c in again}
     assert torch.equal(features(files, network, cache="full"), expected)
     for _ in range(2):
-        found = images.inspect([f.path for f in files], tmp_path / "full" / "images" / "m.json")
+        found = digests.inspect([f.path for f in files], tmp_path / "full" / "images" / "m.json")
         assert list(found.values()) == [f.digest for f in files]
     sheet = thumbnails.thumbnails(files, tmp_path / "full")
     thumbnails._thumbnails.cache_clear()

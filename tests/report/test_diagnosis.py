@@ -11,7 +11,7 @@ from PIL import Image
 
 from visionsweep.analysis.metrics import Reliability, per_replicate
 from visionsweep.analysis.outcomes import Outcomes
-from visionsweep.data.images import ImageFile
+from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.thumbnails import SIDE, Thumbnails, thumbnails
 from visionsweep.report import sheet as sheet_module
 from visionsweep.report.confusion import confusion_figure
@@ -194,7 +194,7 @@ def thumbnails_of(tmp_path):
         for place, colour in enumerate(colours):
             path = tmp_path / f"photo-{place}.jpg"
             Image.new("RGB", (SIDE, SIDE), colour).save(path)
-            files.append(ImageFile(path, 0, f"{place}"))
+            files.append(ImageFile(path, 0, digest_of(path.read_bytes())))
         made = thumbnails(files, tmp_path / "cache")
         return replace(made, indices=tuple(indices or made.indices))
 

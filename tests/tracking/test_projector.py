@@ -30,9 +30,7 @@ def pictures(tmp_path) -> Thumbnails:
         path = tmp_path / "images" / f"{number}.png"
         path.parent.mkdir(exist_ok=True)
         Image.new("RGB", (20, 20), colour).save(path)
-        files.append(
-            ImageFile(path, LABELS[number], digest_of(path.read_bytes() + path.name.encode()))
-        )
+        files.append(ImageFile(path, LABELS[number], digest_of(path.read_bytes())))
     return thumbnails(files, tmp_path / "cache")
 
 

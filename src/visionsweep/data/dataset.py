@@ -9,7 +9,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from visionsweep.data.decoding import UnreadableImageError, open_rgb
-from visionsweep.data.images import ImageFile, lost
+from visionsweep.data.images import ImageFile, lost, read_content
 from visionsweep.errors import UserError
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -38,15 +38,16 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         """Return an image and its label.
 
         Raises:
-            UserError: if the image has gone, or can no longer be read.
+            UserError: if the image has gone, changed, or can no longer be read.
         """
         index, seed = place if isinstance(place, tuple) else (place, 0)
         file = self.files[index]
         try:
             with _seeded(seed):
-                return self.transform(open_rgb(file.path)), file.label
+                return self.transform(open_rgb(read_content(file))), file.label
         except UnreadableImageError as error:
-            raise lost(file.path, str(error)) from error
+            said = str(error).replace("the image", str(file.path), 1)
+            raise lost(file.path, said) from error
 
 
 class Shuffled(Sampler[Draw]):

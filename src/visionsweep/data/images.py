@@ -2,16 +2,10 @@
 
 import hashlib
 import os
-import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
-from visionsweep.cache import keep
-from visionsweep.data.decoding import UnreadableImageError, image_suffixes, open_rgb
+from visionsweep.data.decoding import image_suffixes
 from visionsweep.errors import UserError
 from visionsweep.files import why
 
@@ -73,72 +67,21 @@ def digest_of(content: bytes | memoryview) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def inspect(
-    paths: Sequence[Path], memory: Path | None = None
-) -> dict[Path, str | UnreadableImageError]:
-    """Read and decode every image once: its digest, or why it cannot be used.
+def read_content(file: ImageFile) -> bytes:
+    """Return the bytes of an image file, after comparing them with its digest.
 
-    Decoding releases Python's interpreter lock, so threads use every core.
-
-    Args:
-        paths: image files.
-        memory: a JSON file that remembers digests by path, size and time of change, so that an
-            image already looked at is not opened again; made and kept up to date. A file changed
-            within the last two seconds is not remembered: it may change again unseen.
+    Raises:
+        UserError: if the file is gone, or holds something else than when the run began.
     """
-    known = _recall(memory)
-    stamps = {path: _stamp(path) for path in paths}
-    fresh = [path for path in paths if known.get(str(path.absolute()), ("",))[:-1] != stamps[path]]
-    looked = _look_at(fresh)
-    settled = time.time_ns() - 2_000_000_000
-    news = {
-        str(path.absolute()): (*stamps[path], content)
-        for path, content in looked.items()
-        if isinstance(content, str) and stamps[path][1] < settled
-    }
-    if memory is not None and news:
-        # Another process may have written in between; what is lost is only looked at again.
-        everything = known | news
-        if keep(memory, msgspec.json.encode(everything)):
-            _recalled[memory] = (_stamp(memory)[1], everything)
-    return {path: looked.get(path) or known[str(path.absolute())][-1] for path in paths}
-
-
-# size in bytes, time of change in ns, digest
-_Memory = dict[str, tuple[int, int, str]]
-_recalled: dict[Path, tuple[int, _Memory]] = {}
-
-
-def _recall(memory: Path | None) -> _Memory:
-    if memory is None:
-        return {}
     try:
-        written = memory.stat().st_mtime_ns
-        if memory not in _recalled or _recalled[memory][0] != written:
-            _recalled[memory] = (written, msgspec.json.decode(memory.read_bytes(), type=_Memory))
-    except (OSError, msgspec.DecodeError):
-        return {}
-    return _recalled[memory][1]
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        facts = path.stat()
-    except OSError:
-        return (-1, -1)
-    return (facts.st_size, facts.st_mtime_ns)
-
-
-def _look_at(paths: Sequence[Path]) -> dict[Path, str | UnreadableImageError]:
-    def look(path: Path) -> str | UnreadableImageError:
-        try:
-            content = path.read_bytes()
-            open_rgb(content)
-        except UnreadableImageError as error:
-            return UnreadableImageError(str(error).replace("the image", str(path), 1))
-        except OSError as error:
-            return UnreadableImageError(f"{path}: cannot be read: {error.strerror}")
-        return digest_of(content)
-
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        return dict(zip(paths, threads.map(look, paths), strict=True))
+        content = file.path.read_bytes()
+    except OSError as error:
+        raise lost(file.path, f"{file.path}: cannot be read: {error.strerror}") from error
+    if digest_of(content) != file.digest:
+        raise UserError(
+            "the image changed during this run, or earlier without a change of its size, times "
+            "and inode",
+            where=file.path,
+            hint="Start again with data.verify=true, which reads every image again.",
+        )
+    return content

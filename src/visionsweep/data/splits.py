@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from visionsweep.config import DataConfig
-from visionsweep.data import images, sample, sources
+from visionsweep.data import digests, images, sample, sources
 from visionsweep.data.decoding import UnreadableImageError
 from visionsweep.data.division import distinct, split_by_content, stratified_part
 from visionsweep.data.images import ImageFile
@@ -129,7 +129,7 @@ def _from_archives(config: DataConfig, memory: Path | None) -> Splits:
         for folder in folders
     }
     everything = [pair for parts in found.values() for files in parts.values() for pair in files]
-    reader = _Reader(everything, config.on_bad_image, memory)
+    reader = _Reader(everything, config, memory)
     test = reader.read(found[folders[0]]["test"])
     later = reader.read([pair for folder in folders[1:] for pair in found[folder]["test"]])
     val = distinct(later, but_not=test)
@@ -149,9 +149,7 @@ def _from_archives(config: DataConfig, memory: Path | None) -> Splits:
 def _from_sample(config: DataConfig, memory: Path | None) -> Splits:
     folder = sample.render_sample(Path(config.root), config.fraction)
     found = {split: sample.sample_files(folder, split, config.fraction) for split in SPLITS}
-    reader = _Reader(
-        [pair for files in found.values() for pair in files], config.on_bad_image, memory
-    )
+    reader = _Reader([pair for files in found.values() for pair in files], config, memory)
     return reader.splits(sample.NAME, {s: reader.read(files) for s, files in found.items()})
 
 
@@ -162,9 +160,7 @@ def _from_folder(config: DataConfig, memory: Path | None) -> Splits:
     if not folders["train"].is_dir() and not _holds_only(root, folders.values()):
         folders = {"train": root}
     found = {split: _labelled(f) for split, f in folders.items() if f.is_dir() or split == "train"}
-    reader = _Reader(
-        [pair for files in found.values() for pair in files], config.on_bad_image, memory
-    )
+    reader = _Reader([pair for files in found.values() for pair in files], config, memory)
     parts = {split: reader.read(files) for split, files in found.items()}
     shares = {"val": config.val_share, "test": config.test_share}
     absent = {split: share for split, share in shares.items() if split not in parts}
@@ -212,15 +208,15 @@ def _labelled(folder: Path) -> Labelled:
 class _Reader:
     """Reads every file of a data set once, then turns lists of files into lists of images."""
 
-    def __init__(self, pairs: Labelled, on_bad_image: str, memory: Path | None) -> None:
+    def __init__(self, pairs: Labelled, config: DataConfig, memory: Path | None) -> None:
         self.classes = tuple(sorted({name for _, name in pairs}))
-        self._content = images.inspect([path for path, _ in pairs], memory)
+        self._content = digests.inspect([path for path, _ in pairs], memory, verify=config.verify)
         self.bad = [c for c in self._content.values() if isinstance(c, UnreadableImageError)]
         if not self.bad:
             return
         listed = "\n  ".join(str(error) for error in self.bad[:20])
         more = f"\n  and {len(self.bad) - 20} more" if len(self.bad) > 20 else ""
-        if on_bad_image == "error":
+        if config.on_bad_image == "error":
             raise UserError(
                 f"{len(self.bad)} of {len(pairs)} images cannot be read:\n  {listed}{more}\n"
                 "Repair or remove them, or leave them out with data.on_bad_image=skip."

@@ -13,8 +13,9 @@ from zipfile import ZipFile, ZipInfo
 from PIL import Image, ImageOps
 
 from visionsweep.cache import keep
-from visionsweep.data.decoding import UnreadableImageError, open_rgb
-from visionsweep.data.images import ImageFile, digest_of
+from visionsweep.data.decoding import open_rgb
+from visionsweep.data.images import ImageFile, digest_of, read_content
+from visionsweep.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -104,11 +105,11 @@ def _make(files: Sequence[ImageFile], path: Path) -> bytes:
     while across**2 < len(files):
         across *= 2
     sheet = Image.new("RGB", (across * SHEET_SIDE, across * SHEET_SIDE), "white")
-    lacking: list[UnreadableImageError] = []
+    lacking: list[UserError] = []
     stored = io.BytesIO()
     with ZipFile(stored, "w") as archive, ThreadPoolExecutor(os.cpu_count()) as threads:
         for place, square in enumerate(threads.map(_square, files)):
-            if isinstance(square, UnreadableImageError):
+            if isinstance(square, UserError):
                 lacking.append(square)
                 square = Image.new("RGB", (SIDE, SIDE), "grey")
             row, column = divmod(place, across)
@@ -124,10 +125,11 @@ def _make(files: Sequence[ImageFile], path: Path) -> bytes:
     return content
 
 
-def _square(file: ImageFile) -> Image.Image | UnreadableImageError:
+def _square(file: ImageFile) -> Image.Image | UserError:
     try:
-        return ImageOps.fit(open_rgb(file.path), (SIDE, SIDE), Image.Resampling.LANCZOS)
-    except UnreadableImageError as error:
+        content = read_content(file)  # thumbnails are stored by digest
+        return ImageOps.fit(open_rgb(content), (SIDE, SIDE), Image.Resampling.LANCZOS)
+    except UserError as error:
         return error
 
 

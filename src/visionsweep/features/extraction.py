@@ -16,10 +16,9 @@ from tqdm import tqdm
 
 from visionsweep.data import sample
 from visionsweep.data.decoding import open_rgb
-from visionsweep.data.images import ImageFile, digest_of, lost
+from visionsweep.data.images import ImageFile, read_content
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.device_memory import ImagesAtOnce
-from visionsweep.errors import UserError
 from visionsweep.models.folding import fold_batchnorm
 
 # Images a batch: fixed for each kind of device, since kernels of other sizes give other last bits.
@@ -178,15 +177,7 @@ class Extractor:
         if (kept := _pixels.find(self._preprocessing, file.digest)) is not None:
             place.numpy()[:] = kept.numpy()
             return
-        try:
-            content = file.path.read_bytes()
-        except OSError as error:
-            raise lost(file.path, f"{file.path}: cannot be read: {error.strerror}") from error
-        if digest_of(content) != file.digest:  # its features would be kept under another's name
-            raise UserError(
-                f"{file.path}: has changed during this run, or so that neither its size nor its "
-                "time of change shows it; touch the file and start again"
-            )
+        content = read_content(file)  # features are stored by digest
         place.numpy()[:] = self._preprocessing.pixels(open_rgb(content)).numpy()
 
     @torch.inference_mode()

@@ -87,13 +87,13 @@ def ensure_cached(entry: WeightsEnum, base_url: str) -> Path:
     )
 
 
-_digests: dict[tuple[Path, int, int], str] = {}
+_digests: dict[tuple[Path, int, int, int, int], str] = {}
 
 
 def file_digest(path: Path) -> str:
     """Return BLAKE2b of a file, remembered for the life of the process while it stays the same."""
     facts = path.stat()
-    place = (path, facts.st_size, facts.st_mtime_ns)
+    place = (path, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
     if place not in _digests:
         with path.open("rb") as file:
             _digests[place] = hashlib.file_digest(
