@@ -14,7 +14,6 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 from tqdm import tqdm
@@ -24,6 +23,7 @@ from visionsweep.errors import UserError
 from visionsweep.features import upkeep
 from visionsweep.features.upkeep import Stored
 from visionsweep.files import explained
+from visionsweep.report.console import PlainConsole
 
 
 def main(arguments: list[str]) -> int:
@@ -73,7 +73,7 @@ def show(cache: Path) -> int:
             decimal(stored.bytes),
             used if stored.used else "never",
         )
-    console = Console()
+    console = PlainConsole()
     console.print(table if stores else f"No features in {cache}", soft_wrap=not stores)
     total = sum(stored.bytes for stored in stores)
     console.print(

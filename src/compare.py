@@ -15,6 +15,7 @@ from pathlib import Path
 from visionsweep.entry import positive, run_command
 from visionsweep.report import leaderboard
 from visionsweep.report.columns import BY_KEY, as_csv, ordered, swept_columns
+from visionsweep.text import one_line
 from visionsweep.tracking.folders import default_outputs
 from visionsweep.tracking.runs import find_runs
 
@@ -33,6 +34,9 @@ def main(arguments: list[str]) -> int:
         f"{', '.join(BY_KEY)} (val_loss)",
     )
     parser.add_argument("--top", type=positive, metavar="N", help="show the first N only")
+    parser.add_argument(
+        "--all", action="store_true", help="list every run that is not ranked, with its reason"
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print CSV, unrounded")
     form.add_argument("--markdown", action="store_true", help="print Markdown tables")
@@ -62,11 +66,12 @@ def main(arguments: list[str]) -> int:
             groups,
             sort=asked.sort,
             top=asked.top,
-            markdown=asked.markdown,
+            as_text=asked.markdown,
+            everything=asked.all,
         )
         return 0 if groups else 1
     for line in found.passed_over:
-        print(f"passed over {line}", file=sys.stderr)
+        print(f"passed over {one_line(line)}", file=sys.stderr)
     return 0 if groups else 1
 
 

@@ -10,13 +10,14 @@ every image.
 """
 
 import argparse
-import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from visionsweep.entry import run_command
+from visionsweep.text import json_text
 
 if TYPE_CHECKING:
     from visionsweep.config import DataConfig
@@ -51,12 +52,12 @@ def main(arguments: list[str]) -> int:
     done = evaluate(run, data, asked.split, pick_device(asked.device))
     about = f"{run.directory} on {done.dataset}, {asked.split}: {done.images} images"
     if asked.json:
-        print(json.dumps(_as_json(run, done), indent=2))
+        print(json_text(_as_json(run, done), encoding=sys.stdout.encoding))
         return 0
 
     from rich.table import Table
 
-    from visionsweep.report.leaderboard import wide_console
+    from visionsweep.report.console import wide_console
 
     table = Table("metric", "value", "95 % interval", "of each replicate", title=about)
     for name, m in done.measures.items():

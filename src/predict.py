@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
 
     from visionsweep.devices import pick_device  # these import torch: not for what is refused
     from visionsweep.prediction import load_predictor
-    from visionsweep.report.leaderboard import wide_console
+    from visionsweep.report.console import wide_console
     from visionsweep.report.predictions import as_json, as_table, csv_lines
 
     predictor = load_predictor(run, pick_device(asked.device))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from visionsweep import interruption
 from visionsweep.entry import positive, run_command
+from visionsweep.text import json_text
 from visionsweep.tracking.folders import goes_on
 
 if TYPE_CHECKING:
@@ -65,24 +66,24 @@ def main(arguments: list[str]) -> int:
         import msgspec
 
         found = {"run": str(run.directory), "again": str(into), "changed": changed}
-        print(msgspec.json.format(msgspec.json.encode(found | {"agreement": agreement})).decode())
+        content = msgspec.to_builtins(found | {"agreement": agreement})
+        print(json_text(content, encoding=sys.stdout.encoding))
     else:
         print(verdict(agreement))
     return 1 if agreement.verdict == "different" else 0
 
 
 def _show(changed: "list[Changed]") -> None:
-    from rich.markup import escape
     from rich.table import Table
 
-    from visionsweep.report.leaderboard import wide_console
+    from visionsweep.report.console import wide_console
 
     if not changed:
         print("Nothing differs: images, weights, versions, commit and device are the run's.")
         return
     table = Table("what", "recorded", "now", title="What differs")
     for each in changed:
-        table.add_row(*(escape(text) for text in (each.what, each.recorded, each.now)))
+        table.add_row(each.what, each.recorded, each.now)
     wide_console().print(table)
     sys.stdout.flush()
 

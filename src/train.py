@@ -17,7 +17,9 @@ from omegaconf import DictConfig
 from visionsweep import command_line, interruption, launchers, names, sweep
 from visionsweep.checks import check
 from visionsweep.config import register_schema
+from visionsweep.entry import run_command
 from visionsweep.manual import manual
+from visionsweep.text import make_logs_visible
 
 register_schema()
 names.register_resolvers()
@@ -29,6 +31,7 @@ def main(composed: DictConfig) -> float:
     from visionsweep.experiment import run_experiment  # these import torch: not for --help
     from visionsweep.features.extraction import remember_pixels
 
+    make_logs_visible()  # in the process of a launcher, too
     settings = HydraConfig.get()
     if settings.mode == RunMode.MULTIRUN:
         remember_pixels()
@@ -42,11 +45,16 @@ def main(composed: DictConfig) -> float:
     return record.metrics.final.val.loss
 
 
-if __name__ == "__main__":
+def command(arguments: list[str]) -> int:
+    """Refuse mistakes, run what was asked for, and return the exit status."""
     conf = Path(__file__).parent.parent / "conf"
-    if {"--help", "-h"} & set(sys.argv):
+    if {"--help", "-h"} & set(arguments):
         print(manual(conf))
-        sys.exit()
-    sys.argv[1:] = command_line.refuse_mistakes(sys.argv[1:], conf)
+        return 0
+    sys.argv[1:] = command_line.refuse_mistakes(arguments, conf)
     interruption.install()
-    sys.exit(sweep.run(main))
+    return sweep.run(main)
+
+
+if __name__ == "__main__":
+    run_command(command)

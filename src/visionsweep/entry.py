@@ -1,44 +1,76 @@
 """What commands share: how they end, without tracebacks and complaints, and a kind of argument."""
 
 import argparse
-import os
+import logging
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from visionsweep import interruption
+from visionsweep import interruption, streams, text
 from visionsweep.errors import UserError
+from visionsweep.files import why
+from visionsweep.streams import OutputError
 
 
 def run_command(main: Callable[[list[str]], int]) -> NoReturn:
     """Call a script's `main` with its arguments and end with the exit status it returns.
 
-    A `UserError` is printed and ends with 1, Ctrl-C with 130, SIGTERM that is answered 143,
-    and a reader of our output that has had enough, such as `head`, with 141, as the shell does.
+    A `UserError`, or what the system refuses, is printed and ends with 1, Ctrl-C with 130, SIGTERM
+    that is answered 143, and a reader of our output that has had enough, such as `head`, with 141,
+    as the shell does. Output that cannot be written otherwise ends with 1.
 
     Args:
         main: from arguments to exit status.
     """
+    streams.prepare()
+    text.make_logs_visible()
+    logging.raiseExceptions = False  # a log that cannot be written is not what the user must know
+    status = 0
     try:
-        status = main(sys.argv[1:])
+        status = _status(main)
         sys.stdout.flush()
-    except UserError as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit(interruption.status() or 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-        sys.exit(141)
+    except OutputError as error:
+        lost = streams.give_up(error)
+        status = status or lost
     sys.exit(status)
 
 
-def positive(text: str) -> int:
+def _status(main: Callable[[list[str]], int]) -> int:
+    try:
+        return main(sys.argv[1:])
+    except UserError as error:
+        return _said(str(error))
+    except SystemExit as end:  # argparse: after help, or of a mistake
+        if isinstance(end.code, str):
+            return _said(end.code)
+        return end.code or 0
+    except KeyboardInterrupt:
+        return interruption.status() or 130
+    except OutputError:
+        raise
+    except OSError as error:
+        return _said(_of_the_system(error))
+
+
+def _said(message: str) -> int:
+    print(text.visible(message, lines=True), file=sys.stderr)
+    return 1
+
+
+def _of_the_system(error: OSError) -> str:
+    """Say what the system refused and where."""
+    if error.filename is None:
+        return f"The system refused: {why(error)}."
+    return f"{error.filename}: {why(error)}."
+
+
+def positive(given: str) -> int:
     """Read a whole number of at least 1, for argparse.
 
     Raises:
         argparse.ArgumentTypeError: if it is less.
     """
-    number = int(text)
+    number = int(given)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: should be at least 1")
+        raise argparse.ArgumentTypeError(f"{given}: should be at least 1")
     return number

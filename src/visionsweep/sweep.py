@@ -23,6 +23,7 @@ from visionsweep import interruption, launchers
 from visionsweep.command_line import values_of
 from visionsweep.errors import RefusedError, UserError
 from visionsweep.files import disk_errors_explained
+from visionsweep.streams import OutputError, give_up
 from visionsweep.tracking.folders import goes_on
 
 log = logging.getLogger(__name__)
@@ -117,7 +118,6 @@ def run(main: Callable[[], Any]) -> int:
         0; 1 if anything failed; 130 after Ctrl-C, 143 after SIGTERM.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then leaves errors to us
-    logging.raiseExceptions = False  # a log that cannot be written is not what the user must know
     status = 1
     try:
         with disk_errors_explained(Path("outputs")):
@@ -136,10 +136,15 @@ def run(main: Callable[[], Any]) -> int:
             traceback.print_exception(error)
     status = interruption.status() or status
     sys.stderr.flush()
-    if NoteSweep.sweep_dir is not None and NoteSweep.sweep_dir.is_dir():
-        status = _tell(NoteSweep.sweep_dir, status)
-    elif NoteSweep.run_dir is not None:
-        _tell_of_one(NoteSweep.run_dir, status)
+    try:
+        if NoteSweep.sweep_dir is not None and NoteSweep.sweep_dir.is_dir():
+            status = _tell(NoteSweep.sweep_dir, status)
+        elif NoteSweep.run_dir is not None:
+            _tell_of_one(NoteSweep.run_dir, status)
+        sys.stdout.flush()
+    except OutputError as error:
+        lost = give_up(error)
+        status = status or lost
     return status
 
 
@@ -178,17 +183,21 @@ def _tell(directory: Path, status: int) -> int:
 
     found = find_runs([directory])
     groups = leaderboard.groups_of(found.runs)
-    leaderboard.show([directory], found, groups)
-    if groups:
-        page = directory / "report.html"
+    page = directory / "report.html"
+    failure: UserError | OSError | None = None
+    if groups:  # before anything is printed: output may be closed, or know no Unicode
         command = shlex.join(["python", "src/compare.py", str(directory), "--html", str(page)])
         try:
             with disk_errors_explained(page):
                 write_page(groups, found.unfinished, page, command=command)
-            print(f"The same with curves and pictures, for a browser:\n  {page}")
-        except UserError as error:
-            print(error, file=sys.stderr)
-            status = status or 1
+        except (UserError, OSError) as error:
+            failure = error
+    leaderboard.show([directory], found, groups)
+    if failure is not None:
+        print(failure, file=sys.stderr)
+        status = status or 1
+    elif groups:
+        print(f"The same with curves and pictures, for a browser:\n  {page}")
     for name in NoteSweep.refused:
         print(f"refused {name}: its directory holds a run that differs, as said above")
     finished = sum(run.record.status == "completed" for run in found.runs)

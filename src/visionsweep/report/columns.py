@@ -11,6 +11,7 @@ from typing import Any
 from visionsweep.report import numbers
 from visionsweep.report.evidence import Row
 from visionsweep.report.settings import ALWAYS, settings_of
+from visionsweep.text import class_columns, csv_cell
 from visionsweep.tracking.record import Measure, ModelFacts
 
 Value = float | str
@@ -36,6 +37,11 @@ class Column:
     shown: Callable[[Row], str] | None = None
     descending: bool = False
     spare: int = 0
+
+    @property
+    def ours(self) -> bool:
+        """Whether its texts are made of numbers and marks alone, and hold no name."""
+        return self.shown is not None and self.key in BY_KEY
 
     def text(self, row: Row) -> str:
         """Write what a run has there."""
@@ -229,6 +235,6 @@ def as_csv(rows: Sequence[Row], more: Sequence[Column] = ()) -> str:
     columns = BY_KEY | {column.key: column for column in more if column.key not in BY_KEY}
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(columns)
-    table.writerows([column.value(row) for column in columns.values()] for row in rows)
+    table.writerow(class_columns(list(columns), ()))
+    table.writerows([csv_cell(column.value(row)) for column in columns.values()] for row in rows)
     return text.getvalue()

@@ -1,21 +1,23 @@
 """The leaderboard in the terminal: finished runs, and which of them cannot be told apart."""
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from shlex import quote
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from visionsweep.report.columns import Column, ordered, table_columns
+from visionsweep.report.console import wide_console
 from visionsweep.report.effects import effect_lines
 from visionsweep.report.evidence import Evidence, Row, gather
 from visionsweep.report.headline import curve_sentence, headline, labels_of
 from visionsweep.report.numbers import counted
 from visionsweep.report.settings import ALWAYS
-from visionsweep.tracking.folders import half_done
+from visionsweep.report.unfinished import unfinished_lines
+from visionsweep.text import markdown, visible
 from visionsweep.tracking.runs import Found, Run, comparable, completed
 
 READING = (
@@ -33,10 +35,15 @@ def groups_of(runs: Iterable[Run]) -> list[Evidence]:
 
 
 def as_markdown(rows: Sequence[Row], columns: Sequence[Column]) -> str:
-    """Write rows as a Markdown table."""
-    lines = [[column.title for column in columns], ["---"] * len(columns)]
-    lines += [[column.text(row).replace("|", r"\|") for column in columns] for row in rows]
+    """Write rows as a Markdown table, in which names are shown as they are."""
+    lines = [[markdown(column.title) for column in columns], ["---"] * len(columns)]
+    lines += [[_markdown_cell(row, column) for column in columns] for row in rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _markdown_cell(row: Row, column: Column) -> str:
+    text = column.text(row)
+    return text if column.ours else markdown(text)
 
 
 def heading(evidence: Evidence) -> str:
@@ -100,19 +107,24 @@ def _that_fit(
 
 
 def _natural_width(rows: Sequence[Row], columns: Sequence[Column]) -> int:
-    widths = [max(len(c.title), *(len(c.text(row)) for row in rows)) for c in columns]
+    widths = [max(cell_len(c.title), *(cell_len(_text(c, row)) for row in rows)) for c in columns]
     return sum(widths) + 3 * len(columns) + 1
 
 
 def _drawn(rows: Sequence[Row], columns: Sequence[Column], title: str) -> Table:
-    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    table = Table(title=Text(visible(title)), title_justify="left", title_style="bold")
     for column in columns:
         right = not isinstance(column.value(rows[0]), str)
-        table.add_column(column.title, justify="right" if right else "left", overflow="fold")
+        name = Text(visible(column.title))
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
     for row in rows:
         style = "" if row.mark != "behind" else "dim"
-        table.add_row(*(escape(column.text(row)) for column in columns), style=style)
+        table.add_row(*(Text(_text(column, row)) for column in columns), style=style)
     return table
+
+
+def _text(column: Column, row: Row) -> str:
+    return visible(column.text(row))
 
 
 def show(
@@ -122,7 +134,8 @@ def show(
     *,
     sort: str = "val_loss",
     top: int | None = None,
-    markdown: bool = False,
+    as_text: bool = False,
+    everything: bool = False,
     console: Console | None = None,
 ) -> None:
     """Print the leaderboard.
@@ -133,7 +146,8 @@ def show(
         groups: what the completed runs prove, `groups_of(found.runs)`.
         sort: key of the column to sort by.
         top: how many of the first to show, or None for all, but not more than `MOST`.
-        markdown: whether to print Markdown instead of drawn tables.
+        as_text: whether to print Markdown instead of drawn tables.
+        everything: whether every run that is not ranked has a line of its own.
         console: where to print.
     """
     console = console or wide_console()
@@ -143,57 +157,27 @@ def show(
         left_out = [] if top else _left_out(len(rows), len(evidence.rows))
         reading = [READING] if len(rows) > 1 else []
         said = [*left_out, *reading, *findings(evidence)]
-        if markdown:
-            print(f"{heading(evidence)}\n\n{as_markdown(rows, columns)}\n")
-            print("\n\n".join(said) + "\n")
+        if as_text:
+            print(f"{markdown(heading(evidence))}\n\n{as_markdown(rows, columns)}\n")
+            print("\n\n".join(map(markdown, said)) + "\n")
         else:
             shown = _that_fit(rows, columns, sort, console.width)
             console.print(_drawn(rows, shown, heading(evidence)))
             said = [*_no_room(columns, shown), *said]
             for line in said:
-                console.print(escape(line), style="dim" if line is READING else "")
+                console.print(Text(visible(line)), style="dim" if line is READING else "")
             console.print()
     for line in _in_parts(found.runs):
-        console.print(escape(line))
-    for run in found.unfinished:
-        style = "bold yellow" if run.record.status == "running" else "bold red"
-        console.print(
-            f"[{style}]{run.record.status}[/] {escape(run.record.name)}"
-            f"{escape(_place(run, folders))}: {escape(_reason(run))}"
-        )
-    for run, original in found.counted_already:
-        console.print(
-            f"[dim]counted once[/] {escape(str(run.directory))}: the same numbers as "
-            f"{escape(str(original.directory))}"
-        )
-    for line in found.passed_over:
-        console.print(f"[yellow]passed over[/] {escape(line)}")
+        console.print(Text(visible(line)))
+    for told in unfinished_lines(found, folders, everything=everything):
+        console.print(told)
     if not found.runs:
-        console.print(f"No runs under {', '.join(map(str, folders))}.")
-    elif not markdown:
+        console.print(Text(visible(f"No runs under {', '.join(map(str, folders))}.")))
+    elif not as_text:
         where = " ".join(map(str, folders))
-        console.print(f"Everything lies in {escape(where)}. Look at it in TensorBoard:")
-        console.print(f"  tensorboard --logdir {escape(quote(str(folders[0])))}", style="cyan")
-
-
-def _place(run: Run, folders: Sequence[Path]) -> str:
-    """Say where a run lies, unless its name in the folder that was asked for says so."""
-    plain = run.directory.parent in folders and run.directory.name == run.record.name
-    return "" if plain else f" in {run.directory}"
-
-
-def _reason(run: Run) -> str:
-    failure = run.record.failure
-    if failure is None:
-        return "no reason given"
-    if run.record.status == "failed":
-        return f"{failure.type}: {failure.message}"
-    said, epochs = failure.message or failure.type, len(run.history)
-    said += f" after {counted(epochs, 'epoch')}" if epochs else ""
-    if run.record.status == "running":
-        return said
-    next_time = "goes on after its checkpoint" if half_done(run.directory) else "begins anew"
-    return f"{said}; {next_time}"
+        console.print(Text(visible(f"Everything lies in {where}. Look at it in TensorBoard:")))
+        command = f"  tensorboard --logdir {quote(str(folders[0]))}"
+        console.print(Text(visible(command)), style="cyan")
 
 
 def _in_parts(runs: Iterable[Run]) -> list[str]:
@@ -225,11 +209,3 @@ def _left_out(shown: int, runs: int) -> list[str]:
         f"The first {shown:,} of {runs:,} runs; all are compared. With --top {runs} the table "
         "shows them all, and --csv prints them all for a file."
     ]
-
-
-def wide_console() -> Console:
-    """Return a console as wide as the terminal, or wide enough where there is none."""
-    console = Console(highlight=False)
-    if console.is_terminal or "COLUMNS" in os.environ:
-        return console
-    return Console(highlight=False, width=200)
