@@ -7,6 +7,7 @@ import importlib.util
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -18,6 +19,7 @@ from omegaconf.errors import (
 )
 
 from visionsweep.config import Config, leaf_keys, leaf_types, parse_size
+from visionsweep.data.checksums import is_checksum
 from visionsweep.errors import UserError, nearest
 
 
@@ -55,6 +57,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.archives": (
         lambda v: all(0 < part <= 1 for part in v.values()),
         "file names with the part of the training images each holds, {a.zip: 0.1, b.zip: 0.2}",
+    ),
+    "data.checksums": (
+        lambda v: v is None or all(map(is_checksum, chain.from_iterable(v.values()))),
+        "file names with the checksums that each may have, {a.zip: ['sha256:64 digits']}, or null",
     ),
     "transform.size": (lambda v: v >= 8, "a whole number of pixels a side, at least 8"),
     "optimizer.lr": (lambda v: 0 < v < _INFINITE, "a number above 0, such as 0.001"),

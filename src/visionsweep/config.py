@@ -36,6 +36,7 @@ class DataConfig:
     fraction: float = 1.0  # part of the training images, stratified and nested
     base_url: str | None = None  # the folder that holds the archives: https://, http:// or file://
     archives: dict[str, float] = field(default_factory=dict)  # file name -> fraction it holds
+    checksums: dict[str, list[str]] | None = None  # file name -> any of these; null: not checked
     if_unreachable: str = "sample"  # sample | error
     on_bad_image: str = "error"  # error | skip
     verify: bool = False  # read every image again, also those that seem unchanged

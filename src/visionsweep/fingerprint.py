@@ -26,6 +26,8 @@ _SAID_ELSEWHERE = {
     "training.replicates",
 }
 
+_MAPPINGS = {"data.archives", "data.checksums"}  # settings that are mappings themselves
+
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that decide a run's numbers, by dotted key.
@@ -39,7 +41,7 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
 def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in config.items():
         key = f"{prefix}{name}"
-        if isinstance(value, Mapping) and key != "data.archives":
+        if isinstance(value, Mapping) and key not in _MAPPINGS:
             yield from _leaves(value, f"{key}.")
         else:
             yield key, value

@@ -19,6 +19,7 @@ WHERE = {
     "num_workers",
     "histograms",
     "data.base_url",
+    "data.checksums",
     "model.weights_url",
     "data.if_unreachable",
     "data.verify",

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import pytest
 
 from visionsweep import errors
-from visionsweep.data import sources
+from visionsweep.data.address import why_unreachable
 
 
 @pytest.fixture(autouse=True)
 def _fresh_process() -> Iterator[None]:
     """Forget what is remembered for the life of a process: who answered, what was warned of."""
-    sources.why_unreachable.cache_clear()
+    why_unreachable.cache_clear()
     getattr(errors, "_said", set()).clear()
     yield
-    sources.why_unreachable.cache_clear()
+    why_unreachable.cache_clear()

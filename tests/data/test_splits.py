@@ -402,11 +402,12 @@ def small_sample(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unreachable_archives_give_way_to_the_sample_with_a_loud_warning(
     published: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (published / LARGE).unlink()
-    splits = load_splits(archives_config(published, 0.1))
+    config = archives_config(published, 0.1)
+    config.base_url = "http://127.0.0.1:9"  # the discard service: nobody listens there
+    splits = load_splits(config)
     assert splits.dataset == "sample" and splits.classes == ("pizza", "steak", "sushi")
     assert splits.counts == {"train": 6, "val": 9, "test": 6}
-    assert f"there is no file {published / LARGE}" in caplog.text
+    assert f"http://127.0.0.1:9/{LARGE}: ConnectionError" in caplog.text
     assert "THE PHOTOGRAPHS CANNOT BE REACHED" in caplog.text and "!!!!!!!!!!" in caplog.text
     assert any(entry.levelno >= logging.WARNING for entry in caplog.records)
 
@@ -422,12 +423,23 @@ def test_the_sample_is_nested_and_scored_on_the_same_images(tmp_path: Path) -> N
     assert parts[0].digest("test") == parts[1].digest("test")
 
 
-def test_unreachable_archives_stop_where_an_error_is_asked_for(published: Path) -> None:
+@pytest.mark.parametrize("if_unreachable", ["error", "sample"])
+def test_a_named_folder_that_lacks_an_archive_is_an_error(
+    published: Path, if_unreachable: str
+) -> None:
     (published / LARGE).unlink()
     with pytest.raises(UserError) as caught:
-        load_splits(archives_config(published, 0.1, if_unreachable="error"))
+        load_splits(archives_config(published, 0.1, if_unreachable=if_unreachable))
     message = str(caught.value)
     assert f"there is no file {published / LARGE}" in message
     for way_out in ("data.base_url=file:///", "data.root", "data=sample"):
         assert way_out in message
+    assert not (published.parent / "data" / "sample").exists()
+
+
+def test_unreachable_archives_stop_where_an_error_is_asked_for(published: Path) -> None:
+    config = archives_config(published, 0.1, if_unreachable="error")
+    config.base_url = "http://127.0.0.1:9"
+    with pytest.raises(UserError, match="data=sample"):
+        load_splits(config)
     assert not (published.parent / "data" / "sample").exists()

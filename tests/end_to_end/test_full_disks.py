@@ -35,6 +35,7 @@ def test_a_full_data_folder_is_an_error_without_traceback_and_the_same_command_g
 ):
     settings = ["model=resnet18", "model.weights=null", "transform.size=32", "epochs=1"]
     settings += [f"data.root={small_disk.path}", f"data.base_url={publish(tmp_path / 'published')}"]
+    settings += ["data.checksums=null"]
     small_disk.fill(but=50_000)
     refused = commands.run("train.py", *settings)
     assert refused.returncode == 1 and "Traceback" not in refused.stderr

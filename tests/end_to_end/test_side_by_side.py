@@ -36,7 +36,7 @@ def start(directory: Path, count: int, address: str) -> list[subprocess.Popen]:
     script = Path(__file__).parents[2] / "src" / "train.py"
     settings = [
         "-m", "model=resnet18", "model.weights=null", "data=10pct,20pct", "epochs=2",
-        "transform.size=32", "device=cpu", f"data.base_url={address}",
+        "transform.size=32", "device=cpu", f"data.base_url={address}", "data.checksums=null",
     ]  # fmt: skip
     environment = os.environ | {
         "VISIONSWEEP_CACHE": str(directory / "cache"),

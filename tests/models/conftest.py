@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from visionsweep import errors
-from visionsweep.data import sources
+from visionsweep.data.address import why_unreachable
 
 CLOSED_PORT = "http://127.0.0.1:9/models"  # the discard service: nobody listens there
 
@@ -21,10 +21,10 @@ CLOSED_PORT = "http://127.0.0.1:9/models"  # the discard service: nobody listens
 @pytest.fixture(autouse=True)
 def _fresh_process() -> Iterator[None]:
     """Forget what is remembered for the life of a process: who answered, what was warned of."""
-    sources.why_unreachable.cache_clear()
+    why_unreachable.cache_clear()
     errors._said.clear()
     yield
-    sources.why_unreachable.cache_clear()
+    why_unreachable.cache_clear()
 
 
 @pytest.fixture

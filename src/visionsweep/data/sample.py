@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from visionsweep.data.archive import ELSEWHERE
 from visionsweep.data.scenes import draw_scene
-from visionsweep.data.sources import ELSEWHERE
 from visionsweep.files import explained
 from visionsweep.locks import held
 

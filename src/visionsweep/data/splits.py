@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from visionsweep.config import DataConfig
-from visionsweep.data import digests, images, sample, sources
+from visionsweep.data import address, digests, images, sample, sources
 from visionsweep.data.decoding import UnreadableImageError
 from visionsweep.data.division import distinct, split_by_content, stratified_part
 from visionsweep.data.images import ImageFile
@@ -80,7 +80,8 @@ def _load(config: DataConfig, memory: Path | None) -> Splits:
             missing = _unreachable_archives(config)
             if not missing:
                 return _from_archives(config, memory)
-            if config.if_unreachable == "sample":
+            # A folder that was named and lacks an archive is no network that cannot be reached.
+            if config.if_unreachable == "sample" and not str(config.base_url).startswith("file:"):
                 _warn_of_sample(missing)
                 return _from_sample(config, memory)
             raise UserError(
@@ -101,8 +102,8 @@ def _unreachable_archives(config: DataConfig) -> list[str]:
         for name in config.archives
         if not sources.archive_folder(root, name).is_dir() and not (root / name).is_file()
     ]
-    urls = [sources.join_url(str(config.base_url), name) for name in absent]
-    return [f"{url}: {reason}" for url in urls if (reason := sources.why_unreachable(url))]
+    urls = [address.join_url(str(config.base_url), name) for name in absent]
+    return [f"{url}: {reason}" for url in urls if (reason := address.why_unreachable(url))]
 
 
 def _warn_of_sample(missing: list[str]) -> None:
@@ -122,7 +123,14 @@ def _from_archives(config: DataConfig, memory: Path | None) -> Splits:
     """
     by_size = sorted(config.archives, key=lambda name: config.archives[name])
     folders = [
-        sources.fetch_archive(str(config.base_url), name, Path(config.root)) for name in by_size
+        sources.fetch_archive(
+            str(config.base_url),
+            name,
+            Path(config.root),
+            expected=(config.checksums or {}).get(name, ()),
+            check=_check_archive,
+        )
+        for name in by_size
     ]
     found = {
         folder: {split: _labelled(_split_folder(folder, split)) for split in ("train", "test")}
@@ -144,6 +152,13 @@ def _from_archives(config: DataConfig, memory: Path | None) -> Splits:
             whole, config.fraction / config.archives[archive], config.split_seed
         )
     return reader.splits(config.name or "archives", {"train": train, "val": val, "test": test})
+
+
+def _check_archive(folder: Path) -> None:
+    """Refuse an unpacked archive that does not hold `train/<class>/*` and `test/<class>/*`."""
+    classes = {name for split in ("train", "test") for _, name in _labelled(folder / split)}
+    if len(classes) < 2:
+        raise UserError(f"only one class, {', '.join(classes)!r}; a classifier needs two")
 
 
 def _from_sample(config: DataConfig, memory: Path | None) -> Splits:

@@ -11,7 +11,7 @@ from urllib.error import URLError
 import torch
 from torchvision.models import WeightsEnum
 
-from visionsweep.data import sources
+from visionsweep.data.address import join_url, why_unreachable
 from visionsweep.errors import UserError, nearest
 from visionsweep.locks import held
 
@@ -58,8 +58,8 @@ def ensure_cached(entry: WeightsEnum, base_url: str) -> Path:
     path = cache_path(entry)
     if path.is_file():
         return path
-    url = sources.join_url(base_url, path.name)
-    reason = sources.why_unreachable(url)
+    url = join_url(base_url, path.name)
+    reason = why_unreachable(url)
     if reason is None:
         promised = re.search(r"-([0-9a-f]{8,})\.", path.name)
         try:
