@@ -26,6 +26,7 @@ from visionsweep.config import (
     TrainingConfig,
     TransformConfig,
 )
+from visionsweep.data.images import digest_of
 from visionsweep.scores import Epoch, Scores, SplitScores
 from visionsweep.tracking import outcomes, record
 from visionsweep.tracking.folders import RECORD
@@ -110,6 +111,9 @@ class _Images:
         source = np.random.default_rng(len(split))
         self.labels = np.arange(count) % len(CLASSES)
         self.names = [source.bytes(16).hex() for _ in range(count)]
+        pairs = zip(self.labels, self.names, strict=True)
+        lines = sorted(f"{CLASSES[label]}\t{name}" for label, name in pairs)
+        self.digest = digest_of("\n".join(lines).encode())
         self.hardness = 0.9 * source.standard_normal((count, len(CLASSES)))
 
     def logits(self, ease: float, source: np.random.Generator) -> NDArray[np.float32]:
@@ -161,7 +165,7 @@ def _record(
             trainable=3_843,
             parameters=4_000_000 + 500_000 * choice.model,
             preprocessing={
-                "resize": [256], "crop": [224, 224], "interpolation": "bicubic",
+                "resize": [256], "crop": 224, "interpolation": "bicubic",
                 "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
             },
             checkpoint="head.safetensors",
@@ -171,7 +175,7 @@ def _record(
             label=choice.data,
             classes=list(CLASSES),
             counts={"train": DATA[choice.data]} | IMAGES,
-            digests={split: f"{split}-{0:030}" for split in ("train", "val", "test")},
+            digests={"train": "0" * 32} | {split: each.digest for split, each in images.items()},
             skipped=[],
         ),
         seconds={"data": 0.1, "model": 0.2, "features": 0.01, "training": 0.3, "total": 0.61},

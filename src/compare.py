@@ -69,10 +69,10 @@ def main(arguments: list[str]) -> int:
             as_text=asked.markdown,
             everything=asked.all,
         )
-        return 0 if groups else 1
-    for line in found.passed_over:
+        return 0 if rows else 1
+    for line in [*found.passed_over, *(line for each in groups for line in each.passed_over)]:
         print(f"passed over {one_line(line)}", file=sys.stderr)
-    return 0 if groups else 1
+    return 0 if rows else 1
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ from visionsweep.config import (
     TrainingConfig,
     TransformConfig,
 )
+from visionsweep.data.images import ImageFile, digest_of
+from visionsweep.data.splits import Splits
+from visionsweep.data.transforms import resized
 from visionsweep.engine import Epoch, Scores, SplitScores
 from visionsweep.report.evidence import Evidence, gather
 from visionsweep.tracking import outcomes as kept
@@ -46,8 +49,9 @@ def make_config() -> Callable[..., Config]:
             transform=TransformConfig(name="resize", size=32),
             augmentation=AugmentationConfig(name="none"),
             optimizer=OptimizerConfig(name="Adam", lr=lr, fine_tuning_lr=1e-4),
-            training=TrainingConfig(name="feature_extraction", freeze_backbone=True),
+            training=TrainingConfig(name="feature_extraction", freeze_backbone=True, replicates=1),
             epochs=epochs,
+            replicates=1,
             sweep_dir="outputs/now",
         )
 
@@ -89,7 +93,7 @@ def make_record(make_config, make_history) -> Callable[..., Record]:
         trainable: int = 3_843,
         parameters: int = 4_011_391,
         images: int = 225,
-        val_images: str = "val-digest",
+        val_images: str = "val",
         weights: str = "IMAGENET1K_V1",
         dataset: str = "sample",
         status: str | None = None,
@@ -107,19 +111,23 @@ def make_record(make_config, make_history) -> Callable[..., Record]:
             model=ModelFacts(
                 label=model,
                 name="efficientnet_b0",
-                fingerprint="abc",
+                fingerprint="abc".rjust(32, "0"),
                 width=1280,
                 dropout=0.2,
                 trainable=trainable,
                 parameters=parameters,
-                preprocessing={},
+                preprocessing=msgspec.json.decode(msgspec.json.encode(resized(32))),
                 checkpoint="head.safetensors",
             ),
             data=DataFacts(
                 label=data,
                 classes=["pizza", "steak", "sushi"],
                 counts={"train": images, "val": 135, "test": 75},
-                digests={"train": "train-digest", "val": val_images, "test": "test-digest"},
+                digests={
+                    "train": digest_of(b"train"),
+                    "val": digest_of(val_images.encode()),
+                    "test": digest_of(b"test"),
+                },
                 skipped=[],
             ),
             seconds={"total": seconds},
@@ -141,6 +149,24 @@ def write_run(tmp_path: Path, make_record) -> Callable[..., Path]:
         return run_dir
 
     return write
+
+
+@pytest.fixture(scope="session")
+def keep_outcomes() -> Callable[..., None]:
+    """Write outcomes beside a record, and tell the record of their images."""
+
+    def keep(run_dir: Path, found: dict[str, Outcomes]) -> None:
+        made = record.read(run_dir / "result.json")
+        made.data = msgspec.structs.replace(
+            made.data,
+            counts=made.data.counts | {split: len(each.labels) for split, each in found.items()},
+            digests=made.data.digests
+            | {split: split_digest(each, made.data.classes) for split, each in found.items()},
+        )
+        record.write(made, run_dir)
+        kept.write(run_dir, found)
+
+    return keep
 
 
 @pytest.fixture
@@ -165,7 +191,7 @@ def simulate_sweep(make_record) -> Callable[..., Evidence]:
         *,
         classes: Sequence[str] = ("pizza", "steak", "sushi"),
         replicates: int = 3,
-        val_images: str = "val-digest",
+        val_images: str = "val",
         dataset: str = "pizza_steak_sushi",
         weights: str = "IMAGENET1K_V1",
         folder: str = "sweep",
@@ -176,8 +202,8 @@ def simulate_sweep(make_record) -> Callable[..., Evidence]:
         for seed, ((m, model), (d, amount), length) in enumerate(grid):
             ease = 1.4 + 0.05 * m + 0.9 * d + 0.02 * length
             found = {
-                split: _simulated_outcomes(split, count, len(classes), replicates, ease, seed)
-                for split, count in (("val", 120), ("test", 60))
+                split: _simulated_outcomes(named, count, len(classes), replicates, ease, seed)
+                for split, named, count in (("val", val_images, 120), ("test", "test", 60))
             }
             directory = place / "outputs" / folder / f"{model}_{amount}_{length}-epochs"
             directory.mkdir(parents=True)
@@ -193,7 +219,10 @@ def simulate_sweep(make_record) -> Callable[..., Evidence]:
             made.data = msgspec.structs.replace(
                 made.data, classes=list(classes),
                 counts={"train": 225 * (d + 1), "val": 120, "test": 60},
+                digests=made.data.digests
+                | {split: split_digest(each, classes) for split, each in found.items()},
             )  # fmt: skip
+            made.config["replicates"] = made.config["training"]["replicates"] = replicates
             made.command = ["src/train.py", "-m", f"model={','.join(models)}"]
             record.write(made, directory)
             kept.write(directory, found)
@@ -215,16 +244,26 @@ def _coloured_images(folder: Path, classes: Sequence[str]) -> list[Path]:
 
 
 def _simulated_outcomes(
-    split: str, images: int, classes: int, replicates: int, ease: float, seed: int
+    name: str, images: int, classes: int, replicates: int, ease: float, seed: int
 ) -> Outcomes:
-    shared = np.random.default_rng(len(split))
-    own = np.random.default_rng([seed, len(split)])
+    test = 4 if name == "test" else 3
+    shared = np.random.default_rng(test)
+    own = np.random.default_rng([seed, test])
     labels = np.arange(images) % classes
     logits = 0.9 * shared.standard_normal((1, images, classes)).repeat(replicates, 0)
     logits += 0.25 * own.standard_normal(logits.shape)
     logits[:, np.arange(images), labels] += ease
-    names = tuple(f"{split}-{i}" for i in range(images))
+    names = tuple(digest_of(f"{name}-{i}".encode()) for i in range(images))
     return Outcomes((1.5 * logits).astype(np.float32), labels, names)
+
+
+def split_digest(outcomes: Outcomes, classes: Sequence[str]) -> str:
+    """Name a split as `Splits.digest` does."""
+    files = tuple(
+        ImageFile(Path(), int(label), image)
+        for image, label in zip(outcomes.images, outcomes.labels, strict=True)
+    )
+    return Splits("", tuple(classes), files, files, files).digest("val")
 
 
 def _replicated(epoch: Epoch, replicates: int) -> Epoch:

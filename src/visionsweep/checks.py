@@ -91,6 +91,16 @@ def what_is_right(key: str) -> str:
     return f"{text}, or null" if _is_optional(key) else text
 
 
+def in_range(key: str, value: Any) -> bool:
+    """Say whether a number may be the value of a key.
+
+    Args:
+        key: one of `leaf_keys()`.
+        value: of the key's type.
+    """
+    return key not in _RULES or _RULES[key][0](value)
+
+
 def _is_optional(key: str) -> bool:
     return type(None) in get_args(leaf_types()[key])
 

@@ -166,12 +166,12 @@ def run_again(run: Run, config: Config, into: Path) -> Agreement:
         UserError: as `run_experiment`.
     """
     run_experiment(config, into, run.record.name)
-    return compare(
-        record.read(run.directory / RECORD),
-        record.read(into / RECORD),
-        outcomes.read(run.directory),
-        outcomes.read(into),
-    )
+    before, now = record.read(run.directory / RECORD), record.read(into / RECORD)
+    try:
+        kept = outcomes.read(run.directory, before)
+    except ValueError as error:
+        raise UserError(str(error), where=run.directory / outcomes.FILE_NAME) from error
+    return compare(before, now, kept, outcomes.read(into, now))
 
 
 def use_threads(run: Run, asked: int | None) -> None:

@@ -1,6 +1,9 @@
 """How well a model does, as numbers; without torch, so that what only reads them is quick."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
 
 
 @dataclass(frozen=True)
@@ -12,8 +15,8 @@ class Scores:
         accuracy: part of the images that are classified correctly, 0 to 1.
     """
 
-    loss: float
-    accuracy: float
+    loss: Annotated[float, Meta(ge=0)]
+    accuracy: Annotated[float, Meta(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,10 @@ class Epoch:
         replicates: the scores of each.
     """
 
-    epoch: int
+    epoch: Annotated[int, Meta(ge=1, le=2**53)]
     train: Scores
     val: Scores
     test: Scores
-    learning_rate: float
-    seconds: float
+    learning_rate: Annotated[float, Meta(ge=0)]
+    seconds: Annotated[float, Meta(ge=0)]
     replicates: tuple[SplitScores, ...] = ()

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from visionsweep.analysis.calibration import calibrated
 from visionsweep.tracking import outcomes
+from visionsweep.tracking.record import read
 
 NAMES = {
     f"{model}_{data}_{epochs}-epochs_size-32"
@@ -86,7 +87,8 @@ def test_run_directory_holds_what_was_trained_and_what_it_predicts(sweep_of_eigh
                 1, abs=1e-5
             )
         record = json.loads((directory / "result.json").read_text())
-        for split, found in outcomes.read(directory).items():
+        known = read(directory / "result.json")
+        for split, found in outcomes.read(directory, known).items():
             part = [row for row in rows if row["split"] == split]
             final = record["metrics"]["final"][split]
             assert found.hits.mean() == pytest.approx(final["accuracy"])

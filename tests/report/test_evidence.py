@@ -3,20 +3,22 @@
 import csv
 import io
 import json
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
 from rich.console import Console
+from safetensors.numpy import load_file, save_file
 
 from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.data.images import digest_of
 from visionsweep.report import leaderboard
 from visionsweep.report.columns import as_csv
 from visionsweep.report.evidence import gather
 from visionsweep.tracking import outcomes as kept
 from visionsweep.tracking.runs import completed, find_runs
 
-IMAGES = tuple(f"{number:04}" for number in range(300))
+IMAGES = tuple(f"{number:032x}" for number in range(300))
 
 
 def planted(skill: float, *, replicates: int = 5, seed: int = 0, order=slice(None)) -> Outcomes:
@@ -32,14 +34,14 @@ def planted(skill: float, *, replicates: int = 5, seed: int = 0, order=slice(Non
 
 
 @pytest.fixture
-def write(write_run, tmp_path):
+def write(write_run, keep_outcomes):
     """Write a run whose record agrees with its outcomes."""
 
     def write(name: str, outcomes: Outcomes | None, **facts) -> None:
         loss = 1.0 if outcomes is None else float(outcomes.losses.mean())
         run_dir = write_run(name, 2.0, loss, **facts)
         if outcomes is not None:
-            kept.write(run_dir, {"val": outcomes, "test": outcomes})
+            keep_outcomes(run_dir, {"val": outcomes, "test": outcomes})
 
     return write
 
@@ -72,7 +74,7 @@ def test_a_repeat_of_the_leader_from_another_seed_is_level_whatever_it_lost(
     write("other-images", planted(1.0, seed=4))
     for name, key, value in (
         ("repeat", '"seed":42', '"seed":43'),
-        ("other-images", '"train-digest"', '"another"'),
+        ("other-images", digest_of(b"train"), "0" * 32),
     ):
         path = tmp_path / "outputs" / name / "result.json"
         content = "".join(json.dumps(json.loads(path.read_text()), separators=(",", ":")))
@@ -109,12 +111,49 @@ def test_runs_without_outcomes_stand_in_the_table_and_are_not_judged(write, evid
     assert found.effects == [] and found.curve is None
 
 
-def test_damaged_outcomes_are_none(write, evidence, tmp_path):
-    write("best", planted(2.0, seed=1))
-    write("damaged", planted(1.0, seed=2))
+DAMAGE = {
+    "truncated": lambda found: None,
+    "of other images": lambda found: replace(found, images=tuple(reversed(found.images))),
+    "fewer images": lambda found: Outcomes(found.logits[:, :9], found.labels[:9], found.images[:9]),
+    "more classes": lambda found: replace(found, logits=np.tile(found.logits, 2)),
+    "in float64": lambda found: replace(found, logits=found.logits.astype(np.float64)),
+    "labels that are no class": lambda found: replace(found, labels=found.labels + 1),
+    "digests that are none": lambda found: replace(found, images=("../x", *found.images[1:])),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_the_damaged_outcomes_of_the_best_run_are_named_and_spoil_no_comparison(
+    write, evidence, tmp_path, damage
+):
+    """Even of the run that claims to lead: the others are compared without it."""
+    write("damaged", planted(3.0, seed=2))
+    write("better", planted(2.0, seed=1), model="effnetb1")
+    write("worse", planted(1.0, seed=3), model="effnetb2")
     path = tmp_path / "outputs" / "damaged" / kept.FILE_NAME
-    path.write_bytes(path.read_bytes()[:100])
-    assert marks(evidence())["damaged"] == "unknown"
+    if (other := damage(planted(3.0, seed=2))) is None:
+        path.write_bytes(path.read_bytes()[:100])
+    else:
+        kept.write(path.parent, {"val": other, "test": other})
+    found = evidence()
+    assert marks(found) == {"better": "leader", "worse": "behind"}
+    (named,) = found.passed_over
+    assert named.startswith(f"{path}: ")
+
+
+def test_tensors_beside_the_logits_and_links_to_logits_are_named(write, evidence, tmp_path):
+    for name in ("extra", "linked", "fine"):
+        write(name, planted(2.0))
+    extra, linked, fine = (
+        tmp_path / "outputs" / name / kept.FILE_NAME for name in ("extra", "linked", "fine")
+    )
+    tensors = load_file(extra) | {"more": np.zeros(3, np.float32)}
+    save_file(tensors, extra, {"val": "[]"})
+    linked.unlink()
+    linked.symlink_to(fine)
+    found = evidence()
+    assert list(marks(found)) == ["fine"]
+    assert {line.partition(":")[0] for line in found.passed_over} == {str(extra), str(linked)}
 
 
 def test_what_was_swept_has_an_effect_and_more_data_a_curve(write, evidence):

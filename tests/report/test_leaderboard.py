@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 
 import pytest
@@ -223,10 +224,12 @@ def test_without_it_the_column_is_not_there(write_run, shown):
 
 
 def test_settings_that_are_no_numbers_sort_after_those_that_are(write_run, ranked):
-    write_run("a", 0.3, lr=None)
-    write_run("b", 0.2, lr=0.1)
-    write_run("c", 0.1, lr=0.01)
-    assert names(ranked("optimizer.lr")) == ["c", "b", "a"]
+    for name, loss, momentum in (("a", 0.3, None), ("b", 0.2, 0.9), ("c", 0.1, 0.5)):
+        path = write_run(name, loss) / "result.json"
+        known = json.loads(path.read_text())
+        known["config"]["optimizer"]["momentum"] = momentum
+        path.write_text(json.dumps(known))
+    assert names(ranked("optimizer.momentum")) == ["c", "b", "a"]
 
 
 def test_csv_has_what_was_swept_too(rates, ranked):

@@ -45,7 +45,7 @@ def evidence(outputs) -> Evidence:
 @pytest.fixture(scope="module")
 def outcomes(evidence) -> list[Outcomes]:
     """All logits at once, in the order of the rows."""
-    return [kept.read(row.run.directory)["val"].by_image() for row in evidence.rows]
+    return [kept.read(row.run.directory, row.run.record)["val"].by_image() for row in evidence.rows]
 
 
 def plain_error(losses) -> resampling.SeedErrors:

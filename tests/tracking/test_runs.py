@@ -128,9 +128,9 @@ def test_a_run_that_says_the_same_again_is_counted_once(tmp_path, make_record, r
         record.write(made, directory)
         return directory
 
-    copy = write("1/a", 0.5, fingerprint="f", reused_from="elsewhere" if reused else None)
-    original = write("2/a", 0.5, fingerprint="f")
-    others = [write("3/a", 0.4, fingerprint="f"), write("4/a", 0.5, fingerprint="g")]
+    copy = write("1/a", 0.5, fingerprint="f" * 32, reused_from="elsewhere" if reused else None)
+    original = write("2/a", 0.5, fingerprint="f" * 32)
+    others = [write("3/a", 0.4, fingerprint="f" * 32), write("4/a", 0.5, fingerprint="a" * 32)]
     found = find_runs([tmp_path / "outputs"])
     kept, once_more = (original, copy) if reused else (copy, original)
     assert {run.directory for run in found.runs} == {kept, *others}

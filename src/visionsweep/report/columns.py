@@ -173,7 +173,7 @@ MORE_COLUMNS = (
     Column("val_ece", "", _measured("val", "ece")),
     Column("test_ece", "", _measured("test", "ece")),
     Column("parameters", "", lambda r: _model(r).parameters),
-    Column("replicates", "", lambda r: r.run.record.config.get("replicates", 1)),
+    Column("replicates", "", lambda r: r.run.record.config.get("replicates") or 1),
     Column("dataset", "", lambda r: str(r.run.record.dataset)),
     Column("weights", "", lambda r: str(r.run.record.weights)),
     # Equal for runs that can be compared.

@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from visionsweep.analysis.comparison import Comparison, compare, images_needed
@@ -42,6 +42,8 @@ class Evidence:
         images_needed: more images that would tell the first two apart; None if unknown.
         effects: of each swept value over the rest of the grid.
         curve: of the loss over the number of training images; None where that was not swept.
+        passed_over: files of outcomes that are damaged or not of their run, with the reason; their
+            runs are in no row.
     """
 
     rows: list[Row]
@@ -49,6 +51,7 @@ class Evidence:
     images_needed: int | None
     effects: list[Effect]
     curve: LearningCurve | None
+    passed_over: list[str] = field(default_factory=list)
 
 
 def gather(runs: Sequence[Run]) -> Evidence:
@@ -56,14 +59,14 @@ def gather(runs: Sequence[Run]) -> Evidence:
 
     Args:
         runs: completed ones, scored on the same validation images. One whose outcomes were not
-            kept, or which diverged, is shown and not compared.
+            kept, or which diverged, is shown and not compared. One whose outcomes are damaged or
+            not its own is passed over.
     """
-    runs = sorted(runs, key=val_loss)
-    found = [_losses(run) for run in runs]
+    runs, found, passed_over = _with_losses(sorted(runs, key=val_loss))
     compared = {k: each for k, each in enumerate(found) if each is not None}
     if 0 not in compared:
         unknown = [Row(run, "leader" if k == 0 else "unknown", None) for k, run in enumerate(runs)]
-        return Evidence(unknown, None, None, [], None)
+        return Evidence(unknown, None, None, [], None, passed_over)
     comparisons = dict(zip(list(compared)[1:], compare(list(compared.values())), strict=True))
     given = settings_of(runs)
     recipes = [_recipe(run, each) for run, each in zip(runs, given, strict=True)]
@@ -83,6 +86,7 @@ def gather(runs: Sequence[Run]) -> Evidence:
         images_needed=_needed(outcomes) if recipes[0] not in recipes[1:2] else None,
         effects=effects(settings, outcomes) if len(outcomes) > 1 else [],
         curve=_curve(settings, sizes, outcomes),
+        passed_over=passed_over,
     )
 
 
@@ -107,14 +111,35 @@ def _needed(outcomes: Sequence[RunLosses]) -> int | None:
     return images_needed(outcomes[0], outcomes[1], tests=pairs) if alone == 0 else alone
 
 
+def _with_losses(
+    runs: Sequence[Run],
+) -> tuple[list[Run], list[RunLosses | None], list[str]]:
+    """Return the runs whose outcomes may be shown, what they lost, and the files passed over."""
+    shown: list[Run] = []
+    found: list[RunLosses | None] = []
+    passed_over = []
+    for run in runs:
+        try:
+            losses = _losses(run)
+        except ValueError as error:
+            passed_over.append(f"{run.directory / kept.FILE_NAME}: {error}")
+            continue
+        shown.append(run)
+        found.append(losses)
+    return shown, found, passed_over
+
+
 def _losses(run: Run) -> RunLosses | None:
     """Return what a run lost on the validation images, these in the order of their contents.
 
     The logits are not kept: of ten thousand runs they are as large as memory.
+
+    Raises:
+        ValueError: if the file of outcomes is damaged, or not of this run.
     """
     if not math.isfinite(val_loss(run)):
         return None
-    found = (kept.read(run.directory, ["val"]) or {}).get("val")
+    found = (kept.read(run.directory, run.record, ["val"]) or {}).get("val")
     return RunLosses.of(found.by_image()) if found is not None else None
 
 

@@ -1,6 +1,7 @@
 """The leaderboard in the terminal: finished runs, and which of them cannot be told apart."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
@@ -151,7 +152,7 @@ def show(
         console: where to print.
     """
     console = console or wide_console()
-    for evidence in groups:
+    for evidence in (each for each in groups if each.rows):
         columns = table_columns(evidence.rows)
         rows = ordered(evidence.rows, sort)[: top or MOST]
         left_out = [] if top else _left_out(len(rows), len(evidence.rows))
@@ -169,6 +170,8 @@ def show(
             console.print()
     for line in _in_parts(found.runs):
         console.print(Text(visible(line)))
+    broken = [line for evidence in groups for line in evidence.passed_over]
+    found = replace(found, passed_over=[*found.passed_over, *broken])
     for told in unfinished_lines(found, folders, everything=everything):
         console.print(told)
     if not found.runs:

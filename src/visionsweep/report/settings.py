@@ -82,7 +82,8 @@ def _leaves(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
         if isinstance(value, Mapping) and f"{prefix}{name}" in _STANDS_FOR.keys() | {"features"}:
             found += _leaves(value, f"{prefix}{name}.")
         else:
-            found.append((f"{prefix}{name}", value))
+            text = repr(value) if isinstance(value, Mapping | list) else value  # to be compared
+            found.append((f"{prefix}{name}", text))
     return found
 
 

@@ -20,19 +20,25 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import psutil
 from filelock import FileLock
 
 from visionsweep import interruption
+from visionsweep.errors import UserError
+from visionsweep.tracking.fields import Name, NonNegative
 from visionsweep.tracking.folders import CLAIM, RECORD
+from visionsweep.tracking.validation import check_time
+from visionsweep.untrusted import UntrustedFileError, decode_json, read_regular
 
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 15.0  # how often a living process touches its claim
 SILENT_SECONDS = 150.0  # a claim of another machine untouched for so long has no living process
 _POLL_SECONDS = 0.5
+_LARGEST = 65_536  # bytes of a claim
 
 _held: set[Path] = set()  # by this process, now
 
@@ -49,12 +55,12 @@ class Claim(msgspec.Struct, frozen=True):
         taken: date and time, ISO 8601 with offset.
     """
 
-    host: str
-    pid: int
-    began: float
-    system: str
-    name: str
-    taken: str
+    host: Name
+    pid: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+    began: NonNegative
+    system: Name
+    name: Name
+    taken: Annotated[str, msgspec.Meta(max_length=64)]
 
     @property
     def holder(self) -> str:
@@ -94,20 +100,28 @@ def _system() -> str:
 
 
 def find(run_dir: Path) -> Found | None:
-    """Return the claim on a run's directory, or None where there is none."""
+    """Return the claim on a run's directory, or None where there is none.
+
+    Raises:
+        UntrustedFileError: if what lies there is no file that a process of ours made: a link, a
+            FIFO, a directory.
+    """
     path = run_dir / CLAIM
     try:
-        content, heard = path.read_bytes(), path.stat().st_mtime
+        content, heard = read_regular(path, _LARGEST), path.lstat().st_mtime
     except OSError:
         return None
+    # A time to come, too, is no word from a living process: clocks differ by less.
+    recent = abs(time.time() - heard) < SILENT_SECONDS
     try:
-        claim = msgspec.json.decode(content, type=Claim)
-    except msgspec.DecodeError:
-        return Found(None, time.time() - heard < SILENT_SECONDS, heard)
+        claim = decode_json(content, Claim)
+        check_time(claim.taken)
+    except ValueError:
+        return Found(None, recent, heard)
     if claim.system == _system():
         left = claim.pid == os.getpid() and path.absolute() not in _held
         return Found(claim, not left and _lives(claim.pid, claim.began), heard)
-    return Found(claim, time.time() - heard < SILENT_SECONDS, heard)
+    return Found(claim, recent, heard)
 
 
 def _lives(pid: int, began: float) -> bool:
@@ -149,7 +163,14 @@ def held(run_dir: Path, name: str) -> Iterator[None]:
 def _take(run_dir: Path, name: str) -> None:
     waiting = False
     while not _create(run_dir, name):
-        found = find(run_dir)
+        try:
+            found = find(run_dir)
+        except UntrustedFileError as error:
+            raise UserError(
+                str(error),
+                where=run_dir / CLAIM,
+                hint="Who is at work there cannot be said; remove it, or choose another sweep_dir.",
+            ) from error
         if found is None:
             continue  # released in between
         if not found.alive:

@@ -5,9 +5,11 @@
 their names and meaning; a change of any raises `SCHEMA_VERSION`.
 """
 
+import logging
 import math
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -15,10 +17,30 @@ from visionsweep.analysis import metrics
 from visionsweep.analysis.intervals import estimates, wilson
 from visionsweep.analysis.outcomes import Outcomes
 from visionsweep.files import write_atomically
-from visionsweep.scores import Epoch, Scores
+from visionsweep.scores import Epoch, Scores, SplitScores
+from visionsweep.tracking.fields import (
+    MOST_CLASSES,
+    MOST_REPLICATES,
+    Count,
+    Digest,
+    Leaf,
+    Name,
+    Natural,
+    NonNegative,
+    Positive,
+    Share,
+    Split,
+    Text,
+    Tree,
+)
 from visionsweep.tracking.folders import RECORD
+from visionsweep.tracking.validation import check_record
+from visionsweep.untrusted import MB, UntrustedFileError, decode_json, read_regular
+
+log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
+LARGEST = 64 * MB  # of a record: a thousand replicates in a hundred epochs are half of it
 
 # What a record says; `crashed` and `running` are said of runs that have none (tracking/claims.py).
 Status = Literal["completed", "failed", "interrupted", "crashed", "running"]
@@ -27,7 +49,7 @@ Status = Literal["completed", "failed", "interrupted", "crashed", "running"]
 class EpochScores(msgspec.Struct, frozen=True):
     """The scores of one epoch, and which one it was."""
 
-    epoch: int
+    epoch: Natural
     train: Scores
     val: Scores
     test: Scores
@@ -54,10 +76,10 @@ class Measure(msgspec.Struct, frozen=True):
         replicates: the metric of each.
     """
 
-    value: float
+    value: NonNegative
     low: float
     high: float
-    replicates: list[float]
+    replicates: Annotated[list[NonNegative], msgspec.Meta(min_length=1, max_length=MOST_REPLICATES)]
 
 
 class ModelFacts(msgspec.Struct, frozen=True):
@@ -75,16 +97,16 @@ class ModelFacts(msgspec.Struct, frozen=True):
         milliseconds: a forward pass takes for one image, on one core of a CPU.
     """
 
-    label: str
-    name: str
-    fingerprint: str
-    width: int
-    dropout: float
-    trainable: int
-    parameters: int
-    preprocessing: dict[str, Any]
-    checkpoint: str
-    milliseconds: float | None = None
+    label: Name
+    name: Name
+    fingerprint: Digest
+    width: Natural
+    dropout: Share
+    trainable: Count
+    parameters: Count
+    preprocessing: dict[Name, Leaf | list[Leaf]]
+    checkpoint: Literal["head.safetensors", "model.safetensors"]
+    milliseconds: Positive | None = None
 
 
 class DataFacts(msgspec.Struct, frozen=True):
@@ -98,18 +120,18 @@ class DataFacts(msgspec.Struct, frozen=True):
         skipped: files that could not be read, with the reason.
     """
 
-    label: str
-    classes: list[str]
-    counts: dict[str, int]
-    digests: dict[str, str]
-    skipped: list[str]
+    label: Name
+    classes: Annotated[list[Name], msgspec.Meta(min_length=1, max_length=MOST_CLASSES)]
+    counts: dict[Split, Count]
+    digests: dict[Split, Digest]
+    skipped: list[Text]
 
 
 class Failure(msgspec.Struct, frozen=True):
     """Why a run did not complete."""
 
-    type: str
-    message: str
+    type: Text
+    message: Text
 
 
 class Summary(msgspec.Struct, kw_only=True, omit_defaults=False):
@@ -141,25 +163,25 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=False):
 
     schema_version: int = SCHEMA_VERSION
     status: Status
-    name: str
-    dataset: str | None = None
-    weights: str | None = None
-    config: dict[str, Any]
+    name: Name
+    dataset: Name | None = None
+    weights: Name | None = None
+    config: Tree
     metrics: Metrics | None = None
-    evaluation: dict[str, dict[str, Measure]] = {}
+    evaluation: dict[Split, dict[Name, Measure]] = {}
     model: ModelFacts | None = None
     data: DataFacts | None = None
-    seconds: dict[str, float] = {}
-    started: str
-    device: dict[str, Any] = {}
-    versions: dict[str, str] = {}
-    git: dict[str, Any] | None = None
-    command: list[str] = []
+    seconds: dict[Name, NonNegative] = {}
+    started: Text
+    device: dict[Name, Leaf] = {}
+    versions: dict[Name, Text] = {}
+    git: dict[Name, Leaf] | None = None
+    command: list[Text] = []
     failure: Failure | None = None
-    fingerprint: str | None = None
-    continued_after: list[int] = []
-    reused_from: str | None = None
-    images_at_once: int | None = None
+    fingerprint: Digest | None = None
+    continued_after: list[Count] = []
+    reused_from: Text | None = None
+    images_at_once: Natural | None = None
 
 
 class Record(Summary, kw_only=True, omit_defaults=False):
@@ -201,71 +223,152 @@ def measure(outcomes: Outcomes) -> dict[str, Measure]:
 
 
 def write(record: Record, run_dir: Path) -> Path:
-    """Write a record into its run's directory, and return the file."""
+    """Write a record into its run's directory, and return the file.
+
+    One that would be too large to be read again leaves out the replicates of its history, with a
+    warning.
+    """
     path = run_dir / RECORD
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(record), indent=2))
+    content = msgspec.json.encode(record)
+    indented = msgspec.json.format(content, indent=2)
+    if len(content) > LARGEST:
+        log.warning("%s: the history is too long to keep the scores of each replicate", path)
+        short = msgspec.structs.replace(
+            record,
+            history=[replace(epoch, replicates=()) for epoch in record.history],
+        )
+        content = msgspec.json.encode(short)
+    write_atomically(path, indented if len(indented) <= LARGEST else content)
     return path
 
 
+class _Scores(msgspec.Struct, frozen=True, gc=False):
+    """Scores to be checked and dropped; decoded in a quarter of the time that `Scores` takes."""
+
+    loss: NonNegative
+    accuracy: Share
+
+
+class _SplitScores(msgspec.Struct, frozen=True, gc=False):
+    train: _Scores
+    val: _Scores
+    test: _Scores
+
+
+class _Epoch(msgspec.Struct, frozen=True, gc=False):
+    epoch: Natural
+    train: _Scores
+    val: _Scores
+    test: _Scores
+    learning_rate: NonNegative
+    seconds: NonNegative
+    replicates: list[_SplitScores] = []
+
+
+class _Whole(Summary, kw_only=True):
+    """A record whose history is only checked."""
+
+    history: list[_Epoch] = []
+
+
+_KEPT = Summary.__struct_fields__
+
+
 def read(path: Path) -> Record:
-    """Read a record.
+    """Read a record, and check all that it says.
 
     Args:
         path: a `result.json`.
 
     Raises:
-        ValueError: if the file is not a record of this schema version; says why.
+        ValueError: if the file is not a record of this schema version, or contradicts itself; says
+            why.
         OSError: if it cannot be read.
     """
-    return _read(path, Record)
+    found: Record = _read(path, Record)
+    return found
 
 
 def read_summary(path: Path) -> Summary:
-    """Read a record without its history, in a fraction of the time; arguments as `read`."""
-    return _read(path, Summary)
+    """Read a record, check all of it, and return it without its history; arguments as `read`."""
+    found = _read(path, _Whole)
+    return Summary(**{name: getattr(found, name) for name in _KEPT})
 
 
-_Kind = TypeVar("_Kind", bound=Summary)
-
-
-def _read(path: Path, kind: type[_Kind]) -> _Kind:
+def _read(path: Path, kind: type[Summary]) -> Any:
     try:
-        record = _decoded(path.read_bytes(), kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        found: Any = _decoded(read_regular(path, LARGEST), kind)
+        check_record(found)
+    except UntrustedFileError as error:
         raise ValueError(f"not a record: {error}") from error
-    if record.status == "completed" and (
-        record.metrics is None or record.model is None or record.data is None
-    ):
-        raise ValueError("a completed run without metrics, model or data")
-    return record
+    return found
 
 
-def _decoded(content: bytes, kind: type[_Kind]) -> _Kind:
+class _Version(msgspec.Struct):
+    """What of a record says whether the rest can be understood."""
+
+    schema_version: Natural | None = None
+
+
+def _decoded(content: bytes, kind: type[Summary]) -> Summary:
     try:
-        record = msgspec.json.decode(content, type=kind)
-    except msgspec.ValidationError:  # perhaps only for nulls that stand for NaN; takes longer
-        builtin = msgspec.json.decode(content)
-        _check_version(builtin.get("schema_version") if isinstance(builtin, dict) else None)
-        return msgspec.convert(_numbered(builtin), type=kind)
+        record = decode_json(content, kind)
+    except UntrustedFileError:
+        _check_version(decode_json(content, _Version).schema_version)
+        if b"null" not in content:
+            raise
+        record = _with_nulls(content)
     _check_version(record.schema_version)
     return record
 
 
-def _check_version(version: Any) -> None:
-    if isinstance(version, int) and version != SCHEMA_VERSION:
+def _with_nulls(content: bytes) -> Record:
+    """Decode a record in which nulls may stand for numbers; takes longer, and more memory."""
+    if len(content) > LARGEST // 4:
+        raise UntrustedFileError("not all of its numbers are numbers")
+    builtin = decode_json(content, dict[str, Any])
+    scores = {key: _marked(builtin[key]) for key in _WITH_SCORES if key in builtin}
+    try:
+        found: Record = _unmarked(msgspec.convert(builtin | scores, type=Record))
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise UntrustedFileError(str(error)) from error
+    return found
+
+
+def _check_version(version: int | None) -> None:
+    if version not in (None, SCHEMA_VERSION):
         raise ValueError(f"schema version {version}; this program reads {SCHEMA_VERSION}")
 
 
-_NUMBERS = {"loss", "value", "low", "high"}
+_WITH_SCORES = ("history", "metrics", "evaluation")
+_NUMBERS = {"loss", "value", "low", "high", "replicates"}
+_MARK = 1.797e308  # in place of a number that training left undefined, while ranges are checked
 
 
-def _numbered(content: Any, *, number: bool = False) -> Any:
-    """Put NaN where a number is null: JSON has no other way to write that training diverged."""
+def _marked(content: Any, *, number: bool = False) -> Any:
+    """Mark where a number is null: JSON has no other way to write that training diverged."""
     if isinstance(content, dict):
-        return {
-            key: _numbered(value, number=key in _NUMBERS or (key == "replicates"))
-            for key, value in content.items()
-        }
+        return {key: _marked(value, number=key in _NUMBERS) for key, value in content.items()}
     if isinstance(content, list):
-        return [_numbered(item, number=number) for item in content]
-    return math.nan if number and content is None else content
+        return [_marked(item, number=number) for item in content]
+    return _MARK if number and content is None else content
+
+
+def _unmarked(value: Any) -> Any:
+    """Return a record, or a part of one, with NaN where a number is marked."""
+    if isinstance(value, float):
+        return math.nan if value == _MARK else value
+    if isinstance(value, list | tuple):
+        return type(value)(map(_unmarked, value))
+    if isinstance(value, dict):
+        return {key: _unmarked(item) for key, item in value.items()}
+    if isinstance(value, Record):
+        parts = {name: _unmarked(getattr(value, name)) for name in _WITH_SCORES}
+        return msgspec.structs.replace(value, **parts)
+    if isinstance(value, Metrics | EpochScores | Measure):
+        of = type(value)
+        return of(*(_unmarked(getattr(value, name)) for name in of.__struct_fields__))
+    if isinstance(value, Epoch | SplitScores | Scores):
+        parts = {item.name: _unmarked(getattr(value, item.name)) for item in fields(value)}
+        return type(value)(**parts)
+    return value

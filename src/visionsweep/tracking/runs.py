@@ -5,15 +5,18 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from visionsweep.errors import UserError
+from visionsweep.files import why
 from visionsweep.scores import Epoch
 from visionsweep.tracking import claims, record
 from visionsweep.tracking.folders import CLAIM, RECORD
 from visionsweep.tracking.record import Failure, Record, Summary
+from visionsweep.untrusted import UntrustedFileError
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,9 @@ def find_runs(folders: Iterable[Path]) -> Found:
             try:
                 if found := _read(directory, claimed=claimed):
                     runs.append(Run(directory, found))
-            except (ValueError, OSError) as error:
+            except OSError as error:
+                passed_over.append(f"{directory / RECORD}: {why(error)}")
+            except ValueError as error:
                 passed_over.append(f"{directory / RECORD}: {error}")
     return _each_once(runs, passed_over)
 
@@ -105,24 +110,24 @@ def _run_directories(folder: Path) -> list[tuple[Path, str, bool]]:
     """Return the directories of runs below a folder in order, where each really is, and if claimed.
 
     Links to folders are not followed; so where a run really lies follows from where the folder
-    does, unless its record is a link itself.
+    does. A record that is a link is passed over when it is read.
     """
     top, real_top = str(folder), os.path.realpath(folder)
     found = []
     for directory, folders, files in os.walk(top):
         folders[:] = [name for name in folders if name not in _NO_RUNS]
-        claimed = CLAIM in files
+        claimed = CLAIM in files or CLAIM in folders
         if claimed or RECORD in files or RECORD in folders:
-            path = Path(directory, RECORD)
-            real = real_top + directory[len(top) :]
-            place = str(path.resolve().parent) if path.is_symlink() else real
-            found.append((Path(directory), place, claimed))
+            found.append((Path(directory), real_top + directory[len(top) :], claimed))
     return sorted(found, key=lambda each: each[0].parts)
 
 
 def _read(directory: Path, *, claimed: bool) -> Summary | None:
     """Say what became of a run: what its claim says while its process lives, then its record."""
-    claim = claims.find(directory) if claimed else None
+    try:
+        claim = claims.find(directory) if claimed else None
+    except UntrustedFileError as error:
+        raise ValueError(f"the {CLAIM} beside it {error}") from error
     if claim is not None and claim.claim is not None and claim.alive:
         return _without_record(directory, claim, "running")
     try:
@@ -139,9 +144,18 @@ def _without_record(directory: Path, found: claims.Found, status: record.Status)
         status=status,
         name=found.claim.name if found.claim else directory.name,
         config={},
-        started=found.claim.taken if found.claim else "",
+        started=found.claim.taken if found.claim else _moment(found.heard),
         failure=Failure(status.title(), f"{found.holder} {said}"),
     )
+
+
+def _moment(seconds: float) -> str:
+    """Return a time of a file as a record has it; a file can claim any, in the year 30000 too."""
+    try:
+        moment = datetime.fromtimestamp(seconds).astimezone()
+    except (ValueError, OverflowError, OSError):
+        moment = datetime.now().astimezone()
+    return moment.isoformat(timespec="seconds")
 
 
 def val_loss(run: Run) -> float:
