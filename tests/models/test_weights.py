@@ -1,6 +1,7 @@
 """Pretrained weights: found, fetched, verified, or refused with what to do instead."""
 
 import hashlib
+import io
 import logging
 import os
 import pickle
@@ -8,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import zipfile
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ from torchvision.models._api import Weights, WeightsEnum
 
 from visionsweep.config import ModelConfig
 from visionsweep.errors import UserError
-from visionsweep.models import weights
+from visionsweep.models import weights, weights_file
 from visionsweep.models.backbones import Backbone, build, identify
 from visionsweep.models.weights import WeightsUnavailableError, ensure_cached
 
@@ -106,11 +108,11 @@ def test_weights_are_fetched_from_the_address_in_the_config_and_verified(
     entry = entry_for(content)
     name = weights.cache_path(entry).name
     (weights_server.folder / name).write_bytes(content)
-    path = ensure_cached(entry, weights_server.url)
-    assert path == checkpoints / name
-    assert path.read_bytes() == content
+    file = ensure_cached(entry, weights_server.url)
+    assert file.path == checkpoints / name
+    assert file.path.read_bytes() == content
     assert weights_server.asked["GET", name] == 1
-    assert ensure_cached(entry, weights_server.url) == path
+    assert ensure_cached(entry, weights_server.url) == file
     assert weights_server.asked["GET", name] == 1, "what is there is not fetched again"
 
 
@@ -119,7 +121,7 @@ def test_a_folder_that_is_not_there_yet_is_made(checkpoints, weights_server):
     content = b"weights"
     entry = entry_for(content)
     (weights_server.folder / weights.cache_path(entry).name).write_bytes(content)
-    assert ensure_cached(entry, weights_server.url).read_bytes() == content
+    assert ensure_cached(entry, weights_server.url).path.read_bytes() == content
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -127,7 +129,7 @@ def test_the_address_may_end_in_a_slash_and_may_be_a_folder(checkpoints, tmp_pat
     content = b"weights"
     entry = entry_for(content)
     (tmp_path / weights.cache_path(entry).name).write_bytes(content)
-    assert ensure_cached(entry, f"file://{tmp_path}{slash}").read_bytes() == content
+    assert ensure_cached(entry, f"file://{tmp_path}{slash}").path.read_bytes() == content
 
 
 def test_a_file_with_another_hash_than_its_name_promises_is_refused_and_not_kept(
@@ -152,7 +154,7 @@ class Tiny(WeightsEnum):
     V1 = Weights(url="https://elsewhere.example/{name}", transforms=None, meta={{}})
 print("ready", flush=True)
 sys.stdin.readline()
-print(ensure_cached(Tiny.V1, {weights_server.url!r}))
+print(ensure_cached(Tiny.V1, {weights_server.url!r}).path)
 """
     processes = [
         subprocess.Popen(
@@ -185,7 +187,7 @@ def test_a_second_thread_waits_for_the_first_ones_file(checkpoints, weights_serv
     got: list[bytes] = []
     threads = [
         threading.Thread(
-            target=lambda: got.append(ensure_cached(entry, weights_server.url).read_bytes())
+            target=lambda: got.append(ensure_cached(entry, weights_server.url).path.read_bytes())
         )
         for _ in range(3)
     ]
@@ -211,11 +213,13 @@ def test_weights_out_of_reach_are_an_error_with_three_ways_out(checkpoints):
     assert "model.weights=null" in message
 
 
-def test_the_first_way_out_works(checkpoints, tmp_path):
+def test_the_first_way_out_works(plant, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    plant(trained_state(), RESNET18).rename(elsewhere)
     with pytest.raises(WeightsUnavailableError) as raised:
         load()
     path = re.search(r"put it at (\S+)", str(raised.value)).group(1)
-    torch.save(trained_state(), path)
+    elsewhere.rename(path)
     assert load().identity.weights == "IMAGENET1K_V1"
 
 
@@ -246,8 +250,9 @@ def test_no_weights_asked_for_is_never_an_error(checkpoints):
 
 def test_a_damaged_file_is_an_error_even_where_random_weights_would_do(checkpoints):
     (checkpoints / RESNET18).write_bytes(b"half a file")
-    with pytest.raises(UserError, match=RESNET18):
+    with pytest.raises(UserError) as refused:
         load(random_if_unavailable=True)
+    assert refused.value.where == str(checkpoints / RESNET18)
 
 
 # ------------------------------------------------------------------------------------- refused
@@ -263,39 +268,155 @@ class RunsCode:
         return os.mkdir, (str(self.folder),)
 
 
+def saved(content: object) -> bytes:
+    stored = io.BytesIO()
+    torch.save(content, stored)
+    return stored.getvalue()
+
+
 @pytest.mark.parametrize("how", ["torch.save", "pickle"])
-def test_a_file_that_would_run_code_is_refused_and_runs_none(checkpoints, tmp_path, how):
+@pytest.mark.parametrize("hash_fits", [True, False])
+def test_malicious_pickle_in_the_cache_is_refused_by_name_and_not_executed(
+    checkpoints, publish, tmp_path, how, hash_fits
+):
     marker = tmp_path / "code-was-run"
-    content = {"conv1.weight": RunsCode(marker)}
-    if how == "pickle":
-        (checkpoints / RESNET18).write_bytes(pickle.dumps(content, protocol=2))
-    else:
-        torch.save(content, checkpoints / RESNET18)
-    with pytest.raises(UserError, match=re.escape(str(checkpoints / RESNET18))):
+    code = {"conv1.weight": RunsCode(marker)}
+    content = pickle.dumps(code, protocol=2) if how == "pickle" else saved(code)
+    path = publish(content, RESNET18) if hash_fits else checkpoints / RESNET18
+    path.write_bytes(content)
+    with pytest.raises(UserError) as refused:
         load()
+    assert refused.value.where == str(path)
     assert not marker.exists()
     # The premise: read without care, it does run.
-    torch.load(checkpoints / RESNET18, weights_only=False) if how == "torch.save" else pickle.loads(
-        (checkpoints / RESNET18).read_bytes()
-    )
+    torch.load(path, weights_only=False) if how == "torch.save" else pickle.loads(content)
     assert marker.exists()
 
 
+def test_pickle_that_torch_reads_one_way_and_torchvision_another_runs_no_code(publish, tmp_path):
+    """torch reads a tar file its own way; torchvision a zip of one file, after unpacking it."""
+    marker = tmp_path / "code-was-run"
+    with zipfile.ZipFile(tmp_path / "zip", "w") as archive:
+        archive.writestr("legacy.pth", pickle.dumps({"conv1.weight": RunsCode(marker)}, protocol=2))
+    path = publish((tmp_path / "zip").read_bytes(), RESNET18)
+    with pytest.raises(UserError) as refused:
+        load()
+    assert refused.value.where == str(path) and not marker.exists()
+
+
+def test_file_swapped_between_hashing_and_reading_is_refused(plant, tmp_path):
+    path = plant(trained_state(), RESNET18)
+    config = ModelConfig(label="resnet18", name="resnet18", weights="IMAGENET1K_V1")
+    identity = identify(config, random_if_unavailable=False)
+    content, times = path.read_bytes(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    other = bytearray(content)
+    other[len(content) // 2] ^= 1
+    path.write_bytes(other)
+    os.utime(path, ns=times)
+    with pytest.raises(UserError) as refused:
+        build(identity, 32)
+    assert refused.value.where == str(path) and "changed" in refused.value.what
+    with pytest.raises(UserError) as refused:  # as a new run sees it: same name, size and times
+        identify(config, random_if_unavailable=False)
+    assert refused.value.where == str(path) and "SHA-256" in refused.value.what
+    path.write_bytes(content)
+    build(identity, 32)
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "folder"])
+def test_what_is_no_regular_file_is_refused_by_name_and_not_waited_for(plant, tmp_path, kind):
+    path = plant(trained_state(), RESNET18)
+    path.rename(tmp_path / "moved")
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(tmp_path / ("moved" if kind == "link" else "nowhere"))
+    with pytest.raises(UserError) as refused:
+        load()
+    assert refused.value.where == str(path)
+    assert ("symbolic link" if "link" in kind else "not a regular file") in refused.value.what
+
+
+def test_archive_that_unpacks_to_more_than_any_weights_file_is_refused(publish, tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", b"")
+    bomb = bytearray((tmp_path / "bomb").read_bytes())
+    at = bomb.index(b"PK\x01\x02") + 24  # the size that the directory states
+    bomb[at : at + 4] = (0xFFFF_FFF0).to_bytes(4, "little")
+    path = publish(bytes(bomb), RESNET18)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as refused:
+        patch.setattr(weights_file, "MAX_BYTES", 1 << 30)
+        load()
+    assert refused.value.where == str(path) and "4,294,967,280 bytes" in refused.value.what
+
+
 @pytest.mark.parametrize("damage", ["empty", "cut", "text"])
-def test_a_damaged_file_is_named_with_the_remedy(plant, damage):
+def test_damaged_file_is_named_with_the_remedy(plant, publish, damage):
     path = plant(trained_state(), RESNET18)
     content = path.read_bytes()
-    path.write_bytes(
-        {"empty": b"", "cut": content[: len(content) // 2], "text": b"<html>404</html>"}[damage]
-    )
-    with pytest.raises(UserError, match=rf"{RESNET18}: not a readable weights file.*delete it"):
+    damaged = {"empty": b"", "cut": content[: len(content) // 2], "text": b"<html>404</html>"}
+    path.write_bytes(damaged[damage])
+    with pytest.raises(UserError) as refused:
         load()
+    assert refused.value.where == str(path) and "SHA-256" in refused.value.what
+    assert "Delete it" in refused.value.hint
+    path = publish(damaged[damage], RESNET18)  # as where no hash is known
+    with pytest.raises(UserError) as refused:
+        load()
+    assert refused.value.where == str(path)
+    assert "not a readable weights file" in refused.value.what
 
 
-def test_a_file_of_something_else_is_refused(checkpoints):
-    torch.save([torch.zeros(3)], checkpoints / RESNET18)
-    with pytest.raises(UserError, match=f"{RESNET18}: holds no weights but list"):
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ([torch.zeros(3)], "no weights but list"),
+        ({"conv1.weight": 3}, "'conv1.weight'"),
+        ({7: torch.zeros(3)}, "7"),
+        ({"state_dict": {"conv1.weight": torch.zeros(3)}}, "'state_dict'"),
+    ],
+)
+def test_a_file_of_something_else_is_refused(publish, content, what):
+    path = publish(saved(content), RESNET18)
+    with pytest.raises(UserError) as refused:
         load()
+    assert refused.value.where == str(path) and what in refused.value.what
+
+
+def test_file_whose_module_versions_are_not_what_torch_reads_is_refused(publish):
+    state = torchvision.models.resnet18().state_dict()
+    state._metadata = [1, 2]
+    path = publish(saved(state), RESNET18)
+    with pytest.raises(UserError) as refused:
+        load()
+    assert refused.value.where == str(path) and "versions" in refused.value.what
+
+
+@pytest.mark.parametrize("change", ["missing", "left over", "other shape"])
+def test_weights_must_have_exactly_the_tensors_of_the_model(plant, change):
+    state = trained_state()
+    if change == "missing":
+        del state["layer1.0.bn1.weight"]
+    elif change == "left over":
+        state["layer9.weight"] = torch.zeros(3)
+    else:
+        state["fc.weight"] = torch.zeros(7, 512)  # a head of seven classes
+    path = plant(state, RESNET18)
+    with pytest.raises(UserError, match=r"model\.name=resnet18: cannot be built") as refused:
+        load()
+    named = {"missing": "layer1.0.bn1.weight", "left over": "layer9.weight"}
+    assert named.get(change, "fc.weight") in str(refused.value)
+    assert str(path) in str(refused.value)
+
+
+def test_old_file_without_batch_counters_is_read(plant):
+    """torchvision's ResNet files are older than `num_batches_tracked`, and say no version."""
+    state = trained_state()
+    old = {name: t for name, t in state.items() if not name.endswith("num_batches_tracked")}
+    plant(old, RESNET18)
+    assert holds(load().module, state)
 
 
 def test_weights_of_another_network_are_refused_by_the_models_name(plant):

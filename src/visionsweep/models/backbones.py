@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,9 +17,10 @@ from visionsweep.config import ModelConfig
 from visionsweep.data import sample
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError, warn_loudly
-from visionsweep.models import weights
+from visionsweep.models import torchvision_networks, weights, weights_file
 from visionsweep.models.settling import settle_batchnorm
 from visionsweep.models.weights import WeightsUnavailableError
+from visionsweep.models.weights_file import WeightsFile
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Identity:
     weights: str
     fingerprint: str
     preprocessing: Preprocessing | None
-    file: Path | None
+    file: WeightsFile | None
     entry: WeightsEnum | None = None
 
 
@@ -97,7 +97,7 @@ def identify(config: ModelConfig, *, random_if_unavailable: bool) -> Identity:
             "Good enough to try the program on the sample; the record says `weights: random`.",
         )
         return _random(config, preset)
-    fingerprint = _fingerprint(config.name, weights.file_digest(file))
+    fingerprint = _fingerprint(config.name, file.digest)
     return Identity(config.name, "torchvision", entry.name, fingerprint, preset, file, entry)
 
 
@@ -117,7 +117,7 @@ def _identify_package(config: ModelConfig) -> Identity:
     if config.weights is None:
         return _random(config, preset)
     file, label = weights.package_file(config.weights)
-    fingerprint = _fingerprint(config.name, weights.file_digest(file))
+    fingerprint = _fingerprint(config.name, file.digest)
     return Identity(config.name, "package", label, fingerprint, preset, file)
 
 
@@ -173,38 +173,27 @@ def _fixed_random_state() -> Iterator[None]:
 
 def _from_torchvision(identity: Identity, size: int) -> nn.Module:
     name, entry = identity.name, identity.entry
-    options: dict[str, Any] = {}
-    if entry is None and name.startswith("vit_"):
-        options["image_size"] = size
-    if entry is None and name.startswith("maxvit"):
-        options["input_size"] = (size, size)
-    if entry is None and name in ("googlenet", "inception_v3"):
-        # With weights these two rescale what they see: so here too, since a checkpoint of the whole
-        # network, trained from weights, is loaded into one built without.
-        options |= {"aux_logits": False, "init_weights": True, "transform_input": True}
-    if identity.file is not None:
-        weights.read_safely(identity.file)  # torchvision's own reading would run a pickle's code
+    state = weights_file.read(identity.file) if identity.file is not None else None
     try:
         with _fixed_random_state():
-            network: nn.Module = torchvision.models.get_model(name, weights=entry, **options)
+            network = torchvision_networks.build(name, entry, size)
+        if state is not None:
+            torchvision_networks.load(network, name, state)
     except (RuntimeError, ValueError, AssertionError) as error:
         made_for = "" if entry is not None else f" for images of {size}x{size} pixels"
         remedy = "" if entry is not None else "; set another transform.size"
+        if identity.file is not None:
+            remedy = f"; is {identity.file.path} of another model?"
         raise UserError(f"model.name={name}: cannot be built{made_for}: {error}{remedy}") from error
-    if hasattr(network, "aux_logits"):  # only the main classifier is used
-        setattr(network, "aux_logits", False)  # noqa: B010 (typed as a submodule)
-        for part in ("aux1", "aux2", "AuxLogits"):
-            if hasattr(network, part):
-                setattr(network, part, None)
-    return network
+    return torchvision_networks.without_auxiliary_heads(network)
 
 
 def _from_package(identity: Identity) -> nn.Module:
     with _fixed_random_state():
         network: nn.Module = _timm(identity.name).create_model(identity.name, pretrained=False)
     if identity.file is not None:
-        stored = weights.read_safely(identity.file)
-        network.load_state_dict(weights.by_order(stored, network.state_dict(), identity.file))
+        stored = weights_file.read(identity.file, follow_links=True)
+        network.load_state_dict(weights.by_order(stored, network.state_dict(), identity.file.path))
     return network
 
 

