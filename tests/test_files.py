@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -12,7 +13,13 @@ import pytest
 
 from visionsweep import files
 from visionsweep.errors import UserError
-from visionsweep.files import A_DAY, explained, remove_leftovers, write_atomically
+from visionsweep.files import (
+    A_DAY,
+    explained,
+    open_regular,
+    remove_leftovers,
+    write_atomically,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -104,3 +111,53 @@ def test_a_refusal_becomes_an_error_with_place_reason_room_and_advice(small_disk
         explained(path, "Make room."),
     ):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/x")
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_are_as_open_to_others_as_the_umask_says(tmp_path, umask, mode):
+    path = tmp_path / "report.html"
+    path.write_bytes(b"old")
+    path.chmod(0o666)
+    before = os.umask(umask)
+    try:
+        write_atomically(path, b"new")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_planted_link_at_the_target_is_replaced_and_what_it_names_is_untouched(tmp_path):
+    somebodys = tmp_path / "somebodys"
+    somebodys.write_bytes(b"theirs")
+    os.utime(somebodys, (1, 1))
+    for target in (somebodys, tmp_path / "nowhere"):
+        path = tmp_path / "result.json"
+        path.symlink_to(target)
+        write_atomically(path, b"new", durable=False)
+        assert path.read_bytes() == b"new" and not path.is_symlink()
+        path.unlink()
+    assert somebodys.read_bytes() == b"theirs" and somebodys.stat().st_mtime == 1
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "device"])
+def test_what_is_no_regular_file_is_not_opened_nor_waited_for(tmp_path, kind):
+    path = tmp_path / "file"
+    if kind == "link":
+        (tmp_path / "real").write_bytes(b"content")
+        path.symlink_to(tmp_path / "real")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path = Path("/dev/zero")
+    with pytest.raises(OSError) as refused:
+        open_regular(path)
+    assert refused.value.filename == str(path)
+    if kind == "link":
+        with open_regular(path, follow_links=True) as file:
+            assert file.read() == b"content"
+    else:
+        with pytest.raises(OSError):
+            open_regular(path, follow_links=True)

@@ -123,3 +123,51 @@ def test_a_file_system_without_locks_is_an_error_and_never_a_lock_that_outlives_
     monkeypatch.undo()
     with held(tmp_path / "a.lock", "extracting features"):
         pass
+
+
+@pytest.mark.parametrize("target", ["a file", "nothing", "a pipe"])
+def test_planted_link_in_place_of_a_holders_note_is_not_followed(tmp_path, caplog, target):
+    victim = tmp_path / "victim"
+    if target == "a file":
+        victim.write_text("theirs")
+    elif target == "a pipe":
+        os.mkfifo(victim)
+    note = tmp_path / "features.holder"
+    note.symlink_to(victim)
+    with held(tmp_path / "features.lock", "extracting features"):
+        assert not note.is_symlink() and str(os.getpid()) in note.read_text()
+    assert "did not say who it was" in caplog.text
+    if target == "a file":
+        assert victim.read_text() == "theirs"
+    assert victim.exists() == (target != "nothing")
+
+
+def test_pipe_in_place_of_a_holders_note_is_not_waited_for(tmp_path, caplog):
+    os.mkfifo(tmp_path / "features.holder")
+    with held(tmp_path / "features.lock", "extracting features"):
+        pass
+    assert "did not say who it was" in caplog.text
+    assert not (tmp_path / "features.holder").exists()
+
+
+def test_planted_link_in_place_of_a_lock_is_refused_and_not_followed(tmp_path):
+    victim = tmp_path / "victim"
+    (tmp_path / "a.lock").symlink_to(victim)
+    for content in (None, b"theirs"):
+        if content:
+            victim.write_bytes(content)
+        with pytest.raises(OSError) as refused, held(tmp_path / "a.lock", "extracting features"):
+            raise AssertionError("held")
+        assert refused.value.errno == errno.ELOOP
+    assert victim.read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_locks_and_notes_are_as_open_to_others_as_the_umask_says(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        with held(tmp_path / "a.lock", "extracting features"):
+            modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == {"a.lock": mode, "a.holder": mode}

@@ -139,3 +139,14 @@ def test_an_interrupted_run_says_what_the_next_command_begins_with(
     said = capsys.readouterr().out
     assert ("after its last checkpoint" in said) == half_done
     assert ("begins it anew" in said) != half_done and f"sweep_dir={tmp_path}" in said
+
+
+def test_planted_link_in_place_of_the_note_of_a_stopped_sweep_is_not_followed(fail, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("theirs")
+    (tmp_path / ".stopped").symlink_to(victim)
+    with pytest.raises(UserError, match="on purpose"):  # and not "not begun, since theirs failed"
+        fail()
+    assert victim.read_text() == "theirs"
+    with pytest.raises(UserError, match="not begun, since a-run failed"):
+        fail()

@@ -15,9 +15,12 @@ from pathlib import Path
 import msgspec
 from filelock import FileLock, Timeout
 
+from visionsweep.files import open_regular, write_atomically
+
 log = logging.getLogger(__name__)
 
 NOTE = ".holder"  # takes the suffix's place
+_NOTE_BYTES = 4096  # more than any note holds
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -40,6 +43,7 @@ class Holder(msgspec.Struct, frozen=True):
 def lock_at(path: Path) -> FileLock:
     """Return a lock that the operating system guards, or none at all.
 
+    The file is created as the umask allows, and a symbolic link in its place is refused.
     filelock would put up with a lock that is a mere file where the file system has no other. Left
     by a process of another machine that died, it would stop everybody for good.
 
@@ -67,7 +71,7 @@ def held(path: Path, doing: str) -> Iterator[None]:
         log.info("Waiting for another process, %s (%s)", doing, _read(note) or "just begun")
         lock.acquire()
     try:
-        if note.exists():
+        if os.path.lexists(note):
             log.warning(
                 "%s: who held this lock died while %s (%s); it is broken, and the work taken over",
                 path,
@@ -78,7 +82,7 @@ def held(path: Path, doing: str) -> Iterator[None]:
             socket.gethostname(), os.getpid(), datetime.now().astimezone().isoformat(" ", "seconds")
         )
         with suppress(OSError):  # a full disk does not stop what needs no more of it
-            note.write_text(msgspec.json.encode(here).decode())
+            write_atomically(note, msgspec.json.encode(here), durable=False)
         yield
     finally:
         with suppress(OSError):
@@ -88,6 +92,7 @@ def held(path: Path, doing: str) -> Iterator[None]:
 
 def _read(note: Path) -> Holder | None:
     try:
-        return msgspec.json.decode(note.read_bytes(), type=Holder)
+        with open_regular(note) as file:  # others may write to a shared folder
+            return msgspec.json.decode(file.read(_NOTE_BYTES), type=Holder)
     except (OSError, msgspec.DecodeError):
         return None

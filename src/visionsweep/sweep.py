@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from visionsweep import interruption, launchers
 from visionsweep.command_line import values_of
 from visionsweep.errors import RefusedError, UserError
-from visionsweep.files import disk_errors_explained
+from visionsweep.files import disk_errors_explained, open_regular, write_atomically
 from visionsweep.streams import OutputError, give_up
 from visionsweep.tracking.folders import goes_on
 
@@ -92,8 +92,8 @@ def job(config: DictConfig, name: str) -> Iterator[None]:
     stopped = Path(config.sweep_dir) / _STOPPED
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     one_stops_all = config.fail_fast and sweeping
-    if one_stops_all and stopped.is_file():
-        raise UserError(f"{name}: not begun, since {stopped.read_text()} failed (fail_fast=true)")
+    if one_stops_all and (failed := _failed_run(stopped)) is not None:
+        raise UserError(f"{name}: not begun, since {failed} failed (fail_fast=true)")
     try:
         yield
     except Exception as error:
@@ -102,10 +102,19 @@ def job(config: DictConfig, name: str) -> Iterator[None]:
         if isinstance(error, RefusedError):
             NoteSweep.refused.append(name)
         if one_stops_all:
-            stopped.write_text(name, encoding="utf-8")
+            write_atomically(stopped, name.encode())
             if NoteSweep.sweep_dir is not None:  # the parent process: the basic launcher
                 raise SystemExit(1) from error
         raise
+
+
+def _failed_run(stopped: Path) -> str | None:
+    """Return the name of the run whose failure stopped a sweep, or None if none did."""
+    try:
+        with open_regular(stopped) as file:
+            return file.read(1024).decode(errors="replace")
+    except OSError:
+        return None
 
 
 def run(main: Callable[[], Any]) -> int:

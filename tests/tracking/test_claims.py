@@ -163,3 +163,23 @@ def test_a_claim_being_written_counts_as_alive_and_an_old_torn_one_does_not(tmp_
     assert claims.find(tmp_path).alive
     os.utime(tmp_path / "claim", (1, 1))
     assert not claims.find(tmp_path).alive
+
+
+def test_link_that_takes_a_claims_place_is_not_followed_when_the_claim_is_touched(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.05)
+    victim = tmp_path / "victim"
+    victim.write_text("theirs")
+    os.utime(victim, (1, 1))
+    with claims.held(tmp_path / "run", "a-run"):
+        claim = tmp_path / "run" / "claim"
+        claim.unlink()
+        claim.symlink_to(victim)
+        os.utime(claim, (2, 2), follow_symlinks=False)
+        for _ in range(200):
+            if claim.lstat().st_mtime > 2:
+                break
+            time.sleep(0.05)
+        assert claim.lstat().st_mtime > 2, "the premise: it was touched"
+    assert victim.stat().st_mtime == 1 and victim.read_text() == "theirs"

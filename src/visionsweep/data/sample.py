@@ -88,7 +88,9 @@ def _write(path: Path, content: bytes) -> None:
     # One process writes, so the name may be the same each time; a killed one's is written over.
     partial = path.with_name(f".{path.stem.strip('.')}.part")
     try:
-        partial.write_bytes(content)
+        partial.unlink(missing_ok=True)
+        with partial.open("xb") as file:  # a link that lies there is not followed
+            file.write(content)
         partial.replace(path)
     except OSError:
         with suppress(OSError):

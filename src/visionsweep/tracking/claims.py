@@ -223,6 +223,7 @@ def _ago(moment: float) -> str:
 
 
 def _beat(path: Path, stop: threading.Event) -> None:
+    """Touch a claim; where a link has taken its place, the link and not what it names."""
     while not stop.wait(BEAT_SECONDS):
         with suppress(OSError):
-            os.utime(path)
+            os.utime(path, follow_symlinks=os.utime not in os.supports_follow_symlinks)
