@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from visionsweep.analysis.calibration import calibrated, fit_temperature
+from visionsweep.analysis.calibration import HIGHEST, LOWEST, calibrated, fit_temperature
 from visionsweep.analysis.outcomes import Outcomes
 
 
@@ -51,12 +51,67 @@ def test_no_other_temperature_gives_a_higher_likelihood():
     assert all(loss(best) <= loss(other) for other in np.geomspace(0.05, 20, 200))
 
 
-def test_a_perfect_run_is_made_no_surer_than_its_images_allow():
-    labels = np.arange(100) % 3
-    run = outcomes(np.eye(3)[None, labels], labels)
+def all_right(gap: float, *, replicates: int, classes: int, images: int = 200) -> Outcomes:
+    """Every image right by the same gap between its label's logit and all others."""
+    labels = np.arange(images) % classes
+    return outcomes(np.repeat(gap * np.eye(classes)[None, labels], replicates, axis=0), labels)
+
+
+@pytest.mark.parametrize("gap", [0.1, 1, 3, 10, 1000])
+@pytest.mark.parametrize("replicates", [1, 5])
+@pytest.mark.parametrize("classes", [2, 3, 100])
+def test_perfect_validation_gives_the_confidence_that_its_number_of_images_allows(
+    gap, replicates, classes
+):
+    run = all_right(gap, replicates=replicates, classes=classes)
     temperature = fit_temperature(run)
-    # right 101 times in 103, by the rule of succession: 1 - 3/103 + 1/103
-    assert calibrated(run.logits, temperature)[0].max() == pytest.approx(101 / 103, abs=1e-3)
+    assert LOWEST <= temperature <= HIGHEST
+    confidence = calibrated(run.logits, temperature)[0].max()
+    if LOWEST * 1.01 < temperature < HIGHEST / 1.01:
+        # right 201 times in 202, by the rule of succession
+        assert confidence == pytest.approx(201 / 202, abs=1e-4)
+    else:
+        assert gap in (0.1, 1000)
+
+
+@pytest.mark.parametrize("gap", [1, 3, 10])
+@pytest.mark.parametrize("replicates", [1, 5])
+@pytest.mark.parametrize("classes", [2, 100])
+def test_wrong_image_after_perfect_validation_is_less_sure_than_the_right_ones(
+    gap, replicates, classes
+):
+    """On the way to another class, logits pass a gap of half the usual one."""
+    temperature = fit_temperature(all_right(gap, replicates=replicates, classes=classes))
+    wrong = np.zeros((replicates, 1, classes))
+    wrong[..., 1] = gap / 2
+    assert calibrated(wrong, temperature).max() < 0.95
+
+
+def test_perfect_validation_with_spread_gaps_warns_of_most_wrong_test_images():
+    """Of a model that is right 199 times in 200, wrong test images are not sure at all."""
+    source = np.random.default_rng(4)
+
+    def sample(images: int) -> Outcomes:
+        labels = np.arange(images) % 3
+        logits = source.normal(size=(images, 3))
+        logits[np.arange(images), labels] += 4.2
+        return outcomes(4 * logits[None], labels)
+
+    validation, test = sample(4000), sample(20_000)
+    kept = np.flatnonzero(validation.hits[0])[:136]
+    temperature = fit_temperature(outcomes(validation.logits[:, kept], validation.labels[kept]))
+    wrong = ~test.hits[0]
+    confidence = calibrated(test.logits, temperature).max(1)
+    assert 0.002 < wrong.mean() < 0.01, "the premise"
+    assert confidence[wrong].mean() < 0.75
+    assert confidence[~wrong].mean() > 0.95
+
+
+def test_replicates_that_disagree_on_one_image_do_not_make_all_others_sure():
+    """Four of five right on one image, all right by 10 on the rest: flat again."""
+    run = all_right(10, replicates=5, classes=2)
+    run.logits[0, 0] = run.logits[0, 0][::-1]
+    assert fit_temperature(run) > 1
 
 
 def test_a_run_no_better_than_guessing_is_made_unsure_and_said_to_be(caplog):

@@ -8,6 +8,7 @@ from scipy.stats import ttest_rel
 
 from visionsweep.analysis.comparison import compare, holm, images_needed
 from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +123,7 @@ def test_a_run_that_diverged_is_not_compared_and_changes_nothing_but_the_count(r
 
 def test_runs_on_other_images_are_refused(runs):
     elsewhere = Outcomes(runs[1].logits, runs[1].labels, tuple(reversed(runs[1].images)))
-    with pytest.raises(AssertionError, match="other images"):
+    with pytest.raises(UserError, match="other images"):
         compare([runs[0], elsewhere])
 
 

@@ -103,6 +103,25 @@ def test_equal_losses_leave_no_doubt_about_their_mean(with_losses):
     assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5), abs=1e-6)
 
 
+RANGES = {"loss": np.inf, "accuracy": 1.0, "macro_f1": 1.0, "ece": 1.0}
+
+
+@pytest.mark.parametrize("skill", [0.0, 1.0, 4.0, 40.0])
+@pytest.mark.parametrize("sureness", [0.01, 1.0, 30.0])
+@pytest.mark.parametrize("replicates", [1, 5])
+def test_no_interval_leaves_the_range_of_its_metric(skill, sureness, replicates):
+    """The calibration error's began at -0.14, that of F1 ended at 1.27 before both were clipped."""
+    for seed, images in enumerate((2, 3, 12, 60)):
+        source = np.random.default_rng(seed)
+        labels = np.arange(images) % 3
+        logits = source.normal(size=(replicates, images, 3)).astype(np.float32)
+        logits[:, np.arange(images), labels] += skill
+        found = estimates(Outcomes(sureness * logits, labels, tuple(map(str, range(images)))))
+        assert found.keys() == RANGES.keys()
+        for name, each in found.items():
+            assert 0 <= each.low <= each.value <= each.high <= RANGES[name]
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_run_that_diverged_has_no_estimates(run, bad):
     logits = run.logits.copy()

@@ -7,6 +7,7 @@ from scipy.special import logsumexp
 from visionsweep.analysis.outcomes import Outcomes
 from visionsweep.analysis.resampling import interaction
 from visionsweep.analysis.run_losses import RunLosses
+from visionsweep.errors import UserError
 
 
 @pytest.mark.parametrize("shape", [(5, 136, 3), (1, 40, 2), (2, 30, 101), (1, 1, 1)])
@@ -33,7 +34,7 @@ def test_repeats_put_together_are_one_run_with_all_their_replicates(population):
 def test_repeats_on_other_images_are_refused(population):
     run = RunLosses.of(population().draw(np.random.default_rng(3), 5, 2)[0])
     elsewhere = RunLosses.of(population().draw(np.random.default_rng(3), 6, 2)[0])
-    with pytest.raises(AssertionError, match="other images"):
+    with pytest.raises(UserError, match="other images"):
         RunLosses.together([run, elsewhere])
 
 

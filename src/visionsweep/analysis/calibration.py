@@ -9,6 +9,8 @@ from scipy.special import softmax
 from visionsweep.analysis.outcomes import Floats, Outcomes
 
 LOWEST, HIGHEST = 0.05, 20.0
+_LOGS = np.linspace(np.log(LOWEST), np.log(HIGHEST), 25)
+_GRID = np.exp(_LOGS)  # temperatures that are tried first; between the best's neighbors, all
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +33,11 @@ def fit_temperature(outcomes: Outcomes) -> float:
     """Return the temperature at which predictions give the labels the highest likelihood.
 
     Guo et al. 2017, for the mean over replicates. Between 0.05 and 20. Where every image is
-    right however sure the predictions are made, the likelihood would drive the temperature to
-    nothing; the labels are then taken to be right N + 1 times in N + C (Laplace's rule).
+    predicted correctly, or where the likelihood grows down to the lowest temperature, it says
+    nothing about how sure predictions may be: once it is flat, any low temperature is as good as
+    another, and wrong predictions on new images would be as sure as right ones. Labels are then
+    smoothed: of N images that are all correct, N + 1 in N + 2 are expected to be (the rule of
+    succession; Platt 1999 smooths targets in the same way).
 
     Args:
         outcomes: on validation images.
@@ -44,8 +49,10 @@ def fit_temperature(outcomes: Outcomes) -> float:
         return 1.0
     images, classes = outcomes.logits.shape[1:]
     temperature = _minimum(outcomes, 0.0)
-    if temperature <= LOWEST * 1.01:
-        temperature = _minimum(outcomes, classes / (images + classes))
+    predicted = calibrated(outcomes.logits, temperature).argmax(1)
+    if (predicted == outcomes.labels).all() or temperature <= _GRID[1]:
+        # the labelled class gets 1 - s + s / C, which is to be (N + 1) / (N + 2)
+        temperature = _minimum(outcomes, classes / ((classes - 1) * (images + 2)))
     if temperature >= HIGHEST / 1.01:
         log.warning("Validation images are predicted no better than by guessing.")
     return temperature
@@ -63,8 +70,7 @@ def _minimum(outcomes: Outcomes, smoothing: float) -> float:
         right = logs[rows, outcomes.labels].mean()
         return float(-(1 - smoothing) * right - smoothing * logs.mean())
 
-    grid = np.linspace(np.log(LOWEST), np.log(HIGHEST), 25)
-    best = int(np.argmin([loss(each) for each in grid]))
-    bounds = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    best = int(np.argmin([loss(each) for each in _LOGS]))
+    bounds = _LOGS[max(best - 1, 0)], _LOGS[min(best + 1, len(_LOGS) - 1)]
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
     return float(np.exp(found.x))

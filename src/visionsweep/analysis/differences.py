@@ -13,7 +13,7 @@ from visionsweep.analysis import bounds, resampling
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.outcomes import Floats
 from visionsweep.analysis.resampling import SeedErrors
-from visionsweep.analysis.run_losses import RunLosses
+from visionsweep.analysis.run_losses import RunLosses, require_same_images
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,13 @@ class Losses:
 
 
 def losses_of(runs: Sequence[RunLosses]) -> Losses:
-    """Gather the losses of runs, all on the same images in the same order."""
-    first = runs[0]
-    assert all(each.images == first.images for each in runs), "runs on other images"
-    images = len(first.images)
+    """Gather the losses of runs, all on the same images in the same order.
+
+    Raises:
+        UserError: if two runs were scored on different images.
+    """
+    require_same_images(runs)
+    images = len(runs[0].images)
     error = [
         resampling.seed_error_less(each.replicates, each.interaction, images) if each.finite else 0
         for each in runs

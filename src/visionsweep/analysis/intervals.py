@@ -12,6 +12,9 @@ from visionsweep.analysis.calibration_error import calibration_error_bounds
 from visionsweep.analysis.metrics import METRICS, class_counts, class_f1, macro_f1, per_replicate
 from visionsweep.analysis.outcomes import Floats, Outcomes
 
+# What each metric can be at all; no interval reaches further.
+_LOWEST, _HIGHEST = 0.0, {"loss": np.inf, "accuracy": 1.0, "macro_f1": 1.0, "ece": 1.0}
+
 # With fewer wrong images, redrawing does not show what other images might do to F1.
 FEW = 10
 
@@ -50,7 +53,10 @@ def estimates(
         "macro_f1": _macro_f1(outcomes, values["macro_f1"], seed, draws),
         "ece": _calibration_error(outcomes, seed, draws),
     }
-    return {name: _estimate(float(values[name].mean()), *reach[name]) for name in METRICS}
+    return {
+        name: _estimate(float(values[name].mean()), *reach[name], _HIGHEST[name])
+        for name in METRICS
+    }
 
 
 def wilson(hits: int, images: int) -> Estimate:
@@ -61,11 +67,13 @@ def wilson(hits: int, images: int) -> Estimate:
         images: all images; at least one.
     """
     value = hits / images
-    return _estimate(value, *_wilson(value, images))
+    return _estimate(value, *_wilson(value, images), 1.0)
 
 
-def _estimate(value: float, low: float, high: float) -> Estimate:
-    return Estimate(value, float(min(low, value)), float(max(high, value)))
+def _estimate(value: float, low: float, high: float, highest: float) -> Estimate:
+    """Return an estimate whose interval holds the value and stays within what is possible."""
+    low, high = np.clip([low, high], _LOWEST, highest).tolist()
+    return Estimate(value, min(low, value), max(high, value))
 
 
 def _wilson(share: float, images: float) -> tuple[float, float]:
@@ -105,7 +113,7 @@ def _loss(outcomes: Outcomes, seed: int, draws: int) -> tuple[float, float]:
     losses = outcomes.losses
     seeds = resampling.errors_of_one(losses.mean(1), losses)
     low, high = bounds.around_losses(losses.mean(0)[None], seeds, seed=seed, draws=draws)
-    return max(0.0, float(low[0])), float(high[0])
+    return float(low[0]), float(high[0])
 
 
 def _macro_f1(outcomes: Outcomes, values: Floats, seed: int, draws: int) -> tuple[float, float]:
@@ -129,7 +137,7 @@ def _macro_f1(outcomes: Outcomes, values: Floats, seed: int, draws: int) -> tupl
     if images - outcomes.hits.sum(1).mean() < FEW:
         share = _share(values, influence)
         low, high = min(low, share[0]), max(high, share[1])
-    return max(0.0, float(low)), min(1.0, float(high))
+    return float(low), float(high)
 
 
 def _f1_influence(outcomes: Outcomes) -> Floats:
@@ -154,4 +162,4 @@ def _calibration_error(outcomes: Outcomes, seed: int, draws: int) -> tuple[float
     if outcomes.hits.all():  # no miss among these, yet there may be some among others
         images = len(outcomes.labels)
         high = max(high, float(outcomes.confidence.mean()) - _wilson(1.0, images)[0])
-    return float(low), min(1.0, float(high))
+    return float(low), float(high)

@@ -87,9 +87,10 @@ def learning_curve(
     if len(sizes) >= FOR_A_FLOOR:
         curve = _allowing_a_floor(curve, sizes, losses, drawn, sought, seed)
     *points, change = curve
+    points = [_not_negative(each) for each in points]
     return LearningCurve(
         images=sizes,
-        losses=estimates_of_losses(losses, seed=seed),
+        losses=[_not_negative(each) for each in estimates_of_losses(losses, seed=seed)],
         runs=len(runs[int(sizes[0])]),
         at=at,
         fitted=np.array([each.value for each in points]),
@@ -99,6 +100,11 @@ def learning_curve(
         doubled=points[-1],
         change=change,
     )
+
+
+def _not_negative(loss: Estimate) -> Estimate:
+    """Let the interval of a loss end at zero, which no loss is below."""
+    return Estimate(loss.value, float(np.maximum(0.0, loss.low)), loss.high)  # NaN stays
 
 
 def _with_change(points: Floats) -> Floats:

@@ -8,6 +8,7 @@ import numpy as np
 
 from visionsweep.analysis import resampling
 from visionsweep.analysis.outcomes import Floats, Outcomes
+from visionsweep.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class RunLosses:
         first = repeats[0]
         if len(repeats) == 1:
             return first
-        assert all(each.images == first.images for each in repeats), "runs on other images"
+        require_same_images(repeats)
         sizes = np.array([len(each.replicates) for each in repeats])
         means = np.stack([each.means for each in repeats])
         mean = sizes @ means / sizes.sum()
@@ -71,4 +72,21 @@ class RunLosses:
             sum(each.interaction for each in repeats) + float(sizes @ (off**2).sum(1)),
             b"".join(each.digest for each in repeats),
             all(each.finite for each in repeats),
+        )
+
+
+def require_same_images(runs: Sequence[RunLosses]) -> None:
+    """Refuse runs that were not scored on the same images in the same order.
+
+    Raises:
+        UserError: if two of them were not: their losses are not paired, so that a comparison would
+            be of nothing.
+    """
+    first = runs[0].images
+    others = sum(run.images != first for run in runs)
+    if others:
+        raise UserError(
+            f"{others} of {len(runs)} runs were scored on other images than the first, or on the "
+            "same in another order",
+            hint="Only runs on the same images can be compared.",
         )
