@@ -108,7 +108,7 @@ def test_what_can_be_run_passes_in_silence(
         ("model=null", "model=null: should be one of convnext_tiny, effnetb0"),
         ("data=5", "data=5: should be one of 100pct, 10pct"),
         ("model=[effnetb0,effnetb2]", "several to a sweep: -m model=a,b"),
-        ("experiment=null", "experiment=null: should be one of foodvision_mini; or leave it out"),
+        ("experiment=null", "experiment=null: should be one of demo, foodvision_mini; or leave"),
         # what is needed
         ("data=folder", "data.root: a value is needed; give data.root=..."),
         ("data=folder data.root=/no/folder", "data.root=/no/folder: no such folder"),

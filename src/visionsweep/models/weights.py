@@ -107,9 +107,9 @@ def _fetch(url: str, path: Path, sha256: str | None, most_bytes: int) -> None:
     with hidden as folder:
         partial = Path(folder) / path.name
         if url.startswith("file:"):
-            with open_regular(local_path(url), follow_links=True) as source:
-                with partial.open("xb") as file:
-                    shutil.copyfileobj(source, file)
+            local = open_regular(local_path(url), follow_links=True)
+            with local as source, partial.open("xb") as file:
+                shutil.copyfileobj(source, file)
         else:
             download(url, partial, Limits(stated_bytes=most_bytes, unstated_bytes=most_bytes))
         check(partial, sha256)
