@@ -3,23 +3,25 @@
 python scripts/predict_test_images.py [OUTPUTS]
 """
 
-import csv
 import subprocess
 import sys
 from pathlib import Path
 
 from visionsweep.entry import run_command
+from visionsweep.errors import UserError
 from visionsweep.selection import choose_run
+from visionsweep.tracking import predictions
 
 
 def main(arguments: list[str]) -> int:
     """Call `src/predict.py` on the first test image of up to three classes."""
     run, _ = choose_run(Path(arguments[0] if arguments else "outputs"))
-    first: dict[str, str] = {}
-    with (run.directory / "predictions.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["split"] == "test":
-                first.setdefault(row["true"], row["image"])
+    rows = predictions.read(run.directory, "test")
+    if rows is None:
+        raise UserError("no readable predictions of test images", where=run.directory)
+    first: dict[int, str] = {}
+    for image, label in zip(rows.images, rows.labels.tolist(), strict=True):
+        first.setdefault(label, image)
     predict = Path(__file__).resolve().parent.parent / "src" / "predict.py"
     images = list(first.values())[:3]
     return subprocess.run(

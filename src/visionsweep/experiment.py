@@ -1,7 +1,5 @@
 """The story of one experiment, from a configuration to a record."""
 
-import csv
-import io
 import logging
 import sys
 import time
@@ -32,7 +30,7 @@ from visionsweep.inputs import inputs_of
 from visionsweep.models.backbones import Identity, identify
 from visionsweep.models.network import Network
 from visionsweep.seeds import seeds_of
-from visionsweep.tracking import claims, outcomes, provenance, record
+from visionsweep.tracking import claims, outcomes, predictions, provenance, record
 from visionsweep.tracking.folders import RECORD
 from visionsweep.tracking.record import DataFacts, Failure, ModelFacts, Record, measure
 from visionsweep.training import Prepared, train
@@ -219,14 +217,13 @@ def _keep_evidence(
     temperature = calibration.fit_temperature(found["val"])
     known.evaluation = {split: measure(each) for split, each in found.items()}
     outcomes.write(run_dir, found)
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["image", "split", "true", *splits.classes])
-    for split, each in found.items():
-        rows = calibration.calibrated(each.logits, temperature).tolist()
-        for image, row in zip(splits[split], rows, strict=True):
-            table.writerow(
-                [image.path, split, splits.classes[image.label], *(f"{p:.7g}" for p in row)]
-            )
-    write_atomically(run_dir / "predictions.csv", text.getvalue().encode())
+    table = {
+        split: (
+            [image.path for image in splits[split]],
+            [image.label for image in splits[split]],
+            calibration.calibrated(each.logits, temperature).tolist(),
+        )
+        for split, each in found.items()
+    }
+    predictions.write(run_dir, splits.classes, table)
     return temperature

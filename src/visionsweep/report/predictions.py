@@ -2,8 +2,8 @@
 
 import csv
 import io
-import json
 import math
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from rich.text import Text
 
 from visionsweep.data.decoding import UnreadableImageError
 from visionsweep.prediction import Prediction, Predictor
+from visionsweep.text import class_columns, csv_cell, json_text, visible
 
+_COLUMNS = ("image", "predicted", "confidence", "abstained", "error")  # classes before the last
 Answer = tuple[Path, Prediction | UnreadableImageError]
 
 
@@ -39,13 +41,13 @@ def as_table(predictions: Sequence[Prediction], top: int) -> Table:
         table.add_column("class")
         table.add_column("probability", justify="right")
     for prediction in predictions:
-        cells = [Text(str(prediction.path))]
+        cells = [Text(visible(prediction.path))]
         for place, (name, probability) in enumerate(prediction.probabilities[:shown]):
             if prediction.abstained and place == 0:
-                cells.append(Text.assemble("unsure ", (f"({name})", "bright_black")))
+                cells.append(Text.assemble("unsure ", (f"({visible(name)})", "bright_black")))
                 cells.append(Text(f"({percent(probability)})", "bright_black"))
             else:
-                cells += [Text(name), Text(percent(probability))]
+                cells += [Text(visible(name)), Text(percent(probability))]
         table.add_row(*cells)
     return table
 
@@ -60,15 +62,18 @@ def csv_lines(answers: Iterable[Answer], classes: Sequence[str]) -> Iterator[str
     Yields:
         The heading, then a line for each image: `image`, `predicted`, empty where the model
         abstained, `confidence` of the best guess, `abstained`, the probability of each class, and
-        `error`.
+        `error`. Classes are called as `text.class_columns` says, in `predicted`, too.
     """
-    yield _line(["image", "predicted", "confidence", "abstained", *classes, "error"])
+    columns = class_columns(classes, _COLUMNS)
+    called = dict(zip(classes, columns, strict=True))
+    *first, last = _COLUMNS
+    yield _line([*first, *columns, last])
     for path, answer in answers:
         if isinstance(answer, Prediction):
             by_class = dict(answer.probabilities)
             name, confidence = answer.probabilities[0]
             abstained = "true" if answer.abstained else "false"
-            predicted = "" if answer.abstained else name
+            predicted = "" if answer.abstained else called[name]
             yield _line(
                 [path, predicted, confidence, abstained, *(by_class[c] for c in classes), ""]
             )
@@ -90,7 +95,7 @@ def as_json(answers: Iterable[Answer], predictor: Predictor, min_confidence: flo
         "min_confidence": min_confidence,
         "predictions": [_entry(path, answer, predictor.classes) for path, answer in answers],
     }
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    return json_text(content, encoding=sys.stdout.encoding)
 
 
 def _entry(
@@ -118,5 +123,5 @@ def _finite(probability: float) -> float | None:
 
 def _line(cells: Iterable[object]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
+    csv.writer(text, lineterminator="\n").writerow(map(csv_cell, cells))
     return text.getvalue()

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from datetime import date
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup, escape
 
 import visionsweep
 from visionsweep.files import write_atomically
@@ -18,6 +20,7 @@ from visionsweep.report.evidence import Evidence
 from visionsweep.report.page import best_run, curves, standings
 from visionsweep.report.page.colours import COLOURS, DASHES, LINES
 from visionsweep.report.page.groups import group_of
+from visionsweep.text import visible
 from visionsweep.tracking.runs import Run
 
 _HERE = Path(__file__).parent
@@ -61,7 +64,7 @@ def write_page(
         numbers=numbers,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text.encode(errors="replace"))  # a path may hold what is no text
+    write_atomically(path, text.encode())
     return path
 
 
@@ -107,6 +110,20 @@ def _plotly() -> str:
     return source
 
 
+def _shown(value: object) -> object:
+    """Make what a page shows visible; what is HTML already is ours."""
+    return value if isinstance(value, Markup) else visible(value)
+
+
+def _all_visible(value: Any) -> Any:
+    """Make the texts of what a script reads visible."""
+    if isinstance(value, dict):
+        return {key: _all_visible(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_all_visible(each) for each in value]
+    return visible(value) if isinstance(value, str) else value
+
+
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
@@ -114,5 +131,8 @@ def _template() -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
+    environment.filters["lines"] = lambda text: escape(visible(text, lines=True))
+    environment.filters["tojson"] = lambda value: htmlsafe_json_dumps(_all_visible(value))
     return environment.get_template("page.html.j2")

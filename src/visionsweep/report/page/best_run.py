@@ -1,23 +1,20 @@
 """A run looked at closely: what it takes each test image for, and where it is surest and wrong."""
 
-import base64
-import csv
-import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from visionsweep.data.decoding import UnreadableImageError, open_rgb
 from visionsweep.report.mistakes import worst_mistakes
+from visionsweep.report.page.pictures import Picture, picture
+from visionsweep.tracking import predictions
 from visionsweep.tracking.runs import Run
 
-SIDE = 160  # pixels of a shrunk image, at most
 MOST_MISTAKES = 12
 MOST_CLASSES = 20  # in a matrix; of more classes the most frequent confusions are listed
 MOST_CONFUSIONS = 10
-PREDICTIONS = "predictions.csv"
 
 
 @dataclass(frozen=True)
@@ -64,15 +61,13 @@ class Mistake:
 
     Attributes:
         file: its path.
-        picture: the shrunk image as a `data:` URI, or None where the file cannot be read.
-        size: width and height of the picture in pixels.
+        picture: the shrunk image, or why there is none.
         true, predicted: classes.
         confidence: the probability of the predicted class.
     """
 
     file: str
-    picture: str | None
-    size: tuple[int, int]
+    picture: Picture
     true: str
     predicted: str
     confidence: float
@@ -85,45 +80,34 @@ class Mistake:
 
 def read_predictions(run: Run, split: str = "test") -> Predictions | None:
     """Read what a run makes of a split; None where its file is missing, damaged or empty."""
-    try:
-        text = (run.directory / PREDICTIONS).read_text(encoding="utf-8")
-        header, *lines = csv.reader(io.StringIO(text))
-        classes = header[3:]
-        rows = [line for line in lines if line[1] == split]
-        labels = np.array([classes.index(line[2]) for line in rows], dtype=np.int64)
-        probabilities = np.array([[float(p) for p in line[3:]] for line in rows])
-    except (OSError, ValueError, IndexError, csv.Error):
+    rows = predictions.read(run.directory, split)
+    if rows is None or not rows.images:
         return None
-    if probabilities.shape != (len(rows), len(classes)) or not len(rows):
-        return None
-    return Predictions([line[0] for line in rows], classes, labels, probabilities)
+    data = run.record.data
+    names = data.classes if data is not None else []
+    classes = list(names) if len(names) == len(rows.columns) else rows.columns
+    return Predictions(rows.images, classes, rows.labels, rows.probabilities)
 
 
-def mistakes(predictions: Predictions) -> list[Mistake]:
-    """Return the mistakes that the run is surest of, with their pictures."""
-    found = []
-    for index in worst_mistakes(predictions.probabilities, predictions.labels, MOST_MISTAKES):
-        predicted = int(predictions.probabilities[index].argmax())
-        picture, size = _picture(Path(predictions.images[index]))
-        found.append(
+def mistakes(found: Predictions, digests: Sequence[str] | None) -> list[Mistake]:
+    """Return the mistakes that the run is surest of, with their pictures.
+
+    Args:
+        found: what the run makes of a split.
+        digests: of its images, or None where the run recorded none: then there are no pictures.
+    """
+    shown = []
+    for index in worst_mistakes(found.probabilities, found.labels, MOST_MISTAKES):
+        predicted, file = int(found.probabilities[index].argmax()), found.images[index]
+        shown.append(
             Mistake(
-                file=predictions.images[index],
-                picture=picture,
-                size=size,
-                true=predictions.classes[predictions.labels[index]],
-                predicted=predictions.classes[predicted],
-                confidence=float(predictions.probabilities[index, predicted]),
+                file=file,
+                picture=picture(file, digests[index])
+                if digests is not None
+                else Picture(None, missing="no digest recorded"),
+                true=found.classes[found.labels[index]],
+                predicted=found.classes[predicted],
+                confidence=float(found.probabilities[index, predicted]),
             )
         )
-    return found
-
-
-def _picture(path: Path) -> tuple[str | None, tuple[int, int]]:
-    try:
-        image = open_rgb(path)
-    except UnreadableImageError:
-        return None, (SIDE, SIDE)
-    image.thumbnail((SIDE, SIDE))
-    stored = io.BytesIO()
-    image.save(stored, "JPEG", quality=82, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(stored.getvalue()).decode()}", image.size
+    return shown

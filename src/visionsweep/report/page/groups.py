@@ -10,6 +10,7 @@ from visionsweep.report import headline, numbers
 from visionsweep.report.effects import EffectLine, effect_lines
 from visionsweep.report.evidence import Evidence
 from visionsweep.report.page import best_run, commands, curves
+from visionsweep.report.page.pictures import recorded_digests
 from visionsweep.report.page.standings import Standings, standings
 from visionsweep.report.page.strips import common_scale, strip
 from visionsweep.tracking.record import Measure
@@ -34,6 +35,7 @@ class Best:
     predictions: best_run.Predictions | None
     tested: str
     mistakes: list[best_run.Mistake]
+    pictured: bool
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def group_of(key: str, evidence: Evidence) -> Group:
 def _best(run: Run, label: str) -> Best:
     evaluation = run.record.evaluation
     predictions = best_run.read_predictions(run)
+    digests = recorded_digests(run, "test", len(predictions.images)) if predictions else None
     return Best(
         label=label,
         name=run.record.name,
@@ -103,7 +106,8 @@ def _best(run: Run, label: str) -> Best:
         ],
         predictions=predictions,
         tested=_tested(predictions, curves.replicates_of(run.record)) if predictions else "",
-        mistakes=best_run.mistakes(predictions) if predictions else [],
+        mistakes=best_run.mistakes(predictions, digests) if predictions else [],
+        pictured=digests is not None,
     )
 
 
