@@ -23,6 +23,7 @@ from visionsweep.errors import UserError
 from visionsweep.tracking.folders import default_outputs
 
 if TYPE_CHECKING:
+    from visionsweep.data.listing import Listing
     from visionsweep.prediction import Prediction, Predictor
     from visionsweep.report.predictions import Answer
 
@@ -32,7 +33,7 @@ def main(arguments: list[str]) -> int:
     asked = _parse(arguments)
     from visionsweep.selection import choose_run, expand
 
-    paths = expand(asked.images)
+    found = expand(asked.images)
     run, reason = choose_run(asked.run or default_outputs())
 
     from visionsweep.devices import pick_device  # these import torch: not for what is refused
@@ -48,7 +49,7 @@ def main(arguments: list[str]) -> int:
     drawn = not for_programs or asked.explain or asked.figures is not None
     kept: list[Prediction] = []
     counts: Counter[str] = Counter()
-    answers = _answers(predictor, paths, asked, counts, kept if drawn else None)
+    answers = _answers(predictor, found, asked, counts, kept if drawn else None)
     if asked.csv:
         sys.stdout.writelines(csv_lines(answers, predictor.classes))
     elif asked.json:
@@ -67,18 +68,25 @@ def main(arguments: list[str]) -> int:
             print(f"Figure: {file}", file=told)
     if counts["unsure"]:
         print(
-            f"{counts['unsure']} of {len(paths)} images: unsure, since no class has a confidence "
-            f"of {100 * asked.min_confidence:g} %.",
+            f"{counts['unsure']} of {len(found.images)} images: unsure, since no class has a "
+            f"confidence of {100 * asked.min_confidence:g} %.",
             file=told,
         )
     if counts["unreadable"]:
-        print(f"{counts['unreadable']} of {len(paths)} files could not be read.", file=sys.stderr)
+        count = len(found.images) + len(found.left_out)
+        print(f"{counts['unreadable']} of {count} files could not be read.", file=sys.stderr)
+    if found.ignored:
+        print(
+            f"Passed over: {len(found.ignored)} hidden or system entries and links to folders that "
+            f"are listed elsewhere, {found.ignored[0].path} first.",
+            file=sys.stderr,
+        )
     return 1 if counts["unreadable"] else 0
 
 
 def _answers(
     predictor: "Predictor",
-    paths: list[Path],
+    found: "Listing",
     asked: argparse.Namespace,
     counts: Counter[str],
     kept: "list[Prediction] | None",
@@ -86,16 +94,17 @@ def _answers(
     """Classify, telling at once which files cannot be read; count both kinds of no answer."""
     from tqdm import tqdm
 
+    from visionsweep.data.decoding import UnreadableImageError
     from visionsweep.prediction import Prediction, predict
 
     outcomes = predict(
-        predictor, paths, min_confidence=asked.min_confidence, explained=asked.explain
+        predictor, found.images, min_confidence=asked.min_confidence, explained=asked.explain
     )
     bar = tqdm(
-        outcomes, "Looking", len(paths), leave=False, unit="image",
+        outcomes, "Looking", len(found.images), leave=False, unit="image",
         disable=asked.csv or asked.json or None,
     )  # fmt: skip
-    for path, outcome in zip(paths, bar, strict=True):
+    for path, outcome in zip(found.images, bar, strict=True):
         if isinstance(outcome, Prediction):
             counts["unsure"] += outcome.abstained
             if kept is not None:
@@ -104,6 +113,11 @@ def _answers(
             counts["unreadable"] += 1
             bar.write(str(outcome), file=sys.stderr)
         yield path, outcome
+    for path, reason in found.left_out:
+        counts["unreadable"] += 1
+        error = UnreadableImageError(reason, where=path)
+        print(error, file=sys.stderr)
+        yield path, error
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -53,8 +53,8 @@ def test_folders_are_searched_and_an_empty_one_refused(tmp_path):
     (tmp_path / "deep" / "er").mkdir(parents=True)
     Image.new("L", (4, 4)).save(tmp_path / "deep" / "er" / "b.png")
     Image.new("L", (4, 4)).save(tmp_path / "a.png")
-    assert [p.name for p in expand([tmp_path])] == ["a.png", "b.png"]
-    assert expand([tmp_path / "absent.jpg"]) == [tmp_path / "absent.jpg"]
+    assert [p.name for p in expand([tmp_path]).images] == ["a.png", "b.png"]
+    assert expand([tmp_path / "absent.jpg"]).images == [tmp_path / "absent.jpg"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no image"):
         expand([tmp_path / "empty"])

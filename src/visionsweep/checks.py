@@ -40,6 +40,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer.name": ("Adam", "AdamW", "SGD"),
 }
 
+_SPLITS = {"train", "val", "test"}
 _INFINITE = float("inf")
 _WHOLE = "a whole number of at least "
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -61,6 +62,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.checksums": (
         lambda v: v is None or all(map(is_checksum, chain.from_iterable(v.values()))),
         "file names with the checksums that each may have, {a.zip: ['sha256:64 digits']}, or null",
+    ),
+    "data.splits": (
+        lambda v: not v or ({"train"} <= v.keys() <= _SPLITS and all(v.values())),
+        "a folder for each split, {train: FOLDER, val: FOLDER, test: FOLDER}; train is needed",
     ),
     "transform.size": (lambda v: v >= 8, "a whole number of pixels a side, at least 8"),
     "optimizer.lr": (lambda v: 0 < v < _INFINITE, "a number above 0, such as 0.001"),
@@ -208,6 +213,11 @@ def _wrong_combinations(config: DictConfig, looking: bool) -> list[str]:
         )
     if looking and data.source == "folder" and not Path(data.root).is_dir():
         problems.append(f"data.root={data.root}: no such folder; it should hold your images")
+    if data.splits and data.source != "folder":
+        problems.append(
+            f"data.splits={data.splits}: data.source={data.source} has splits of its own; use "
+            "data=folder"
+        )
     if data.base_url and not re.match(r"https?://[^/]|file:///", data.base_url):
         problems.append(
             f"data.base_url={data.base_url}: should start with https:// or http://, or with "

@@ -37,6 +37,7 @@ class DataConfig:
     base_url: str | None = None  # the folder that holds the archives: https://, http:// or file://
     archives: dict[str, float] = field(default_factory=dict)  # file name -> fraction it holds
     checksums: dict[str, list[str]] | None = None  # file name -> any of these; null: not checked
+    splits: dict[str, str] = field(default_factory=dict)  # train, val, test -> folder; {}: by name
     if_unreachable: str = "sample"  # sample | error
     on_bad_image: str = "error"  # error | skip
     verify: bool = False  # read every image again, also those that seem unchanged

@@ -21,12 +21,17 @@ _SAID_ELSEWHERE = {
     "data.label",
     "data.name",
     "data.root",
+    "data.splits",
     "optimizer.fine_tuning_lr",
     "training.name",
     "training.replicates",
 }
 
-_MAPPINGS = {"data.archives", "data.checksums"}  # settings that are mappings themselves
+_MAPPINGS = {
+    "data.archives",
+    "data.checksums",
+    "data.splits",
+}  # settings that are mappings themselves
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from visionsweep.tracking.record import Summary
 from visionsweep.tracking.runs import Run
 
 _OF_SWEEPS = {"outputs_dir", "sweep_dir", "resume", "force", "reuse", "fail_fast"}
-MAY_MOVE = (WHERE - _OF_SWEEPS) | {"data.root"}
+MAY_MOVE = (WHERE - _OF_SWEEPS) | {"data.root", "data.splits"}
 
 
 @dataclass(frozen=True)

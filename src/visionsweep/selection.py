@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from visionsweep.data.images import list_images
+from visionsweep.data.listing import LeftOut, Listing, list_folder
 from visionsweep.errors import UserError
+from visionsweep.path_text import as_text
 from visionsweep.report.numbers import counted
 from visionsweep.tracking import record
 from visionsweep.tracking.folders import RECORD
@@ -69,16 +70,24 @@ def named_run(place: Path) -> Run:
     return Run(file.parent, found)
 
 
-def expand(paths: Sequence[Path]) -> list[Path]:
+def expand(paths: Sequence[Path]) -> Listing:
     """List the images that are meant: files as they are, folders with all images below them.
 
     Raises:
-        UserError: if a folder holds no image.
+        UserError: if a folder holds no picture.
     """
-    found: list[Path] = []
+    found = Listing()
     for path in paths:
-        inside = list_images(path) if path.is_dir() else [path]
-        if not inside:
-            raise UserError(f"{path}: this folder holds no image")
-        found += inside
+        if not path.is_dir():
+            if path.exists() and not path.is_file():  # reading a named pipe would wait forever
+                found.left_out.append(LeftOut(path, "not a regular file"))
+            else:
+                found.images.append(path)
+            continue
+        inside = list_folder(path)
+        if not (inside.images or inside.left_out):
+            raise UserError("this folder holds no image", where=as_text(path))
+        found.images += inside.images
+        found.left_out += inside.left_out
+        found.ignored += inside.ignored
     return found

@@ -11,7 +11,8 @@ from PIL import Image, features
 from visionsweep.data import decoding
 from visionsweep.data.decoding import UnreadableImageError, open_rgb
 from visionsweep.data.digests import inspect
-from visionsweep.data.images import digest_of, list_images
+from visionsweep.data.images import digest_of
+from visionsweep.data.listing import list_folder
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 ROTATED_FOR_EXIF = {
@@ -57,7 +58,7 @@ def test_every_common_format_opens_as_rgb_with_its_pixels(tmp_path: Path, suffix
     else:
         quarters().save(path)
         assert_is_quarters(open_rgb(path), tolerance=12 if suffix in ("jpg", "webp", "avif") else 0)
-    assert list_images(tmp_path) == [path]
+    assert list_folder(tmp_path).images == [path]
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
@@ -233,4 +234,4 @@ def test_hidden_and_other_files_are_passed_over(tmp_path: Path) -> None:
     wanted = [tmp_path / "B.JPG", tmp_path / "a.png", tmp_path / "deeper" / "c.webp"]
     for path in [*wanted, tmp_path / ".hidden.jpg", tmp_path / "notes.txt", tmp_path / "Thumbs.db"]:
         path.touch()
-    assert list_images(tmp_path) == wanted
+    assert list_folder(tmp_path).images == wanted

@@ -1,13 +1,11 @@
-"""Image files: which there are, and what they hold."""
+"""Image files: what they hold, and what to say if that is lost."""
 
 import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from visionsweep.data.decoding import image_suffixes
 from visionsweep.errors import UserError
-from visionsweep.files import why
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +39,6 @@ def lost(path: Path, said: str) -> UserError:
         f"{said}{gone}. It was there when this run began; bring it back, then give the same "
         "command again."
     )
-
-
-def list_images(folder: Path) -> list[Path]:
-    """List the image files below a folder, sorted; hidden files and other files are passed over.
-
-    Raises:
-        UserError: if a folder cannot be read: what it holds is not passed over.
-    """
-    return sorted(
-        Path(parent) / name
-        for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_unread)
-        if not folders.sort()
-        for name in names
-        if not name.startswith(".") and Path(name).suffix.lower() in image_suffixes()
-    )
-
-
-def _refuse_unread(error: OSError) -> None:
-    raise UserError(f"{error.filename}: this folder cannot be read: {why(error)}") from error
 
 
 def digest_of(content: bytes | memoryview) -> str:

@@ -1,25 +1,25 @@
 """Which images are trained on, validated on and tested on: decided before training."""
 
 import logging
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from visionsweep.config import DataConfig
-from visionsweep.data import address, digests, images, sample, sources
-from visionsweep.data.decoding import UnreadableImageError
+from visionsweep.data import address, images, sample, sources
+from visionsweep.data.classes import Labelled, read_classes, spelling
 from visionsweep.data.division import distinct, split_by_content, stratified_part
 from visionsweep.data.images import ImageFile
+from visionsweep.data.layout import find_layout
+from visionsweep.data.reader import ImageReader
+from visionsweep.data.split_checks import check_splits
 from visionsweep.errors import UserError, warn_loudly
 from visionsweep.files import explained
+from visionsweep.path_text import as_path, as_text
 
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
-_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-
-Labelled = list[tuple[Path, str]]  # files with the names of their classes
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Splits:
         dataset: what the images are called in the record; `sample` for the rendered ones.
         classes: class names, sorted; a label is an index into them.
         train, val, test: the images of each split, sorted by class and path.
-        skipped: files that could not be read, with the reason.
+        skipped: files that could not be read and what else was left out, with the reasons; at most
+            1,000 of them.
     """
 
     dataset: str
@@ -67,10 +68,10 @@ def load_splits(config: DataConfig, memory: Path | None = None) -> Splits:
     Raises:
         UserError: if images cannot be had, cannot be read, or a class or split would be empty.
     """
-    root = Path(config.root)
+    root = as_path(config.root)
     with explained(root, "Is it there, and may you read it? data.root=FOLDER names another."):
         splits = _load(config, memory)
-    _check(splits)
+    check_splits(splits)
     return splits
 
 
@@ -132,12 +133,16 @@ def _from_archives(config: DataConfig, memory: Path | None) -> Splits:
         )
         for name in by_size
     ]
-    found = {
-        folder: {split: _labelled(_split_folder(folder, split)) for split in ("train", "test")}
+    labelled = {
+        folder: {split: read_classes(folder / split) for split in ("train", "test")}
         for folder in folders
     }
-    everything = [pair for parts in found.values() for files in parts.values() for pair in files]
-    reader = _Reader(everything, config, memory)
+    everything = [part for parts in labelled.values() for part in parts.values()]
+    reader = ImageReader(everything, config, memory)
+    found = {
+        folder: {split: part.pairs for split, part in parts.items()}
+        for folder, parts in labelled.items()
+    }
     test = reader.read(found[folders[0]]["test"])
     later = reader.read([pair for folder in folders[1:] for pair in found[folder]["test"]])
     val = distinct(later, but_not=test)
@@ -151,143 +156,61 @@ def _from_archives(config: DataConfig, memory: Path | None) -> Splits:
         train = stratified_part(
             whole, config.fraction / config.archives[archive], config.split_seed
         )
-    return reader.splits(config.name or "archives", {"train": train, "val": val, "test": test})
+    return _splits(config.name or "archives", reader, {"train": train, "val": val, "test": test})
 
 
 def _check_archive(folder: Path) -> None:
     """Refuse an unpacked archive that does not hold `train/<class>/*` and `test/<class>/*`."""
-    classes = {name for split in ("train", "test") for _, name in _labelled(folder / split)}
+    parts = [read_classes(folder / split) for split in ("train", "test")]
+    for entry in (entry for part in parts for entry in part.left_out):
+        if entry.path.is_dir():
+            raise UserError(entry.reason, where=as_text(entry.path))
+    classes = {name for part in parts for _, name in part.pairs}
     if len(classes) < 2:
         raise UserError(f"only one class, {', '.join(classes)!r}; a classifier needs two")
 
 
 def _from_sample(config: DataConfig, memory: Path | None) -> Splits:
     folder = sample.render_sample(Path(config.root), config.fraction)
-    found = {split: sample.sample_files(folder, split, config.fraction) for split in SPLITS}
-    reader = _Reader([pair for files in found.values() for pair in files], config, memory)
-    return reader.splits(sample.NAME, {s: reader.read(files) for s, files in found.items()})
+    found = {s: Labelled(sample.sample_files(folder, s, config.fraction)) for s in SPLITS}
+    reader = ImageReader(found.values(), config, memory)
+    return _splits(sample.NAME, reader, {s: reader.read(f.pairs) for s, f in found.items()})
 
 
 def _from_folder(config: DataConfig, memory: Path | None) -> Splits:
     """Load `train/<class>/*`, with `val/` and `test/` if they are there, or `<class>/*` alone."""
-    root = Path(config.root)
-    folders = {split: _split_folder(root, split) for split in SPLITS}
-    if not folders["train"].is_dir() and not _holds_only(root, folders.values()):
-        folders = {"train": root}
-    found = {split: _labelled(f) for split, f in folders.items() if f.is_dir() or split == "train"}
-    reader = _Reader([pair for files in found.values() for pair in files], config, memory)
-    parts = {split: reader.read(files) for split, files in found.items()}
+    root = as_path(config.root)
+    layout = find_layout(root, config.splits)
+    if layout.note:
+        log.info("%s", layout.note)
+    real = {folder.resolve() for folder in layout.folders.values()}
+    found = {
+        split: read_classes(
+            folder, [f for f in folder.iterdir() if f.is_dir() and f.resolve() in real]
+        )
+        for split, folder in layout.folders.items()
+    }
+    _spell_as_in_training(found)
+    reader = ImageReader(found.values(), config, memory, layout.left_out)
+    parts = {split: reader.read(labelled.pairs) for split, labelled in found.items()}
     shares = {"val": config.val_share, "test": config.test_share}
     absent = {split: share for split, share in shares.items() if split not in parts}
     if absent:
         parts |= split_by_content(parts["train"], reader.classes, absent, config.split_seed)
     parts["train"] = stratified_part(parts["train"], config.fraction, config.split_seed)
-    return reader.splits(config.name or root.resolve().name, parts)
+    return _splits(config.name or as_text(root.resolve().name), reader, parts)
 
 
-def _split_folder(root: Path, split: str) -> Path:
-    candidates = [root / name for name in _FOLDERS[split]]
-    return next((folder for folder in candidates if folder.is_dir()), candidates[0])
+def _spell_as_in_training(found: Mapping[str, Labelled]) -> None:
+    """Give classes of the other splits the Unicode spelling that they have in training."""
+    known = {spelling(name): name for _, name in found["train"].pairs}
+    for labelled in found.values():
+        labelled.pairs = [(path, known.get(spelling(name), name)) for path, name in labelled.pairs]
 
 
-def _holds_only(root: Path, folders: Iterable[Path]) -> bool:
-    """Whether there are folders in `root`, and none but these."""
-    there = set(_folders_in(root))
-    return bool(there) and there <= set(folders)
-
-
-def _folders_in(folder: Path) -> list[Path]:
-    try:
-        return sorted(inner for inner in folder.iterdir() if inner.is_dir())
-    except FileNotFoundError as error:
-        raise UserError(f"{folder}: no such folder; it should hold one folder a class") from error
-
-
-def _labelled(folder: Path) -> Labelled:
-    """List the images below a folder of class folders, with the names of their classes."""
-    class_folders = [f for f in _folders_in(folder) if not f.name.startswith((".", "__"))]
-    if not class_folders:
-        raise UserError(f"{folder}: holds no class folders; put images into {folder}/<class>/")
-    pairs: Labelled = []
-    for class_folder in class_folders:
-        files = images.list_images(class_folder)
-        if not files:
-            raise UserError(
-                f"{class_folder}: holds no image; add some, or remove the folder. Formats: "
-                "JPEG, PNG, WebP, TIFF, BMP, GIF and whatever else Pillow reads"
-            )
-        pairs += [(file, class_folder.name) for file in files]
-    return pairs
-
-
-class _Reader:
-    """Reads every file of a data set once, then turns lists of files into lists of images."""
-
-    def __init__(self, pairs: Labelled, config: DataConfig, memory: Path | None) -> None:
-        self.classes = tuple(sorted({name for _, name in pairs}))
-        self._content = digests.inspect([path for path, _ in pairs], memory, verify=config.verify)
-        self.bad = [c for c in self._content.values() if isinstance(c, UnreadableImageError)]
-        if not self.bad:
-            return
-        listed = "\n  ".join(str(error) for error in self.bad[:20])
-        more = f"\n  and {len(self.bad) - 20} more" if len(self.bad) > 20 else ""
-        if config.on_bad_image == "error":
-            raise UserError(
-                f"{len(self.bad)} of {len(pairs)} images cannot be read:\n  {listed}{more}\n"
-                "Repair or remove them, or leave them out with data.on_bad_image=skip."
-            )
-        log.warning(
-            "%d images cannot be read and are skipped:\n  %s%s", len(self.bad), listed, more
-        )
-
-    def read(self, pairs: Labelled) -> tuple[ImageFile, ...]:
-        return tuple(
-            ImageFile(path, self.classes.index(name), content)
-            for path, name in pairs
-            if isinstance(content := self._content[path], str)
-        )
-
-    def splits(self, dataset: str, parts: Mapping[str, tuple[ImageFile, ...]]) -> Splits:
-        skipped = tuple(str(error) for error in self.bad)
-        return Splits(dataset, self.classes, parts["train"], parts["val"], parts["test"], skipped)
-
-
-def _check(splits: Splits) -> None:
-    if len(splits.classes) < 2:
-        raise UserError(
-            f"{splits.dataset}: only one class, {splits.classes[0]!r}; a classifier needs two"
-        )
-    trained = {image.label for image in splits.train}
-    for label, name in enumerate(splits.classes):
-        if label not in trained:
-            raise UserError(f"{splits.dataset}: class {name!r} has no readable training image")
-    for split in ("val", "test"):
-        if not splits[split]:
-            raise UserError(f"{splits.dataset}: no image to {split} on")
-        there = {image.label for image in splits[split]}
-        if lacking := [name for label, name in enumerate(splits.classes) if label not in there]:
-            log.warning(
-                "%s: its %s images hold none of %s: its scores there say nothing of %s",
-                splits.dataset,
-                split,
-                ", ".join(lacking),
-                "it" if len(lacking) == 1 else "them",
-            )
-        shared = {i.digest for i in splits.train} & {i.digest for i in splits[split]}
-        if shared:
-            log.warning(
-                "%d images of %s are training images too: its scores are too good",
-                len(shared),
-                split,
-            )
-    labels = Counter(d for d, _ in {(i.digest, i.label) for s in SPLITS for i in splits[s]})
-    if twice := sum(count > 1 for count in labels.values()):
-        log.warning("%d images stand under more than one class", twice)
-    log.info(
-        "%s: %d training, %d validation and %d test images of %s",
-        splits.dataset,
-        *splits.counts.values(),
-        ", ".join(splits.classes)
-        if len(splits.classes) <= 10
-        else f"{len(splits.classes)} classes",
+def _splits(
+    dataset: str, reader: ImageReader, parts: Mapping[str, tuple[ImageFile, ...]]
+) -> Splits:
+    return Splits(
+        dataset, reader.classes, parts["train"], parts["val"], parts["test"], reader.skipped
     )

@@ -17,6 +17,7 @@ from visionsweep.analysis import metrics
 from visionsweep.analysis.intervals import estimates, wilson
 from visionsweep.analysis.outcomes import Outcomes
 from visionsweep.files import write_atomically
+from visionsweep.path_text import as_text
 from visionsweep.scores import Epoch, Scores, SplitScores
 from visionsweep.tracking.fields import (
     MOST_CLASSES,
@@ -229,7 +230,7 @@ def write(record: Record, run_dir: Path) -> Path:
     warning.
     """
     path = run_dir / RECORD
-    content = msgspec.json.encode(record)
+    content = _encoded(record)
     indented = msgspec.json.format(content, indent=2)
     if len(content) > LARGEST:
         log.warning("%s: the history is too long to keep the scores of each replicate", path)
@@ -237,9 +238,25 @@ def write(record: Record, run_dir: Path) -> Path:
             record,
             history=[replace(epoch, replicates=()) for epoch in record.history],
         )
-        content = msgspec.json.encode(short)
+        content = _encoded(short)
     write_atomically(path, indented if len(indented) <= LARGEST else content)
     return path
+
+
+def _encoded(record: Record) -> bytes:
+    try:
+        return msgspec.json.encode(record)
+    except UnicodeEncodeError:  # of a path on the command line that is not UTF-8
+        return msgspec.json.encode(_as_text(msgspec.to_builtins(record)))
+
+
+def _as_text(content: Any) -> Any:
+    """Write what is not UTF-8 in the texts of a record as `path_text.as_text` does."""
+    if isinstance(content, dict):
+        return {_as_text(key): _as_text(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_as_text(item) for item in content]
+    return as_text(content) if isinstance(content, str) else content
 
 
 class _Scores(msgspec.Struct, frozen=True, gc=False):

@@ -1,0 +1,196 @@
+"""List the image files below folders, and say which pictures are left out and why."""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from visionsweep.data.picture_files import is_hidden, is_system, kind_of
+from visionsweep.errors import UserError
+from visionsweep.files import why
+from visionsweep.path_text import as_text
+
+DEEPEST = 40  # folders below each other; no collection of images needs as many
+
+
+class LeftOut(NamedTuple):
+    """A file or folder that is not used, and the reason."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{as_text(self.path)}: {self.reason}"
+
+
+@dataclass
+class Listing:
+    """What lies below a folder.
+
+    Attributes:
+        images: files that can be opened as images, sorted.
+        left_out: pictures that cannot be opened, and what may be pictures, such as broken links.
+        ignored: hidden and system entries, and folders already listed elsewhere.
+    """
+
+    images: list[Path] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    ignored: list[LeftOut] = field(default_factory=list)
+
+
+class Folder(NamedTuple):
+    """A folder to be listed: the path it was reached by, and its path without links."""
+
+    path: str
+    real: str
+    depth: int = 0
+
+
+def list_folder(folder: Path) -> Listing:
+    """List one folder with all below it; arguments and errors as `list_folders`."""
+    return list_folders([folder])[folder]
+
+
+def list_folders(folders: Sequence[Path]) -> dict[Path, Listing]:
+    """List several folders, and every folder below them once.
+
+    Folders are told apart by their real paths. A folder that can be reached directly and by a link
+    belongs to where it is; of several links to one folder the first counts. A link to a folder
+    above itself is not followed.
+
+    Args:
+        folders: for example the class folders of a data set; links to folders are followed.
+
+    Returns:
+        What lies below each of them.
+
+    Raises:
+        UserError: if a folder cannot be read, or if folders lie more than 40 deep.
+    """
+    listings = {folder: Listing() for folder in folders}
+    seen: set[str] = set()
+    links: list[tuple[Path, str]] = []  # top folder, and a link to a folder in it
+    for top in folders:
+        if top.is_symlink():
+            links.append((top, str(top)))
+        else:
+            links += _walk(Folder(str(top), os.path.realpath(top)), top, listings[top], seen)
+    while links:
+        top, link = links.pop(0)
+        real = os.path.realpath(link)
+        if reason := _why_not_followed(link, real, seen):
+            listings[top].ignored.append(LeftOut(Path(link), reason))
+        else:
+            links += _walk(Folder(link, real), top, listings[top], seen)
+    for listing in listings.values():
+        listing.images.sort()
+        listing.left_out.sort()
+        listing.ignored.sort()
+    return listings
+
+
+def _why_not_followed(link: str, real: str, seen: set[str]) -> str | None:
+    here = os.path.realpath(os.path.dirname(link))  # noqa: PTH120 - strings, for speed
+    if f"{here}/".startswith(f"{real.rstrip('/')}/"):
+        return "a link to a folder above it"
+    if real in seen:
+        return f"a link to {as_text(real)}, which is listed already"
+    return None
+
+
+def _walk(start: Folder, top: Path, listing: Listing, seen: set[str]) -> list[tuple[Path, str]]:
+    """List a folder and the folders in it, and return the links to folders that it holds."""
+    links: list[tuple[Path, str]] = []
+    waiting = [start]
+    while waiting:
+        folder = waiting.pop()
+        if folder.real in seen:
+            continue
+        seen.add(folder.real)
+        if folder.depth > DEEPEST:
+            raise UserError(
+                f"folders lie more than {DEEPEST} deep", where=as_text(folder.path),
+                hint="Move the images up, or name a folder nearer to them.",
+            )  # fmt: skip
+        for entry in scan(folder.path):
+            if not is_folder(entry):
+                _add_file(entry, listing)
+            elif is_system(entry.name) or is_hidden(entry.name):
+                listing.ignored.append(LeftOut(Path(entry.path), "a hidden or system folder"))
+            elif entry.is_symlink():
+                links.append((top, entry.path))
+            else:
+                waiting.append(Folder(entry.path, f"{folder.real}/{entry.name}", folder.depth + 1))
+    return sorted(links)
+
+
+def scan(folder: str | Path) -> list[os.DirEntry[str]]:
+    """List the entries of a folder, sorted by name.
+
+    Raises:
+        UserError: if the folder cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(
+            f"this folder cannot be read: {why(error)}", where=as_text(folder)
+        ) from error
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself, or to where we may not look
+        return False
+
+
+def _add_file(entry: os.DirEntry[str], listing: Listing) -> None:
+    found = look_at(entry)
+    if found is None:
+        return
+    path = Path(entry.path)
+    if is_hidden(entry.name):
+        listing.ignored.append(LeftOut(path, "a hidden file"))
+    elif found == "":
+        listing.images.append(path)
+    else:
+        listing.left_out.append(LeftOut(path, found))
+
+
+def look_at(entry: os.DirEntry[str]) -> str | None:
+    """Say whether a file can be used as an image.
+
+    Nothing but a regular file is opened: reading a named pipe would wait forever.
+
+    Returns:
+        An empty string for an image, None for what is no picture, and for a picture that cannot be
+        used the reason.
+    """
+    if entry.is_file(follow_symlinks=False):
+        return kind_of(entry.path, entry.name)
+    try:
+        mode = entry.stat().st_mode
+    except OSError as error:
+        target = Path(entry.path).readlink() if entry.is_symlink() else None
+        return f"a broken link to {as_text(target)}: {why(error)}" if target else why(error)
+    if stat.S_ISREG(mode):
+        return kind_of(entry.path, entry.name)
+    return "not a regular file: a named pipe, a socket or a device"
+
+
+def pictures_in(folder: str | Path) -> Iterator[str]:
+    """Yield the paths of files below a folder that are pictures, whether they can be used or not.
+
+    Hidden folders and links to folders are passed over.
+    """
+    for entry in scan(folder):
+        if is_folder(entry):
+            if not (is_hidden(entry.name) or is_system(entry.name) or entry.is_symlink()):
+                yield from pictures_in(entry.path)
+        elif not is_hidden(entry.name) and look_at(entry) is not None:
+            yield entry.path
