@@ -273,6 +273,37 @@ def test_values_that_do_not_go_together_are_told(
     assert all(word in message for word in words), message
 
 
+@pytest.mark.parametrize(
+    ("overrides", "size"),
+    [
+        (["model.name=resnet18", "transform.size=32"], 32),
+        (["model=effnetlite0", "transform.size=32"], 32),
+        (["model.name=regnet_y_400mf", "transform.size=32"], 32),
+    ],
+)
+def test_a_batch_of_one_that_batchnorm_cannot_train_on_is_refused(
+    overrides: list[str], size: int
+) -> None:
+    message = refusal(composed(*overrides, "training=fine_tuning", "batch_size=1"))
+    assert message.startswith("batch_size=1: ") and f"{size}x{size} pixels" in message
+    for way_out in ("batch_size=2", "transform.size", "training=feature_extraction"):
+        assert way_out in message
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model.name=resnet18", "transform.size=64", "training=fine_tuning"],
+        ["model.name=resnet18", "transform=pretrained", "training=fine_tuning"],
+        ["model.name=convnext_tiny", "transform.size=32", "training=fine_tuning"],
+        ["model.name=resnet18", "transform.size=32"],
+        ["model.name=resnet18", "transform.size=32", "augmentation=trivial_augment"],
+    ],
+)
+def test_a_batch_of_one_is_accepted_where_it_can_be_trained_on(overrides: list[str]) -> None:
+    assert check(composed(*overrides, "batch_size=1")).batch_size == 1
+
+
 def test_sgd_takes_momentum() -> None:
     assert check(composed("optimizer=sgd", "optimizer.momentum=0.5")).optimizer.momentum == 0.5
 

@@ -293,3 +293,35 @@ def test_what_fewer_images_do_not_mend_is_put_into_words():
     assert "device=cpu" in str(caught.value)
     with pytest.raises(RuntimeError, match="something else"), shortage_explained():
         raise RuntimeError("something else")
+
+
+class SingleImages(nn.Module):
+    """A network like a ResNet at 32 pixels: BatchNorm over one value per image and channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(7, 5), nn.BatchNorm1d(5), nn.Linear(5, 3))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.layers(inputs).unsqueeze(0)
+
+
+@pytest.mark.parametrize(
+    ("images", "room", "parts"), [(5, 3, [2, 3]), (8, 3, [2] * 4), (3, 3, [3])]
+)
+def test_no_part_is_a_single_image_where_batchnorm_trains(images: int, room: int, parts: list[int]):
+    model = Small(SingleImages(), room)
+    at_once = ImagesAtOnce(alone=lambda: False)
+    engine.train_step(model, [points(images)], sgd(model), CPU, at_once)
+    done = model.sizes[-len(parts) :]
+    assert sorted(done) == parts and 1 not in model.sizes
+
+
+@pytest.mark.parametrize(("images", "room"), [(9, 1), (8, 1), (3, 2), (5, 2), (2, 1)])
+def test_memory_too_small_for_two_images_where_batchnorm_trains_is_an_error(images: int, room: int):
+    model = Small(SingleImages(), room)
+    with pytest.raises(UserError, match=r"does not hold [23] images"):
+        engine.train_step(
+            model, [points(images)], sgd(model), CPU, ImagesAtOnce(alone=lambda: False)
+        )
+    assert 1 not in model.sizes

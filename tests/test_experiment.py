@@ -182,6 +182,28 @@ def test_a_network_with_batchnorm_is_trained_in_parts(config, run, kept, hold_on
     assert kept().images_at_once == 4 and len(kept().history) == 2
 
 
+@pytest.mark.parametrize(("room", "expected"), [(28, {13, 14}), (3, {2, 3})])
+def test_an_image_left_over_that_batchnorm_cannot_train_on_joins_the_batch_before(
+    photos, config, run, kept, monkeypatch, room, expected
+):
+    sizes: set[int] = set()
+    forward = Classifier.forward
+
+    def count(self: Classifier, images: torch.Tensor) -> torch.Tensor:
+        if self.training and len(images) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        if self.training:
+            sizes.add(len(images))
+        return forward(self, images)
+
+    monkeypatch.setattr(Classifier, "forward", count)
+    fine_tuning = TrainingConfig("fine_tuning", freeze_backbone=False, replicates=1)
+    (photos / "cat" / "00.png").unlink()
+    run(replace(config, training=fine_tuning, replicates=1, batch_size=13, epochs=1))
+    assert kept().data.counts["train"] == 27  # two batches, and one image
+    assert sizes == expected
+
+
 def test_a_run_that_failed_holds_no_memory_while_its_error_is_kept(config, run, kept, monkeypatch):
     models: list[weakref.ref[Heads]] = []
 

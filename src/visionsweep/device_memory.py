@@ -71,14 +71,22 @@ class ImagesAtOnce:
     Args:
         limit: images; None for all of a batch.
         warning: what is said, besides, when the limit goes down.
+        alone: says whether one image can be computed by itself; asked when it has to be. Where it
+            cannot, parts have two images at least, of which an odd one may go beyond the limit.
 
     Attributes:
         limit: as given, or what it came to.
     """
 
-    def __init__(self, limit: int | None = None, warning: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        limit: int | None = None,
+        warning: Sequence[str] = (),
+        alone: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.limit = limit
         self._warning = warning
+        self._alone = alone
 
     def each(
         self,
@@ -119,15 +127,18 @@ class ImagesAtOnce:
         images = tensors[0].shape[axis]
         if self.limit is None or images <= self.limit:
             return [tensors]
-        # Of even size: BatchNorm cannot train on one image left over.
         count = -(-images // self.limit)
+        if images // count == 1 and not self._alone():
+            count = max(1, images // 2)
+        # `tensor_split` makes parts of even size: none is much smaller than the others.
         return list(zip(*(t.tensor_split(count, axis) for t in tensors), strict=True))
 
     def _halve(self, images: int, said: str) -> None:
         tried = images if self.limit is None else min(images, self.limit)
-        if tried <= 1:
+        if tried <= 1 or ((tried <= 2 or images <= 3) and not self._alone()):
+            count = "one image" if tried <= 1 else f"{min(images, 3)} images"
             raise UserError(
-                f"The memory of the device does not hold one image on its way through the model. "
+                f"The memory of the device does not hold {count} on the way through the model. "
                 f"{_WAY_OUT}\n{said}"
             )
         self.limit = -(-tried // 2)

@@ -1,5 +1,6 @@
 """What goes into what is trained: features of a frozen backbone, or images."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from visionsweep.device_memory import ImagesAtOnce
 from visionsweep.engine import predict_logits
 from visionsweep.features.cached import features_of
 from visionsweep.models.network import Network
+
+log = logging.getLogger(__name__)
 
 _SCORED_AT_ONCE = 1024  # features; heads alone need no memory worth a smaller batch
 
@@ -56,6 +59,8 @@ def inputs_of(
             for split, rows, classes in parts
         }
 
+    join_single = _joins_single(splits, config, network)
+
     def images(split: str) -> Batches:
         training = split == "train"
         augmentation = config.augmentation.name if training else "none"
@@ -65,9 +70,24 @@ def inputs_of(
             shuffle=orders[0] if training else None,
             workers=config.num_workers,
             pin_memory=device.type == "cuda",
+            join_single=training and join_single,
         )
 
     return {split: images(split) for split in splits}
+
+
+def _joins_single(
+    splits: Mapping[str, Sequence[ImageFile]], config: Config, network: Network
+) -> bool:
+    """Say whether a training image that is left over cannot be a batch of its own."""
+    left_over = len(splits.get("train", ())) % config.batch_size == 1
+    if not left_over or network.frozen or network.trains_on_one_image:
+        return False
+    log.info(
+        "The last batch of an epoch has %d images, for BatchNorm cannot train on the one left over",
+        config.batch_size + 1,
+    )
+    return True
 
 
 def outcomes_of(

@@ -79,7 +79,10 @@ def train(run: Prepared, known: Record) -> tuple[Trained, dict[str, Outcomes]]:
     trained, checkpoint = continuation.taken_up(
         config, run.run_dir, known, lambda: _untrained(run, dropout)
     )
-    module, at_once = trained.module, ImagesAtOnce(known.images_at_once, IN_TRAINING)
+    module = trained.module
+    at_once = ImagesAtOnce(
+        known.images_at_once, IN_TRAINING, lambda: run.network.trains_on_one_image
+    )
     facts = {"name": known.name, "dataset": run.splits.dataset, "weights": str(known.weights)} | {
         f"{split} images": str(count) for split, count in run.splits.counts.items()
     }

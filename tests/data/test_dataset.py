@@ -65,3 +65,21 @@ def test_going_through_images_takes_no_random_number_from_the_network(augmented,
     for _ in ImageBatches(augmented, 4, shuffle=shuffle):
         pass
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "sizes"),
+    [(2, [2, 2, 2, 3]), (4, [4, 5]), (8, [9]), (5, [5, 4]), (9, [9]), (20, [9])],
+)
+def test_a_single_image_that_is_left_over_joins_the_batch_before_it(augmented, batch_size, sizes):
+    def batches(**options):
+        shuffle = torch.Generator().manual_seed(5)
+        return ImageBatches(augmented, batch_size, shuffle=shuffle, **options)
+
+    joined, apart = batches(join_single=True), batches()
+    assert len(joined) == len(sizes)
+    for _ in range(2):  # epochs
+        pairs = list(joined)
+        assert [len(labels) for _, labels in pairs] == sizes
+        for ours, theirs in zip(zip(*pairs, strict=True), zip(*apart, strict=True), strict=True):
+            assert torch.equal(torch.cat(ours), torch.cat(theirs))  # images, order, augmentation

@@ -73,6 +73,34 @@ class Shuffled(Sampler[Draw]):
         return zip(order.tolist(), seeds.tolist(), strict=True)
 
 
+class WithoutSingle(Sampler[list[Draw]]):
+    """Batches of a sampler; a single image that is left over joins the batch before it.
+
+    Args:
+        sampler: the images in their order.
+        batch_size: images per batch, at least 2.
+    """
+
+    def __init__(self, sampler: Shuffled, batch_size: int) -> None:
+        self._sampler, self._batch_size = sampler, batch_size
+
+    def __len__(self) -> int:
+        return len(self._ends())
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        draws, begin = list(self._sampler), 0
+        for end in self._ends():
+            yield draws[begin:end]
+            begin = end
+
+    def _ends(self) -> list[int]:
+        count = len(self._sampler)
+        ends = [*range(self._batch_size, count, self._batch_size), count]
+        if len(ends) > 1 and ends[-1] - ends[-2] == 1:
+            del ends[-2]
+        return ends
+
+
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Draw from a seed inside the block, and go on afterwards as if nothing had been drawn."""
@@ -94,6 +122,8 @@ class ImageBatches:
             None for the order of the files.
         workers: processes that decode, 0 for this one.
         pin_memory: whether batches lie in page-locked memory, for copies to a GPU.
+        join_single: whether a single image that is left over joins the batch before it; only where
+            images are shuffled.
     """
 
     def __init__(
@@ -104,11 +134,16 @@ class ImageBatches:
         shuffle: torch.Generator | None = None,
         workers: int = 0,
         pin_memory: bool = False,
+        join_single: bool = False,
     ) -> None:
+        order: dict[str, Any] = {"batch_size": batch_size}
+        if shuffle is not None:
+            shuffled = Shuffled(len(dataset), shuffle)
+            joined = {"batch_sampler": WithoutSingle(shuffled, batch_size)}
+            order = joined if join_single else order | {"sampler": shuffled}
         self._loader: DataLoader[tuple[torch.Tensor, int] | UserError] = DataLoader(
             _Tried(dataset),
-            batch_size,
-            sampler=Shuffled(len(dataset), shuffle) if shuffle is not None else None,
+            **order,
             # A loader draws seeds for its workers, in each epoch or, where there are some, once:
             # from here, and not from what the order or the network's dropout is drawn from.
             generator=torch.Generator(),

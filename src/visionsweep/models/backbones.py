@@ -164,6 +164,21 @@ def build(identity: Identity, size: int) -> Backbone:
     return Backbone(module, width, dropout, identity)
 
 
+def untrained(name: str, source: str, size: int) -> nn.Module:
+    """Build a whole network with random parameters, and without its auxiliary heads.
+
+    Args:
+        name: its builder's name.
+        source: `torchvision` or `package`.
+        size: pixels a side of the images to come.
+
+    Raises:
+        UserError: if it cannot be built.
+    """
+    identity = Identity(name, source, "random", "", None, None)
+    return _from_package(identity) if source == "package" else _from_torchvision(identity, size)
+
+
 @contextmanager
 def _fixed_random_state() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):

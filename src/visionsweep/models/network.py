@@ -15,6 +15,7 @@ from visionsweep.data.images import digest_of
 from visionsweep.models import backbones, classifier
 from visionsweep.models.backbones import Backbone, Identity
 from visionsweep.models.description import describe
+from visionsweep.models.single_image import trains_on_one_image
 from visionsweep.threads import one_thread
 
 
@@ -84,6 +85,13 @@ class Network:
         """The backbone, built now if it is not at hand; nobody may change a frozen one."""
         build = _built if self.frozen else backbones.build
         return build(self.identity, self.size)
+
+    @property
+    def trains_on_one_image(self) -> bool:
+        """Whether a batch of one image is enough to train it."""
+        return self.frozen or trains_on_one_image(
+            self.identity.name, self.identity.source, self.size
+        )
 
     @cached_property
     def card(self) -> Card:
