@@ -18,7 +18,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from tqdm import tqdm
 
-from visionsweep.entry import run_command
+from visionsweep.entry import path_argument, run_command
 from visionsweep.errors import UserError
 from visionsweep.features import upkeep
 from visionsweep.features.upkeep import Stored
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
     everywhere = argparse.ArgumentParser(add_help=False)
     everywhere.add_argument(
         "--cache-dir",
-        type=Path,
+        type=path_argument,
         metavar="DIR",
         default=os.environ.get("VISIONSWEEP_CACHE", "~/.cache/visionsweep"),
         help="the folder of features.cache_dir (%(default)s)",

@@ -8,11 +8,11 @@ python src/compare.py outputs --csv > runs.csv
 
 import argparse
 import gc
-import shlex
 import sys
-from pathlib import Path
 
-from visionsweep.entry import positive, run_command
+from visionsweep import shell
+from visionsweep.entry import path_argument, positive, run_command
+from visionsweep.errors import nearest
 from visionsweep.report import leaderboard
 from visionsweep.report.columns import BY_KEY, as_csv, ordered, swept_columns
 from visionsweep.text import one_line
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folders", nargs="*", type=Path, help="where to look (outputs)")
+    parser.add_argument("folders", nargs="*", type=path_argument, help="where to look (outputs)")
     parser.add_argument(
         "--sort",
         default="val_loss",
@@ -40,7 +40,9 @@ def main(arguments: list[str]) -> int:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print CSV, unrounded")
     form.add_argument("--markdown", action="store_true", help="print Markdown tables")
-    form.add_argument("--html", type=Path, metavar="FILE", help="write a page that holds it all")
+    form.add_argument(
+        "--html", type=path_argument, metavar="FILE", help="write a page that holds it all"
+    )
     asked = parser.parse_args(arguments)
     folders = asked.folders or [default_outputs()]
     found = find_runs(folders)
@@ -51,11 +53,12 @@ def main(arguments: list[str]) -> int:
     keys = [column.key for column in swept]
     if rows and asked.sort not in {*BY_KEY, *keys}:
         these = f"; these runs swept {', '.join(keys)}" if keys else ""
-        parser.error(f"--sort {asked.sort}: no such column, see --help{these}")
+        near = nearest(asked.sort, [*keys, *BY_KEY]) or ", see --help"
+        parser.error(f"--sort {asked.sort}: no such column{near}{these}")
     if asked.html:
         from visionsweep.report.page import write_page
 
-        command = shlex.join(["python", "src/compare.py", *arguments])
+        command = shell.command("python", shell.script("compare.py"), *arguments)
         print(write_page(groups, found.unfinished, asked.html, command=command))
     elif asked.csv:
         print(as_csv(ordered(rows, asked.sort)[: asked.top], swept), end="")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from visionsweep.entry import run_command
+from visionsweep.entry import path_argument, run_command
 from visionsweep.text import json_text
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path, help="a run's directory")
+    parser.add_argument("run", type=path_argument, help="a run's directory")
     parser.add_argument("settings", nargs="*", help="data=..., data.root=..., as for train.py")
     parser.add_argument(
         "--split", choices=("test", "val", "train", "all"), default="test", help="(test)"
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
 
     from visionsweep.selection import named_run
 
-    run = named_run(asked.run)
+    run = named_run(asked.run, "evaluate.py")
     data = _data(run, asked.settings)
 
     from visionsweep.devices import pick_device  # imports torch: not for --help and refusals
@@ -102,12 +102,15 @@ def _data(run: "Run", settings: list[str]) -> "DataConfig":
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     from visionsweep import names
+    from visionsweep.arguments import values_for
     from visionsweep.checks import check
     from visionsweep.config import leaf_keys, register_schema
     from visionsweep.errors import UserError, nearest
 
+    values = values_for(settings)
     for setting in settings:
         key, equals, _ = setting.partition("=")
         if not equals or not key.startswith("data"):
@@ -124,13 +127,12 @@ def _data(run: "Run", settings: list[str]) -> "DataConfig":
         raise UserError(str(error).partition("Config search path")[0].rstrip()) from error
     if not own:
         OmegaConf.update(composed, "data", run.record.config["data"])
-    changes = OmegaConf.from_dotlist([s for s in settings if s not in own])
-    try:
-        merged = OmegaConf.merge(composed, changes)
-    except Exception as error:
-        raise UserError(str(error).splitlines()[0]) from error
-    assert not isinstance(merged, list)
-    return check(merged).data  # type: ignore[arg-type]
+    for key in values.keys() - {"data"}:
+        try:
+            OmegaConf.update(composed, key, values[key])
+        except OmegaConfBaseException as error:
+            raise UserError(str(error).splitlines()[0], where=f"{key}={values[key]}") from error
+    return check(composed).data
 
 
 if __name__ == "__main__":

@@ -15,10 +15,9 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visionsweep.entry import run_command
+from visionsweep.entry import path_argument, run_command
 from visionsweep.errors import UserError
 from visionsweep.tracking.folders import default_outputs
 
@@ -124,9 +123,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("images", nargs="+", type=Path, help="image files, or folders of them")
     parser.add_argument(
-        "--run", type=Path, metavar="DIR",
+        "images", nargs="+", type=path_argument, help="image files, or folders of them"
+    )
+    parser.add_argument(
+        "--run", type=path_argument, metavar="DIR",
         help="a run's directory, or a folder of runs whose best is taken (outputs)",
     )  # fmt: skip
     parser.add_argument("--top", type=int, default=1, metavar="N", help="classes to show (1)")
@@ -143,7 +144,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     form.add_argument("--csv", action="store_true", help="print CSV, unrounded, all classes")
     form.add_argument("--json", action="store_true", help="print JSON, unrounded, all classes")
     parser.add_argument(
-        "--figures", type=Path, metavar="DIR",
+        "--figures", type=path_argument, metavar="DIR",
         help="where the figures go (the run's directory; with --csv and --json, none are drawn)",
     )  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")

@@ -11,14 +11,13 @@ It computes with as many CPU threads as the run did.
 """
 
 import argparse
-import shlex
 import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visionsweep import interruption
-from visionsweep.entry import positive, run_command
+from visionsweep import interruption, shell
+from visionsweep.entry import path_argument, positive, run_command
 from visionsweep.text import json_text
 from visionsweep.tracking.folders import goes_on
 
@@ -32,18 +31,20 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path, help="a run's directory, or its result.json")
+    parser.add_argument("run", type=path_argument, help="a run's directory, or its result.json")
     parser.add_argument(
         "settings", nargs="*", help="where and on what to run: data.root=..., device=..."
     )
-    parser.add_argument("--to", type=Path, metavar="FOLDER", help="where it goes (outputs/...)")
+    parser.add_argument(
+        "--to", type=path_argument, metavar="FOLDER", help="where it goes (outputs/...)"
+    )
     parser.add_argument("--threads", type=positive, metavar="N", help="of the CPU (as the run)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     asked = parser.parse_intermixed_args(arguments)
 
     from visionsweep.selection import named_run
 
-    run = named_run(asked.run)
+    run = named_run(asked.run, "reproduce.py")
     from visionsweep import reproduction  # torch comes with this: not for --help and refusals
 
     into = asked.to or Path("outputs") / f"{datetime.now():%Y-%m-%d/%H-%M-%S-%f}"
@@ -58,8 +59,8 @@ def main(arguments: list[str]) -> int:
     try:
         agreement = reproduction.run_again(run, config, into)
     except KeyboardInterrupt:
-        there = [] if asked.to else ["--to", str(into)]
-        again = shlex.join(["python", sys.argv[0], *arguments, *there])
+        there = [] if asked.to else ["--to", into]
+        again = shell.command("python", Path(sys.argv[0]), *arguments, *there)
         print(f"Interrupted. {goes_on(into)}:\n  {again}", file=sys.stderr)
         raise
     if asked.json:

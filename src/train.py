@@ -52,6 +52,9 @@ def command(arguments: list[str]) -> int:
         print(manual(conf))
         return 0
     sys.argv[1:] = command_line.refuse_mistakes(arguments, conf)
+    if "--help" in sys.argv:  # it was abbreviated
+        print(manual(conf))
+        return 0
     interruption.install()
     return sweep.run(main)
 

@@ -13,10 +13,9 @@ import os
 import sys
 import time
 import webbrowser
-from pathlib import Path
 
 from visionsweep import interruption
-from visionsweep.entry import run_command
+from visionsweep.entry import path_argument, run_command
 from visionsweep.tracking import board
 from visionsweep.tracking.folders import default_outputs, event_folders, latest_sweep
 
@@ -29,7 +28,7 @@ def main(arguments: list[str]) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "folder", nargs="?", type=Path, metavar="FOLDER",
+        "folder", nargs="?", type=path_argument, metavar="FOLDER",
         help="outputs, a sweep in them, or a run (outputs)",
     )  # fmt: skip
     parser.add_argument(

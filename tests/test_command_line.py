@@ -53,9 +53,8 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         ["model=torchvision", "model.name=regnet_y_400mf"],
         ["data=folder", "data.root=."],
         ["-m", "data=folder", "data.root=.", "data.fraction=0.1,0.2,1.0"],
-        ["hydra.run.dir=elsewhere", "sweep_dir=with spaces/inside"],
+        ["sweep_dir=with spaces/inside"],
         ["model.dropout=null", "model.weights=null"],
-        ["epochs=5", "epochs=6"],  # the last one holds, as Hydra has it
     ],
     ids=lambda arguments: " ".join(arguments) or "nothing",
 )
@@ -124,7 +123,7 @@ def test_what_can_be_run_passes_in_silence(
         ("-m epochs=5, 10", "epochs=5,: ends in a comma; write lists without spaces: epochs=5,10"),
         ('data.name="it', 'data.name="it: cannot be read; a value with spaces'),
         ("data.name=it's", "data.name=it's: cannot be read; a value with spaces"),
-        ("data.root=(x", "data.root=(x: cannot be read; a value with spaces"),
+        ("data=folder data.root=(x", "data.root=(x: no such folder"),
         ("epochs=${epohcs}", "epochs: Interpolation key 'epohcs' not found; should be"),
         # sweeps
         ("epochs=5,10", "epochs=5,10: several values make a sweep; add -m: python src/train.py -m"),
@@ -181,7 +180,8 @@ def test_the_values_of_a_study_are_checked(
 
 @pytest.mark.parametrize("flag", ["--help", "--cfg", "--info", "--hydra-help", "-h"])
 def test_commands_that_only_print_are_left_to_hydra(flag: str) -> None:
-    refuse_mistakes([flag, "job", "epochs=0"], ROOT / "conf")
+    value = ["job"] if flag == "--cfg" else []
+    refuse_mistakes(["epochs=0", flag, *value], ROOT / "conf")
 
 
 def train(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -160,7 +160,7 @@ def test_what_decides_numbers_is_refused(run, key):
     ("setting", "said"),
     [
         ("devise=cpu", "did you mean 'device'"),
-        ("device", "no such setting"),
+        ("device", "no value"),
         ("device=gpu", "auto, cpu, mps, cuda"),
         ("num_workers=many", "num_workers=many"),
     ],

@@ -2,16 +2,19 @@
 
 import json
 import math
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from visionsweep.errors import UserError
 from visionsweep.selection import choose_run, expand, named_run
-from visionsweep.tracking.folders import RECORD
+from visionsweep.tracking.folders import RECORD, event_folders
 from visionsweep.tracking.record import Failure
+from visionsweep.tracking.runs import find_runs
 
 
 def test_lowest_validation_loss_is_chosen(write_run, tmp_path):
@@ -54,7 +57,8 @@ def test_folders_are_searched_and_an_empty_one_refused(tmp_path):
     Image.new("L", (4, 4)).save(tmp_path / "deep" / "er" / "b.png")
     Image.new("L", (4, 4)).save(tmp_path / "a.png")
     assert [p.name for p in expand([tmp_path]).images] == ["a.png", "b.png"]
-    assert expand([tmp_path / "absent.jpg"]).images == [tmp_path / "absent.jpg"]
+    absent = tmp_path / "absent.jpg"  # beside others it is told of when its turn comes
+    assert expand([tmp_path / "a.png", absent]).images == [tmp_path / "a.png", absent]
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no image"):
         expand([tmp_path / "empty"])
@@ -92,3 +96,45 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
     for place in (tmp_path, tmp_path / "absent"):
         with pytest.raises(UserError, match=f"a folder that holds {RECORD}"):
             named_run(place)
+
+
+def test_a_folder_of_runs_is_no_run_and_lists_the_commands_best_first(write_run, tmp_path):
+    for name, loss in (("a 1", 0.5), ("b", 0.2)):
+        write_run(name, loss)
+    write_run("c", status="failed")
+    with pytest.raises(UserError) as refused:
+        named_run(tmp_path / "outputs", "reproduce.py")
+    assert refused.value.where == str(tmp_path / "outputs")
+    assert "2 completed runs" in refused.value.what and "1 more" in refused.value.what
+    _, *commands = refused.value.hint.splitlines()
+    assert [shlex.split(line)[2] for line in commands] == [
+        str(tmp_path / "outputs" / name) for name in ("b", "a 1")
+    ]
+    assert all(Path(shlex.split(line)[1]).name == "reproduce.py" for line in commands)
+
+
+def test_a_folder_of_images_and_a_file_are_told_apart_from_runs(tmp_path):
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    with pytest.raises(UserError) as refused:
+        named_run(tmp_path)
+    assert "folder of images" in refused.value.what
+    with pytest.raises(UserError) as refused:
+        named_run(tmp_path / "a.png")
+    assert refused.value.where == str(tmp_path / "a.png") and "no record" in refused.value.what
+
+
+def test_what_is_not_there_is_refused_with_the_nearest_name(tmp_path):
+    Image.new("L", (4, 4)).save(tmp_path / "photo.png")
+    (tmp_path / "outputs").mkdir()
+    for ask in (
+        lambda: expand([tmp_path / "photos.png"]),
+        lambda: named_run(tmp_path / "output"),
+        lambda: find_runs([tmp_path / "output"]),
+        lambda: event_folders(tmp_path / "output"),
+    ):
+        with pytest.raises(UserError) as refused:
+            ask()
+        assert "no such" in refused.value.what
+        assert "photo.png" in refused.value.what or "outputs" in refused.value.what
+    with pytest.raises(UserError, match="is a file"):
+        event_folders(tmp_path / "photo.png")

@@ -20,7 +20,8 @@ from omegaconf.errors import (
 
 from visionsweep.config import Config, leaf_keys, leaf_types, parse_size
 from visionsweep.data.checksums import is_checksum
-from visionsweep.errors import UserError, nearest
+from visionsweep.errors import UserError, nearest, nearest_path
+from visionsweep.shell import expanded
 
 
 def _is_size(text: str) -> bool:
@@ -144,7 +145,11 @@ def check(config: DictConfig, *, looking: bool = True) -> Config:
     problems = problems or _wrong_combinations(config, looking)
     if problems:
         raise UserError("\n".join(problems))
-    return cast(Config, OmegaConf.to_object(config))
+    checked = cast(Config, OmegaConf.to_object(config))
+    checked.data.root = expanded(checked.data.root)
+    checked.outputs_dir = expanded(checked.outputs_dir)
+    checked.sweep_dir = expanded(checked.sweep_dir)
+    return checked
 
 
 def _leaves(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -215,8 +220,14 @@ def _wrong_combinations(config: DictConfig, looking: bool) -> list[str]:
             f"data.val_share={data.val_share} and data.test_share={data.test_share} leave nothing "
             "to train on: their sum should be below 1"
         )
-    if looking and data.source == "folder" and not Path(data.root).is_dir():
-        problems.append(f"data.root={data.root}: no such folder; it should hold your images")
+    if looking and data.source == "folder":
+        root = Path(expanded(data.root))
+        if root.is_file():
+            problems.append(f"data.root={root}: is a file; name the folder that holds your images")
+        elif not root.is_dir():
+            problems.append(
+                f"data.root={root}: no such folder; it should hold your images{nearest_path(root)}"
+            )
     if data.splits and data.source != "folder":
         problems.append(
             f"data.splits={data.splits}: data.source={data.source} has splits of its own; use "

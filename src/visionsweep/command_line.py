@@ -1,13 +1,16 @@
 """Refuses a mistyped command before Hydra makes a directory: key, value and remedy."""
 
 import copy
-import os
-import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-from hydra import compose, initialize_config_dir
+from hydra import compose, version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import compute_search_path_dir, create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
@@ -21,14 +24,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
+from visionsweep import arguments as command_arguments
+from visionsweep import placement, shell
+from visionsweep.arguments import GROUPS, ONCE, Arguments
 from visionsweep.checks import check, what_is_right
 from visionsweep.config import leaf_keys
 from visionsweep.errors import UserError, nearest
 from visionsweep.launchers import refuse_impossible
-from visionsweep.tracking.folders import last_entered
-
-_ONCE = ("outputs_dir", "sweep_dir", "resume", "force", "reuse", "fail_fast")  # not to be swept
-_GROUPS = ("model", "data", "transform", "augmentation", "optimizer", "training", "experiment")
+from visionsweep.text import visible
 
 
 def refuse_mistakes(arguments: list[str], config_dir: Path) -> list[str]:
@@ -43,81 +46,90 @@ def refuse_mistakes(arguments: list[str], config_dir: Path) -> list[str]:
         config_dir: the folder of `config.yaml`.
 
     Returns:
-        What Hydra is to be given: the same, with the directory that `resume` means.
+        What Hydra is to be given: the same with flags first, paths as Hydra reads them, and the
+        directory that `resume` means.
     """
-    flags = {a for a in arguments if a.startswith("-")}
-    overrides = [a for a in arguments if not a.startswith("-")]
     try:
-        for flag in flags:
-            if (key := flag.lstrip("-").partition("=")[0]) in [*leaf_keys(), *_GROUPS]:
-                raise UserError(f"{flag}: settings have no dashes; write {key}=...")
-        if flags - {"-m", "--multirun"}:
-            return arguments
-        with initialize_config_dir(str(config_dir.resolve()), version_base="1.3"):
-            config, sweeping = _check_all(overrides, sweeping=bool(flags))
-        if config.resume is not None:
-            if any(o.partition("=")[0] == "sweep_dir" for o in overrides):
-                raise UserError(f"resume={config.resume}: sweep_dir is given too; leave one out")
-            earlier = _earlier(config.resume, Path(config.outputs_dir), sweeping=sweeping)
-            arguments = [a for a in arguments if a.partition("=")[0] != "resume"]
-            arguments.append(f"sweep_dir={_quoted(earlier)}")
-        else:
-            earlier = Path(config.sweep_dir)
-        refuse_unwritable(earlier)
+        return checked(arguments, config_dir)
     except UserError as error:
-        print(f"{error}\nNothing was run. The manual: python src/train.py --help", file=sys.stderr)
+        message = f"{error}\nNothing was run. The manual: python src/train.py --help"
+        print(visible(message, lines=True), file=sys.stderr)
         raise SystemExit(1) from None
-    return arguments
 
 
-def _earlier(named: str, outputs: Path, *, sweeping: bool) -> Path:
-    """Return the directory that `resume` means."""
-    if named != "last":
-        if not Path(named).is_dir():
-            raise UserError(f"resume={named}: no such directory; name an earlier sweep, or `last`")
-        return Path(named)
-    last = last_entered(outputs, sweep=sweeping)
-    if last is None:
-        kind = "sweep" if sweeping else "run outside a sweep"
-        raise UserError(f"resume=last: there is no {kind} under {outputs} yet; leave it out")
-    return last
-
-
-def _quoted(path: Path) -> str:
-    """Write a path as Hydra's grammar wants a value: quoted where it is more than letters."""
-    text = str(path)
-    plain = re.fullmatch(r"[\w./:+-]+", text, re.ASCII)
-    return text if plain else "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def refuse_unwritable(directory: Path) -> None:
-    """Refuse a directory that could not be made or written to.
+def checked(arguments: list[str], config_dir: Path) -> list[str]:
+    """Return what Hydra is to be given, as `refuse_mistakes` does.
 
     Raises:
-        UserError: if its nearest existing parent is a file, or may not be written to.
+        UserError: if the command asks for something that cannot be run.
     """
-    place = directory.absolute()
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir():
-        raise UserError(f"sweep_dir={directory}: {place} is a file, and runs want a directory")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise UserError(
-            f"sweep_dir={directory}: {place} may not be written to; change its permissions, or "
-            "choose another place with outputs_dir="
-        )
+    found = command_arguments.read(arguments)
+    if found.only_prints:
+        return found.for_hydra()
+    with configurations(found, config_dir):
+        name = found.flags.config_name or "config"
+        config, sweeping = _check_all(found.settings, name, sweeping=found.flags.multirun)
+    given = [text.partition("=")[0] for text in found.settings]
+    settings = placement.homes_expanded(config, given)
+    resume = OmegaConf.select(config, "resume")
+    if resume is not None:
+        if "sweep_dir" in given:
+            raise UserError(f"resume={resume}: sweep_dir is given too; leave one out")
+        outputs = Path(shell.expanded(config.outputs_dir))
+        directory = placement.earlier(shell.expanded(resume), outputs, sweeping=sweeping)
+        found.settings[:] = [t for t in found.settings if t.partition("=")[0] != "resume"]
+        settings = [*settings, shell.setting("sweep_dir", directory)]
+    else:
+        directory = Path(shell.expanded(config.sweep_dir))
+    placement.refuse_unwritable(directory)
+    command_arguments.say(found.notes)
+    found.settings.extend(settings)
+    return found.for_hydra()
 
 
-def _check_all(overrides: list[str], *, sweeping: bool) -> tuple[DictConfig, bool]:
-    """Check a command; return its configuration, of a sweep the first, and whether it sweeps."""
+@contextmanager
+def configurations(found: Arguments, config_dir: Path) -> Iterator[None]:
+    """Let Hydra look for configurations where it will look for them when it runs the command."""
+    script = config_dir.resolve().parent / "src" / "train.py"
+    flags = found.flags
+    place: str | None = str(config_dir.resolve())
+    if flags.config_path is not None:
+        place = compute_search_path_dir(str(script), None, flags.config_path)
+        if place is None or not (place.startswith("pkg://") or Path(place).is_dir()):
+            raise UserError("no such folder", where=f"--config-path={flags.config_path}")
+    path = create_config_search_path(place)
+    if flags.config_dir is not None:
+        more = Path(flags.config_dir)
+        if not more.is_dir():
+            raise UserError("no such folder", where=f"--config-dir={more}")
+        before = SearchPathQuery(provider="schema")
+        path.prepend("command-line", f"file://{more.absolute()}", anchor=before)
+    version.setbase("1.3")
+    GlobalHydra.instance().clear()
+    Hydra.create_main_hydra2(task_name="train", config_search_path=path)
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _check_all(overrides: list[str], name: str, *, sweeping: bool) -> tuple[DictConfig, bool]:
+    """Check a command; return its configuration, of a sweep the first, and whether it sweeps.
+
+    Args:
+        overrides: the command's settings.
+        name: of the primary configuration.
+        sweeping: whether the command has the flag of a sweep.
+    """
     parsed = _parse(overrides)
     lists = {o.get_key_element(): values_of(o) for o in parsed}
     for override in parsed:
         if not lists[override.get_key_element()]:
             raise UserError(f"{override.input_line}: holds no value at all")
-    config = _compose([values[0] for values in lists.values()])
+    config = compose_named([values[0] for values in lists.values()], name)
+    placement.refuse_elsewhere(config.hydra)
     sweeping = sweeping or config.hydra.mode == RunMode.MULTIRUN
-    _refuse_wrong_lists(parsed, lists, config.hydra.sweeper, sweeping=sweeping)
+    _refuse_wrong_lists(parsed, lists, config.hydra.sweeper, name, sweeping=sweeping)
     refuse_impossible(config)
 
     params = config.hydra.sweeper.get("params") or {}
@@ -125,22 +137,29 @@ def _check_all(overrides: list[str], *, sweeping: bool) -> tuple[DictConfig, boo
     lists = {o.get_key_element(): values_of(o) for o in study} | lists
     first = {key: values[0] for key, values in lists.items()}
     if study:
-        config = _compose(list(first.values()))
+        config = compose_named(list(first.values()), name)
     config = _without_hydra(config)
     check(config)
     for key, values in lists.items():
         for text in values[1:]:
             changed = _with_value(config, text) if key in leaf_keys() else None
-            check(changed or _without_hydra(_compose(list((first | {key: text}).values()))))
+            check(
+                changed or _without_hydra(compose_named(list((first | {key: text}).values()), name))
+            )
     return config, sweeping
 
 
 def _refuse_wrong_lists(
-    parsed: list[Override], lists: dict[str, list[str]], sweeper: DictConfig, *, sweeping: bool
+    parsed: list[Override],
+    lists: dict[str, list[str]],
+    sweeper: DictConfig,
+    name: str,
+    *,
+    sweeping: bool,
 ) -> None:
     for override in parsed:
         key, values = override.get_key_element(), lists[override.get_key_element()]
-        if key in _ONCE and len(values) > 1:
+        if key in ONCE and len(values) > 1:
             raise UserError(f"{override.input_line}: one value for the whole sweep")
         if override.is_sweep_override() and not sweeping:
             raise UserError(
@@ -159,7 +178,7 @@ def _refuse_wrong_lists(
             )
         if key == "experiment" and len(values) > 1:
             for value in values:
-                if _compose([value]).hydra.sweeper.get("params"):
+                if compose_named([value], name).hydra.sweeper.get("params"):
                     raise UserError(f"{value}: is a sweep of its own; run one after the other")
 
 
@@ -179,7 +198,7 @@ def _with_value(config: DictConfig, text: str) -> DictConfig | None:
 
 
 def _parse(overrides: list[str]) -> list[Override]:
-    known = [*leaf_keys(), *_GROUPS]
+    known = [*leaf_keys(), *GROUPS]
     for text in overrides:
         key, equals, right_side = text.partition("=")
         if not equals and not text.startswith("~"):
@@ -204,7 +223,7 @@ def _parse(overrides: list[str]) -> list[Override]:
             raise UserError(
                 f"{key}: a key cannot be taken away; should be {what_is_right(key[1:])}"
             )
-        if key in _GROUPS and not (override.is_sweep_override() or isinstance(value, str | dict)):
+        if key in GROUPS and not (override.is_sweep_override() or isinstance(value, str | dict)):
             options = GlobalHydra.instance().config_loader().get_group_options(key)
             raise UserError(
                 f"{override.input_line}: should be one of {', '.join(options)}; or leave it out, "
@@ -224,12 +243,19 @@ def values_of(override: Override) -> list[str]:
     return [override.input_line or ""]
 
 
-def _compose(overrides: list[str]) -> DictConfig:
+def compose_named(overrides: list[str], name: str) -> DictConfig:
+    """Compose a configuration, Hydra's node included, while `configurations` are open.
+
+    Raises:
+        UserError: if it cannot be composed.
+    """
     try:
-        return compose("config", overrides=overrides, return_hydra_config=True)
+        return compose(name, overrides=overrides, return_hydra_config=True)
     except MissingConfigException as error:
         options = error.options or []
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
+        if not group:
+            raise UserError("no such configuration", where=f"--config-name={name}") from error
         raise UserError(
             f"{group}={option}: no such option{nearest(option, options)}"
             f"\n  {group}: {', '.join(options)}"
@@ -241,16 +267,22 @@ def _compose(overrides: list[str]) -> DictConfig:
 def _explain(error: Exception, overrides: list[str]) -> str:
     cause = error.__cause__ or error
     full_key = getattr(cause, "full_key", None) or ""
-    known = [*leaf_keys(), *_GROUPS]
+    known = [*leaf_keys(), *GROUPS]
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         if key == full_key and key in leaf_keys():
             return f"{override}: should be {what_is_right(key)}"
         if key.startswith("hydra.") and key == full_key and isinstance(cause, ValidationError):
             return f"{override}: {str(cause).splitlines()[0]}"
-        if key not in known and (key == full_key or f"'{key}'" in str(error)):
+        if (
+            key not in known
+            and override[0] != "~"
+            and (key == full_key or f"'{key}'" in str(error))
+        ):
             return f"{key}={value}: no such key{nearest(key, known)}"
-        if key in _GROUPS and override.startswith("+"):
+        if override.startswith("~") and key == full_key:
+            return f"{override}: cannot be taken away"
+        if key in GROUPS and override.startswith("+"):
             return f"{override}: leave out the plus sign: {key}={value}"
     return str(error).strip() + (f"\n{cause}" if cause is not error else "")
 

@@ -12,6 +12,9 @@ from typing import Any, get_type_hints
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+# The role of a setting that names a folder: its text is taken as it is, `2024_01` and `~/x` alike.
+_PATH = {"role": "path"}
+
 
 @dataclass
 class ModelConfig:
@@ -32,7 +35,7 @@ class DataConfig:
     label: str = MISSING  # short name in tables and run names
     source: str = MISSING  # archives | folder | sample
     name: str | None = None  # the data set's name; null: the folder's
-    root: str = MISSING  # where images lie on disk
+    root: str = field(default=MISSING, metadata=_PATH)  # where images lie on disk
     fraction: float = 1.0  # part of the training images, stratified and nested
     base_url: str | None = None  # the folder that holds the archives: https://, http:// or file://
     archives: dict[str, float] = field(default_factory=dict)  # file name -> fraction it holds
@@ -85,7 +88,7 @@ class TrainingConfig:
 class FeaturesConfig:
     """Where features of frozen backbones are kept, so that none is computed twice."""
 
-    cache_dir: str = "~/.cache/visionsweep"
+    cache_dir: str = field(default="~/.cache/visionsweep", metadata=_PATH)
     max_size: str = "20 GB"  # least recently used shards go first
 
 
@@ -109,9 +112,10 @@ class Config:
     threads: int | None = None  # that a run computes in; None: all cores, shared by runs at once
     num_workers: int = 0  # processes that decode images, where images are read every epoch
     checkpoint_seconds: float = 30.0  # what a killed run loses at most, beside the epoch in hand
-    outputs_dir: str = "outputs"
-    sweep_dir: str = MISSING
-    resume: str | None = None  # last, or the directory of an earlier sweep: goes on with it
+    outputs_dir: str = field(default="outputs", metadata=_PATH)
+    sweep_dir: str = field(default=MISSING, metadata=_PATH)
+    # last, or the directory of an earlier sweep: goes on with it
+    resume: str | None = field(default=None, metadata=_PATH)
     force: bool = False  # train again what is finished, in a directory beside it
     reuse: bool = False  # take over what any sweep under outputs_dir has finished
     fail_fast: bool = False  # stop at the first run that fails
@@ -151,6 +155,25 @@ def leaf_types(schema: type = Config, prefix: str = "") -> dict[str, Any]:
         else:
             types[prefix + item.name] = kind
     return types
+
+
+@cache
+def path_keys(schema: type = Config, prefix: str = "") -> tuple[str, ...]:
+    """Return the dotted keys of the settings that name a folder.
+
+    Args:
+        schema: a dataclass of the schema.
+        prefix: of the keys.
+    """
+    hints = get_type_hints(schema)
+    keys: list[str] = []
+    for item in fields(schema):
+        kind = hints[item.name]
+        if is_dataclass(kind):
+            keys += path_keys(kind, f"{prefix}{item.name}.")  # type: ignore[arg-type]
+        elif item.metadata.get("role") == "path":
+            keys.append(prefix + item.name)
+    return tuple(keys)
 
 
 def leaf_keys() -> list[str]:

@@ -4,11 +4,13 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from visionsweep import interruption, streams, text
 from visionsweep.errors import UserError
 from visionsweep.files import why
+from visionsweep.shell import expanded
 from visionsweep.streams import OutputError
 
 
@@ -74,3 +76,14 @@ def positive(given: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{given}: should be at least 1")
     return number
+
+
+def path_argument(text: str) -> Path:
+    """Read a path, for argparse: `~` is somebody's home also where the shell left it alone.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is empty.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("empty; is a variable of the shell not set?")
+    return Path(expanded(text))

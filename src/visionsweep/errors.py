@@ -2,7 +2,8 @@
 
 import difflib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -64,5 +65,38 @@ def warn_loudly(log: logging.Logger, *lines: str) -> None:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'a' or 'b'?"` for the known words closest to `word`, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
+    close = _closest(word, list(known))
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+def _closest(word: str, known: list[str]) -> list[str]:
+    """Return up to three known words: by their last part, prefix, substring, or spelling."""
+    plain = word.casefold()
+    by_plain: dict[str, list[str]] = {}
+    for name in known:
+        by_plain.setdefault(name.casefold(), []).append(name)
+    ways: list[Callable[[str], bool]] = [
+        lambda name: name == plain,
+        lambda name: name.rpartition(".")[2] == plain,
+        lambda name: len(plain) > 1 and name.startswith(plain),
+        lambda name: len(plain) > 2 and plain in name,
+    ]
+    for fits in ways:
+        if found := [
+            name for plainer, names in by_plain.items() if fits(plainer) for name in names
+        ]:
+            return found[:3]
+    close = difflib.get_close_matches(plain, by_plain, n=3, cutoff=0.6)
+    return [name for plainer in close for name in by_plain[plainer]][:3]
+
+
+def nearest_path(path: Path) -> str:
+    """Return `"; did you mean 'DIR/photos'?"` for what there is of a similar name, or nothing."""
+    while not path.parent.is_dir() and path.parent != path:
+        path = path.parent
+    try:
+        names = sorted(entry.name for entry in path.parent.iterdir())
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
+    return f"; did you mean {str(path.parent / close[0])!r}?" if close else ""

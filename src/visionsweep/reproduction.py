@@ -9,6 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from visionsweep.arguments import values_for
 from visionsweep.checks import check
 from visionsweep.config import Config, leaf_keys
 from visionsweep.data import sample
@@ -20,6 +21,7 @@ from visionsweep.features.cached import image_memory
 from visionsweep.models.backbones import Identity, identify
 from visionsweep.names import WHERE
 from visionsweep.recorded import Recorded, read_back
+from visionsweep.shell import literal
 from visionsweep.tracking import outcomes, provenance, record
 from visionsweep.tracking.agreement import Agreement, compare
 from visionsweep.tracking.folders import RECORD
@@ -66,10 +68,11 @@ def config_for(run: Run, settings: Sequence[str], into: Path) -> tuple[Config, R
         changed.data.if_unreachable = "error"
     if changed.data.source == "folder" and changed.data.name is None:
         changed.data.name = run.record.dataset  # the folder may have moved to another name
-    changed.sweep_dir = str(into)
+    changed.sweep_dir = literal(str(into))
     changed.reuse = changed.force = False  # here it is trained, whoever has done so before
+    values = values_for(settings)
     for setting in settings:
-        key, equals, value = setting.partition("=")
+        key, equals, _ = setting.partition("=")
         if not equals or key not in leaf_keys():
             raise UserError(f"{setting}: no such setting{nearest(key, MAY_MOVE)}")
         if key not in MAY_MOVE:
@@ -78,7 +81,7 @@ def config_for(run: Run, settings: Sequence[str], into: Path) -> tuple[Config, R
                 f"may change here: {', '.join(sorted(MAY_MOVE))}"
             )
         try:
-            OmegaConf.update(changed, key, None if value == "null" else value)
+            OmegaConf.update(changed, key, values[key])
         except OmegaConfBaseException as error:
             raise UserError(f"{setting}: {str(error).splitlines()[0]}") from error
     return check(changed), recorded

@@ -1,16 +1,20 @@
 """What a command is about: which run is asked, and about which images."""
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from visionsweep import shell
 from visionsweep.data.listing import LeftOut, Listing, list_folder
-from visionsweep.errors import UserError
+from visionsweep.errors import UserError, nearest_path
 from visionsweep.path_text import as_text
 from visionsweep.report.numbers import counted
 from visionsweep.tracking import record
 from visionsweep.tracking.folders import RECORD
 from visionsweep.tracking.runs import Run, comparable, completed, find_runs, val_loss
+
+_MOST_LISTED = 10  # runs in a message
 
 
 def choose_run(folder: Path) -> tuple[Run, str]:
@@ -49,15 +53,23 @@ def choose_run(folder: Path) -> tuple[Run, str]:
     return group[0], chosen + left
 
 
-def named_run(place: Path) -> Run:
+def named_run(place: Path, script: str = "evaluate.py") -> Run:
     """Return the completed run that a directory or a `result.json` holds.
 
+    Args:
+        place: the directory or file.
+        script: which script asks, for the commands in messages.
+
     Raises:
-        UserError: if there is none, or if it did not complete.
+        UserError: if there is none, or if it did not complete; of a folder of runs, naming them.
     """
     file = place / RECORD if place.is_dir() else place
     if not file.is_file():
-        raise UserError(f"{place}: no run is kept here; name a folder that holds {RECORD}")
+        raise _no_run(place, script)
+    if file.name != RECORD:
+        raise UserError(
+            "is no record of a run", where=file, hint=f"Name a run's directory or its {RECORD}"
+        )
     try:
         found = record.read(file)
     except (ValueError, OSError) as error:
@@ -70,12 +82,52 @@ def named_run(place: Path) -> Run:
     return Run(file.parent, found)
 
 
+def _no_run(place: Path, script: str) -> UserError:
+    """Say what a place is that holds no record: a folder of runs, of images, or nothing."""
+    hint = f"Name a folder that holds {RECORD}"
+    if not place.is_dir():
+        return UserError(f"no such folder or file{nearest_path(place)}", where=place, hint=hint)
+    found = find_runs([place]).runs
+    best_first = completed(found)
+    if best_first:
+        commands = [
+            shell.command("python", shell.script(script), run.directory) for run in best_first
+        ]
+        more = len(commands) - _MOST_LISTED
+        listed = "\n  ".join(commands[:_MOST_LISTED]) + (f"\n  and {more} more" if more > 0 else "")
+        unfinished = len(found) - len(best_first)
+        others = f" ({unfinished} more did not complete)" if unfinished else ""
+        return UserError(
+            f"is a folder of {counted(len(best_first), 'completed run')}{others}, not a run",
+            where=place,
+            hint=f"Name one of them, lowest validation loss first:\n  {listed}",
+        )
+    if found:
+        return UserError(
+            f"is a folder of {counted(len(found), 'run')}, none of which completed", where=place,
+            hint="python src/compare.py says why",
+        )  # fmt: skip
+    if list_folder(place).images:
+        return UserError("is a folder of images, not a run", where=place, hint=hint)
+    return UserError("this folder holds no run", where=place, hint=hint)
+
+
 def expand(paths: Sequence[Path]) -> Listing:
     """List the images that are meant: files as they are, folders with all images below them.
 
+    A file that is not there is kept in the list, to be reported, unless none of them is there.
+
     Raises:
-        UserError: if a folder holds no picture.
+        UserError: if a folder holds no picture, or if nothing of what is named is there.
     """
+    if not any(os.path.lexists(path) for path in paths):
+        first = paths[0]
+        also = f" (nor are the {len(paths) - 1} others)" if len(paths) > 1 else ""
+        raise UserError(
+            f"no such file{also}{nearest_path(first)}",
+            where=first,
+            hint="Name an image or a folder of images",
+        )
     found = Listing()
     for path in paths:
         if not path.is_dir():

@@ -3,7 +3,6 @@
 import logging
 import math
 import os
-import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from visionsweep import interruption, launchers
+from visionsweep import interruption, launchers, shell
 from visionsweep.command_line import values_of
 from visionsweep.errors import RefusedError, UserError
 from visionsweep.files import disk_errors_explained, open_regular, write_atomically
@@ -167,11 +166,11 @@ def _tell_of_one(directory: Path, status: int) -> None:
     if status >= 128:
         print(f"Interrupted. {goes_on(directory)}:\n  {_again(directory)}")
     elif status == 0:
-        place = shlex.quote(str(directory))
+        predict = ("python", shell.script("predict.py"), "PHOTO", "--run", directory)
         print(
             f"Everything lies in {directory}. Look at it in TensorBoard, or ask its model:\n"
-            f"  tensorboard --logdir {place}\n"
-            f"  python src/predict.py PHOTO --run {place}"
+            f"  {shell.command('tensorboard', '--logdir', directory)}\n"
+            f"  {shell.command(*predict)}"
         )
 
 
@@ -195,7 +194,8 @@ def _tell(directory: Path, status: int) -> int:
     page = directory / "report.html"
     failure: UserError | OSError | None = None
     if groups:  # before anything is printed: output may be closed, or know no Unicode
-        command = shlex.join(["python", "src/compare.py", str(directory), "--html", str(page)])
+        compare = shell.script("compare.py")
+        command = shell.command("python", compare, directory, "--html", page)
         try:
             with disk_errors_explained(page):
                 write_page(groups, found.unfinished, page, command=command)
@@ -226,4 +226,5 @@ def _tell(directory: Path, status: int) -> int:
 def _again(directory: Path) -> str:
     """Return the command that goes on with what lies in a directory."""
     asked = [a for a in sys.argv[1:] if a.partition("=")[0] not in ("sweep_dir", "resume", "force")]
-    return shlex.join(["python", sys.argv[0], *asked, f"sweep_dir={directory}"])
+    place = shell.setting("sweep_dir", directory)
+    return shell.command("python", Path(sys.argv[0]), *asked, place)

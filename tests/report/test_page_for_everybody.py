@@ -180,4 +180,4 @@ def test_a_folder_whose_name_is_no_text_does_not_stop_the_page(written, by_hand)
     rows = by_hand(0.5).rows
     moved = Run(Path(os.fsdecode(b"outputs/caf\xe9")), rows[0].run.record)
     page = written(Evidence([Row(moved, "leader", None)], None, None, [], None))
-    assert r"outputs/caf\udce9" in page.every("dl", **{"class": "commands"})[0].text
+    assert r"$'outputs/caf\351'" in page.every("dl", **{"class": "commands"})[0].text

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -18,6 +17,7 @@ from visionsweep.report.headline import curve_sentence, headline, labels_of
 from visionsweep.report.numbers import counted
 from visionsweep.report.settings import ALWAYS
 from visionsweep.report.unfinished import unfinished_lines
+from visionsweep.shell import command
 from visionsweep.text import markdown, visible
 from visionsweep.tracking.runs import Found, Run, comparable, completed
 
@@ -179,8 +179,8 @@ def show(
     elif not as_text:
         where = " ".join(map(str, folders))
         console.print(Text(visible(f"Everything lies in {where}. Look at it in TensorBoard:")))
-        command = f"  tensorboard --logdir {quote(str(folders[0]))}"
-        console.print(Text(visible(command)), style="cyan")
+        look = command("tensorboard", "--logdir", folders[0])
+        console.print(Text(f"  {look}"), style="cyan", soft_wrap=True)  # it is to be pasted
 
 
 def _in_parts(runs: Iterable[Run]) -> list[str]:

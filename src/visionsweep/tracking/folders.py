@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from visionsweep.errors import UserError
+from visionsweep.errors import UserError, nearest_path
 
 RECORD = "result.json"  # of a run that has ended
 CLAIM = "claim"  # of the process that is at work on a run
@@ -15,6 +15,23 @@ def default_outputs() -> Path:
     """Return `outputs` of the working directory, or else of the checkout."""
     here = Path("outputs")
     return here if here.is_dir() else Path(__file__).resolve().parents[3] / "outputs"
+
+
+def refuse_no_folder(folder: Path) -> None:
+    """Refuse what is no folder of runs because it is a file, or is not there.
+
+    Raises:
+        UserError: naming what there is of a similar name.
+    """
+    if folder.is_dir():
+        return
+    if folder.exists():
+        raise UserError("is a file", where=folder, hint="Name the folder of a run, or of runs")
+    raise UserError(
+        f"no such folder{nearest_path(folder)}",
+        where=folder,
+        hint="Runs are written under outputs/ by python src/train.py",
+    )
 
 
 def event_folders(folder: Path) -> dict[Path, int]:
@@ -29,11 +46,7 @@ def event_folders(folder: Path) -> dict[Path, int]:
     Raises:
         UserError: if there is no such folder, or no event file in it.
     """
-    if not folder.is_dir():
-        raise UserError(
-            f"{folder}: no such folder; name the one that runs were written to, or make one with "
-            "python src/train.py"
-        )
+    refuse_no_folder(folder)
     found: dict[Path, int] = {}
     for place, _, files in os.walk(folder):
         begun = [_begun(name) for name in files if "tfevents" in name]

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import msgspec
 
-from visionsweep.errors import UserError
 from visionsweep.files import why
 from visionsweep.scores import Epoch
 from visionsweep.tracking import claims, record
-from visionsweep.tracking.folders import CLAIM, RECORD
+from visionsweep.tracking.folders import CLAIM, RECORD, refuse_no_folder
 from visionsweep.tracking.record import Failure, Record, Summary
 from visionsweep.untrusted import UntrustedFileError
 
@@ -69,8 +68,7 @@ def find_runs(folders: Iterable[Path]) -> Found:
     seen: set[str] = set()
     passed_over: list[str] = []
     for folder in folders:
-        if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder; runs lie under outputs/")
+        refuse_no_folder(folder)
         for directory, place, claimed in _run_directories(folder):
             if place in seen:
                 continue

@@ -1,12 +1,12 @@
 """The commands that a report hands over: run it again, look at it, use it."""
 
 import os
-import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from visionsweep import shell
 from visionsweep.report.evidence import Evidence
 from visionsweep.tracking.runs import Run
 
@@ -27,21 +27,21 @@ def commands(evidence: Evidence) -> list[Command]:
     found = [_predict("Predict with the best run", runs[0])]
     if evidence.cheapest is not None and evidence.cheapest.directory != runs[0].directory:
         found.append(_predict("Predict with the run to take", evidence.cheapest))
-    folder = shlex.quote(str(common_folder(runs)))
-    found.append(Command("Look at the runs in TensorBoard", f"tensorboard --logdir {folder}"))
+    look = shell.command("tensorboard", "--logdir", common_folder(runs))
+    found.append(Command("Look at the runs in TensorBoard", look))
     origins: dict[tuple[str, ...], list[Run]] = defaultdict(list)
     for run in runs:
         if run.record.command:
             origins[tuple(run.record.command)].append(run)
     for origin, made in list(origins.items())[:_MOST_ORIGINS]:
         what = "it" if len(origins) == 1 else f"what made {common_folder(made)}"
-        found.append(Command(f"Run {what} again", shlex.join(["python", *origin])))
+        found.append(Command(f"Run {what} again", shell.command("python", *origin)))
     return found
 
 
 def _predict(does: str, run: Run) -> Command:
-    directory = shlex.quote(str(run.directory))
-    return Command(does, f"python src/predict.py PHOTO.jpg --run {directory}")
+    predict = shell.script("predict.py")
+    return Command(does, shell.command("python", predict, "PHOTO.jpg", "--run", run.directory))
 
 
 def common_folder(runs: Sequence[Run]) -> Path:
