@@ -91,8 +91,8 @@ def test_every_key_is_either_where_or_decides_or_is_said_elsewhere(config):
     deciding = set(fingerprint.settings(asdict(config)))
     left_out = set(leaf_keys()) - deciding - WHERE
     assert left_out == {
-        "data.label", "data.name", "data.root", "data.splits", "model.label",
-        "optimizer.fine_tuning_lr", "training.name", "training.replicates",
+        "data.gray_range", "data.label", "data.name", "data.root", "data.splits", 
+        "model.label", "optimizer.fine_tuning_lr", "training.name", "training.replicates",
     }  # fmt: skip
     assert not deciding & WHERE
 

@@ -68,6 +68,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: not v or ({"train"} <= v.keys() <= _SPLITS and all(v.values())),
         "a folder for each split, {train: FOLDER, val: FOLDER, test: FOLDER}; train is needed",
     ),
+    "data.gray_range": (
+        lambda v: v is None or (len(v) == 2 and -_INFINITE < float(v[0]) < float(v[1]) < _INFINITE),
+        "two numbers, the lower one first, such as [0,4095], or null",
+    ),
     "transform.size": (lambda v: v >= 8, "a whole number of pixels a side, at least 8"),
     "optimizer.lr": (lambda v: 0 < v < _INFINITE, "a number above 0, such as 0.001"),
     "optimizer.fine_tuning_lr": (lambda v: 0 < v < _INFINITE, "a number above 0, such as 0.0001"),

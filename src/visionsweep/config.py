@@ -43,6 +43,8 @@ class DataConfig:
     splits: dict[str, str] = field(default_factory=dict)  # train, val, test -> folder; {}: by name
     if_unreachable: str = "sample"  # sample | error
     on_bad_image: str = "error"  # error | skip
+    # Gray values that become black and white, for images of more than 8 bits; null: measured.
+    gray_range: list[float] | None = None
     verify: bool = False  # read every image again, also those that seem unchanged
     split_seed: int = 42  # of fraction and of splits that the folder does not have itself
     val_share: float = 0.15  # of the images, where a folder has no val/

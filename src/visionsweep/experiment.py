@@ -5,7 +5,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from visionsweep.analysis.outcomes import Outcomes
 from visionsweep.checkpoint import Checkpoint
 from visionsweep.config import Config
 from visionsweep.data import sample
+from visionsweep.data.gray import GrayRange
 from visionsweep.data.splits import SPLITS, Splits, load_splits
 from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.device_memory import shortage_explained
@@ -119,7 +120,9 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
     if config.reuse and continuation.taken_over(config, run_dir, known):
         return
 
-    preprocessing = _preprocessing(config, identity)
+    preprocessing = replace(_preprocessing(config, identity), gray_range=splits.gray_range)
+    if splits.gray_range is not None:
+        _say_gray_range(splits.gray_range, config)
     network = Network(
         identity,
         preprocessing.size,
@@ -184,6 +187,16 @@ def _preprocessing(config: Config, identity: Identity) -> Preprocessing:
     return identity.preprocessing
 
 
+def _say_gray_range(limits: GrayRange, config: Config) -> None:
+    log.info(
+        "Gray images of more than 8 bits per pixel: values from %g (black) to %g (white), %s",
+        *limits,
+        "measured on the training images; data.gray_range=[LOW,HIGH] sets others"
+        if config.data.gray_range is None
+        else "as data.gray_range says",
+    )
+
+
 def _model_facts(config: Config, network: Network, preprocessing: Preprocessing) -> ModelFacts:
     card, rate = network.card, config.model.dropout
     return ModelFacts(
@@ -194,7 +207,7 @@ def _model_facts(config: Config, network: Network, preprocessing: Preprocessing)
         dropout=card.original_dropout if rate is None else rate,
         trainable=card.trainable,
         parameters=card.parameters,
-        preprocessing=asdict(preprocessing),
+        preprocessing=preprocessing.facts(),
         checkpoint="head.safetensors" if network.frozen else "model.safetensors",
         milliseconds=card.milliseconds,
     )

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from visionsweep.config import Config
+from visionsweep.data.gray import recorded_range
 from visionsweep.data.images import digest_of
 from visionsweep.data.splits import SPLITS, Splits
 from visionsweep.models.backbones import Identity
@@ -22,6 +23,7 @@ _SAID_ELSEWHERE = {
     "data.name",
     "data.root",
     "data.splits",
+    "data.gray_range",
     "optimizer.fine_tuning_lr",
     "training.name",
     "training.replicates",
@@ -64,7 +66,14 @@ def of(config: Config, splits: Splits, identity: Identity) -> str:
         split: [(splits.classes[image.label], image.digest) for image in splits[split]]
         for split in SPLITS
     }
-    facts = (SCHEMA_VERSION, sorted(settings(asdict(config)).items()), images, identity.fingerprint)
+    facts: tuple[Any, ...] = (
+        SCHEMA_VERSION,
+        sorted(settings(asdict(config)).items()),
+        images,
+        identity.fingerprint,
+    )
+    if splits.gray_range is not None:
+        facts += (splits.gray_range,)
     return digest_of(repr(facts).encode())
 
 
@@ -94,4 +103,7 @@ def changed_facts(earlier: Record, splits: Splits, identity: Identity) -> list[s
     ]
     if earlier.model.fingerprint != identity.fingerprint:
         changes.append(f"weights: {earlier.weights} there, {identity.weights} now")
+    was = recorded_range(earlier.model.preprocessing)
+    if was != splits.gray_range:
+        changes.append(f"gray range: {was} there, {splits.gray_range} now")
     return changes

@@ -65,7 +65,9 @@ def inputs_of(
         training = split == "train"
         augmentation = config.augmentation.name if training else "none"
         return ImageBatches(
-            ImageDataset(splits[split], preprocessing.build(augmentation)),
+            ImageDataset(
+                splits[split], preprocessing.build(augmentation), preprocessing.gray_range
+            ),
             config.batch_size,
             shuffle=orders[0] if training else None,
             workers=config.num_workers,

@@ -16,7 +16,9 @@ from safetensors.torch import load_file
 
 from visionsweep.analysis.calibration import calibrated
 from visionsweep.config import ModelConfig
-from visionsweep.data.decoding import UnreadableImageError, open_rgb
+from visionsweep.data.decoding import Decoded, UnreadableImageError, decode
+from visionsweep.data.gray import GrayRange
+from visionsweep.data.image_facts import warn_of_repairs
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.device_memory import ImagesAtOnce, shortage_explained
 from visionsweep.errors import UserError
@@ -165,8 +167,17 @@ def predict(
         For each path, in order, the prediction, or why the file cannot be read.
     """
     at_once = ImagesAtOnce()
+    gray_range = predictor.preprocessing.gray_range
+    deep, repaired = [], {}
     for start in range(0, len(paths), BATCH_SIZE):
-        opened = [_try_open(path) for path in paths[start : start + BATCH_SIZE]]
+        opened: list[Image.Image | UnreadableImageError] = []
+        for path in paths[start : start + BATCH_SIZE]:
+            found = _try_open(path, gray_range)
+            opened.append(found.image if isinstance(found, Decoded) else found)
+            if isinstance(found, Decoded) and found.deep:
+                deep.append(path)
+            if isinstance(found, Decoded) and found.repair:
+                repaired[path] = found.repair
         images = [image for image in opened if isinstance(image, Image.Image)]
         answers = iter(_look(predictor, images, at_once, explained) if images else [])
         for path, image in zip(paths[start:], opened, strict=False):
@@ -178,11 +189,19 @@ def predict(
             abstained = not ordered[0][1] >= min_confidence  # so does a model that diverged to NaN
             image.thumbnail((THUMBNAIL, THUMBNAIL))
             yield Prediction(path, image, ordered, abstained, explanation)
+    warn_of_repairs(repaired)
+    if deep and gray_range is None:
+        log.warning(
+            "%d images have gray values of more than 8 bits, as no image that this run was trained "
+            "on; they are scaled by their whole bit depth and may look unlike those: first %s",
+            len(deep),
+            deep[0],
+        )
 
 
-def _try_open(path: Path) -> Image.Image | UnreadableImageError:
+def _try_open(path: Path, gray_range: GrayRange | None) -> Decoded | UnreadableImageError:
     try:
-        return open_rgb(path)
+        return decode(path, gray_range)
     except UnreadableImageError as error:
         return error
 

@@ -13,6 +13,7 @@ from visionsweep.arguments import values_for
 from visionsweep.checks import check
 from visionsweep.config import Config, leaf_keys
 from visionsweep.data import sample
+from visionsweep.data.gray import recorded_range
 from visionsweep.data.splits import SPLITS, Splits, load_splits
 from visionsweep.devices import pick_device
 from visionsweep.errors import UserError, nearest
@@ -119,12 +120,14 @@ def _facts_recorded(then: Summary, recorded: Recorded) -> Iterator[tuple[str, st
         yield f"{split} images", _images(then.data.counts[split], then.data.digests[split])
     yield "weights", str(then.weights)
     yield "backbone", then.model.fingerprint
+    if (limits := recorded_range(then.model.preprocessing)) is not None:
+        yield "gray range", str(limits)
     yield from then.versions.items()
     yield from _of_git(then.git, "yes")
     yield from ((f"device: {key}", str(value)) for key, value in then.device.items())
     for key, value in recorded.unknown.items():
         yield key, str(value)
-    for key in (key for key in recorded.absent if key not in WHERE):
+    for key in (key for key in recorded.absent if key not in WHERE | {"data.gray_range"}):
         yield key, "not recorded"
 
 
@@ -138,12 +141,14 @@ def _facts(
         yield f"{split} images", _images(splits.counts[split], splits.digest(split))
     yield "weights", identity.weights
     yield "backbone", identity.fingerprint
+    if splits.gray_range is not None:
+        yield "gray range", str(splits.gray_range)
     yield from provenance.versions().items()
     yield from _of_git(provenance.git_state(), "yes, and maybe others")
     yield from ((f"device: {key}", str(device[key])) for key in then.device if key in device)
     for key in recorded.unknown:
         yield key, "no such setting any more"
-    for key in (key for key in recorded.absent if key not in WHERE):
+    for key in (key for key in recorded.absent if key not in WHERE | {"data.gray_range"}):
         yield key, f"{OmegaConf.select(recorded.config, key)}, the default"
 
 

@@ -123,7 +123,7 @@ def train(run: Prepared, known: Record) -> tuple[Trained, dict[str, Outcomes]]:
         if at_once.limit is not None:
             known.images_at_once = at_once.limit
             writer.facts(facts | {"images at once": str(at_once.limit)})
-        shown = thumbnails(run.splits.val, cache_dir(config.features))
+        shown = thumbnails(run.splits.val, cache_dir(config.features), run.splits.gray_range)
         writer.diagnosis("val", found["val"], run.splits.classes, shown)
     if isinstance(batches["val"], TensorBatches):
         _project(run, batches["val"].inputs, shown)

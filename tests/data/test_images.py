@@ -95,8 +95,8 @@ def test_transparent_parts_lie_on_white(tmp_path: Path, mode: str) -> None:
         picture.putalpha(Image.new("L", (8, 8), 0))
         picture.putpixel((0, 0), (0, 0, 0, 255))
         content = picture.convert("PA")
-        assert decoding._to_rgb(content).getpixel((4, 4)) == WHITE
-        assert decoding._to_rgb(content).getpixel((0, 0)) == (0, 0, 0)
+        assert decoding._to_rgb(content, None).getpixel((4, 4)) == WHITE
+        assert decoding._to_rgb(content, None).getpixel((0, 0)) == (0, 0, 0)
         return
     else:
         colour = {"P": 1, "RGB": (9, 9, 9), "L": 9}[mode]
@@ -137,7 +137,7 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path, suffix: str) -> 
 def test_floating_point_grey_is_scaled_not_clipped(tmp_path: Path, white: float) -> None:
     ramp = np.linspace(0, white, 256, dtype=np.float32)[None].repeat(4, 0)
     Image.fromarray(ramp).save(tmp_path / "float.tiff")
-    seen = np.asarray(open_rgb(tmp_path / "float.tiff")).astype(int)
+    seen = np.asarray(open_rgb(tmp_path / "float.tiff", (0, white))).astype(int)
     assert np.abs(seen[0, :, 0] - np.arange(256)).max() <= 1
 
 

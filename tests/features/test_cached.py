@@ -64,7 +64,7 @@ def test_a_sweep_decodes_images_once_for_all_its_backbones_and_one_run_keeps_non
 ):
     decoded: list[int] = []
 
-    def counted(content: bytes) -> Image.Image:
+    def counted(content: bytes, *arguments: object, **named: object) -> Image.Image:
         decoded.append(len(content))
         return open_rgb(content)
 

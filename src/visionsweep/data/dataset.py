@@ -9,6 +9,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from visionsweep.data.decoding import UnreadableImageError, open_rgb
+from visionsweep.data.gray import GrayRange
 from visionsweep.data.images import ImageFile, lost, read_content
 from visionsweep.errors import UserError
 
@@ -23,13 +24,18 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
     Args:
         files: the images.
         transform: from a PIL image to `float32[3, size, size]`.
+        gray_range: gray values that become black and white in images of more than 8 bits per pixel.
     """
 
     def __init__(
-        self, files: Sequence[ImageFile], transform: Callable[[Image.Image], torch.Tensor]
+        self,
+        files: Sequence[ImageFile],
+        transform: Callable[[Image.Image], torch.Tensor],
+        gray_range: GrayRange | None = None,
     ) -> None:
         self.files = files
         self.transform = transform
+        self.gray_range = gray_range
 
     def __len__(self) -> int:
         return len(self.files)
@@ -43,11 +49,11 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         index, seed = place if isinstance(place, tuple) else (place, 0)
         file = self.files[index]
         try:
+            image = open_rgb(read_content(file), self.gray_range, where=file.path)
             with _seeded(seed):
-                return self.transform(open_rgb(read_content(file))), file.label
+                return self.transform(image), file.label
         except UnreadableImageError as error:
-            said = str(error).replace("the image", str(file.path), 1)
-            raise lost(file.path, said) from error
+            raise lost(file.path, str(error)) from error
 
 
 class Shuffled(Sampler[Draw]):

@@ -1,68 +1,337 @@
-"""Decode one image file into upright 8-bit RGB."""
+"""Decode one image file into upright 8-bit RGB, within limits of memory."""
 
-import io
-from functools import cache
+import hashlib
+import math
+import os
+import stat
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
+from typing import TypeVar
 
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+import msgspec
+import numpy as np
+from PIL import ExifTags, Image, ImageCms, ImageFile
 
-from visionsweep.errors import UserError
+from visionsweep.data import gray, repair
+from visionsweep.data.formats import (
+    UnreadableImageError,
+    format_of,
+    image_suffixes,
+    open_header,
+)
+from visionsweep.data.gray import GrayFacts, GrayRange
+
+__all__ = [
+    "Decoded",
+    "ImageFacts",
+    "UnreadableImageError",
+    "decode",
+    "examine",
+    "image_suffixes",
+    "open_rgb",
+    "read_file",
+]
+
+MAX_FILE_BYTES = 256_000_000
+MAX_BYTES = 600_000_000  # of memory that decoding one image may take by estimate, file included
+LARGE_PIXELS = 50_000_000  # images of more are reduced by a whole factor to at most that many
+MAX_SIDE = 65_535  # pixels; resizing needs memory for the product of old and new sides
+_TILE_PIXELS = 1 << 21
+_LARGE_BYTES = 150_000_000  # images that take more are decoded one at a time
+
+# Measured peaks of decoding, in bytes per pixel, the decoder's own buffers included; by the mode
+# where the decoder works line by line.
+_BYTES_PER_PIXEL = {"WebP": 13, "AVIF": 13, "HEIC": 13, "JPEG 2000": 20, "TIFF": 8}
+_BYTES_PER_MODE = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
+_COEFFICIENT_BYTES = 6  # per pixel of a JPEG that arrives in several scans
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_BROKEN_EXIF = "EXIF metadata cannot be read"
+_END_MARKERS = {"PNG": b"IEND", "GIF": b";"}  # which Pillow does not miss
+_one_large_image = threading.Lock()
+_Result = TypeVar("_Result")
 
 
-class UnreadableImageError(UserError):
-    """An image file that Pillow cannot decode."""
+class ImageFacts(msgspec.Struct, frozen=True, array_like=True):
+    """What decoding an image showed, beside its pixels.
+
+    Attributes:
+        gray: its values, if it is a gray image of more than 8 bits per pixel.
+        repair: what is broken in the file though all pixels are there, or None.
+    """
+
+    gray: GrayFacts | None = None
+    repair: str | None = None
 
 
-@cache
-def image_suffixes() -> frozenset[str]:
-    """Return the file name endings, `.jpg` and the like, of every format Pillow reads."""
-    return frozenset(s for s, kind in Image.registered_extensions().items() if kind in Image.OPEN)
+@dataclass(frozen=True)
+class Decoded:
+    """An image and what was found in its file.
+
+    Attributes:
+        image: upright, RGB.
+        deep: whether it is a gray image of more than 8 bits per pixel.
+        repair: what is broken in the file though all pixels are there, or None.
+    """
+
+    image: Image.Image
+    deep: bool
+    repair: str | None
 
 
-def open_rgb(source: Path | bytes) -> Image.Image:
-    """Open an image as upright RGB, whatever its mode.
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a regular file, or of one that links lead to.
 
-    The EXIF orientation is applied, transparent parts are laid on white, 16-bit and floating-point
-    grey values are scaled to 8 bits, and of an animation the first frame is taken.
+    Raises:
+        UnreadableImageError: if it cannot be read, is a device or a named pipe, or is too large.
+    """
+    try:
+        facts = path.stat()
+        if stat.S_ISREG(facts.st_mode):
+            # Without O_NONBLOCK opening waits for ever if a named pipe has taken the place.
+            flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+            with os.fdopen(os.open(path, flags), "rb") as file:
+                facts = os.fstat(file.fileno())
+                if stat.S_ISREG(facts.st_mode) and facts.st_size <= MAX_FILE_BYTES:
+                    return file.read(MAX_FILE_BYTES)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UnreadableImageError(f"cannot be read: {reason}", where=path) from error
+    if not stat.S_ISREG(facts.st_mode):
+        raise UnreadableImageError("is not a regular file", where=path)
+    raise UnreadableImageError(
+        f"cannot be read: the file has {facts.st_size:,} bytes, the limit is {MAX_FILE_BYTES:,}",
+        where=path,
+    )
+
+
+def open_rgb(
+    source: Path | bytes, gray_range: GrayRange | None = None, *, where: object = "the image"
+) -> Image.Image:
+    """Return the image of `decode` alone; the arguments and errors are the same."""
+    return decode(source, gray_range, where=where).image
+
+
+def decode(
+    source: Path | bytes, gray_range: GrayRange | None = None, *, where: object = "the image"
+) -> Decoded:
+    """Decode an image as upright RGB, whatever its mode.
+
+    The EXIF orientation is applied, transparent parts are laid on white, gray values of more than
+    8 bits are scaled to 8, and of an animation the first frame is taken. Images of more than
+    `LARGE_PIXELS` are reduced. A file with broken metadata or without an end marker is decoded if
+    all its pixels are there.
 
     Args:
         source: a file, or a file's bytes.
+        gray_range: gray values that become black and white in images of more than 8 bits per pixel;
+            None for the whole bit depth of each image, 0 to 1 for floating-point values.
+        where: what an error calls the image if `source` is its bytes.
 
     Raises:
-        UnreadableImageError: if there is no such file or it is not an image that Pillow can decode.
+        UnreadableImageError: if there is no such file or it is not an image that can be decoded.
     """
+    if isinstance(source, Path):
+        where, source = source, read_file(source)
+
+    def to_rgb(image: ImageFile.ImageFile) -> tuple[Image.Image, bool, str | None]:
+        method, problem = _orientation(image)
+        return _to_rgb(image, gray_range, method), gray.is_deep(image.mode), problem
+
+    (image, deep, problem), repaired = _read(source, where, to_rgb)
+    return Decoded(image, deep, repaired or problem)
+
+
+def examine(content: bytes, where: object) -> ImageFacts:
+    """Decode an image to see whether it can be used, and return what that shows.
+
+    Args:
+        content: bytes of a file.
+        where: what an error calls it.
+
+    Raises:
+        UnreadableImageError: as `decode`.
+    """
+
+    def look(image: ImageFile.ImageFile) -> tuple[GrayFacts | None, str | None]:
+        _, problem = _orientation(image)
+        if gray.is_deep(image.mode):
+            tiles = partial(_tiles, multiples=(1, 1))
+            return gray.facts_of(image, lambda whole: (t for _, t in tiles(whole))), problem
+        if image.mode != "RGB":
+            _to_rgb(image, None)
+        return None, problem
+
+    (facts, problem), repaired = _read(content, where, look)
+    return ImageFacts(facts, repaired or problem)
+
+
+def _read(
+    content: bytes, where: object, use: Callable[[ImageFile.ImageFile], _Result]
+) -> tuple[_Result, str | None]:
+    """Apply a function to a decoded image, and say what had to be repaired for that."""
+    kind = format_of(content)
+    if kind is None:
+        reason = "the file is empty" if not content else "its content is in no known image format"
+        raise UnreadableImageError(f"cannot be read as an image: {reason}", where=where)
+    _ignore_pillow_warnings()
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+        result = _decoded(content, kind, use)
+        ended = content.rfind(_END_MARKERS.get(kind, b"")) >= 0
+        return result, None if ended else "the end marker is missing"
+    except UnreadableImageError as error:
+        raise UnreadableImageError(
+            f"cannot be read as an image: {error.what}", where=where, hint=error.hint
+        ) from error
     except Exception as error:  # a broken file ends in nearly any exception, SyntaxError included
-        name = "the image" if isinstance(source, bytes) else str(source)
-        reason = (
-            "its content is in no format that Pillow knows"
-            if isinstance(error, UnidentifiedImageError)
-            else getattr(error, "strerror", None) or str(error) or type(error).__name__
-        )
-        raise UnreadableImageError(f"{name}: cannot be read as an image: {reason}") from error
+        reason = str(error).split("\n")[0] or type(error).__name__
+        try:
+            whole = repair.rebuild(content, kind, _pixel_digest)
+            if whole is not None:
+                return _decoded(whole, kind, use), reason
+        except Exception:  # then the first error is the one to tell
+            pass
+        raise UnreadableImageError(
+            f"cannot be read as an image: broken {kind} file: {reason}", where=where
+        ) from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return image
-    if image.mode.startswith("I") or image.mode == "F":
-        # Pillow would clip at 255; 16-bit images use 65,535 as white, floating-point ones 1.0.
-        _, high = image.getextrema()
-        assert isinstance(high, int | float)
-        white = 255 if high <= 255 else 65535
-        if image.mode == "F" and high <= 1:
-            white = 1
-        return image.convert("F").point(lambda value: value * (255 / white)).convert("RGB")
+@cache
+def _ignore_pillow_warnings() -> None:
+    """Keep Pillow's remarks on metadata off the terminal; what matters of them is in `repair`."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _decoded(content: bytes, kind: str, use: Callable[[ImageFile.ImageFile], _Result]) -> _Result:
+    """Apply a function to a decoded image, after looking at the size in its header."""
+    with open_header(content, kind) as image:
+        _reduce_while_decoding(image)
+        needed = _needed_bytes(image, content, kind)
+        if needed > MAX_BYTES:
+            width, height = image.size
+            raise UnreadableImageError(
+                f"{width:,} x {height:,} pixels would take {needed / 1e6:,.0f} MB of memory to "
+                f"decode; the limit is {MAX_BYTES / 1e6:,.0f} MB",
+                hint="Reduce the image first.",
+            )
+        with _one_large_image if needed > _LARGE_BYTES else nullcontext():
+            image.load()
+            return use(image)
+
+
+def _pixel_digest(jpeg: bytes) -> bytes:
+    return _decoded(jpeg, "JPEG", lambda image: hashlib.blake2b(image.tobytes()).digest())
+
+
+def _needed_bytes(image: ImageFile.ImageFile, content: bytes, kind: str) -> int:
+    """Estimate the memory that decoding takes, from an image's header."""
+    pixels = image.width * image.height
+    each = _BYTES_PER_PIXEL.get(kind, _BYTES_PER_MODE.get(image.mode, 4))
+    needed = len(content) + pixels * each + 4 * min(pixels, LARGE_PIXELS)  # and the converted image
+    if kind == "JPEG" and needed > _LARGE_BYTES // 4 and _in_several_scans(content):
+        width, height = image.size
+        needed += width * height * _COEFFICIENT_BYTES * _draft_scale(image) ** 2
+    return needed
+
+
+def _reduce_while_decoding(image: ImageFile.ImageFile) -> None:
+    """Let the JPEG decoder compute a large image at half, a quarter or an eighth of its size."""
+    width, height = image.size
+    scale = next((s for s in (1, 2, 4, 8) if width * height <= LARGE_PIXELS * s * s), 8)
+    if scale > 1 and image.format == "JPEG":
+        image.draft(None, (max(1, width // scale), max(1, height // scale)))
+
+
+def _draft_scale(image: ImageFile.ImageFile) -> int:
+    return int(image.decoderconfig[0]) if image.decoderconfig else 1
+
+
+def _in_several_scans(content: bytes) -> bool:
+    """Return whether a JPEG decoder has to keep all coefficients until the last scan."""
+    layers = 0
+    for segment in repair.jpeg_segments(content):
+        if segment.marker in (0xC2, 0xC6, 0xCA, 0xCE):
+            return True
+        if 0xC0 <= segment.marker <= 0xCF and segment.marker not in (0xC4, 0xC8, 0xCC):
+            layers = segment.payload[5] if len(segment.payload) > 5 else 0
+        if segment.marker == 0xDA:
+            return not segment.payload or segment.payload[0] != layers
+    return False
+
+
+def _orientation(image: Image.Image) -> tuple[Image.Transpose | None, str | None]:
+    """Return what turns an image upright, and what is broken in its EXIF."""
+    try:
+        exif = image.getexif()
+        unread = bool(image.info.get("exif")) and not exif
+        return _UPRIGHT.get(
+            exif.get(ExifTags.Base.Orientation, 1)
+        ), _BROKEN_EXIF if unread else None
+    except Exception:  # as many kinds as there are for pixels
+        return None, _BROKEN_EXIF
+
+
+def _tiles(
+    image: Image.Image, multiples: tuple[int, int]
+) -> Iterator[tuple[tuple[int, int], Image.Image]]:
+    """Cut an image into tiles, with their places; all but the last ones have sides of multiples."""
+    width, height = image.size
+    step_x = max(1, min(width, _TILE_PIXELS) // multiples[0]) * multiples[0]
+    step_y = max(1, _TILE_PIXELS // step_x // multiples[1]) * multiples[1]
+    if step_x >= width and step_y >= height:
+        yield (0, 0), image
+        return
+    for top in range(0, height, step_y):
+        for left in range(0, width, step_x):
+            box = (left, top, min(left + step_x, width), min(top + step_y, height))
+            yield (left, top), image.crop(box)
+
+
+def _to_rgb(
+    image: Image.Image, gray_range: GrayRange | None, upright: Image.Transpose | None = None
+) -> Image.Image:
+    """Convert an image to RGB tile by tile, reduced if it is large, and turn it upright."""
+    width, height = image.size
+    factor = math.ceil(math.sqrt(width * height / LARGE_PIXELS))
+    factors = (max(factor, -(-width // MAX_SIDE)), max(factor, -(-height // MAX_SIDE)))
+    if factors == (1, 1) and image.mode == "RGB" and not image.has_transparency_data:
+        return image.copy() if upright is None else image.transpose(upright)
+    result = Image.new("RGB", (-(-width // factors[0]), -(-height // factors[1])))
+    for (left, top), tile in _tiles(image, factors):
+        rgb = _tile_to_rgb(tile, gray_range)
+        small = rgb if factors == (1, 1) else rgb.reduce(factors)
+        result.paste(small, (left // factors[0], top // factors[1]))
+    return result if upright is None else result.transpose(upright)
+
+
+def _tile_to_rgb(image: Image.Image, gray_range: GrayRange | None) -> Image.Image:
+    if gray.is_deep(image.mode):
+        values = np.asarray(image)
+        scaled = gray.to_8_bit(values, gray_range or gray.range_by_depth(image.mode))
+        if isinstance(clear := image.info.get("transparency"), int):
+            scaled[values == clear] = 255
+        return Image.fromarray(scaled).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        white_sheet = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white_sheet, image).convert("RGB")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-        assert converted is not None
+        if converted is None:
+            raise ValueError("LAB colors cannot be converted")
         return converted
     return image.convert("RGB")

@@ -12,8 +12,8 @@ from typing import Annotated
 import msgspec
 
 from visionsweep.cache import keep
-from visionsweep.data.decoding import UnreadableImageError, open_rgb
-from visionsweep.data.images import digest_of
+from visionsweep.data.decoding import UnreadableImageError
+from visionsweep.data.image_facts import look_at
 from visionsweep.errors import warn_loudly
 from visionsweep.path_text import as_text
 
@@ -144,15 +144,9 @@ def _clock_tick(stamp: Stamp) -> int:
 def _look_at(paths: Sequence[Path]) -> dict[Path, str | UnreadableImageError]:
     def look(path: Path) -> str | UnreadableImageError:
         try:
-            if not stat.S_ISREG(path.stat().st_mode):  # reading a named pipe would wait forever
-                return UnreadableImageError("is not a regular file", where=path)
-            content = path.read_bytes()
-            open_rgb(content)
+            return look_at(path)
         except UnreadableImageError as error:
-            return UnreadableImageError(str(error).replace("the image", str(path), 1))
-        except OSError as error:
-            return UnreadableImageError(f"{path}: cannot be read: {error.strerror}")
-        return digest_of(content)
+            return error
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         return dict(zip(paths, threads.map(look, paths), strict=True))

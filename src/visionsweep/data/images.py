@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from visionsweep.data.decoding import UnreadableImageError, read_file
 from visionsweep.errors import UserError
 
 
@@ -53,9 +54,9 @@ def read_content(file: ImageFile) -> bytes:
         UserError: if the file is gone, or holds something else than when the run began.
     """
     try:
-        content = file.path.read_bytes()
-    except OSError as error:
-        raise lost(file.path, f"{file.path}: cannot be read: {error.strerror}") from error
+        content = read_file(file.path)
+    except UnreadableImageError as error:
+        raise lost(file.path, str(error)) from error
     if digest_of(content) != file.digest:
         raise UserError(
             "the image changed during this run, or earlier without a change of its size, times "

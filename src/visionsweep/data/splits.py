@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from visionsweep.config import DataConfig
-from visionsweep.data import address, images, sample, sources
+from visionsweep.data import address, image_facts, images, sample, sources
 from visionsweep.data.classes import Labelled, read_classes, spelling
 from visionsweep.data.division import distinct, split_by_content, stratified_part
+from visionsweep.data.gray import GrayRange
 from visionsweep.data.images import ImageFile
 from visionsweep.data.layout import find_layout
 from visionsweep.data.reader import ImageReader
@@ -32,6 +33,8 @@ class Splits:
         train, val, test: the images of each split, sorted by class and path.
         skipped: files that could not be read and what else was left out, with the reasons; at most
             1,000 of them.
+        gray_range: gray values that become black and white in images of more than 8 bits per
+            pixel; None if there are no such images.
     """
 
     dataset: str
@@ -40,6 +43,7 @@ class Splits:
     val: tuple[ImageFile, ...]
     test: tuple[ImageFile, ...]
     skipped: tuple[str, ...] = field(default=())
+    gray_range: GrayRange | None = None
 
     def __getitem__(self, split: str) -> tuple[ImageFile, ...]:
         if split not in SPLITS:
@@ -70,9 +74,21 @@ def load_splits(config: DataConfig, memory: Path | None = None) -> Splits:
     """
     root = as_path(config.root)
     with explained(root, "Is it there, and may you read it? data.root=FOLDER names another."):
-        splits = _load(config, memory)
+        splits = _with_facts(_load(config, memory), config, memory)
     check_splits(splits)
     return splits
+
+
+def _with_facts(splits: Splits, config: DataConfig, memory: Path | None) -> Splits:
+    """Set the range of gray values, and warn of images whose files had to be repaired."""
+    files = [image for split in SPLITS for image in splits[split]]
+    kept = None if memory is None else memory.parent / "facts" / memory.name
+    facts = image_facts.facts_of(files, kept)
+    image_facts.warn_of_repairs(
+        {file.path: f.repair for file, f in zip(files, facts, strict=True) if f.repair}
+    )
+    train, others = facts[: len(splits.train)], facts[len(splits.train) :]
+    return replace(splits, gray_range=image_facts.gray_range_of(train, others, config.gray_range))
 
 
 def _load(config: DataConfig, memory: Path | None) -> Splits:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from zipfile import ZipFile, ZipInfo
 
@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from visionsweep.cache import keep
 from visionsweep.data.decoding import open_rgb
+from visionsweep.data.gray import GrayRange
 from visionsweep.data.images import ImageFile, digest_of, read_content
 from visionsweep.errors import UserError
 
@@ -63,7 +64,9 @@ class Thumbnails:
         return ZipFile(io.BytesIO(self.archive))
 
 
-def thumbnails(files: Sequence[ImageFile], cache: Path) -> Thumbnails:
+def thumbnails(
+    files: Sequence[ImageFile], cache: Path, gray_range: GrayRange | None = None
+) -> Thumbnails:
     """Return the thumbnails of images; they are opened only the first time.
 
     Of more than 1,000 images 1,000 are chosen, evenly spaced, so that files sorted by class keep
@@ -74,18 +77,22 @@ def thumbnails(files: Sequence[ImageFile], cache: Path) -> Thumbnails:
         files: the images, at least one.
         cache: the folder that outlives runs; they are `thumbnails/KEY.zip` in it, the key a
             digest of the images' contents. What is damaged is made again.
+        gray_range: gray values that become black and white in images of more than 8 bits per pixel.
     """
-    return _thumbnails(tuple(files), cache)
+    return _thumbnails(tuple(files), cache, gray_range)
 
 
 @lru_cache(maxsize=2)
-def _thumbnails(files: tuple[ImageFile, ...], cache: Path) -> Thumbnails:
+def _thumbnails(
+    files: tuple[ImageFile, ...], cache: Path, gray_range: GrayRange | None = None
+) -> Thumbnails:
     count = min(len(files), MOST)
     indices = [round(place * (len(files) - 1) / max(count - 1, 1)) for place in range(count)]
     chosen = [files[index] for index in indices]
-    key = digest_of("\n".join([_MADE, *(file.digest for file in chosen)]).encode())
+    made = _MADE if gray_range is None else f"{_MADE}, gray {gray_range}"
+    key = digest_of("\n".join([made, *(file.digest for file in chosen)]).encode())
     path = cache / "thumbnails" / f"{key}.zip"
-    archive = _kept(path) or _make(chosen, path)
+    archive = _kept(path) or _make(chosen, path, gray_range)
     return Thumbnails(archive, tuple(indices), tuple(file.path.name for file in chosen))
 
 
@@ -99,16 +106,17 @@ def _kept(path: Path) -> bytes | None:
     return archive if archive and digest_of(archive).encode() == digest else None
 
 
-def _make(files: Sequence[ImageFile], path: Path) -> bytes:
+def _make(files: Sequence[ImageFile], path: Path, gray_range: GrayRange | None) -> bytes:
     """Open the images, and keep their thumbnails unless one of them could not be read."""
     across = 1
     while across**2 < len(files):
         across *= 2
     sheet = Image.new("RGB", (across * SHEET_SIDE, across * SHEET_SIDE), "white")
     lacking: list[UserError] = []
+    square_of = partial(_square, gray_range=gray_range)
     stored = io.BytesIO()
     with ZipFile(stored, "w") as archive, ThreadPoolExecutor(os.cpu_count()) as threads:
-        for place, square in enumerate(threads.map(_square, files)):
+        for place, square in enumerate(threads.map(square_of, files)):
             if isinstance(square, UserError):
                 lacking.append(square)
                 square = Image.new("RGB", (SIDE, SIDE), "grey")
@@ -125,10 +133,11 @@ def _make(files: Sequence[ImageFile], path: Path) -> bytes:
     return content
 
 
-def _square(file: ImageFile) -> Image.Image | UserError:
+def _square(file: ImageFile, gray_range: GrayRange | None) -> Image.Image | UserError:
     try:
         content = read_content(file)  # thumbnails are stored by digest
-        return ImageOps.fit(open_rgb(content), (SIDE, SIDE), Image.Resampling.LANCZOS)
+        image = open_rgb(content, gray_range, where=file.path)
+        return ImageOps.fit(image, (SIDE, SIDE), Image.Resampling.LANCZOS)
     except UserError as error:
         return error
 

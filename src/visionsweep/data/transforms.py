@@ -1,13 +1,17 @@
 """How an image becomes a tensor: the pixels a model sees, and what is random about them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
+from visionsweep.data.gray import GrayRange
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_MOST_ELONGATED = 16
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,8 @@ class Preprocessing:
         crop: pixels a side of the square cut out of the middle, or None.
         interpolation: `bilinear`, `bicubic`, ...
         mean, std: of each colour channel, for values from 0 to 1.
+        gray_range: gray values that become black and white in images of more than 8 bits per
+            pixel; None where the training images were of 8 bits.
     """
 
     resize: tuple[int, ...]
@@ -26,6 +32,15 @@ class Preprocessing:
     interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    gray_range: GrayRange | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Return the fields as a mapping, without a range that is None.
+
+        So neither the record nor the key in the feature store of an ordinary data set depends on
+        whether a version knows that field.
+        """
+        return {k: v for k, v in asdict(self).items() if k != "gray_range" or v is not None}
 
     @property
     def size(self) -> int:
@@ -38,9 +53,10 @@ class Preprocessing:
         return replace(self, mean=(), std=())
 
     def _to_pixels(self, augmentation: str) -> list[torch.nn.Module]:
-        steps: list[torch.nn.Module] = [
+        steps: list[torch.nn.Module] = [] if len(self.resize) > 1 else [_CutLongSide()]
+        steps.append(
             v2.Resize(list(self.resize), InterpolationMode(self.interpolation), antialias=True)
-        ]
+        )
         if self.crop:
             steps.append(v2.CenterCrop(self.crop))
         if augmentation == "trivial_augment":
@@ -65,6 +81,23 @@ class Preprocessing:
             augmentation: `none`, or `trivial_augment` for training images.
         """
         return v2.Compose([*self._to_pixels(augmentation), self.normalize])
+
+
+class _CutLongSide(torch.nn.Module):
+    """Cut the ends off an image whose long side is more than 16 times its short side.
+
+    Resizing 1 x 4000 pixels to a short side of 256 would make an image of 256 x 1,024,000. The crop
+    that follows takes the middle, which is kept.
+    """
+
+    def forward(self, image: Image.Image) -> Image.Image:
+        """Return the middle of an image, or all of it."""
+        longest = _MOST_ELONGATED * min(image.size)
+        width, height = (min(side, longest) for side in image.size)
+        if (width, height) == image.size:
+            return image
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        return image.crop((left, top, left + width, top + height))
 
 
 def resized(size: int) -> Preprocessing:

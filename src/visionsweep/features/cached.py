@@ -1,7 +1,6 @@
 """Features of images: out of the store, and extracted now where the store has none."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -63,7 +62,7 @@ def features_of(
         "model": identity.name,
         "weights": identity.weights,
         "fingerprint": identity.fingerprint,
-        "transform": repr(asdict(preprocessing)),
+        "transform": repr(preprocessing.facts()),
         "device": f"{device.type}, batches of {BATCH_SIZE[device.type]}",
         "versions": ", ".join(f"{p} {versions[p]}" for p in _DECIDE_NUMBERS if p in versions),
     }

@@ -178,7 +178,8 @@ class Extractor:
             place.numpy()[:] = kept.numpy()
             return
         content = read_content(file)  # features are stored by digest
-        place.numpy()[:] = self._preprocessing.pixels(open_rgb(content)).numpy()
+        image = open_rgb(content, self._preprocessing.gray_range, where=file.path)
+        place.numpy()[:] = self._preprocessing.pixels(image).numpy()
 
     @torch.inference_mode()
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,7 @@ _KEY = "[0-9a-f]" * 32  # so that nothing else is taken for ours, whatever folde
 _MEMORIES = {
     "networks": f"{_KEY}.msgpack",
     "images": f"{_KEY}.json",
+    "images/facts": f"{_KEY}.json",
     "thumbnails": f"{_KEY}.zip",
 }
 

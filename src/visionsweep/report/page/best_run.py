@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from visionsweep.data.gray import GrayRange
 from visionsweep.report.mistakes import worst_mistakes
 from visionsweep.report.page.pictures import Picture, picture
 from visionsweep.tracking import predictions
@@ -89,12 +90,15 @@ def read_predictions(run: Run, split: str = "test") -> Predictions | None:
     return Predictions(rows.images, classes, rows.labels, rows.probabilities)
 
 
-def mistakes(found: Predictions, digests: Sequence[str] | None) -> list[Mistake]:
+def mistakes(
+    found: Predictions, digests: Sequence[str] | None, gray_range: GrayRange | None = None
+) -> list[Mistake]:
     """Return the mistakes that the run is surest of, with their pictures.
 
     Args:
         found: what the run makes of a split.
         digests: of its images, or None where the run recorded none: then there are no pictures.
+        gray_range: gray values that become black and white in images of more than 8 bits per pixel.
     """
     shown = []
     for index in worst_mistakes(found.probabilities, found.labels, MOST_MISTAKES):
@@ -102,7 +106,7 @@ def mistakes(found: Predictions, digests: Sequence[str] | None) -> list[Mistake]
         shown.append(
             Mistake(
                 file=file,
-                picture=picture(file, digests[index])
+                picture=picture(file, digests[index], gray_range)
                 if digests is not None
                 else Picture(None, missing="no digest recorded"),
                 true=found.classes[found.labels[index]],

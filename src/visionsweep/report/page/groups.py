@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from visionsweep.data.gray import recorded_range
 from visionsweep.report import headline, numbers
 from visionsweep.report.effects import EffectLine, effect_lines
 from visionsweep.report.evidence import Evidence
@@ -96,6 +97,8 @@ def _best(run: Run, label: str) -> Best:
     evaluation = run.record.evaluation
     predictions = best_run.read_predictions(run)
     digests = recorded_digests(run, "test", len(predictions.images)) if predictions else None
+    facts = run.record.model
+    gray_range = recorded_range(facts.preprocessing) if facts else None
     return Best(
         label=label,
         name=run.record.name,
@@ -106,7 +109,7 @@ def _best(run: Run, label: str) -> Best:
         ],
         predictions=predictions,
         tested=_tested(predictions, curves.replicates_of(run.record)) if predictions else "",
-        mistakes=best_run.mistakes(predictions, digests) if predictions else [],
+        mistakes=best_run.mistakes(predictions, digests, gray_range) if predictions else [],
         pictured=digests is not None,
     )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from visionsweep.data.decoding import UnreadableImageError, open_rgb
+from visionsweep.data.gray import GrayRange
 from visionsweep.data.images import digest_of
 from visionsweep.tracking import outcomes
 from visionsweep.tracking.runs import Run
@@ -57,12 +58,13 @@ def recorded_digests(run: Run, split: str, images: int) -> Sequence[str] | None:
     return found.images if found is not None and len(found.images) == images else None
 
 
-def picture(written: str, digest: str) -> Picture:
+def picture(written: str, digest: str, gray_range: GrayRange | None = None) -> Picture:
     """Open an image, compare it with its digest, and shrink it.
 
     Args:
         written: its path, as the table of predictions writes it.
         digest: of its bytes.
+        gray_range: gray values that become black and white in images of more than 8 bits per pixel.
     """
     missing = "not found"
     for path in _meant(written):
@@ -77,7 +79,7 @@ def picture(written: str, digest: str) -> Picture:
         if digest_of(content) != digest:
             missing = "not the image that the run used"
             continue
-        return _shrunk(content)
+        return _shrunk(content, gray_range)
     return Picture(None, missing=missing)
 
 
@@ -99,9 +101,9 @@ def _letter(match: re.Match[str]) -> str:
     return chr(code) if code < 0x110000 else match[0]
 
 
-def _shrunk(content: bytes) -> Picture:
+def _shrunk(content: bytes, gray_range: GrayRange | None) -> Picture:
     try:
-        image = open_rgb(content)
+        image = open_rgb(content, gray_range)
     except UnreadableImageError:
         return Picture(None, missing="cannot be read")
     image.thumbnail((SIDE, SIDE))

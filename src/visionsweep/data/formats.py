@@ -1,0 +1,146 @@
+"""The raster formats that image files may have, and how a file in one of them is opened."""
+
+import io
+import struct
+from collections.abc import Callable
+from functools import cache
+
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    IcoImagePlugin,
+    ImageFile,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TgaImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+    features,
+)
+
+from visionsweep.errors import UserError
+
+# None runs another program, as EPS does, and none but plain PPM is decoded in pure Python.
+_SUFFIXES: dict[str, tuple[str, ...]] = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WebP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "BMP": (".bmp", ".dib"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+    "JPEG 2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    "AVIF": (".avif", ".avifs"),
+    "HEIC": (".heic", ".heif", ".hif", ".heics", ".heifs"),
+    "ICO": (".ico",),
+    "TGA": (".tga",),
+}
+
+_Open = Callable[[io.BytesIO, str], ImageFile.ImageFile]
+# An MPO, several JPEGs in one file, is opened as its first.
+_OPEN: dict[str, _Open] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "PPM": PpmImagePlugin.PpmImageFile,
+    "JPEG 2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
+    "ICO": IcoImagePlugin.IcoImageFile,
+    "TGA": TgaImagePlugin.TgaImageFile,
+}
+_SIGNATURES: dict[bytes, str] = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"BM": "BMP",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG 2000",
+    b"\0\0\1\0": "ICO",
+} | {b"P" + bytes([kind]): "PPM" for kind in b"123456fF"}
+_AVIF_BRANDS = {b"avif", b"avis"}
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1"}
+_TGA_HEADER = struct.Struct("<BBB9xHHBB")
+
+
+class UnreadableImageError(UserError):
+    """An image file that cannot be decoded."""
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """Return the file name endings, `.jpg` and the like, of the formats that are read.
+
+    Those of HEIC and AVIF are among them even where what reads them is not installed, so that such
+    a file is refused by name and not left out.
+    """
+    return frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
+
+
+def format_of(content: bytes) -> str | None:
+    """Return the format that the first bytes of a file belong to, or None for any other."""
+    for signature, name in _SIGNATURES.items():
+        if content.startswith(signature):
+            return name
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "WebP"
+    if content[4:8] == b"ftyp":
+        length = min(int.from_bytes(content[:4], "big"), 256)
+        brands = {content[8:12], *(content[i : i + 4] for i in range(16, length, 4))}
+        if brands & _AVIF_BRANDS:
+            return "AVIF"
+        if brands & _HEIC_BRANDS:
+            return "HEIC"
+    return "TGA" if _may_be_tga(content) else None
+
+
+def _may_be_tga(content: bytes) -> bool:
+    """Judge by the header, since TGA has no signature."""
+    if len(content) < _TGA_HEADER.size:
+        return False
+    _, palette, kind, width, height, depth, _ = _TGA_HEADER.unpack_from(content)
+    depths = {1: (8,), 2: (16, 24, 32), 3: (1, 8, 16)}.get(kind & ~8, ())
+    return palette == (kind in (1, 9)) and width > 0 and height > 0 and depth in depths
+
+
+def open_header(content: bytes, kind: str) -> ImageFile.ImageFile:
+    """Read the header of an image; its `load` decodes the pixels.
+
+    `PIL.Image.open` would try every format that any import has registered, and refuse numbers of
+    pixels that decoding at a reduced size can handle.
+
+    Args:
+        content: bytes of a file.
+        kind: their format, from `format_of`.
+
+    Raises:
+        UnreadableImageError: if what reads the format is not installed.
+        Exception: of nearly any type, if the header is broken.
+    """
+    if kind == "HEIC":
+        try:
+            from pillow_heif import HeifImageFile
+        except ImportError as error:
+            raise UnreadableImageError(
+                "HEIC images need the package pillow-heif",
+                hint="Install it: pip install pillow-heif (or visionsweep[heic]), or convert them.",
+            ) from error
+        opened: ImageFile.ImageFile = HeifImageFile(io.BytesIO(content), "")
+        return opened
+    needs = {"AVIF": "avif", "WebP": "webp", "JPEG 2000": "jpg_2000"}.get(kind)
+    if needs and not features.check(needs):
+        raise UnreadableImageError(
+            f"this Pillow was built without {kind}",
+            hint="Install one of the wheels on PyPI: pip install --force-reinstall 'pillow>=11.3'.",
+        )
+    return _OPEN[kind](io.BytesIO(content), "")

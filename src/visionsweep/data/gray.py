@@ -1,0 +1,98 @@
+"""Scale gray images of more than 8 bits per pixel to 8 bits, by one range for a whole data set."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+GrayRange = tuple[float, float]
+
+_FLOAT_WHITES = (1.0, 255.0, 65535.0)
+_DEPTH_WHITES = {"F": 1.0}  # other modes: 65,535
+
+
+class GrayFacts(msgspec.Struct, frozen=True, array_like=True):
+    """The values of a gray image of more than 8 bits per pixel.
+
+    Attributes:
+        low, high: smallest and largest finite value; both 0 if there is none.
+        floating: whether they are floating-point numbers.
+    """
+
+    low: float
+    high: float
+    floating: bool
+
+
+def is_deep(mode: str) -> bool:
+    """Return whether a Pillow mode holds gray values of more than 8 bits."""
+    return mode == "F" or mode.startswith("I")
+
+
+def facts_of(
+    image: Image.Image, bands: Callable[[Image.Image], Iterable[Image.Image]]
+) -> GrayFacts:
+    """Measure an image of a mode that `is_deep`.
+
+    Args:
+        image: any size.
+        bands: cuts an image into parts that fit into memory as 64-bit numbers.
+    """
+    low, high = math.inf, -math.inf
+    for band in bands(image):
+        values = np.asarray(band)
+        finite = values[np.isfinite(values)] if image.mode == "F" else values
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    return GrayFacts(low, high, image.mode == "F") if low <= high else GrayFacts(0, 0, True)
+
+
+def range_of(images: Iterable[GrayFacts]) -> GrayRange | None:
+    """Return the values that become black and white in a data set; None without deep images.
+
+    Unsigned integers are scaled by their bit depth: the smallest that holds the largest value, so
+    12-bit values in 16-bit files are scaled by 4095. Floating-point values that nearly fill 0 to 1,
+    0 to 255 or 0 to 65,535 are scaled by that. Others, and signed integers, are scaled from the
+    smallest value to the largest.
+
+    Args:
+        images: facts of the deep gray images among the training images.
+    """
+    measured = list(images)
+    if not measured:
+        return None
+    low, high = min(f.low for f in measured), max(f.high for f in measured)
+    if low >= 0 and not any(facts.floating for facts in measured):
+        return 0.0, float(2 ** max(8, int(high).bit_length()) - 1)
+    for white in _FLOAT_WHITES:
+        if low >= 0 and white / 2 < high <= white:
+            return 0.0, white
+    return low, high if high > low else low + 1
+
+
+def range_by_depth(mode: str) -> GrayRange:
+    """Return the range of a mode's whole bit depth, for images whose data set has none."""
+    return 0.0, _DEPTH_WHITES.get(mode, 65535.0)
+
+
+def recorded_range(preprocessing: Mapping[str, Any]) -> GrayRange | None:
+    """Return the range in a record's `model.preprocessing`; None if it has none that is valid."""
+    try:
+        low, high = msgspec.convert(preprocessing.get("gray_range"), GrayRange)
+    except msgspec.ValidationError:
+        return None
+    return (low, high) if -math.inf < low < high < math.inf else None
+
+
+def to_8_bit(values: NDArray[np.generic], limits: GrayRange) -> NDArray[np.uint8]:
+    """Scale values so that a range covers 0 to 255; what lies outside is clipped, NaN is black."""
+    low, high = limits
+    scaled = (values.astype(np.float64) - low) * (255 / (high - low))
+    rounded: NDArray[np.uint8] = np.rint(np.clip(np.nan_to_num(scaled, nan=0), 0, 255)).astype(
+        np.uint8
+    )
+    return rounded
