@@ -4,7 +4,7 @@
 
 Six minutes on two cores. The same sweep, `seed=range(0,200)`, with `src/train.py` and with a Hydra
 app that has the same configuration tree and does nothing. Memory is the resident set when run 20
-and run 200 begin.
+and run 199 have ended.
 """
 
 import tempfile
@@ -40,8 +40,8 @@ def main() -> None:
         memory: dict[int, int] = {}
 
         def watch(pid: int, line: str) -> None:
-            for number in (20, 199):
-                if f"#{number} :" in line:
+            for number in (20, 199):  # the row of a finished run
+                if f"{number}/200 " in line:
                     memory[number] = psutil.Process(pid).memory_info().rss
 
         ours = run(

@@ -11,7 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from visionsweep import command_line, launchers, names
+from visionsweep import command_line, interruption, launchers, names
 from visionsweep.config import register_schema
 from visionsweep.errors import UserError
 
@@ -240,7 +240,7 @@ def test_under_submitit_a_run_ends_before_its_job_is_queued_again(
         signal.signal(signal.SIGINT, interrupt)
 
 
-def test_under_submitit_sigterm_is_let_pass_and_slurms_warning_after_it_ends_the_run(
+def test_under_submitit_sigterm_ends_the_run_and_a_warning_after_it_still_queues_it_again(
     monkeypatch, make_config
 ):
     order = []
@@ -250,10 +250,13 @@ def test_under_submitit_sigterm_is_let_pass_and_slurms_warning_after_it_ends_the
         with (
             pytest.raises(KeyboardInterrupt),
             launchers.share_of_the_machine(hydra_of("submitit_local"), make_config()),
+            interruption.deferred(),
         ):
             os.kill(os.getpid(), signal.SIGTERM)
-            order.append("went on")
             os.kill(os.getpid(), signal.SIGUSR2)
-        assert order == ["went on", "queued again"]
+            order.append("batch done")
+            interruption.check()
+            order.append("went on")
+        assert order == ["batch done", "queued again"]
     finally:
         signal.signal(signal.SIGUSR2, usual)

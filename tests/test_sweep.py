@@ -47,8 +47,10 @@ def test_in_the_commands_own_process_the_sweep_ends_at_once(fail, monkeypatch, t
 def test_a_sweep_that_is_gone_on_with_begins_again(fail, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="on purpose"):
         fail()
-    monkeypatch.setattr(sweep, "runs_of", lambda hydra: 1)
-    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    launcher = {"_target_": "hydra.BasicLauncher"}
+    sweeper = {"_target_": "hydra_plugins.optuna_sweeper.OptunaSweeper"}
+    hydra = {"sweep": {"dir": str(tmp_path)}, "launcher": launcher, "sweeper": sweeper}
+    config = OmegaConf.create({"hydra": hydra})
     NoteSweep().on_multirun_start(config)
     NoteSweep.sweep_dir = None
     with pytest.raises(UserError, match="on purpose"):
@@ -91,12 +93,15 @@ def test_what_is_refused_leaves_no_record_and_is_listed_at_the_end(monkeypatch, 
 def test_the_runs_of_a_sweep_are_counted_as_hydra_counts_them(params, given, runs):
     hydra = {"sweeper": {"_target_": "hydra.BasicSweeper", "params": params}}
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        assert sweep.runs_of(OmegaConf.create(hydra | {"overrides": {"task": given}})) == runs
+        assert (
+            len(sweep.planned_runs(OmegaConf.create(hydra | {"overrides": {"task": given}})))
+            == runs
+        )
 
 
 def test_what_another_sweeper_will_ask_for_is_not_known():
     hydra = {"sweeper": {"_target_": "hydra_plugins.optuna_sweeper.OptunaSweeper"}}
-    assert sweep.runs_of(OmegaConf.create(hydra)) is None
+    assert sweep.planned_runs(OmegaConf.create(hydra)) is None
 
 
 def run_one(monkeypatch, directory: Path, error: BaseException | None = None) -> int:

@@ -6,22 +6,24 @@ and batches of what it takes.
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from tqdm import tqdm
 
-from visionsweep import interruption
+from visionsweep import console, interruption
 from visionsweep.batches import Batches, SplitBatches
 from visionsweep.config import OptimizerConfig
 from visionsweep.device_memory import IN_TRAINING, ImagesAtOnce
 from visionsweep.divergence import stop_if_diverged
 from visionsweep.scores import Epoch, Scores, SplitScores
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 def seed_everything(seed: int) -> None:
@@ -196,34 +198,58 @@ def fit(
     """
     at_once = at_once or ImagesAtOnce(warning=IN_TRAINING)
     history = list(done)
-    bar = tqdm(
-        range(len(done) + 1, epochs + 1),
-        desc="Training",
-        unit="epoch",
-        total=epochs,
-        initial=len(done),
-        disable=None,
-        leave=False,
-    )
-    for number in bar:
-        start = time.perf_counter()
-        train = train_step(model, batches.train, optimizer, device, at_once)
-        val = test_step(model, batches.val, device, at_once)
-        test = test_step(model, batches.test, device, at_once)
-        epoch = Epoch(
-            epoch=number,
-            train=_mean(train),
-            val=_mean(val),
-            test=_mean(test),
-            learning_rate=optimizer.param_groups[0]["lr"],
-            seconds=time.perf_counter() - start,
-            replicates=tuple(map(SplitScores, train, val, test)),
+    splits = (batches.train, batches.val, batches.test)
+    sizes = [len(split) for split in splits if isinstance(split, Sized)]
+    with _bar(epochs, len(done), sizes) as bar:
+        train_batches, val_batches, test_batches = (
+            _Counted(split, bar) if sizes else split for split in splits
         )
-        history.append(epoch)
-        bar.set_postfix_str(
-            f"train {epoch.train.loss:.3f} {epoch.train.accuracy:.1%}, "
-            f"val {epoch.val.loss:.3f} {epoch.val.accuracy:.1%}"
-        )
-        on_epoch(epoch)
-        stop_if_diverged(epoch)
+        for number in range(len(done) + 1, epochs + 1):
+            start = time.perf_counter()
+            train = train_step(model, train_batches, optimizer, device, at_once)
+            val = test_step(model, val_batches, device, at_once)
+            test = test_step(model, test_batches, device, at_once)
+            epoch = Epoch(
+                epoch=number,
+                train=_mean(train),
+                val=_mean(val),
+                test=_mean(test),
+                learning_rate=optimizer.param_groups[0]["lr"],
+                seconds=time.perf_counter() - start,
+                replicates=tuple(map(SplitScores, train, val, test)),
+            )
+            history.append(epoch)
+            if not sizes:
+                bar.update()
+            bar.set_postfix_str(
+                f"{number} of {epochs} epochs, val loss {epoch.val.loss:.3f}, "
+                f"accuracy {epoch.val.accuracy:.1%}"
+            )
+            on_epoch(epoch)
+            stop_if_diverged(epoch)
     return history
+
+
+def _bar(epochs: int, done: int, sizes: Sequence[int]) -> "tqdm[Any]":
+    """Return a progress bar of epochs; of batches, where those of each split are of images."""
+    if not sizes:
+        return console.bar(desc="Training", unit="epoch", total=epochs, initial=done)
+    each = sum(sizes)
+    return console.bar(desc="Training", unit="batch", total=epochs * each, initial=done * each)
+
+
+class _Counted:
+    """Batches that move a progress bar on.
+
+    Args:
+        batches: what to go through.
+        bar: the bar.
+    """
+
+    def __init__(self, batches: Batches, bar: "tqdm[Any]") -> None:
+        self._batches, self._bar = batches, bar
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for batch in self._batches:
+            yield batch
+            self._bar.update()

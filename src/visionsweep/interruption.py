@@ -9,9 +9,15 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
+_FIRST = {  # by signal, and by whether it has to wait for a batch
+    (signal.SIGINT, True): b"\nStopping after this batch; press Ctrl-C again to leave now.\n",
+    (signal.SIGINT, False): b"\nStopping; press Ctrl-C again to leave now.\n",
+    (signal.SIGTERM, True): b"\nSIGTERM: stopping after this batch; a second one leaves now.\n",
+    (signal.SIGTERM, False): b"\nSIGTERM: stopping; a second one leaves now.\n",
+}
 _SECOND = b"\nLeft at once; a run in hand has no record and counts as crashed.\n"
 
 
@@ -32,6 +38,7 @@ class Interrupted(KeyboardInterrupt):
 
 _asked: int | None = None  # the signal that came
 _deferring = 0  # how many `deferred` blocks we are in
+_acknowledging = True  # whether a first signal is answered on standard error
 
 
 def install() -> None:
@@ -48,13 +55,14 @@ def installed() -> Iterator[None]:
     For a launcher's process, which does one run after the other: what was asked of one is not asked
     of the next.
     """
-    global _asked
+    global _asked, _acknowledging
+    _acknowledging = False  # the command does, which has the terminal
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     install()
     try:
         yield
     finally:
-        _asked = None
+        _asked, _acknowledging = None, True
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -62,6 +70,8 @@ def installed() -> Iterator[None]:
 
 def ask(number: int, frame: FrameType | None = None) -> None:
     """Ask the program to end; this is the handler of SIGINT and SIGTERM.
+
+    The first signal is answered on standard error at once.
 
     Args:
         number: of the signal.
@@ -75,6 +85,9 @@ def ask(number: int, frame: FrameType | None = None) -> None:
         os.write(2, _SECOND)
         os._exit(128 + number)
     _asked = number
+    if _acknowledging and (answer := _FIRST.get((signal.Signals(number), _deferring > 0))):
+        with suppress(OSError):
+            os.write(2, answer)  # not print: the signal may have come in the middle of one
     if not _deferring:
         raise Interrupted(number)
 

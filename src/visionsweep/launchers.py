@@ -7,6 +7,7 @@ here: that a launcher is there, a run's share of the machine, and a word when on
 import importlib.util
 import os
 import pickle
+import re
 import shutil
 import signal
 import sys
@@ -21,7 +22,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from visionsweep import interruption
+from visionsweep import console, interruption, slurm
 from visionsweep.config import Config
 from visionsweep.errors import UserError
 
@@ -61,7 +62,8 @@ def refuse_impossible(config: DictConfig) -> None:
 
     Raises:
         UserError: if the launcher's plugin is not installed, if it is Slurm's and Slurm is not at
-            hand, or if it is a Ray cluster's and a path means another place on each machine.
+            hand or can never give what is asked for, or if it is a Ray cluster's and a path means
+            another place on each machine.
     """
     launcher = config.hydra.launcher
     parts = str(launcher._target_).split(".")
@@ -74,6 +76,8 @@ def refuse_impossible(config: DictConfig) -> None:
             "hydra/launcher=submitit_slurm: no sbatch and srun here; start it on a machine that "
             "hands jobs to Slurm, or take hydra/launcher=joblib"
         )
+    if parts[-1] == "SlurmLauncher":
+        slurm.refuse_impossible(launcher)
     if parts[-1] == "RayLauncher" and launcher.ray.init.get("address") is not None:
         # The processes of a cluster start where `ray start` was called.
         for key in ("outputs_dir", "sweep_dir", "data.root"):
@@ -98,10 +102,16 @@ class Command:
         default_factory=lambda: {name: os.environ[name] for name in _FOR_RUNS & os.environ.keys()}
     )
 
-    def prepare(self) -> None:
-        """Set, in the process of the command, what launchers read when they are imported."""
+    def prepare(self, launcher: Mapping[str, Any]) -> None:
+        """Set, in the process of the command, what launchers read when they are imported.
+
+        Args:
+            launcher: the node `hydra.launcher` of the sweep's configuration.
+        """
         for name, value in _RAY.items():
             os.environ.setdefault(name, value)
+        if kind_of(launcher) == "SlurmLauncher":
+            slurm.watch(console.write)
 
     def join(self) -> None:
         """Make this process one of the command's."""
@@ -199,7 +209,8 @@ def _requeued_after() -> Iterator[None]:
     """Under submitit, let a run end as after Ctrl-C before its job is queued again.
 
     Slurm's warning is a signal, upon which submitit leaves the process at once, wherever it is.
-    SIGTERM, which Slurm may send before, is let pass, as submitit does.
+    SIGTERM (`scancel`, `scontrol requeue`, preemption without a warning) ends the run in the same
+    way; whether the job is queued again is then for Slurm to decide.
     """
     number = getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}", None)
     usual = signal.getsignal(number) if number and "SUBMITIT_EXECUTOR" in os.environ else None
@@ -207,19 +218,20 @@ def _requeued_after() -> Iterator[None]:
         yield
         return
     came = False
-    passing = signal.signal(signal.SIGTERM, lambda number, frame: None)
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
+    def interrupt(received: int, frame: FrameType | None) -> None:
         nonlocal came
-        came = True
-        interruption.ask(signal.SIGINT)
+        came = came or received == number
+        if not interruption.status():  # Slurm repeats itself; a second one would leave at once
+            interruption.ask(signal.SIGINT if received == number else signal.SIGTERM)
 
+    ending = signal.signal(signal.SIGTERM, interrupt)
     signal.signal(number, interrupt)
     try:
         yield
     finally:
         signal.signal(number, usual)
-        signal.signal(signal.SIGTERM, passing)
+        signal.signal(signal.SIGTERM, ending)
         if came:
             usual(number, None)  # queues the job again and leaves
 
@@ -244,10 +256,14 @@ def explained(error: BaseException) -> str | None:
             "ends the others, too. Fewer side by side want less: a smaller hydra.launcher.n_jobs"
         )
     if kind in ("FailedJobError", "UncompletedJobError"):
-        return (
-            f"The process of a run ended without a word, killed or out of memory ({lines[0]}).\n"
-            "Others may be at work still: compare.py shows when they are done."
+        state = re.search(r"\(state: (\w+)", str(error))
+        how = f"Slurm says {state[1]}" if state and slurm.queue.ids else "killed or out of memory"
+        rest = (
+            slurm.still_there(slurm.queue)
+            if slurm.queue.ids
+            else "Others may be at work still: compare.py shows when they are done."
         )
+        return f"The process of a run ended without a word, {how} ({lines[0]}).\n{rest}".rstrip()
     if kind in ("WorkerCrashedError", "OutOfMemoryError", "NodeDiedError"):
         return (
             f"The process of a run was killed, and Ray gave it up ({lines[0]}). Runs that were at "

@@ -1,7 +1,7 @@
 """Around runs: where they go, how one that fails is taken, what is printed when all has ended."""
 
+import itertools
 import logging
-import math
 import os
 import sys
 import traceback
@@ -13,16 +13,19 @@ from typing import Any, ClassVar
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from visionsweep import interruption, launchers, shell
+from visionsweep import console, interruption, launchers, shell, slurm
 from visionsweep.command_line import values_of
 from visionsweep.errors import RefusedError, UserError
 from visionsweep.files import disk_errors_explained, open_regular, write_atomically
+from visionsweep.progress import Progress
 from visionsweep.streams import OutputError, give_up
+from visionsweep.tracking.endings import Ending, ending_of, entered_at, note_end
 from visionsweep.tracking.folders import goes_on
 
 log = logging.getLogger(__name__)
@@ -40,28 +43,56 @@ class NoteSweep(Callback):
     asked: int | None = None  # how many runs the command asks for, if that is known beforehand
     run_dir: Path | None = None
     refused: ClassVar[list[str]] = []  # runs of this process that have no record to tell of them
+    progress: ClassVar[Progress | None] = None  # in the parent process of a sweep
 
     def __init__(self) -> None:
         self.command = launchers.Command()
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Make the process of a launcher one of the command's."""
+        """Make the process of a launcher one of the command's; show that a run begins."""
         self.command.join()
+        if config.hydra.mode != RunMode.MULTIRUN:
+            return
+        console.in_worker = NoteSweep.sweep_dir is None
+        if config.hydra.verbose is False:
+            console.SweepHandler.install()
+        if NoteSweep.progress is not None:
+            NoteSweep.progress.begin(Path(config.hydra.runtime.output_dir).name)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Show how a run ended, or leave word for the process that does."""
+        if config.hydra.mode != RunMode.MULTIRUN:
+            return
+        run_dir, error = Path(config.hydra.runtime.output_dir), job_return._return_value
+        refused = str(error) if isinstance(error, RefusedError) else ""
+        if NoteSweep.progress is None:
+            note_end(run_dir, refused)
+            return
+        ending = ending_of(run_dir, entered_at(run_dir) or 0.0, over=True)
+        if refused:
+            ending = Ending(run_dir.name, "refused", reason=refused)
+        elif ending is None:
+            reason = str(error) if isinstance(error, Exception) else ""
+            ending = Ending(run_dir.name, "failed", reason=reason)
+        NoteSweep.progress.end(ending, list(config.hydra.overrides.task))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Take down the sweep's directory, in which everything may begin."""
-        self.command.prepare()
+        self.command.prepare(config.hydra.launcher)
         NoteSweep.sweep_dir = Path(config.hydra.sweep.dir)
-        NoteSweep.asked = runs_of(config.hydra)
+        planned = planned_runs(config.hydra)
+        NoteSweep.asked = None if planned is None else len(planned)
         (NoteSweep.sweep_dir / _STOPPED).unlink(missing_ok=True)
+        watching = launchers.kind_of(config.hydra.launcher) != "BasicLauncher"
+        NoteSweep.progress = Progress(NoteSweep.sweep_dir, planned, watching=watching)
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Take down the directory of a run outside a sweep."""
         NoteSweep.run_dir = Path(config.hydra.run.dir)
 
 
-def runs_of(hydra: DictConfig) -> int | None:
-    """Count the runs of a sweep; None where its sweeper decides as it goes.
+def planned_runs(hydra: DictConfig) -> list[dict[str, str]] | None:
+    """Return the settings of each run of a sweep, in order; None where its sweeper decides them.
 
     Args:
         hydra: Hydra's node of the composed configuration.
@@ -73,7 +104,9 @@ def runs_of(hydra: DictConfig) -> int | None:
     overrides = parser.parse_overrides([*params, *hydra.overrides.task])
     # Of a key that is given twice Hydra takes the last.
     lists = {override.get_key_element(): values_of(override) for override in overrides}
-    return math.prod(map(len, lists.values()))
+    swept = {key: values for key, values in lists.items() if len(values) != 1}
+    texts = [[value.partition("=")[2] for value in values] for values in swept.values()]
+    return [dict(zip(swept, values, strict=True)) for values in itertools.product(*texts)]
 
 
 @contextmanager
@@ -97,7 +130,7 @@ def job(config: DictConfig, name: str) -> Iterator[None]:
         yield
     except Exception as error:
         if isinstance(error, UserError) and sweeping:  # of a run by itself it is said at the end
-            log.error("%s: %s", name, error)
+            log.error("%s: %s", name, error, extra={"told": True})  # by the row of the run
         if isinstance(error, RefusedError):
             NoteSweep.refused.append(name)
         if one_stops_all:
@@ -126,7 +159,7 @@ def run(main: Callable[[], Any]) -> int:
         0; 1 if anything failed; 130 after Ctrl-C, 143 after SIGTERM.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then leaves errors to us
-    status = 1
+    status, failed = 1, None
     try:
         with disk_errors_explained(Path("outputs")):
             main()
@@ -135,14 +168,15 @@ def run(main: Callable[[], Any]) -> int:
         status = 130
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
-    except (UserError, HydraException) as error:
-        print(error, file=sys.stderr)
     except Exception as error:
-        if said := launchers.explained(error):
-            print(said, file=sys.stderr)
-        else:
-            traceback.print_exception(error)
+        failed = error
     status = interruption.status() or status
+    if status >= 128 and (said := slurm.queue.cancel()):
+        console.write(said)
+    if NoteSweep.progress is not None:
+        NoteSweep.progress.close()
+    if failed is not None:
+        _tell_error(failed)
     sys.stderr.flush()
     try:
         if NoteSweep.sweep_dir is not None and NoteSweep.sweep_dir.is_dir():
@@ -154,6 +188,18 @@ def run(main: Callable[[], Any]) -> int:
         lost = give_up(error)
         status = status or lost
     return status
+
+
+def _tell_error(error: Exception) -> None:
+    """Print what ended a command, unless the row of a run has told it."""
+    if NoteSweep.progress is not None and NoteSweep.progress.told(error):
+        return
+    if isinstance(error, UserError | HydraException):
+        print(error, file=sys.stderr)
+    elif said := launchers.explained(error):
+        print(said, file=sys.stderr)
+    else:
+        traceback.print_exception(error)
 
 
 def _tell_of_one(directory: Path, status: int) -> None:
@@ -207,7 +253,8 @@ def _tell(directory: Path, status: int) -> int:
         status = status or 1
     elif groups:
         print(f"The same with curves and pictures, for a browser:\n  {page}")
-    for name in NoteSweep.refused:
+    elsewhere = NoteSweep.progress.refused if NoteSweep.progress is not None else []
+    for name in dict.fromkeys([*NoteSweep.refused, *elsewhere]):
         print(f"refused {name}: its directory holds a run that differs, as said above")
     finished = sum(run.record.status == "completed" for run in found.runs)
     kept = f"{counted(finished, 'run')} here {'is' if finished == 1 else 'are'} finished and kept"

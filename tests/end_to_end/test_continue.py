@@ -48,7 +48,7 @@ def test_ctrl_c_records_prints_what_is_finished_and_the_command_that_goes_on(pic
     settings = [a.replace("400000,", "") for a in command[2:]]
     done = pictures.run("train.py", *settings)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Finished earlier") == 1
+    assert "1 run was finished earlier" in done.stderr
     statuses = [r["status"] for r in pictures.records().values()]
     assert sorted(statuses) == ["completed", "completed", "interrupted"]
 
@@ -62,7 +62,7 @@ def test_failures_are_all_listed_take_no_other_along_and_are_done_on_continuing(
     assert "NONSENSE" in listed and "RUBBISH" in listed
     assert "Traceback" not in done.stderr
     again = pictures.run("train.py", "-m", *asked[1:3], "model.weights=null", *tiny, "resume=last")
-    assert "Finished earlier" in again.stdout
+    assert "1 run was finished earlier" in again.stderr
     sweeps = list(pictures.directory.glob("outputs/*/*"))
     assert len(sweeps) == 1
 

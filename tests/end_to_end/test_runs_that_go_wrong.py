@@ -39,7 +39,7 @@ def test_one_failing_run_takes_no_other_along_and_its_reason_stands_in_the_table
     failure = by_status["failed"]["failure"]
     assert failure["type"] == "UserError" and "IMAGENET1K_V1" in failure["message"]
     assert "failed resnet18" in done.stdout and "NONSENSE" in done.stdout
-    assert "model.weights=null: the backbone is random, as asked for" in done.stdout
+    assert "model.weights=null: the backbone is random, as asked for" in done.stderr
     assert "resnet18_10pct_1-epochs_weights-null_size-32" in done.stdout
 
 

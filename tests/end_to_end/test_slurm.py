@@ -1,118 +1,148 @@
-"""The submitit_slurm launcher, against stand-ins for Slurm's commands that run jobs here."""
+"""The submitit_slurm launcher, on a real Slurm of one node that has two cores and no GPU."""
 
 import json
-import os
+import re
 import signal
-import stat
-import sys
 import time
 
 import pytest
+import slurm_cluster
+
+from visionsweep import slurm as ours
+from visionsweep.errors import UserError
 
 pytestmark = pytest.mark.slow
 
-# Starts every task of the array, as Slurm would on its nodes; one that is to be queued again, for
-# which scontrol leaves a file, is started again under the same id.
-SBATCH = """#!{python}
-import os, pathlib, re, subprocess, sys
-script = pathlib.Path(sys.argv[-1])
-text = script.read_text()
-pathlib.Path("{place}", "sbatch.txt").write_text(text)
-last = int(re.search(r"--array=0-(\\d+)", text)[1])
-print("Submitted batch job 4711", flush=True)
-if os.fork():
-    os._exit(0)
-os.setsid()
-quiet = open("{place}/tasks.log", "a")
-os.dup2(quiet.fileno(), 1)  # sbatch itself has ended, for who reads what it says
-os.dup2(quiet.fileno(), 2)
-def start(task):
-    facts = dict(SLURM_JOB_ID=str(4711 + task), SLURM_ARRAY_JOB_ID="4711",
-                 SLURM_ARRAY_TASK_ID=str(task), SLURM_PROCID="0", SLURM_LOCALID="0",
-                 SLURM_NODEID="0", SLURM_NTASKS="1", SLURM_JOB_NUM_NODES="1")
-    return subprocess.Popen(["bash", script], env=os.environ | facts, stdout=quiet, stderr=quiet)
-tasks = {{task: start(task) for task in range(last + 1)}}
-while tasks:
-    for task in list(tasks):
-        tasks.pop(task).wait()
-        again = pathlib.Path("{place}", f"requeue-4711_{{task}}")
-        if again.exists():
-            again.unlink()
-            tasks[task] = start(task)
-"""
-SRUN = """#!{python}
-import os, sys
-command = sys.argv[1:]
-while command[0].startswith("-"):
-    takes_a_value = command[0] in ("--output", "--error")
-    command = command[2 if takes_a_value else 1:]
-os.execvp(command[0], command)
-"""
-SCONTROL = """#!{python}
-import pathlib, sys
-pathlib.Path("{place}", "requeue-" + sys.argv[2]).touch()
-with open("{place}/scontrol.txt", "a") as said:
-    print(*sys.argv[1:], file=said)
-"""
-SACCT = """#!{python}
-print("JobID|State|NodeList")
-"""
+FITTING = ["hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=null"]
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    if reason := slurm_cluster.reason_to_skip():
+        pytest.skip(reason)
+    with slurm_cluster.running() as slurm:
+        yield slurm
 
 
 @pytest.fixture
-def slurm(commands):
-    """Puts stand-ins for Slurm's commands into the path; returns the folder with what they note."""
-    place = commands.directory / "slurm"
-    place.mkdir()
-    for name, text in {
-        "sbatch": SBATCH, "srun": SRUN, "scontrol": SCONTROL, "sacct": SACCT,
-    }.items():  # fmt: skip
-        path = place / name
-        path.write_text(text.format(python=sys.executable, place=place))
-        path.chmod(path.stat().st_mode | stat.S_IEXEC)
-    commands.environment["PATH"] = f"{place}{os.pathsep}{os.environ['PATH']}"
-    return place
+def commands(pictures, slurm):
+    pictures.environment |= slurm.environment
+    return pictures
 
 
-def test_slurm_gets_one_array_with_what_was_asked_for_and_the_command_waits_for_all(
+def wait_until(condition, process, seconds=300):
+    for _ in range(seconds * 10):
+        if condition():
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    raise AssertionError("it never came true")
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"cpus_per_task": 4}, "Requested node configuration is not available"),
+        ({"mem_gb": 8}, "Requested node configuration is not available"),
+        ({"gpus_per_node": 1}, "Invalid generic resource"),
+        ({"timeout_min": 90}, "ends jobs after 60 minutes"),
+        ({"partition": "gpu"}, "Invalid partition"),
+        ({"constraint": "a100"}, "Invalid feature"),
+    ],
+    ids=str,
+)
+def test_what_the_partition_can_never_give_is_refused_with_what_it_has(
+    slurm, monkeypatch, asked, said
+):
+    monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
+    usual = {"cpus_per_task": 2, "timeout_min": 60, "nodes": 1, "partition": None}
+    ours.refuse_impossible(usual)
+    with pytest.raises(UserError) as refused:
+        ours.refuse_impossible(usual | asked)
+    assert said.lower() in refused.value.what.lower()
+    assert "partition short*: 1 node of 2 CPUs" in refused.value.what
+    ((key, value),) = asked.items()
+    assert f"hydra.launcher.{key}={value}" in refused.value.what
+    assert not slurm.jobs()
+
+
+def test_a_command_that_asks_for_too_much_submits_nothing(commands, slurm):
+    before = slurm.jobs()
+    done = commands.train("-m", "hydra/launcher=submitit_slurm", "model=resnet18", "epochs=1,2")
+    assert done.returncode == 1
+    assert "hydra.launcher.mem_gb=8" in done.stderr and "Nothing was run" in done.stderr
+    assert slurm.jobs() == before and not (commands.directory / "outputs").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl_c", "sigterm"])
+def test_who_waits_is_told_why_and_stopping_the_command_cancels_its_jobs(commands, slurm, number):
+    other = slurm.ask("sbatch", "--parsable", "-c2", "-o/dev/null", "--wrap=sleep 600").strip()
+    process = commands.start(
+        "train.py", "-m", "hydra/launcher=submitit_slurm", "model=resnet18", "epochs=1,2",
+        *FITTING, *commands.tiny,
+    )  # fmt: skip
+    try:
+        line = ""
+        while "wait in the queue" not in line:
+            line = process.stderr.readline()
+            assert line, "it ended without a word"
+        found = re.search(
+            r"Slurm job (\d+): 2 of 2 runs .* since \d+-\d+-\d+ [\d:]+; .* reason is (\w+)", line
+        )
+        assert found and found[2] in ("Resources", "Priority")
+        process.send_signal(number)
+        out, error = process.communicate(timeout=60)
+        assert process.returncode == 128 + number
+        assert f"Slurm job {found[1]} cancelled" in error and "sacct" not in error
+        states = {job: state for job, state in slurm.jobs().items() if job.startswith(found[1])}
+        assert set(states.values()) <= {"CANCELLED"}
+        assert slurm.jobs()[other] == "RUNNING"  # others' jobs are left alone
+        assert "sweep_dir=" in out
+    finally:
+        process.kill()
+        slurm.ask("scancel", other)
+
+
+def test_requeued_warned_and_cancelled_runs_end_with_the_numbers_of_undisturbed_ones(
     commands, slurm
 ):
-    done = commands.train(
-        "-m", "hydra/launcher=submitit_slurm", "model=resnet18", "epochs=1,2", "sweep_dir=sweep",
-        "hydra.launcher.partition=gpu", "hydra.launcher.timeout_min=90", "hydra.launcher.mem_gb=3",
-        "hydra.launcher.cpus_per_task=1", "hydra.launcher.gpus_per_node=1",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr + (slurm / "tasks.log").read_text()
-    asked = (slurm / "sbatch.txt").read_text().splitlines()
-    for line in (
-        "partition=gpu", "time=90", "mem=3GB", "cpus-per-task=1", "gpus-per-node=1",
-        "array=0-1%2", "signal=USR2@120", "open-mode=append", "requeue",
-    ):  # fmt: skip
-        assert f"#SBATCH --{line}" in asked, asked
-    files = (commands.directory / "sweep").glob("*/result.json")
-    records = [json.loads(file.read_text()) for file in files]
-    assert [r["status"] for r in records] == ["completed"] * 2
-    assert {r["device"]["threads"] for r in records} == {1}
-    assert done.stdout.count("How to read it") == 1
+    commands.tiny = [setting for setting in commands.tiny if "replicates" not in setting]
+    asked = ["-m", "model=mobilenet_v3_small", "training=fine_tuning", "seed=1,2,3", "threads=1"]
+    asked += ["epochs=30", "checkpoint_seconds=0"]
+    whole = commands.train(*asked, "sweep_dir=whole")
+    assert whole.returncode == 0, whole.stderr
 
-
-def test_a_run_that_slurm_stops_is_queued_again_and_goes_on_after_its_checkpoint(commands, slurm):
-    run_dir = commands.directory / "sweep" / "resnet18_10pct_2000-epochs_size-32"
     process = commands.start(
-        "train.py", "-m", "hydra/launcher=submitit_slurm", "model=resnet18", "epochs=1,2000",
-        "sweep_dir=sweep", "hydra.launcher.cpus_per_task=1", "checkpoint_seconds=0.5",
-        *commands.tiny,
+        "train.py", *asked, *commands.tiny, *FITTING, "hydra/launcher=submitit_slurm",
+        "sweep_dir=disturbed",
     )  # fmt: skip
-    for _ in range(1200):
-        if list(run_dir.glob("checkpoint*")):
-            break
-        assert process.poll() is None
-        time.sleep(0.1)
-    worker = json.loads((run_dir / "claim").read_text())["pid"]
-    os.kill(worker, signal.SIGUSR2)  # as Slurm does, signal_delay_s before the time is up
+
+    def in_training(seed):
+        return any((commands.directory / "disturbed").glob(f"*_seed-{seed}_*/checkpoint*tensors"))
+
+    wait_until(lambda: in_training(1) and in_training(2), process)
+    (job,) = {job.partition("_")[0] for job, s in slurm.jobs().items() if s == "RUNNING"}
+    assert slurm.ask("scontrol", "requeue", f"{job}_0") == ""  # as preemption does
+    slurm.ask("scancel", "--signal=USR2", f"{job}_1")  # as before its time is up
+    wait_until(lambda: in_training(3), process)
+    slurm.ask("scancel", f"{job}_2")
     _, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error + (slurm / "tasks.log").read_text()
-    assert (slurm / "scontrol.txt").read_text() == "requeue 4711_1\n"
-    record = json.loads((run_dir / "result.json").read_text())
-    assert record["status"] == "completed" and len(record["history"]) == 2000
-    assert 0 < record["continued_after"][0] < 2000
+    assert process.returncode == 1
+    assert f"Slurm says CANCELLED (Job {job}_2 " in error
+    assert "sacct" not in error and "Traceback" not in error
+    records = commands.records("disturbed")
+    by_seed = {record["config"]["seed"]: record for record in records.values()}
+    assert {seed: record["status"] for seed, record in by_seed.items()} == {
+        1: "completed", 2: "completed", 3: "interrupted",
+    }  # fmt: skip
+    scripts = (commands.directory / "disturbed" / ".submitit").glob("*.sh")
+    assert "#SBATCH --requeue" in next(scripts).read_text()
+
+    again = commands.train(*asked, "sweep_dir=disturbed")
+    assert again.returncode == 0, again.stderr
+    undisturbed = commands.records("whole")
+    for name, record in commands.records("disturbed").items():
+        assert 0 < record["continued_after"][0] < 30, name
+        assert json.dumps(commands.numbers(record)) == json.dumps(
+            commands.numbers(undisturbed[name])
+        )

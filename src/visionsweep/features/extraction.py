@@ -12,8 +12,8 @@ from functools import cached_property
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
+from visionsweep import console
 from visionsweep.data import sample
 from visionsweep.data.decoding import open_rgb
 from visionsweep.data.images import ImageFile, read_content
@@ -128,9 +128,7 @@ class Extractor:
             files[start : start + self._batch_size]
             for start in range(0, len(files), self._batch_size)
         ]
-        with tqdm(
-            total=len(files), desc="Features", unit="image", disable=None, leave=False
-        ) as bar:
+        with console.bar(total=len(files), desc="Features", unit="image") as bar:
             for batch, pixels in zip(batches, self._decoded(batches), strict=True):
                 yield [file.digest for file in batch], self._forward(pixels)
                 bar.update(len(batch))

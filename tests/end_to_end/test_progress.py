@@ -1,0 +1,115 @@
+"""What a person sees of a sweep while it goes on, in a pipe and in a terminal of 80 columns."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+pytestmark = pytest.mark.slow
+
+
+def rows_of(text):
+    return re.findall(r"^ *(\d+)/(\d+)  (.+)$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_pipe_gets_a_line_per_run_and_a_reason_once(pictures, launcher):
+    tiny = [setting for setting in pictures.tiny if "weights" not in setting]
+    asked = ["-m", "model=resnet18", "model.weights=null,NONSENSE", "epochs=1,2"]
+    asked.append(f"hydra/launcher={launcher}")
+    done = pictures.run("train.py", *asked, *tiny)
+    assert done.returncode == 1
+    rows = rows_of(done.stderr)
+    assert [(number, of) for number, of, _ in rows] == [(str(n), "4") for n in (1, 2, 3, 4)]
+    results = [text for _, _, text in rows if "weights-null" in text]
+    records = [r for r in pictures.records().values() if r["status"] == "completed"]
+    for record in records:
+        (row,) = [text for text in results if record["name"] in text]
+        final = record["metrics"]["final"]["val"]
+        assert f"{final['loss']:.4f}" in row and f"{final['accuracy']:.1%}" in row
+    failed = [text for _, _, text in rows if "failed" in text]
+    assert len(failed) == 2 and "as run" in failed[1]
+    assert done.stderr.count("NONSENSE: not one of") == 1
+    assert "[HYDRA]" not in done.stdout + done.stderr and "\r" not in done.stderr
+    again = pictures.run("train.py", *asked, *tiny, "resume=last")
+    assert "2 runs were finished earlier" in again.stderr or "1 run was" in again.stderr
+
+
+def test_a_refused_run_is_told_under_a_launcher_too(pictures, tmp_path):
+    asked = ["-m", "model=resnet18", "epochs=1", "seed=1,2", "sweep_dir=sweep"]
+    assert pictures.train(*asked).returncode == 0
+    for path in (tmp_path / "sweep").glob("*seed-1*/result.json"):
+        known = json.loads(path.read_text())
+        known["config"]["optimizer"]["lr"] = 0.5
+        path.write_text(json.dumps(known))
+    done = pictures.train(*asked, "hydra/launcher=joblib")
+    assert done.returncode == 1
+    rows = {name.split()[-1]: name for _, _, name in rows_of(done.stderr)}
+    (refused,) = [text for text in rows.values() if "seed-1" in text]
+    assert refused.startswith("refused")
+
+
+class Terminal:
+    """A command in a terminal of its own."""
+
+    def __init__(self, commands, *arguments, columns=80):
+        self.master, child = pty.openpty()
+        fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        self.process = subprocess.Popen(
+            [sys.executable, str(SOURCE / "train.py"), *arguments],
+            cwd=commands.directory, env=commands.environment | {"COLUMNS": str(columns)},
+            stdout=child, stderr=child, stdin=child, start_new_session=True,
+        )  # fmt: skip
+        os.close(child)
+        self.text = ""
+
+    def read(self, until: str, seconds: float) -> str:
+        """Read until a pattern has come, and return all that has."""
+        end = time.monotonic() + seconds
+        while not re.search(until, self.text):
+            assert time.monotonic() < end, f"{until} never came: {self.text}"
+            if select.select([self.master], [], [], 0.1)[0]:
+                try:
+                    self.text += os.read(self.master, 65536).decode(errors="replace")
+                except OSError:  # the end
+                    assert re.search(until, self.text), self.text
+        return self.text
+
+    def lines(self):
+        return re.split(r"[\r\n]|\x1b\[[A-Z]", self.text)
+
+
+def test_a_terminal_shows_where_the_sweep_is_and_ctrl_c_is_acknowledged_at_once(pictures):
+    # Images go through the network; the second run would take minutes.
+    tiny = [setting for setting in pictures.tiny if "replicates" not in setting]
+    terminal = Terminal(
+        pictures, "-m", "model=resnet18", "training=fine_tuning", "epochs=1,4000", *tiny
+    )
+    try:
+        terminal.read(r"run 1 of 2, resnet18\S*", 120)
+        assert " left" not in terminal.text  # nothing is known yet
+        terminal.read(r"run 2 of 2, resnet18\S*, [a-z0-9. ]+ left", 120)
+        terminal.read(r"Training: .*/44000 .*batch", 60)
+        assert all(len(line) <= 80 for line in terminal.lines() if "run 2 of 2" in line)
+        sent = time.monotonic()
+        terminal.process.send_signal(signal.SIGINT)
+        terminal.read("Stopping after this batch; press Ctrl-C again to leave now", 5)
+        assert time.monotonic() - sent < 2
+        terminal.read(r"Interrupted\. 1 run here is finished and kept", 60)
+        assert terminal.process.wait(60) == 130
+    finally:
+        terminal.process.kill()
+        os.close(terminal.master)
