@@ -18,6 +18,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from tqdm import tqdm
 
+from visionsweep.cache import cache_folder
 from visionsweep.entry import path_argument, run_command
 from visionsweep.errors import UserError
 from visionsweep.features import upkeep
@@ -46,7 +47,7 @@ def main(arguments: list[str]) -> int:
     clear.add_argument("--model", metavar="NAME", help="only this backbone's features")
     clear.add_argument("--yes", action="store_true", help="do not ask")
     asked = parser.parse_args(arguments)
-    cache = Path(asked.cache_dir).expanduser().absolute()
+    cache = cache_folder(asked.cache_dir)
     match asked.command:
         case "list":
             return show(cache)

@@ -13,6 +13,7 @@ import sys
 from visionsweep import shell
 from visionsweep.entry import path_argument, positive, run_command
 from visionsweep.errors import nearest
+from visionsweep.files import explained
 from visionsweep.report import leaderboard
 from visionsweep.report.columns import BY_KEY, as_csv, ordered, swept_columns
 from visionsweep.text import one_line
@@ -59,7 +60,9 @@ def main(arguments: list[str]) -> int:
         from visionsweep.report.page import write_page
 
         command = shell.command("python", shell.script("compare.py"), *arguments)
-        print(write_page(groups, found.unfinished, asked.html, command=command))
+        with explained(asked.html, "Name another file with --html FILE."):
+            written = write_page(groups, found.unfinished, asked.html, command=command)
+        print(written)
     elif asked.csv:
         print(as_csv(ordered(rows, asked.sort)[: asked.top], swept), end="")
     else:

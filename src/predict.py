@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from visionsweep.entry import path_argument, run_command
 from visionsweep.errors import UserError
+from visionsweep.files import explained
 from visionsweep.tracking.folders import default_outputs
 
 if TYPE_CHECKING:
@@ -63,7 +64,17 @@ def main(arguments: list[str]) -> int:
 
         when = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         folder = asked.figures or run.directory / "predictions" / when
-        for file in prediction_figures(kept, folder, f"{run.record.name} on {run.record.dataset}"):
+        title = f"{run.record.name} on {run.record.dataset}"
+        try:
+            with explained(folder, "Draw them elsewhere with --figures DIR."):
+                files = prediction_figures(kept, folder, title)
+        except UserError as error:
+            if asked.figures:
+                raise
+            # Somebody else's run: its directory need not be ours to write to.
+            files = []
+            print(f"Figures are not drawn: {error}", file=sys.stderr)
+        for file in files:
             print(f"Figure: {file}", file=told)
     if counts["unsure"]:
         print(

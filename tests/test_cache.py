@@ -7,7 +7,8 @@ import time
 import pytest
 
 from visionsweep import cache, errors
-from visionsweep.cache import keep
+from visionsweep.cache import cache_folder, keep
+from visionsweep.errors import UserError
 from visionsweep.files import A_DAY
 
 
@@ -48,3 +49,13 @@ def test_what_a_killed_process_left_goes_when_the_next_one_keeps_something(tmp_p
     os.utime(left[0], (time.time() - A_DAY - 1,) * 2)
     assert keep(tmp_path / "a.json", b"x")
     assert sorted(tmp_path.iterdir()) == [left[1], tmp_path / "a.json"]
+
+
+def test_a_user_without_a_home_is_told_to_name_a_folder(monkeypatch):
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000_001)  # in no passwd file
+    with pytest.raises(UserError) as error:
+        cache_folder("~/.cache/visionsweep")
+    assert error.value.where == "features.cache_dir=~/.cache/visionsweep"
+    assert "VISIONSWEEP_CACHE" in error.value.hint
+    assert cache_folder("/tmp/x").is_absolute()

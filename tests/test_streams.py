@@ -64,3 +64,15 @@ def test_closed_standard_output_is_exit_status_1_and_no_file_gets_its_number(tmp
     )  # fmt: skip
     assert done.returncode == 1 and b"it is closed" in done.stderr
     assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_deleted_current_folder_is_a_sentence(tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f'cd "{gone}" && rmdir "{gone}" && exec "{sys.executable}" -c "$PROGRAM" /dev/null'
+    done = subprocess.run(
+        ["bash", "-c", command], env=os.environ | {"PROGRAM": PROGRAM}, timeout=60, check=False,
+        capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 1 and b"current folder" in done.stderr
+    assert b"Traceback" not in done.stderr

@@ -1,14 +1,35 @@
 """What outlives runs is kept if it can be: a run does not end for want of what only saves time."""
 
 import logging
+import os
 from pathlib import Path
 
-from visionsweep.errors import warn_loudly
+from visionsweep.errors import UserError, warn_loudly
 from visionsweep.files import remove_leftovers, why, write_atomically
 
 log = logging.getLogger(__name__)
 
 _told: set[str] = set()
+
+
+def cache_folder(named: str | Path) -> Path:
+    """Return the absolute path of the folder that outlives runs, `~` expanded.
+
+    Args:
+        named: the setting features.cache_dir.
+
+    Raises:
+        UserError: if it begins with the home folder of a user who has none.
+    """
+    try:
+        return Path(named).expanduser().absolute()
+    except RuntimeError as error:
+        raise UserError(
+            f"there is no home folder for ~: {os.environ.get('HOME') or 'HOME is not set'}, and "
+            "this user is not in the system's list",
+            where=f"features.cache_dir={named}",
+            hint="Give a folder: features.cache_dir=FOLDER, or the variable VISIONSWEEP_CACHE.",
+        ) from error
 
 
 def keep(path: Path, content: bytes) -> bool:

@@ -18,6 +18,7 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+from visionsweep.cache import cache_folder
 from visionsweep.config import Config, leaf_keys, leaf_types, parse_size
 from visionsweep.data.checksums import is_checksum
 from visionsweep.errors import UserError, nearest, nearest_path
@@ -224,6 +225,11 @@ def _wrong_combinations(config: DictConfig, looking: bool) -> list[str]:
             f"data.val_share={data.val_share} and data.test_share={data.test_share} leave nothing "
             "to train on: their sum should be below 1"
         )
+    if looking:
+        try:
+            cache_folder(config.features.cache_dir)
+        except UserError as error:
+            problems.append(str(error))
     if looking and data.source == "folder":
         root = Path(expanded(data.root))
         if root.is_file():

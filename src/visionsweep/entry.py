@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,8 @@ def run_command(main: Callable[[list[str]], int]) -> NoReturn:
         main: from arguments to exit status.
     """
     streams.prepare()
+    if _current_folder_is_gone():
+        sys.exit(_said("The current folder was deleted: change to another with cd."))
     text.make_logs_visible()
     logging.raiseExceptions = False  # a log that cannot be written is not what the user must know
     status = 0
@@ -64,6 +67,14 @@ def _of_the_system(error: OSError) -> str:
     if error.filename is None:
         return f"The system refused: {why(error)}."
     return f"{error.filename}: {why(error)}."
+
+
+def _current_folder_is_gone() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109 - what fails in Path.cwd() as well
+    except OSError:
+        return True
+    return False
 
 
 def positive(given: str) -> int:

@@ -5,6 +5,8 @@ import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from visionsweep.text import visible
+
 
 class UserError(Exception):
     """An error that the user can fix: what is wrong, where, and what to do next.
@@ -25,7 +27,7 @@ class UserError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        located = self.what if self.where is None else f"{self.where}: {self.what}"
+        located = self.what if self.where is None else f"{visible(self.where)}: {self.what}"
         return located if self.hint is None else f"{located}. {self.hint}"
 
 

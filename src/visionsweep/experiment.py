@@ -31,6 +31,7 @@ from visionsweep.inputs import inputs_of
 from visionsweep.models.backbones import Identity, identify
 from visionsweep.models.network import Network
 from visionsweep.seeds import seeds_of
+from visionsweep.text import visible
 from visionsweep.tracking import claims, outcomes, predictions, provenance, record
 from visionsweep.tracking.folders import RECORD
 from visionsweep.tracking.record import DataFacts, Failure, ModelFacts, Record, measure
@@ -84,7 +85,7 @@ def _run(config: Config, run_dir: Path, name: str) -> Record:
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt) or interruption.status() > 0
         known.status = "interrupted" if stopped else "failed"
-        known.failure = Failure(type(error).__name__, str(error))
+        known.failure = Failure(type(error).__name__, visible(error, lines=True))
         if not stopped and not isinstance(error, UserError):
             log.error("%s", "".join(traceback.format_exception(error)))
         let_go(error)
@@ -132,7 +133,7 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
     )
     card = timed("model", lambda: network.card)
     known.model = _model_facts(config, network, preprocessing)
-    write_atomically(run_dir / "model.txt", card.summary.encode())
+    write_atomically(run_dir / "model.txt", visible(card.summary, lines=True).encode())
     log.info(
         "%s: %s weights, %s trainable of %s parameters",
         config.model.label,

@@ -199,4 +199,4 @@ def test_a_file_name_that_is_no_text_does_not_stop_the_run(tmp_path, features, p
     run_dir = a_run(tmp_path, "run")
     names = ["\udcff.jpg", *NAMES[1:]]
     project(tmp_path, run_dir, "b0", features, LABELS, CLASSES, pictures, names)
-    assert "?.jpg" in (run_dir / "projector" / "metadata.tsv").read_text("utf-8")
+    assert r"\udcff.jpg" in (run_dir / "projector" / "metadata.tsv").read_text("utf-8")

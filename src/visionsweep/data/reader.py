@@ -11,6 +11,7 @@ from visionsweep.data.images import ImageFile
 from visionsweep.data.listing import LeftOut
 from visionsweep.errors import UserError
 from visionsweep.path_text import as_text
+from visionsweep.text import visible
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class ImageReader:
 def _listed(lines: Iterable[str]) -> str:
     shown = list(lines)
     more = [f"and {len(shown) - 20} more"] if len(shown) > 20 else []
-    return "".join(f"\n  {line}" for line in shown[:20] + more)
+    return "".join(f"\n  {visible(line)}" for line in shown[:20] + more)
 
 
 def _say_what_was_ignored(ignored: Sequence[LeftOut]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from visionsweep.cache import cache_folder
 from visionsweep.config import FeaturesConfig, parse_size
 from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.transforms import Preprocessing
@@ -20,7 +21,7 @@ _DECIDE_NUMBERS = ("torch", "torchvision", "timm", "pillow")
 
 def cache_dir(config: FeaturesConfig) -> Path:
     """Return the folder that outlives runs: features, cards of networks, memories of images."""
-    return Path(config.cache_dir).expanduser().absolute()
+    return cache_folder(config.cache_dir)
 
 
 def image_memory(config: FeaturesConfig, root: str) -> Path:

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from visionsweep.text import visible
+
 Pixels = NDArray[np.uint8]
 CARD = (
     350  # pixels; at this width TensorBoard shows an image, shrunk by leaving out pixels if wider
@@ -75,6 +77,7 @@ class Sheet:
                 right, then ascender, middle or descender; of an upright text before it is turned.
             upright: whether it is read from below.
         """
+        text = visible(text)
         font = _font(text, size, bold)
         if not upright:
             self._draw.text((x, y), text, colour, font, anchor)
@@ -121,11 +124,13 @@ def number(images: float) -> str:
 
 def width_of(text: str, size: int, bold: bool = False) -> float:
     """Return how many pixels wide a text is."""
+    text = visible(text)
     return _font(text, size, bold).getlength(text)
 
 
 def shortened(text: str, size: int, widest: float, bold: bool = False) -> str:
     """Return a text no wider than so many pixels, its middle left out if need be."""
+    text = visible(text)
     if width_of(text, size, bold) <= widest:
         return text
     kept = len(text) - 1

@@ -12,6 +12,7 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from visionsweep.data.thumbnails import SHEET_SIDE, Thumbnails
 from visionsweep.files import write_atomically
 from visionsweep.locks import held
+from visionsweep.text import visible
 
 CONFIG = "projector_config.pbtxt"
 _FOLDER = "projector"
@@ -100,4 +101,4 @@ def _never_text(features: NDArray[np.float32]) -> bytes:
 
 def _cell(text: str) -> str:
     """Return a text that stays in its cell: a table knows no tab and no end of line in one."""
-    return " ".join(text.split())
+    return visible(" ".join(text.split()))

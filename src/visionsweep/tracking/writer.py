@@ -22,6 +22,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from visionsweep.config import Config
 from visionsweep.scores import Epoch, Scores
+from visionsweep.text import class_columns, markdown, visible
 from visionsweep.tracking.record import EpochScores, Metrics
 
 if TYPE_CHECKING:
@@ -126,7 +127,9 @@ class RunWriter:
             graph: a serialized `GraphDef` of the network.
         """
         self.facts(facts)
-        self._writer.add_text("config", "\n".join(f"    {s}" for s in config_yaml.splitlines()))
+        self._writer.add_text(
+            "config", "\n".join(f"    {visible(s)}" for s in config_yaml.split("\n"))
+        )
         self._writer.add_custom_scalars(_LAYOUT)
         if graph:
             self._writer._get_file_writer().add_event(Event(graph_def=graph))
@@ -137,7 +140,7 @@ class RunWriter:
 
     def facts(self, facts: dict[str, str]) -> None:
         """Write facts about the run as a table under the tag `run`; what is newer stands first."""
-        rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
+        rows = "\n".join(f"| {markdown(key)} | {markdown(value)} |" for key, value in facts.items())
         self._writer.add_text("run", f"| | |\n|---|---|\n{rows}", self._last_epoch)
 
     def epoch(self, epoch: Epoch) -> None:
@@ -193,7 +196,7 @@ class RunWriter:
         outcomes = outcomes.of_replicates(sound)
         probabilities = np.exp(outcomes.log_probabilities).mean(0)
         thresholds = max(11, min(127, _CURVE_POINTS // len(classes)))
-        for index, name in enumerate(classes):
+        for index, name in enumerate(class_columns(classes, ())):
             tag, truth = f"pr_curve/{name}", outcomes.labels == index
             self._writer.add_pr_curve(
                 tag, truth, probabilities[:, index], self._last_epoch, thresholds
@@ -254,7 +257,7 @@ def _flat(when: str, scores: EpochScores) -> dict[str, float]:
 
 
 def _hyperparameters(config: Config, facts: dict[str, str]) -> dict[str, Any]:
-    return {
+    chosen = {
         "model": config.model.label,
         "data": config.data.label,
         "epochs": config.epochs,
@@ -269,3 +272,4 @@ def _hyperparameters(config: Config, facts: dict[str, str]) -> dict[str, Any]:
         "dataset": facts["dataset"],
         "weights": facts["weights"],
     }
+    return {k: visible(v) if isinstance(v, str) else v for k, v in chosen.items()}
