@@ -29,6 +29,10 @@ MESSAGES = (
     "MPS backend out of memory (MPS allocated: 5.50 GB, max allowed: 20.40 GB). Tried to allocate",
     "[enforce fail at ..\\c10\\core\\CPUAllocator.cpp:72] data. DefaultCPUAllocator: not enough "
     "memory: you tried to allocate 113246208 bytes.",
+    "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some",
+    "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "HIP error: out of memory",
+    "Invalid buffer size: 24.00 GB",
     "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
 )
 

@@ -11,6 +11,7 @@ from PIL import Image
 from visionsweep import reproduction
 from visionsweep.config import leaf_keys
 from visionsweep.data.splits import load_splits
+from visionsweep.devices import device_facts
 from visionsweep.errors import UserError
 from visionsweep.models.backbones import identify
 from visionsweep.recorded import config_of, read_back
@@ -51,7 +52,7 @@ def run(tmp_path, pictures, make_record) -> Run:
     identity = identify(config.model, random_if_unavailable=False)
     made.model = msgspec.structs.replace(made.model, fingerprint=identity.fingerprint)
     made.versions = dict(provenance.versions())
-    made.device = provenance.device_facts(torch.device("cpu"))
+    made.device = device_facts(torch.device("cpu"))
     return Run(tmp_path, made)
 
 

@@ -69,6 +69,10 @@ class Trained:
         return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
 
     @property
+    def _device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    @property
     def _heads(self) -> Any:
         return self.module.head if isinstance(self.module, Classifier) else self.module
 
@@ -89,8 +93,8 @@ class Trained:
         for number, source in enumerate(self._generators):
             tensors[f"random.{number}"] = source.get_state()
         tensors["random.torch"] = torch.get_rng_state()
-        for number, state in enumerate(_cuda_states()):
-            tensors[f"random.cuda.{number}"] = state
+        if (device_state := _random_state(self._device)) is not None:
+            tensors["random.device"] = device_state
         kind, keys, *rest = np.random.get_state(legacy=True)
         tensors["random.numpy"] = torch.from_numpy(np.asarray(keys).astype(np.int64))
         plain["numpy"] = [kind, *rest]
@@ -118,9 +122,8 @@ class Trained:
         for index, source in enumerate(self._generators):
             source.set_state(tensors[f"random.{index}"])
         torch.set_rng_state(tensors["random.torch"])
-        for index in range(len(_cuda_states())):
-            if f"random.cuda.{index}" in tensors:
-                torch.cuda.set_rng_state(tensors[f"random.cuda.{index}"], index)
+        if "random.device" in tensors:
+            _set_random_state(self._device, tensors["random.device"])
         kind, *rest = plain["numpy"]
         keys = tensors["random.numpy"].numpy().astype(np.uint32)
         np.random.set_state((kind, keys, *rest))
@@ -136,8 +139,18 @@ class _Holding(nn.Module):
         self.head = head
 
 
-def _cuda_states() -> list[torch.Tensor]:
-    return torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+def _random_state(device: torch.device) -> torch.Tensor | None:
+    """Return the state of a device's random numbers; asking other GPUs would occupy them."""
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.mps.get_rng_state() if device.type == "mps" else None
+
+
+def _set_random_state(device: torch.device, state: torch.Tensor) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(state)
 
 
 class Checkpoint:

@@ -13,9 +13,21 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# CUDA raises torch.OutOfMemoryError; the others a plain RuntimeError that only its words tell.
+# The allocators of CUDA and HIP raise torch.OutOfMemoryError; the libraries on top of them, and the
+# other devices, a RuntimeError (torch.AcceleratorError is one) that only its words tell.
 _WORDS = (
+    "CUDA error: out of memory",
+    "HIP error: out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CUSOLVER_STATUS_ALLOC_FAILED",
+    "CUFFT_ALLOC_FAILED",
+    "HIPBLAS_STATUS_ALLOC_FAILED",
+    "rocblas_status_memory_error",
+    "miopenStatusAllocFailed",
     "MPS backend out of memory",
+    "Invalid buffer size",  # MPS: one tensor larger than Metal allows
     "DefaultCPUAllocator: can't allocate memory",  # Linux and macOS
     "DefaultCPUAllocator: not enough memory",  # Windows
     "CUBLAS_STATUS_ALLOC_FAILED",

@@ -14,7 +14,7 @@ from visionsweep.data.splits import SPLITS, Splits, load_splits
 from visionsweep.device_memory import ImagesAtOnce, shortage_explained
 from visionsweep.errors import UserError
 from visionsweep.features.cached import cache_dir, image_memory
-from visionsweep.inputs import inputs_of, outcomes_of, trains_on_features
+from visionsweep.inputs import inputs_of, outcomes_of, training_device, trains_on_features
 from visionsweep.models.network import Network
 from visionsweep.prediction import Predictor, load_predictor
 from visionsweep.recorded import config_of
@@ -130,6 +130,8 @@ def _outcomes(
     scored = {"scored": files}
     batches = inputs_of(scored, config, network, predictor.preprocessing, device)["scored"]
     on_features = trains_on_features(config)
+    device = training_device(config, network, device, len(files))
     trained = predictor.model.head if on_features else predictor.model
+    trained.to(device)
     with one_thread(when=on_features):
         return outcomes_of(trained, batches, files, device, at_once)

@@ -23,11 +23,11 @@ from visionsweep.data.gray import GrayRange
 from visionsweep.data.splits import SPLITS, Splits, load_splits
 from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.device_memory import shortage_explained
-from visionsweep.devices import pick_device
+from visionsweep.devices import device_facts, pick_device, release_memory
 from visionsweep.errors import UserError, let_go
 from visionsweep.features.cached import cache_dir, image_memory
 from visionsweep.files import disk_errors_explained, remove_leftovers, write_atomically
-from visionsweep.inputs import inputs_of
+from visionsweep.inputs import inputs_of, training_device
 from visionsweep.models.backbones import Identity, identify
 from visionsweep.models.network import Network
 from visionsweep.seeds import seeds_of
@@ -91,6 +91,7 @@ def _run(config: Config, run_dir: Path, name: str) -> Record:
         let_go(error)
         raise
     finally:
+        release_memory(known.device.get("type"))
         with interruption.deferred():
             spent = time.perf_counter() - start
             known.seconds["total"] = known.seconds.get("earlier", 0.0) + spent
@@ -103,7 +104,7 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
     """Tell the story; what becomes known on the way goes into the record at once."""
     timed = _stopwatch(known.seconds)
     device = pick_device(config.device)
-    known.device = provenance.device_facts(device)
+    known.device = device_facts(device)
 
     cache = cache_dir(config.features)
 
@@ -148,7 +149,9 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
     batches = timed(
         "features", lambda: inputs_of(files, config, network, preprocessing, device, orders)
     )
-    prepared = Prepared(config, run_dir, splits, network, device, seeds, orders, batches)
+    images = sum(splits.counts.values())
+    trains_on = training_device(config, network, device, images)
+    prepared = Prepared(config, run_dir, splits, network, trains_on, seeds, orders, batches)
     with interruption.deferred():
         trained, found = timed("training", lambda: train(prepared, known))
         temperature = _keep_evidence(run_dir, known, found, splits)

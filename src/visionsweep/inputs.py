@@ -19,12 +19,43 @@ from visionsweep.models.network import Network
 
 log = logging.getLogger(__name__)
 
+# Heads with fewer weights than this, per replicate, train on the CPU beside a GPU: there a step of
+# a small head only waits for kernels to be launched. Measured by scripts/gpu_check.py.
+HEAD_WEIGHTS_ON_CPU = 100_000
+SHARE_FOR_FEATURES = 0.5  # of the free memory of a GPU
 _SCORED_AT_ONCE = 1024  # features; heads alone need no memory worth a smaller batch
 
 
 def trains_on_features(config: Config) -> bool:
     """Say whether an image gives the same features in every epoch."""
     return config.training.freeze_backbone and config.augmentation.name == "none"
+
+
+def training_device(
+    config: Config, network: Network, device: torch.device, images: int
+) -> torch.device:
+    """Return where a run trains: small heads, and heads on more features than fit, on the CPU.
+
+    Args:
+        config: of the run.
+        network: whose head, or which as a whole, is trained.
+        device: where the backbone computes.
+        images: number of images whose features are trained on or scored.
+    """
+    if device.type == "cpu" or not trains_on_features(config):
+        return device
+    cpu, width = torch.device("cpu"), network.card.width
+    if width * network.classes < HEAD_WEIGHTS_ON_CPU:
+        return cpu
+    if device.type == "cuda":
+        needed, (free, _) = images * width * 4, torch.cuda.mem_get_info(device)
+        if needed > SHARE_FOR_FEATURES * free:
+            log.warning(
+                "The features need %.1f GB and %s has %.1f GB free: heads train on the CPU",
+                needed / 1e9, device, free / 1e9,
+            )  # fmt: skip
+            return cpu
+    return device
 
 
 def inputs_of(
@@ -48,8 +79,10 @@ def inputs_of(
     """
     if trains_on_features(config):
         files = [image for images in splits.values() for image in images]
-        features = features_of(files, network, preprocessing, device, config.features).to(device)
-        labels = torch.tensor([image.label for image in files]).to(device)
+        features = features_of(files, network, preprocessing, device, config.features)
+        trains_on = training_device(config, network, device, len(files))
+        features = features.to(trains_on)
+        labels = torch.tensor([image.label for image in files]).to(trains_on)
         counts = [len(images) for images in splits.values()]
         parts = zip(splits, features.split(counts), labels.split(counts), strict=True)
         return {

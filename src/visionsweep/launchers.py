@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from visionsweep import console, interruption, slurm
 from visionsweep.config import Config
 from visionsweep.errors import UserError
+from visionsweep.threads import cores
 
 _EXTRAS = {  # of this package, by the plugin of Hydra's that each brings
     "hydra_joblib_launcher": "joblib",
@@ -119,11 +120,6 @@ class Command:
         os.environ.update(self.environment)
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def threads_of(launcher: Mapping[str, Any], asked: int | None, cores: int) -> int | None:
     """Return in how many threads a run computes, so that runs side by side share the cores.
 
@@ -175,7 +171,8 @@ def share_of_the_machine(hydra: Any, config: Config) -> Iterator[None]:
 
     before = torch.get_num_threads()
     chosen = threads_of(hydra.launcher, config.threads, cores())
-    gpus = torch.cuda.device_count() if config.device in ("auto", "cuda") else 0
+    counting = config.device in ("auto", "cuda") and torch.cuda.is_available()
+    gpus = torch.cuda.device_count() if counting else 0
     gpu = gpu_of(hydra.launcher, hydra.job.get("num", 0), gpus)
     usual = None if gpu is None else torch.cuda.current_device()
     torch.set_num_threads(chosen or before)

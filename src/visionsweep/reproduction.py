@@ -15,7 +15,7 @@ from visionsweep.config import Config, leaf_keys
 from visionsweep.data import sample
 from visionsweep.data.gray import recorded_range
 from visionsweep.data.splits import SPLITS, Splits, load_splits
-from visionsweep.devices import pick_device
+from visionsweep.devices import device_facts, pick_device
 from visionsweep.errors import UserError, nearest
 from visionsweep.experiment import run_experiment
 from visionsweep.features.cached import image_memory
@@ -101,7 +101,7 @@ def whats_changed(run: Run, config: Config, recorded: Recorded) -> list[Changed]
     """
     splits = load_splits(config.data, image_memory(config.features, config.data.root))
     identity = identify(config.model, random_if_unavailable=splits.dataset == sample.NAME)
-    device = provenance.device_facts(pick_device(config.device))
+    device = device_facts(pick_device(config.device))
     now = dict(_facts(run.record, splits, identity, device, recorded))
     then = dict(_facts_recorded(run.record, recorded))
     return [

@@ -1,9 +1,8 @@
 """How many threads of the CPU compute."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import torch
 
 
 @contextmanager
@@ -18,9 +17,16 @@ def one_thread(*, when: bool = True) -> Iterator[None]:
     Args:
         when: whether to do so at all.
     """
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1 if when else before)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

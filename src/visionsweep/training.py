@@ -1,9 +1,10 @@
 """Trains what a run trains, from its seeds or from where it was cut off, and shows it."""
 
+import copy
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -146,6 +147,8 @@ def _what_is_trained(run: Prepared, dropout: float) -> nn.Module:
     why = "training images are augmented" if network.frozen else "the backbone is trained"
     log.info("Images go through the whole network in every epoch, since %s", why)
     backbone = network.backbone
+    if network.frozen and run.device.type != "cpu":  # the one at hand stays where it is
+        backbone = replace(backbone, module=copy.deepcopy(backbone.module))
     engine.seed_everything(run.config.seed)  # dropout within the backbone
     return classifier.build(
         backbone, network.classes, dropout=dropout, frozen=network.frozen, seeds=seeds

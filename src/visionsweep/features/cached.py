@@ -10,6 +10,8 @@ from visionsweep.cache import cache_folder
 from visionsweep.config import FeaturesConfig, parse_size
 from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.transforms import Preprocessing
+from visionsweep.devices import device_facts
+from visionsweep.features.device_backbone import feature_dtype
 from visionsweep.features.extraction import BATCH_SIZE, Extractor
 from visionsweep.features.store import FeatureStore
 from visionsweep.models.network import Network
@@ -58,13 +60,14 @@ def features_of(
     Returns:
         `float32[N, width]` on the CPU, in the order of the files.
     """
-    identity, versions = network.identity, provenance.versions()
+    identity = network.identity
+    versions = provenance.versions() | {"torch": torch.__version__}  # with its build, as +cu130
     about = {
         "model": identity.name,
         "weights": identity.weights,
         "fingerprint": identity.fingerprint,
         "transform": repr(preprocessing.facts()),
-        "device": f"{device.type}, batches of {BATCH_SIZE[device.type]}",
+        "device": ", ".join([*_kernels(device), f"batches of {BATCH_SIZE[device.type]}"]),
         "versions": ", ".join(f"{p} {versions[p]}" for p in _DECIDE_NUMBERS if p in versions),
     }
     key = digest_of(repr(sorted(about.items())).encode())
@@ -72,7 +75,17 @@ def features_of(
     by_digest = {file.digest: file for file in files}
 
     def extract(missing: list[str]) -> Iterator[tuple[list[str], torch.Tensor]]:
-        extractor = Extractor(network.backbone.module, preprocessing, device)
+        extractor = Extractor(network.backbone.module, preprocessing, device, identity.name)
         return extractor.extract([by_digest[digest] for digest in missing])
 
     return store.get([file.digest for file in files], extract)
+
+
+def _kernels(device: torch.device) -> list[str]:
+    """List what of a device decides the last bits of features."""
+    if device.type == "cpu":
+        return ["cpu"]
+    facts = device_facts(device)
+    named = ("name", "capability", "cuda", "cudnn", "tf32")
+    precision = str(feature_dtype(device)).removeprefix("torch.")
+    return [device.type, precision, *(f"{name} {facts[name]}" for name in named if name in facts)]

@@ -1,25 +1,22 @@
 """Sends images through a frozen backbone, as fast as the machine goes.
 
-Images are decoded in threads. The backbone computes in channels-last layout with BatchNorm folded
-into the convolutions; on CUDA also in half precision.
+Images are decoded in threads; `DeviceBackbone` computes their features.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
 
 import torch
 from torch import nn
 
 from visionsweep import console
-from visionsweep.data import sample
 from visionsweep.data.decoding import open_rgb
 from visionsweep.data.images import ImageFile, read_content
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.device_memory import ImagesAtOnce
-from visionsweep.models.folding import fold_batchnorm
+from visionsweep.errors import UserError
+from visionsweep.features.device_backbone import DeviceBackbone
+from visionsweep.threads import cores
 
 # Images a batch: fixed for each kind of device, since kernels of other sizes give other last bits.
 BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 128}
@@ -84,30 +81,22 @@ class Extractor:
             not changed.
         preprocessing: how an image becomes a tensor.
         device: where to compute.
+        name: the backbone's name in messages.
     """
 
     def __init__(
-        self, backbone: nn.Module, preprocessing: Preprocessing, device: torch.device
+        self,
+        backbone: nn.Module,
+        preprocessing: Preprocessing,
+        device: torch.device,
+        name: str = "the backbone",
     ) -> None:
-        self._backbone = backbone.eval()
+        self._backbone = DeviceBackbone(backbone, preprocessing, device, name)
+        self._name = name
         self._preprocessing = preprocessing
         self._device = device
         self._batch_size = BATCH_SIZE[device.type]
         self._at_once = ImagesAtOnce(warning=_IN_PARTS)
-
-    @cached_property
-    def _fast(self) -> nn.Module:
-        """The folded backbone on its device.
-
-        Folding is judged on the CPU, since CUDA's convolutions round to ten bits, and always on the
-        same drawn scenes: which images come first must not decide an image's last bits. Noise will
-        not do: a random EfficientNet takes it out of all proportion, rounding errors included.
-        """
-        drawn = [sample.jpeg("train", name, sample.COUNTS["train"], 256) for name in sample.CLASSES]
-        transform = self._preprocessing.build()
-        example = torch.stack([transform(open_rgb(picture)) for picture in drawn])
-        folded = fold_batchnorm(self._backbone.cpu(), example)
-        return folded.to(self._device).to(memory_format=torch.channels_last)
 
     def extract(self, files: Sequence[ImageFile]) -> Iterator[tuple[list[str], torch.Tensor]]:
         """Compute features, showing how many images a second and how long it will take.
@@ -122,7 +111,8 @@ class Extractor:
             Content digests, and their features, `float32[n, width]` on the CPU.
 
         Raises:
-            UserError: if an image has changed or gone since it was looked at.
+            UserError: if an image has changed or gone since it was looked at, or if its features
+                are not finite.
         """
         batches = [
             files[start : start + self._batch_size]
@@ -130,7 +120,9 @@ class Extractor:
         ]
         with console.bar(total=len(files), desc="Features", unit="image") as bar:
             for batch, pixels in zip(batches, self._decoded(batches), strict=True):
-                yield [file.digest for file in batch], self._forward(pixels)
+                features = self._forward(pixels)
+                self._refuse_not_finite(batch, features)
+                yield [file.digest for file in batch], features
                 bar.update(len(batch))
 
     def _decoded(self, batches: Sequence[Sequence[ImageFile]]) -> Iterator[torch.Tensor]:
@@ -143,8 +135,10 @@ class Extractor:
         beside = self._device.type != "cpu"
         size = self._preprocessing.size
         shape = (1 + beside, ROUND, self._batch_size, 3, size, size)
-        buffers = torch.empty(shape, dtype=torch.uint8)
-        share = min(os.cpu_count() or 1, torch.get_num_threads())  # other runs may be beside
+        pinned = self._device.type == "cuda"  # copied to the GPU without a detour
+        buffers = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+        # On a CPU other runs may be beside; a GPU has to be fed by all cores.
+        share = cores() if beside else min(cores(), torch.get_num_threads())
         with ThreadPoolExecutor(share, thread_name_prefix="decode") as threads:
 
             def decode(start: int) -> list[Future[None]]:
@@ -189,16 +183,18 @@ class Extractor:
         return torch.cat(self._at_once.each(self._features, pixels))[:count]
 
     def _features(self, pixels: torch.Tensor) -> torch.Tensor:
-        if self._device.type == "cuda":
-            pixels = pixels.pin_memory().to(self._device, non_blocking=True)
-        images = self._preprocessing.normalize(pixels.to(self._device))
-        images = images.contiguous(memory_format=torch.channels_last)
-        backbone = self._fast
-        with self._precision():
-            features: torch.Tensor = backbone(images).flatten(1)
-        return features.float().cpu()
+        return self._backbone(pixels)
 
-    def _precision(self) -> AbstractContextManager[object]:
-        if self._device.type == "cuda":
-            return torch.autocast("cuda", torch.float16)
-        return nullcontext()
+    def _refuse_not_finite(self, batch: Sequence[ImageFile], features: torch.Tensor) -> None:
+        """Refuse features that are infinite or not numbers: stored, they would spoil every run."""
+        finite = torch.isfinite(features).all(1).tolist()
+        if not all(finite):
+            named = [str(file.path) for file, good in zip(batch, finite, strict=True) if not good]
+            more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+            raise UserError(
+                f"the features of {', '.join(named[:3])}{more} are not finite numbers, and nothing "
+                "of their batch is stored",
+                where=self._name,
+                hint="Weights that are damaged or do not belong to this architecture do that; use "
+                "other weights, or leave these images out.",
+            )

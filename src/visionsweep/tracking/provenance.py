@@ -7,8 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import visionsweep
 
 _PACKAGES = ("torch", "torchvision", "timm", "pillow", "numpy", "hydra-core")
@@ -48,16 +46,3 @@ def git_state() -> dict[str, Any] | None:
         }
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def device_facts(device: torch.device) -> dict[str, Any]:
-    """Return the device's kind and name, and what of the CPU decides last bits.
-
-    These are the number of threads that torch computes with, and the widest instructions.
-    """
-    return {
-        "type": device.type,
-        "name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-        "threads": torch.get_num_threads(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-    }

@@ -1,0 +1,90 @@
+"""Features of a device are finite, and those that the CPU gives; what is not is never stored."""
+
+import pytest
+import torch
+from torch import nn
+
+from visionsweep.data.transforms import resized
+from visionsweep.errors import UserError
+from visionsweep.features.device_backbone import DeviceBackbone
+from visionsweep.features.extraction import Extractor
+from visionsweep.models.network import Network
+
+CPU = torch.device("cpu")
+SIZE = 64
+
+
+class Bright(nn.Module):
+    """A network whose activations leave the range of float16 for a white image alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 1, bias=False)
+        nn.init.constant_(self.convolution.weight, 12000.0)  # white: 7.3 x 12,000 > 65,504
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.convolution(images.mean((2, 3), keepdim=True)).flatten(1) * 1e-3
+
+
+def test_a_row_that_overflows_half_precision_is_computed_again_and_no_other_row_changes():
+    pixels = torch.full((3, 3, SIZE, SIZE), 100, dtype=torch.uint8)
+    pixels[1] = 255
+    single = DeviceBackbone(Bright().eval(), resized(SIZE), CPU)(pixels)
+    got = DeviceBackbone(Bright().eval(), resized(SIZE), CPU, dtype=torch.float16)(pixels)
+    alone = DeviceBackbone(Bright().eval(), resized(SIZE), CPU, dtype=torch.float16)(pixels[:1])
+    assert torch.isfinite(got).all()
+    assert torch.equal(got[1], single[1])
+    assert torch.equal(got[0], alone[0]) and torch.equal(got[0], got[2])
+    assert not torch.equal(got[0], single[0])  # half precision was in use
+
+
+class Wrong(nn.Module):
+    """A network that computes something else after its first call, as a broken kernel would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return images.mean((2, 3)) + self.calls
+
+
+def test_a_device_that_computes_other_features_than_the_cpu_is_refused(caplog):
+    backbone = DeviceBackbone(Wrong().eval(), resized(SIZE), CPU, "resnet18", torch.float16)
+    with pytest.raises(UserError) as error:
+        backbone(torch.zeros(2, 3, SIZE, SIZE, dtype=torch.uint8))
+    assert error.value.where == "resnet18" and "device=cpu" in str(error.value.hint)
+    assert "float16" in caplog.text and "float32" in caplog.text
+
+
+class Spoiled(nn.Module):
+    """A backbone that gives no numbers for the image that is brightest."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = images.mean((2, 3))
+        spoiled = features.sum(1) >= features.sum(1).max()
+        return torch.where(spoiled.unsqueeze(1), torch.nan, features)
+
+
+def test_features_that_are_not_finite_are_an_error_that_names_image_and_backbone(files):
+    extractor = Extractor(Spoiled().eval(), resized(SIZE), CPU, "convnext_tiny")
+    with pytest.raises(UserError) as error:
+        list(extractor.extract(files))
+    assert error.value.where == "convnext_tiny"
+    assert sum(str(file.path) in error.value.what for file in files) == 1
+
+
+def test_features_that_are_not_finite_are_not_stored(
+    files, make_network, features, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Network, "backbone", _with_module(make_network().backbone, Spoiled()))
+    with pytest.raises(UserError):
+        features(files, make_network())
+    assert not list((tmp_path / "cache").rglob("features/*/*.safetensors"))
+
+
+def _with_module(backbone, module: nn.Module):
+    from dataclasses import replace
+
+    return replace(backbone, module=module.eval())
