@@ -88,6 +88,7 @@ class Gpus:
 
     def __init__(self, monkeypatch, count):
         self.now = 0
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
         monkeypatch.setattr(torch.cuda, "current_device", lambda: self.now)
         monkeypatch.setattr(torch.cuda, "set_device", self.set)
