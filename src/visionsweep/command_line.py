@@ -1,6 +1,7 @@
 """Refuses a mistyped command before Hydra makes a directory: key, value and remedy."""
 
 import copy
+import itertools
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,16 +26,20 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from visionsweep import arguments as command_arguments
-from visionsweep import placement, shell
+from visionsweep import placement, preflight, shell
 from visionsweep.arguments import GROUPS, ONCE, Arguments
 from visionsweep.checks import check, what_is_right
-from visionsweep.config import leaf_keys
+from visionsweep.config import Config, leaf_keys
 from visionsweep.errors import UserError, nearest
 from visionsweep.launchers import refuse_impossible
 from visionsweep.text import visible
 
+_MOST_CROSSED = 100  # combinations of a model's settings; composing one takes 10 ms
 
-def refuse_mistakes(arguments: list[str], config_dir: Path) -> list[str]:
+
+def refuse_mistakes(
+    arguments: list[str], config_dir: Path, *, make_sure_of_weights: bool = False
+) -> list[str]:
     """End the program with a message if a command asks for something that cannot be run.
 
     Every value of a sweep is tried once, in the company of the first values of the other keys; that
@@ -44,20 +49,24 @@ def refuse_mistakes(arguments: list[str], config_dir: Path) -> list[str]:
     Args:
         arguments: what stands behind the script's name.
         config_dir: the folder of `config.yaml`.
+        make_sure_of_weights: whether pretrained weights of a sweep are fetched where they are not
+            here, and the sweep is refused if that cannot be.
 
     Returns:
         What Hydra is to be given: the same with flags first, paths as Hydra reads them, and the
         directory that `resume` means.
     """
     try:
-        return checked(arguments, config_dir)
+        return checked(arguments, config_dir, make_sure_of_weights=make_sure_of_weights)
     except UserError as error:
         message = f"{error}\nNothing was run. The manual: python src/train.py --help"
         print(visible(message, lines=True), file=sys.stderr)
         raise SystemExit(1) from None
 
 
-def checked(arguments: list[str], config_dir: Path) -> list[str]:
+def checked(
+    arguments: list[str], config_dir: Path, *, make_sure_of_weights: bool = False
+) -> list[str]:
     """Return what Hydra is to be given, as `refuse_mistakes` does.
 
     Raises:
@@ -68,7 +77,9 @@ def checked(arguments: list[str], config_dir: Path) -> list[str]:
         return found.for_hydra()
     with configurations(found, config_dir):
         name = found.flags.config_name or "config"
-        config, sweeping = _check_all(found.settings, name, sweeping=found.flags.multirun)
+        config, sweeping, configs = _check_all(
+            found.settings, name, sweeping=found.flags.multirun, crossing=make_sure_of_weights
+        )
     given = [text.partition("=")[0] for text in found.settings]
     settings = placement.homes_expanded(config, given)
     resume = OmegaConf.select(config, "resume")
@@ -82,6 +93,8 @@ def checked(arguments: list[str], config_dir: Path) -> list[str]:
     else:
         directory = Path(shell.expanded(config.sweep_dir))
     placement.refuse_unwritable(directory)
+    if make_sure_of_weights and sweeping:
+        preflight.refuse_unavailable_weights(configs)
     command_arguments.say(found.notes)
     found.settings.extend(settings)
     return found.for_hydra()
@@ -113,13 +126,20 @@ def configurations(found: Arguments, config_dir: Path) -> Iterator[None]:
         GlobalHydra.instance().clear()
 
 
-def _check_all(overrides: list[str], name: str, *, sweeping: bool) -> tuple[DictConfig, bool]:
-    """Check a command; return its configuration, of a sweep the first, and whether it sweeps.
+def _check_all(
+    overrides: list[str], name: str, *, sweeping: bool, crossing: bool
+) -> tuple[DictConfig, bool, list[Config]]:
+    """Check every value of a command.
 
     Args:
         overrides: the command's settings.
         name: of the primary configuration.
         sweeping: whether the command has the flag of a sweep.
+        crossing: whether settings of models, and those of data, are tried in all combinations.
+
+    Returns:
+        Its configuration, of a sweep the first; whether it sweeps; what was checked, those on
+        launchers that run elsewhere left out.
     """
     parsed = _parse(overrides)
     lists = {o.get_key_element(): values_of(o) for o in parsed}
@@ -138,15 +158,29 @@ def _check_all(overrides: list[str], name: str, *, sweeping: bool) -> tuple[Dict
     first = {key: values[0] for key, values in lists.items()}
     if study:
         config = compose_named(list(first.values()), name)
+    local = preflight.runs_here(config.hydra.launcher)
     config = _without_hydra(config)
-    check(config)
+    found = [check(config)]
+    for group in ("model", "data") if crossing and sweeping and local else ():
+        for choice in _crossed(lists, group):
+            found.append(
+                check(_without_hydra(compose_named(list((first | choice).values()), name)))
+            )
     for key, values in lists.items():
         for text in values[1:]:
             changed = _with_value(config, text) if key in leaf_keys() else None
-            check(
-                changed or _without_hydra(compose_named(list((first | {key: text}).values()), name))
-            )
-    return config, sweeping
+            if changed is None:
+                changed = _without_hydra(compose_named(list((first | {key: text}).values()), name))
+            found.append(check(changed))
+    return config, sweeping, found if local else []
+
+
+def _crossed(lists: dict[str, list[str]], group: str) -> Iterator[dict[str, str]]:
+    """Give the combinations of the settings of a group where several are swept, 100 at most."""
+    swept = {k: v for k, v in lists.items() if k.partition(".")[0] == group and len(v) > 1}
+    if len(swept) > 1:
+        for values in itertools.islice(itertools.product(*swept.values()), _MOST_CROSSED):
+            yield dict(zip(swept, values, strict=True))
 
 
 def _refuse_wrong_lists(

@@ -117,16 +117,16 @@ def test_features_are_extracted_once_whichever_processes_want_them(launcher, eig
 @pytest.mark.parametrize("launcher", ["basic", *SPREADING])
 def test_one_failing_run_takes_no_other_along(launcher, tmp_path, eight, commands_in):
     commands = commands_in(tmp_path, cache_of=eight("basic").commands)
-    settings = ["model=resnet18", "epochs=1", "model.weights=NONSENSE,DEFAULT"]
+    settings = ["model=resnet18", "epochs=1", "model.name=alexnet,resnet18"]
     sweep = Sweep(commands, launcher, *settings).run()
     assert sweep.done.returncode == 1
     assert {name: record["status"] for name, record in sweep.records().items()} == {
-        "resnet18_10pct_1-epochs_weights-NONSENSE_size-32": "failed",
-        "resnet18_10pct_1-epochs_weights-DEFAULT_size-32": "completed",
+        "resnet18_10pct_1-epochs_model.name-alexnet_size-32": "failed",
+        "resnet18_10pct_1-epochs_model.name-resnet18_size-32": "completed",
     }
-    assert "resnet18_10pct_1-epochs_weights-DEFAULT_size-32 │" in sweep.done.stdout
+    assert "resnet18_10pct_1-epochs_model.name-resnet18_size-32 │" in sweep.done.stdout
     assert "Traceback" not in sweep.done.stderr
-    assert "NONSENSE: not one of" in sweep.done.stderr + sweep.done.stdout
+    assert "cannot take images of 32x32" in sweep.done.stderr + sweep.done.stdout
 
 
 LONG = "resnet18_10pct_600-epochs_size-32"
