@@ -76,12 +76,18 @@ def _escaped_for_json(match: re.Match[str]) -> str:
     return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
-def one_line(text: object) -> str:
-    """Return the first line of a text, visible, with a note of how many more there are."""
+def one_line(text: object, most: int = 500) -> str:
+    """Return the first line of a text, visible, with a note of how many more there are.
+
+    Args:
+        text: a message.
+        most: characters; of a longer line the rest is left out.
+    """
     first, *more = str(text).strip().splitlines() or [""]
-    left = sum(bool(line.strip()) for line in more)
+    left = sum(bool(each.strip()) for each in more)
     note = f" (and {left} more line{'s' if left > 1 else ''})" if left else ""
-    return visible(first.rstrip()) + note
+    line = visible(first.rstrip())
+    return (line if len(line) <= most else f"{line[:most]}…") + note
 
 
 def csv_cell(value: object) -> object:
