@@ -13,9 +13,11 @@ import os
 import sys
 import time
 import webbrowser
+from pathlib import Path
 
 from visionsweep import interruption
 from visionsweep.entry import path_argument, run_command
+from visionsweep.report.numbers import counted
 from visionsweep.tracking import board
 from visionsweep.tracking.folders import default_outputs, event_folders, latest_sweep
 
@@ -42,32 +44,41 @@ def main(arguments: list[str]) -> int:
 
     folder = asked.folder or default_outputs()
     folders = event_folders(folder)
-    if folder in folders:  # a run has its name from the folder above, so that one is served
-        run = folder.resolve()
-        folder, shown = run.parent, run
-        folders = event_folders(folder)
-    else:
-        shown = latest_sweep(folders, folder)
-    if asked.all:
-        shown = folder
+    if folder in folders:  # of a run that is named, nothing beside it is served
+        with board.alone(folder) as served:
+            return _serve(served, [folder.resolve().name], f"1 run in {folder}", None, asked)
+    shown = folder if asked.all else latest_sweep(folders, folder)
     runs = [place for place in folders if place.is_relative_to(shown)]
-
-    url = board.serve(folder, asked.port)
     pattern = None
     if shown != folder:
         pattern = board.run_filter(folder, shown, is_run=shown in folders)
-    address = board.address_of(url, pattern)
     others = len(folders) - len(runs)
+    content = f"{counted(len(runs), 'run')} in {shown}"
+    if others:
+        content += f"; --all shows {others} more"
+    names = [run.relative_to(folder).as_posix() for run in runs]
+    return _serve(folder, names, content, pattern, asked)
+
+
+def _serve(
+    folder: Path, runs: list[str], content: str, pattern: str | None, asked: argparse.Namespace
+) -> int:
+    """Serve a folder until Ctrl-C.
+
+    Args:
+        folder: the folder of the runs.
+        runs: names of the runs to wait for.
+        content: which runs are shown, in words.
+        pattern: regular expression of the names of the runs to show, or None for all.
+        asked: the command's arguments.
+    """
+    url = board.serve(folder, asked.port)
+    address = board.address_of(url, pattern)
     print(f"TensorBoard: {address}")
-    print(
-        f"It shows {_runs(len(runs))} in {shown}"
-        + (f"; --all shows {others} more" if others else "")
-        + ". Ctrl-C ends it.",
-        flush=True,
-    )
+    print(f"It shows {content}. Ctrl-C ends it.", flush=True)
     interruption.install()
     try:
-        board.wait_for(url, [run.relative_to(folder).as_posix() for run in runs], PATIENCE)
+        board.wait_for(url, runs, PATIENCE)
         if not asked.no_browser and _has_window():
             webbrowser.open(address)
         while True:  # looks for a signal that an exception handler in between has swallowed
@@ -83,10 +94,6 @@ def _port(text: str) -> int:
     if not 0 <= port <= 65535:
         raise argparse.ArgumentTypeError(f"{text}: a port is a number from 1 to 65535")
     return port
-
-
-def _runs(count: int) -> str:
-    return "1 run" if count == 1 else f"{count} runs"
 
 
 def _has_window() -> bool:

@@ -1,5 +1,6 @@
 """view.py really starts TensorBoard, on this machine alone, and shows the runs that are meant."""
 
+import http.client
 import json
 import os
 import re
@@ -140,9 +141,52 @@ def test_a_sweep_that_is_named_is_all_there_is(outputs, view):
     assert filters(address) == {""}
 
 
-def test_a_run_that_is_named_keeps_its_name(outputs, view):
-    _, address = view(outputs / "2026-01-30" / "09-00-00-000000" / "b", "--no-browser")
-    assert shown_at(address, runs_at(address, 2)) == {"b"}
+@pytest.mark.parametrize("more", [[], ["--all"]], ids=["", "all"])
+def test_run_that_is_named_keeps_its_name_and_nothing_beside_it_is_served(
+    outputs, view, tmp_path, more
+):
+    run = outputs / "2026-01-30" / "09-00-00-000000" / "b"
+    process, address = view(run, "--no-browser", *more, TMPDIR=str(tmp_path))
+    assert runs_at(address, 1) == {"b"}
+    assert filters(address) == {""}
+    assert "1 run in" in process.stdout.readline()
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=30)
+    assert list(tmp_path.glob("visionsweep-view-*")) == []
+
+
+@pytest.mark.parametrize("name", ["a,b:c", "with space", "ü [1]"])
+def test_run_of_any_name_keeps_it(outputs, view, name):
+    run = outputs / "2026-01-30" / "09-00-00-000000" / "b"
+    run = run.rename(run.with_name(name))
+    _, address = view(run, "--no-browser")
+    assert runs_at(address, 1) == {name}
+
+
+def status(address: str, path: str, host: str | None) -> tuple[int, str]:
+    """Ask TensorBoard by its address for a path as of another host; return status and text."""
+    connection = http.client.HTTPConnection("127.0.0.1", urlsplit(address).port, timeout=30)
+    connection.putrequest("GET", path, skip_host=True)
+    if host is not None:
+        connection.putheader("Host", host.replace("PORT", str(urlsplit(address).port)))
+    connection.endheaders()
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def test_requests_for_a_name_of_another_machine_are_refused(outputs, view):
+    """A web page that points its own name at 127.0.0.1 (DNS rebinding) reads no run."""
+    _, address = view("--no-browser")
+    runs_at(address, 5)
+    for host in ("127.0.0.1:PORT", "localhost:PORT", "LOCALHOST", "[::1]:PORT"):
+        found, text = status(address, "/data/runs", host)
+        assert found == 200 and "2026-01-31" in text
+    foreign = ("evil.example", "evil.example:PORT", "127.0.0.1.evil.example", "localhost@evil.io",
+               "localhost:PORT.evil.example", "127.0.0.2:PORT", "", None)  # fmt: skip
+    for host in foreign:
+        for path in ("/", "/data/runs", "/data/environment", "/index.js"):
+            found, text = status(address, path, host)
+            assert found == 403 and "2026-01-31" not in text
 
 
 def test_all_shows_every_run(outputs, view):

@@ -7,14 +7,18 @@ import re
 import socket
 import time
 import urllib.request
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
 from visionsweep.errors import UserError
 
 HOST = "127.0.0.1"
+OWN_NAMES = (HOST, "localhost", "[::1]")  # that a browser on this machine asks for
+
+WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def serve(folder: Path, port: int | None) -> str:
@@ -37,7 +41,10 @@ def serve(folder: Path, port: int | None) -> str:
         )
     from tensorboard import program  # takes a second: not for --help, nor for a refusal
 
-    board = program.TensorBoard()
+    def server(app: WsgiApp, flags: Any) -> Any:
+        return program.create_port_scanning_werkzeug_server(for_own_names(app), flags)
+
+    board = program.TensorBoard(server_class=server)
     board.configure(argv=("",), logdir=str(folder), host=HOST, port=port)
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # it praises its fast loader on six lines
@@ -45,6 +52,45 @@ def serve(folder: Path, port: int | None) -> str:
     except program.TensorBoardServerException as error:
         raise UserError(f"TensorBoard cannot start: {error.msg}") from error
     return address
+
+
+def for_own_names(app: WsgiApp) -> WsgiApp:
+    """Wrap a web application so that it answers only requests for a name of this machine.
+
+    TensorBoard answers whatever `Host` a request names. A web page could point a name of its own at
+    127.0.0.1 (DNS rebinding) and read the runs of whoever looks at the page.
+
+    Args:
+        app: the WSGI application.
+    """
+
+    def guarded(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        name = re.sub(r":\d*$", "", environ.get("HTTP_HOST", "")).lower()
+        if name in OWN_NAMES:
+            return app(environ, start)
+        start("403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")])
+        return [f"Only requests for {', '.join(OWN_NAMES)} are answered.\n".encode()]
+
+    return guarded
+
+
+@contextlib.contextmanager
+def alone(run: Path) -> Iterator[Path]:
+    """Make a temporary folder in which there is one run, under its name.
+
+    TensorBoard calls a run by its path below the folder that is served: by `.` if that is the run
+    itself, and beside all others of the sweep if it is the folder above.
+
+    Args:
+        run: the run's directory.
+
+    Yields:
+        The folder; it holds a link to the run.
+    """
+    run = run.resolve()
+    with TemporaryDirectory(prefix="visionsweep-view-") as folder:
+        (Path(folder) / run.name).symlink_to(run, target_is_directory=True)
+        yield Path(folder)
 
 
 def run_filter(folder: Path, shown: Path, *, is_run: bool) -> str:
