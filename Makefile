@@ -1,4 +1,4 @@
-# make demo    the eight runs, the leaderboard, three predictions
+# make demo    eight runs on real pretrained weights, the leaderboard, predictions beside the truth
 # make test    the whole suite
 # make lint    ruff and mypy
 # make clean   what make made
@@ -18,8 +18,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/python src/train.py experiment=foodvision_mini
-	$(BIN)/python src/compare.py outputs
+	$(BIN)/python src/train.py experiment=demo
 	$(BIN)/python scripts/predict_test_images.py
 
 test: $(INSTALLED)

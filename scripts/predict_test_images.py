@@ -1,32 +1,81 @@
-"""Predict three test images of the best run, one of each class: the demo's last step.
+"""Predict test images of the best run and compare with the truth: the last step of the demo.
 
-python scripts/predict_test_images.py [OUTPUTS]
+    python scripts/predict_test_images.py [OUTPUTS]
+
+Takes the first three test images of each class. Prints a table and draws a figure of image, true
+class, predicted class, confidence and verdict.
 """
 
-import subprocess
+import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from visionsweep.entry import run_command
 from visionsweep.errors import UserError
-from visionsweep.selection import choose_run
-from visionsweep.tracking import predictions
+
+if TYPE_CHECKING:
+    from visionsweep.tracking.runs import Run
+
+PER_CLASS = 3
 
 
 def main(arguments: list[str]) -> int:
-    """Call `src/predict.py` on the first test image of up to three classes."""
-    run, _ = choose_run(Path(arguments[0] if arguments else "outputs"))
+    """Predict, and say what is right; exit status 1 if an image could not be read."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "outputs", nargs="?", type=Path, default=Path("outputs"), metavar="OUTPUTS",
+        help="a run's directory, or a folder of runs whose best is taken (outputs)",
+    )  # fmt: skip
+    outputs = parser.parse_args(arguments).outputs
+
+    from visionsweep.devices import pick_device  # these import torch: not for --help
+    from visionsweep.prediction import Prediction, load_predictor, predict
+    from visionsweep.report.figures import prediction_figures
+    from visionsweep.report.leaderboard import wide_console
+    from visionsweep.report.verdicts import verdict_line, verdict_table
+    from visionsweep.selection import choose_run
+    from visionsweep.tracking import predictions
+
+    run, reason = choose_run(outputs)
     rows = predictions.read(run.directory, "test")
     if rows is None:
         raise UserError("no readable predictions of test images", where=run.directory)
-    first: dict[int, str] = {}
-    for image, label in zip(rows.images, rows.labels.tolist(), strict=True):
-        first.setdefault(label, image)
-    predict = Path(__file__).resolve().parent.parent / "src" / "predict.py"
-    images = list(first.values())[:3]
-    return subprocess.run(
-        [sys.executable, predict, *images, "--run", run.directory, "--top", "3"], check=False
-    ).returncode
+    print(f"Run: {run.directory} ({reason})", flush=True)
+    predictor = load_predictor(run, pick_device("auto"))
+    chosen: list[tuple[Path, str]] = []
+    for label, name in enumerate(predictor.classes):
+        of_class = [p for p, k in zip(rows.images, rows.labels.tolist(), strict=True) if k == label]
+        chosen += [(Path(path), name) for path in of_class[:PER_CLASS]]
+
+    found: list[Prediction] = []
+    truths: list[str] = []
+    unreadable = 0
+    answers = predict(predictor, [path for path, _ in chosen])
+    for (_, true), answer in zip(chosen, answers, strict=True):
+        if isinstance(answer, Prediction):
+            found.append(answer)
+            truths.append(true)
+        else:
+            unreadable += 1
+            print(answer, file=sys.stderr)
+    if found:
+        wide_console().print(verdict_table(found, truths))
+        print(f"{verdict_line(found, truths)} {_over_all_test_images(run)}")
+        title = f"{run.record.name} on {run.record.dataset}"
+        for file in prediction_figures(found, run.directory / "predictions", title, truths):
+            print(f"Figure: {file}")
+    return 1 if unreadable else 0
+
+
+def _over_all_test_images(run: "Run") -> str:
+    data, metrics = run.record.data, run.record.metrics
+    if data is None or metrics is None:
+        return ""
+    accuracy = f"{100 * metrics.final.test.accuracy:.1f}%"
+    return f"Accuracy on all {data.counts['test']} test images: {accuracy}."
 
 
 if __name__ == "__main__":

@@ -53,6 +53,19 @@ def test_at_most_25_images_stand_in_a_figure_or_12_that_are_explained(
             assert figure.format == "PNG" and figure.convert("L").getextrema() != (255, 255)
 
 
+def test_verdict_stands_under_each_image_whose_class_is_known(texts, tmp_path):
+    (plain,) = prediction_figures([prediction()] * 2, tmp_path / "plain", "title")
+    assert "right" not in texts
+    (judged,) = prediction_figures(
+        [prediction()] * 2, tmp_path / "judged", "title", ["pizza", "steak\x1b"]
+    )
+    assert "right" in texts and r"wrong: steak\x1b" in texts
+    with Image.open(plain) as before, Image.open(judged) as after:
+        assert after.height == before.height + 19 and after.width == before.width
+        colors = {color for _, color in after.getcolors(1 << 20)}
+    assert {(26, 127, 55), (207, 34, 46)} <= colors
+
+
 def test_an_unsure_prediction_says_so_and_what_it_would_guess(texts, tmp_path):
     prediction_figures([prediction(p=0.41, abstained=True)], tmp_path, "title")
     assert "unsure" in texts and "  (pizza 41.0 %)" in texts

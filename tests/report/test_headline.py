@@ -1,11 +1,12 @@
 """The first sentences: who won, who cannot be told from it, what to take."""
 
+import msgspec
 import pytest
 
 from visionsweep.analysis.comparison import Comparison
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.learning_curve import LearningCurve
-from visionsweep.report.evidence import Evidence, Row
+from visionsweep.report.evidence import Evidence, Row, gather
 from visionsweep.report.headline import curve_sentence, headline, labels_of
 from visionsweep.tracking.runs import Run
 
@@ -64,6 +65,35 @@ def evidence(tmp_path, make_record):
 def test_the_advice_follows_from_who_can_be_told_apart(evidence, marks, cheapest, advice):
     found = evidence(marks, cheapest)
     assert headline(found, labels_of(found)).advice == advice
+
+
+def test_frozen_random_backbones_are_ranked_and_none_is_recommended(simulated_sweep):
+    """None of two models that saw no image before is better, whatever the losses say."""
+    found = simulated_sweep(weights="random")
+    assert found.cheapest is None and len(found.rows) == 8
+    said = headline(found, labels_of(found))
+    assert "take" not in said.advice and "random weights" in said.advice
+    assert "model=effnetlite0,effnetlite2" in said.advice and said.more is None
+
+
+def test_of_random_and_pretrained_backbones_a_pretrained_one_is_recommended(
+    simulate_sweep, tmp_path
+):
+    real = simulate_sweep(tmp_path)
+    random = simulate_sweep(tmp_path, models=("cheap",), weights="random", folder="other")
+    found = gather([row.run for row in (*real.rows, *random.rows)])
+    assert {row.run.record.weights for row in found.rows} == {"IMAGENET1K_V1", "random"}
+    assert found.cheapest is not None and found.cheapest.record.weights == "IMAGENET1K_V1"
+
+
+def test_network_that_was_trained_from_random_weights_may_be_recommended(simulated_sweep):
+    found = simulated_sweep(weights="random")
+    runs = []
+    for row in found.rows:
+        model = msgspec.structs.replace(row.run.record.model, checkpoint="model.safetensors")
+        row.run.record.model = model
+        runs.append(row.run)
+    assert gather(runs).cheapest is not None
 
 
 @pytest.mark.parametrize(

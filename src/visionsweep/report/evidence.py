@@ -14,6 +14,8 @@ from visionsweep.report.settings import settings_of
 from visionsweep.tracking import outcomes as kept
 from visionsweep.tracking.runs import Run, val_loss
 
+HEAD = "head.safetensors"  # what a run with a frozen backbone keeps
+
 Mark = Literal["leader", "level", "behind", "unknown"]
 
 
@@ -38,7 +40,8 @@ class Evidence:
 
     Attributes:
         rows: the runs, lowest validation loss first.
-        cheapest: of the leader and those level with it, the one to take; None if unknown.
+        cheapest: of the leader and those level with it, the one to take; None if unknown, or if all
+            of these are untrained (`is_untrained`).
         images_needed: more images that would tell the first two apart; None if unknown.
         effects: of each swept value over the rest of the grid.
         curve: of the loss over the number of training images; None where that was not swept.
@@ -82,12 +85,24 @@ def gather(runs: Sequence[Run]) -> Evidence:
     sizes = [runs[k].record.data.counts["train"] for k in compared]  # type: ignore[union-attr]
     return Evidence(
         rows=rows,
-        cheapest=min((row.run for row in rows if row.mark in ("leader", "level")), key=_cost),
+        cheapest=_to_take(rows),
         images_needed=_needed(outcomes) if recipes[0] not in recipes[1:2] else None,
         effects=effects(settings, outcomes) if len(outcomes) > 1 else [],
         curve=_curve(settings, sizes, outcomes),
         passed_over=passed_over,
     )
+
+
+def is_untrained(run: Run) -> bool:
+    """Say whether a run's backbone has random weights and was frozen: no image has changed it."""
+    model = run.record.model
+    return run.record.weights == "random" and model is not None and model.checkpoint == HEAD
+
+
+def _to_take(rows: Sequence[Row]) -> Run | None:
+    """Return the cheapest run of the leader and those level with it that learned from images."""
+    best = [row.run for row in rows if row.mark in ("leader", "level")]
+    return min((run for run in best if not is_untrained(run)), key=_cost, default=None)
 
 
 def _recipe(run: Run, given: Mapping[str, Any]) -> tuple[dict[str, Any], str, str]:

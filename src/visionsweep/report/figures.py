@@ -1,53 +1,78 @@
 """Figures of predictions: every image under what the model takes it for, and where it sees that."""
 
+import io
 from collections.abc import Sequence
+from itertools import repeat
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from visionsweep.explanation import Explanation
+from visionsweep.files import write_atomically
 from visionsweep.prediction import THUMBNAIL, Prediction
 from visionsweep.report.predictions import percent
 from visionsweep.report.sheet import FAINT, GREY, Pixels, Sheet, shortened, width_of
+from visionsweep.text import visible
 
 PER_FIGURE, PER_FIGURE_EXPLAINED = 25, 12
 _COLUMNS, _COLUMNS_EXPLAINED = 5, 3
 _BESIDE = 6  # pixels between an image and its explanation
 _GAP, _EDGE, _HEAD = 28, 20, 44
 _OVER, _UNDER = 36, 66  # above an image, for its class; under it, for two lines
+_VERDICT = 19  # more under an image whose class is known
 _TITLE, _SMALL = 20, 14  # letters, in pixels
+_RIGHT, _WRONG = "#1a7f37", "#cf222e"
 
 
-def prediction_figures(predictions: Sequence[Prediction], folder: Path, title: str) -> list[Path]:
+class Shown(NamedTuple):
+    """A prediction in a figure, and the true class where it is known."""
+
+    prediction: Prediction
+    true: str | None
+
+
+def prediction_figures(
+    predictions: Sequence[Prediction],
+    folder: Path,
+    title: str,
+    truths: Sequence[str] | None = None,
+) -> list[Path]:
     """Draw images under their predictions, beside each its explanation if there is one.
 
     Args:
         predictions: what to draw; all are explained, or none.
         folder: where the PNG files go; made if missing.
         title: a line over each figure.
+        truths: the true class of each image, where these are known; a verdict then stands under it.
 
     Returns:
         The files, `predictions-1.png` and on, of at most 25 images each, or 12 explained ones.
     """
     folder.mkdir(parents=True, exist_ok=True)
     most = PER_FIGURE_EXPLAINED if predictions[0].explanation else PER_FIGURE
+    shown = [Shown(p, t) for p, t in zip(predictions, truths or repeat(None), strict=False)]
     files = []
     for start in range(0, len(predictions), most):
         files.append(folder / f"predictions-{start // most + 1}.png")
-        Image.fromarray(_figure(predictions[start : start + most], title)).save(files[-1])
+        content = io.BytesIO()
+        Image.fromarray(_figure(shown[start : start + most], title)).save(content, "PNG")
+        write_atomically(files[-1], content.getvalue())
     return files
 
 
-def _figure(predictions: Sequence[Prediction], title: str) -> Pixels:
+def _figure(shown: Sequence[Shown], title: str) -> Pixels:
+    predictions = [each.prediction for each in shown]
     explanation = predictions[0].explanation
     columns = min(_COLUMNS_EXPLAINED if explanation else _COLUMNS, len(predictions))
     wide = 2 * THUMBNAIL + _BESIDE if explanation else THUMBNAIL
-    rows = [predictions[start : start + columns] for start in range(0, len(predictions), columns)]
-    highs = [max(prediction.thumbnail.height for prediction in row) for row in rows]
+    rows = [shown[start : start + columns] for start in range(0, len(shown), columns)]
+    highs = [max(each.prediction.thumbnail.height for each in row) for row in rows]
     head = _HEAD + 30 if explanation else _HEAD
-    height = head + sum(highs) + len(rows) * (_OVER + _UNDER)
+    under = _UNDER if shown[0].true is None else _UNDER + _VERDICT
+    height = head + sum(highs) + len(rows) * (_OVER + under)
     sheet = Sheet(2 * _EDGE + columns * (wide + _GAP) - _GAP, height)
     room = sheet.width - 2 * _EDGE
     sheet.text(_EDGE, 22, shortened(title, _SMALL, room), _SMALL, colour=FAINT)
@@ -55,13 +80,16 @@ def _figure(predictions: Sequence[Prediction], title: str) -> Pixels:
         _legend(sheet, explanation)
     top = head
     for row, high in zip(rows, highs, strict=True):
-        for column, prediction in enumerate(row):
+        for column, (prediction, true) in enumerate(row):
             left = _EDGE + column * (wide + _GAP)
             _class(sheet, prediction, left + wide / 2, top + _OVER / 2, wide)
             pixels = _picture(prediction)
             sheet.image(left + (wide - pixels.shape[1]) / 2, top + _OVER, pixels)
-            _captions(sheet, prediction, left + wide / 2, top + _OVER + len(pixels), wide)
-        top += _OVER + high + _UNDER
+            bottom = top + _OVER + len(pixels)
+            _captions(sheet, prediction, left + wide / 2, bottom, wide)
+            if true is not None:
+                _verdict(sheet, prediction, true, left + wide / 2, bottom + 53, wide)
+        top += _OVER + high + under
     return sheet.pixels()
 
 
@@ -79,6 +107,16 @@ def _class(sheet: Sheet, prediction: Prediction, middle: float, y: float, room: 
     left = middle - (before + width_of(guess, _TITLE)) / 2
     sheet.text(left, y, unsure, _TITLE, bold=True)
     sheet.text(left + before, y, guess, _TITLE, colour=GREY)
+
+
+def _verdict(
+    sheet: Sheet, prediction: Prediction, true: str, middle: float, y: float, room: float
+) -> None:
+    """Write whether the predicted class is the true one, and if not, which is."""
+    right = prediction.probabilities[0][0] == true
+    text = shortened("right" if right else f"wrong: {visible(true)}", _SMALL, room, bold=True)
+    colour = _RIGHT if right else _WRONG
+    sheet.text(middle, y, text, _SMALL, bold=True, colour=colour, anchor="mm")
 
 
 def _captions(sheet: Sheet, prediction: Prediction, middle: float, y: float, room: float) -> None:

