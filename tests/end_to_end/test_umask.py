@@ -6,7 +6,8 @@ import stat
 import pytest
 
 
-@pytest.mark.parametrize("umask", [0o077, 0o002], ids=oct)
+@pytest.mark.slow
+@pytest.mark.parametrize("umask", [0o077], ids=oct)
 def test_nothing_that_a_run_writes_is_more_open_than_the_umask_says(
     commands_in, tmp_path, publish, umask
 ):
