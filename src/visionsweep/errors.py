@@ -28,7 +28,9 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         located = self.what if self.where is None else f"{visible(self.where)}: {self.what}"
-        return located if self.hint is None else f"{located}. {self.hint}"
+        if self.hint is None:
+            return located
+        return f"{located} {self.hint}" if located.endswith("?") else f"{located}. {self.hint}"
 
 
 class RefusedError(UserError):
