@@ -200,3 +200,14 @@ def test_a_damaged_checkpoint_is_refused(trained_run):
     (run.directory / "head.safetensors").write_bytes(b"damaged")
     with pytest.raises(UserError, match=r"head\.safetensors: the checkpoint cannot be read"):
         load_predictor(run, torch.device("cpu"))
+
+
+def test_deep_gray_images_are_scaled_by_the_range_of_the_run(predictor, tmp_path, caplog):
+    path = tmp_path / "scan.png"
+    Image.new("I;16", (8, 8), 3000).save(path)
+    trained = replace(predictor.preprocessing, gray_range=(0.0, 4095.0))
+    (seen,) = predict(replace(predictor, preprocessing=trained), [path])
+    assert seen.probabilities[0][0] == "bright" and not caplog.records
+    (unscaled,) = predict(predictor, [path])  # a run that was trained on images of 8 bits
+    assert unscaled.probabilities[0][0] == "dark"
+    assert "more than 8 bits" in caplog.text and "scan.png" in caplog.text

@@ -46,7 +46,7 @@ _LARGE_BYTES = 150_000_000  # images that take more are decoded one at a time
 
 # Measured peaks of decoding, in bytes per pixel, the decoder's own buffers included; by the mode
 # where the decoder works line by line.
-_BYTES_PER_PIXEL = {"WebP": 13, "AVIF": 13, "HEIC": 13, "JPEG 2000": 20, "TIFF": 8}
+_BYTES_PER_PIXEL = {"WebP": 12, "AVIF": 8, "HEIC": 8, "JPEG 2000": 16, "TIFF": 8}
 _BYTES_PER_MODE = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
 _COEFFICIENT_BYTES = 6  # per pixel of a JPEG that arrives in several scans
 
@@ -59,6 +59,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_NO_END_MARKER = "the end marker is missing"
 _BROKEN_EXIF = "EXIF metadata cannot be read"
 _END_MARKERS = {"PNG": b"IEND", "GIF": b";"}  # which Pillow does not miss
 _one_large_image = threading.Lock()
@@ -191,7 +192,7 @@ def _read(
     try:
         result = _decoded(content, kind, use)
         ended = content.rfind(_END_MARKERS.get(kind, b"")) >= 0
-        return result, None if ended else "the end marker is missing"
+        return result, None if ended else _NO_END_MARKER
     except UnreadableImageError as error:
         raise UnreadableImageError(
             f"cannot be read as an image: {error.what}", where=where, hint=error.hint
@@ -201,7 +202,8 @@ def _read(
         try:
             whole = repair.rebuild(content, kind, _pixel_digest)
             if whole is not None:
-                return _decoded(whole, kind, use), reason
+                cut = kind.startswith("JPEG") and not content.endswith(b"\xff\xd9")
+                return _decoded(whole, kind, use), _NO_END_MARKER if cut else reason
         except Exception:  # then the first error is the one to tell
             pass
         raise UnreadableImageError(
