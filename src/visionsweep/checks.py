@@ -24,6 +24,7 @@ from visionsweep.config import Config, leaf_keys, leaf_types, parse_size
 from visionsweep.data.checksums import is_checksum
 from visionsweep.errors import UserError, nearest, nearest_path
 from visionsweep.models.published import torchvision_weights
+from visionsweep.path_text import as_path
 from visionsweep.shell import expanded
 
 
@@ -256,7 +257,7 @@ def _wrong_combinations(config: DictConfig, looking: bool) -> list[str]:
         except UserError as error:
             problems.append(str(error))
     if looking and data.source == "folder":
-        root = Path(expanded(data.root))
+        root = as_path(expanded(data.root))
         if root.is_file():
             problems.append(f"data.root={root}: is a file; name the folder that holds your images")
         elif not root.is_dir():

@@ -15,6 +15,7 @@ from visionsweep.features.device_backbone import feature_dtype
 from visionsweep.features.extraction import BATCH_SIZE, Extractor
 from visionsweep.features.store import FeatureStore
 from visionsweep.models.network import Network
+from visionsweep.path_text import as_path, as_text
 from visionsweep.tracking import provenance
 
 # Packages whose release may change a feature's last bits.
@@ -28,7 +29,8 @@ def cache_dir(config: FeaturesConfig) -> Path:
 
 def image_memory(config: FeaturesConfig, root: str) -> Path:
     """Return the file that remembers what the images below a data set's root hold."""
-    return cache_dir(config) / "images" / f"{digest_of(str(Path(root).absolute()).encode())}.json"
+    place = as_text(as_path(root).absolute())
+    return cache_dir(config) / "images" / f"{digest_of(place.encode())}.json"
 
 
 @cache
