@@ -9,6 +9,7 @@ import torch
 from visionsweep.analysis.outcomes import Outcomes
 from visionsweep.config import Config, DataConfig
 from visionsweep.data import sample
+from visionsweep.data.classes import spelling
 from visionsweep.data.images import ImageFile
 from visionsweep.data.splits import SPLITS, Splits, load_splits
 from visionsweep.device_memory import ImagesAtOnce, shortage_explained
@@ -99,14 +100,20 @@ def _trained_on(run: Run, config: Config, splits: Splits) -> set[str] | None:
 
 def _as_labelled_by(predictor: Predictor, splits: Splits, split: str) -> list[ImageFile]:
     """Return the images of a split with the labels that the run gives their classes."""
-    unknown = sorted(set(splits.classes) - set(predictor.classes))
+    spelled = {spelling(name): label for label, name in enumerate(predictor.classes)}
+    spelled |= {name: label for label, name in enumerate(predictor.classes)}
+    unknown = sorted(
+        name for name in splits.classes if name not in spelled and spelling(name) not in spelled
+    )
     if unknown:
         raise UserError(
             f"{predictor.run.directory}: was not trained on {', '.join(unknown)}; it knows "
             f"{', '.join(predictor.classes)}. Name the folders of the images after these."
         )
     chosen = SPLITS if split == "all" else (split,)
-    label_of = {k: predictor.classes.index(name) for k, name in enumerate(splits.classes)}
+    label_of = [
+        spelled[name] if name in spelled else spelled[spelling(name)] for name in splits.classes
+    ]
     return [
         replace(image, label=label_of[image.label]) for name in chosen for image in splits[name]
     ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from visionsweep.errors import UserError, nearest
+from visionsweep.text import visible
 
 if TYPE_CHECKING:
     from visionsweep.data.splits import Splits
@@ -57,7 +58,7 @@ def check_splits(splits: "Splits") -> None:
                 "%s: its %s images hold none of %s: its scores there say nothing of %s",
                 splits.dataset,
                 split,
-                ", ".join(lacking),
+                ", ".join(map(visible, lacking)),
                 "it" if len(lacking) == 1 else "them",
             )
         shared = {i.digest for i in splits.train} & {i.digest for i in splits[split]}
@@ -75,7 +76,7 @@ def check_splits(splits: "Splits") -> None:
         "%s: %d training, %d validation and %d test images of %s",
         splits.dataset,
         *splits.counts.values(),
-        ", ".join(splits.classes)
+        ", ".join(map(visible, splits.classes))
         if len(splits.classes) <= 10
         else f"{len(splits.classes)} classes",
     )
