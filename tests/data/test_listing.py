@@ -34,6 +34,7 @@ def reasons(listing: Listing) -> dict[str, str]:
         ("a.cr2", "raw"), ("a.NEF", "raw"), ("a.dng", "raw"), ("a.arw", "raw"),
         ("a.dcm", "medical"), ("a.nii.gz", "medical"), ("a.svg", "without pixels"),
         ("a.psb", "editor"), ("a.xcf", "editor"), ("a.exr", "not read"), ("a.jxl", "not read"),
+        ("a.fits", "not read"), ("a.sgi", "not read"),
     ],
 )  # fmt: skip
 def test_pictures_that_are_not_read_are_named_with_the_reason(tmp_path, name, word):

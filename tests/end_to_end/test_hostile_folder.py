@@ -51,12 +51,9 @@ def hostile(tmp_path: Path) -> Path:
     return root
 
 
-def test_it_is_refused_by_name_or_trains_and_predicts(pictures, hostile):
+def test_it_trains_and_predicts_and_files_swapped_later_are_seen(pictures, hostile):
     given = f"data.root='{hostile}'"
     tiny = [each for each in pictures.tiny if not each.startswith("data.root")]
-    refused = pictures.run("train.py", *tiny, given, "epochs=1", errors="backslashreplace")
-    assert refused.returncode == 1 and "Traceback" not in refused.stderr
-
     skipped = [*tiny, given, "epochs=1", "data.on_bad_image=skip", "sweep_dir=outputs/run"]
     trained = pictures.run("train.py", *skipped, errors="backslashreplace")
     assert trained.returncode == 0, trained.stderr
@@ -83,9 +80,6 @@ def test_it_is_refused_by_name_or_trains_and_predicts(pictures, hostile):
     paths = [Path(each["image"]) for each in predictions]
     assert len(paths) == 10 and all(path.is_file() for path in paths)
     assert list((pictures.directory / "f").glob("*.png"))
-
-    again = pictures.run("train.py", *skipped, errors="backslashreplace")
-    assert again.returncode == 0 and "taken as it is" in again.stderr + again.stdout
 
     one, other = (hostile / "Train" / name / "0.png" for name in CLASSES[-2:])
     times = [path.stat() for path in (one, other)]

@@ -23,7 +23,9 @@ _PICTURES = {
         _VECTOR: "svg svgz eps ps ai wmf emf cdr",
         _LAYERED: "psd psb xcf kra ora afphoto clip",
         _OTHER: "avif avifs jxl jxr wdp hdp jp2 j2k jpf jpx exr hdr bpg webp tif tiff tga dds pcx "
-        "jfif jfi jif jpe pjpeg pjp mpo apng qoi flif svs ndpi mrxs scn vms bif czi lif",
+        "jfif jfi jif jpe pjpeg pjp mpo apng qoi flif svs ndpi mrxs scn vms bif czi lif "
+        "blp bw cur dcx dib fit fits flc fli ftc ftu gbr icb icns ico im j2c jpc msp pbm pcd pfm "
+        "pgm pnm ppm pxr ras rgb rgba sgi vda vst xbm xpm",
     }.items()
     for suffix in (f".{each}" for each in suffixes.split())
 }  # fmt: skip
