@@ -310,7 +310,7 @@ def test_a_batch_of_one_is_accepted_where_it_can_be_trained_on(overrides: list[s
 def test_folders_of_splits_are_given_as_a_mapping(tmp_path: Path) -> None:
     splits = "data.splits={train: 'My Train', val: dev}"
     config = check(composed("data=folder", f"data.root={tmp_path}", splits))
-    assert config.data.splits == {"train": "My Train", "val": "dev"}
+    assert config.data.splits == {"train": "My Train", "val": "dev", "test": None}
 
 
 def test_sgd_takes_momentum() -> None:

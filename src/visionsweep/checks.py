@@ -69,7 +69,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "file names with the checksums that each may have, {a.zip: ['sha256:64 digits']}, or null",
     ),
     "data.splits": (
-        lambda v: not v or ({"train"} <= v.keys() <= _SPLITS and all(v.values())),
+        lambda v: v.keys() <= _SPLITS and (bool(v.get("train")) or not any(v.values())),
         "a folder for each split, {train: FOLDER, val: FOLDER, test: FOLDER}; train is needed",
     ),
     "data.gray_range": (
@@ -264,7 +264,7 @@ def _wrong_combinations(config: DictConfig, looking: bool) -> list[str]:
             problems.append(
                 f"data.root={root}: no such folder; it should hold your images{nearest_path(root)}"
             )
-    if data.splits and data.source != "folder":
+    if any(data.splits.values()) and data.source != "folder":
         problems.append(
             f"data.splits={data.splits}: data.source={data.source} has splits of its own; use "
             "data=folder"

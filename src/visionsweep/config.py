@@ -40,7 +40,9 @@ class DataConfig:
     base_url: str | None = None  # the folder that holds the archives: https://, http:// or file://
     archives: dict[str, float] = field(default_factory=dict)  # file name -> fraction it holds
     checksums: dict[str, list[str]] | None = None  # file name -> any of these; null: not checked
-    splits: dict[str, str] = field(default_factory=dict)  # train, val, test -> folder; {}: by name
+    splits: dict[str, str | None] = field(  # a folder for each; all null: found by their names
+        default_factory=lambda: dict.fromkeys(("train", "val", "test"))
+    )
     if_unreachable: str = "sample"  # sample | error
     on_bad_image: str = "error"  # error | skip
     # Gray values that become black and white, for images of more than 8 bits; null: measured.

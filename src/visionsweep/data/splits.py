@@ -196,7 +196,7 @@ def _from_sample(config: DataConfig, memory: Path | None) -> Splits:
 def _from_folder(config: DataConfig, memory: Path | None) -> Splits:
     """Load `train/<class>/*`, with `val/` and `test/` if they are there, or `<class>/*` alone."""
     root = as_path(config.root)
-    layout = find_layout(root, config.splits)
+    layout = find_layout(root, {split: name for split, name in config.splits.items() if name})
     if layout.note:
         log.info("%s", layout.note)
     real = {folder.resolve() for folder in layout.folders.values()}
