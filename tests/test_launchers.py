@@ -11,7 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from visionsweep import command_line, interruption, launchers, names
+from visionsweep import command_line, interruption, launchers, names, slurm
 from visionsweep.config import register_schema
 from visionsweep.errors import UserError
 
@@ -213,6 +213,16 @@ def test_what_ends_a_launcher_is_said_in_a_sentence_and_what_fails_elsewhere_is_
     assert launchers.explained(raised_in("visionsweep.engine", ValueError("a bug"))) is None
     stopped = raised_in("hydra_plugins.hydra_joblib_launcher._core", KeyboardInterrupt())
     assert launchers.explained(stopped) is None
+
+
+def test_a_run_that_slurm_ended_is_told_with_slurms_state(monkeypatch):
+    class UncompletedJobError(Exception):
+        """Named and worded as submitit's."""
+
+    monkeypatch.setattr(slurm.queue, "ids", ["7"])
+    error = UncompletedJobError("Job 7_2 (task: 0) with path x\nhas not (state: CANCELLED)\n---")
+    said = launchers.explained(raised_in("hydra_plugins.hydra_submitit_launcher.x", error))
+    assert said is not None and "Slurm says CANCELLED (Job 7_2 " in said
 
 
 @pytest.mark.parametrize("ignored", [False, True])
