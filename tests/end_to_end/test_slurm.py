@@ -108,7 +108,7 @@ def test_requeued_warned_and_cancelled_runs_end_with_the_numbers_of_undisturbed_
 ):
     commands.tiny = [setting for setting in commands.tiny if "replicates" not in setting]
     asked = ["-m", "model=mobilenet_v3_small", "training=fine_tuning", "seed=1,2,3", "threads=1"]
-    asked += ["epochs=30", "checkpoint_seconds=0"]
+    asked += ["epochs=15", "checkpoint_seconds=0"]
     whole = commands.train(*asked, "sweep_dir=whole")
     assert whole.returncode == 0, whole.stderr
 
@@ -142,7 +142,7 @@ def test_requeued_warned_and_cancelled_runs_end_with_the_numbers_of_undisturbed_
     assert again.returncode == 0, again.stderr
     undisturbed = commands.records("whole")
     for name, record in commands.records("disturbed").items():
-        assert 0 < record["continued_after"][0] < 30, name
+        assert 0 < record["continued_after"][0] < 15, name
         assert json.dumps(commands.numbers(record)) == json.dumps(
             commands.numbers(undisturbed[name])
         )
