@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torchvision
 
-from visionsweep import command_line, names
+from visionsweep import command_line, names, preflight
 from visionsweep.checks import torchvision_models
 from visionsweep.config import register_schema
 from visionsweep.errors import UserError
@@ -72,7 +72,12 @@ def test_the_sample_may_do_without(checkpoints, unreachable_url):
 def test_random_weights_and_runs_elsewhere_are_not_looked_at(checkpoints, unreachable_url):
     elsewhere = f"model.weights_url={unreachable_url}"
     sweep("model=resnet18,resnet50", "model.weights=null", elsewhere)
-    sweep("model=resnet18", elsewhere, "hydra/launcher=submitit_slurm")
+    for launcher, here in (
+        ("SlurmLauncher", False),
+        ("RayLauncher", False),
+        ("LocalLauncher", True),
+    ):
+        assert preflight.runs_here({"_target_": f"some.plugin.{launcher}"}) == here
 
 
 @pytest.mark.parametrize(
