@@ -7,6 +7,9 @@
 Without `data=...` the run's own images are taken; on its own test images it gives the numbers of
 the record. A folder with neither test/ nor train/ has 15 % split off as test: --split all takes
 every image.
+
+A record may come from anybody, so no place in it is followed: give data.root=PATH for a run on a
+folder, and --own-images PATH to have those images counted that it was trained on.
 """
 
 import argparse
@@ -17,14 +20,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from visionsweep.entry import path_argument, run_command
-from visionsweep.text import json_text
+from visionsweep.text import json_text, visible
 
 if TYPE_CHECKING:
     from visionsweep.config import DataConfig
     from visionsweep.evaluation import Evaluation
     from visionsweep.tracking.runs import Run
-
-CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
 def main(arguments: list[str]) -> int:
@@ -36,6 +37,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("settings", nargs="*", help="data=..., data.root=..., as for train.py")
     parser.add_argument(
         "--split", choices=("test", "val", "train", "all"), default="test", help="(test)"
+    )
+    parser.add_argument(
+        "--own-images", type=Path, metavar="PATH", help="the data.root that the run was trained on"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -49,7 +53,8 @@ def main(arguments: list[str]) -> int:
     from visionsweep.devices import pick_device  # imports torch: not for --help and refusals
     from visionsweep.evaluation import evaluate
 
-    done = evaluate(run, data, asked.split, pick_device(asked.device))
+    device = pick_device(asked.device)
+    done = evaluate(run, data, asked.split, device, own_images=asked.own_images)
     about = f"{run.directory} on {done.dataset}, {asked.split}: {done.images} images"
     if asked.json:
         print(json_text(_as_json(run, done), encoding=sys.stdout.encoding))
@@ -79,7 +84,10 @@ def main(arguments: list[str]) -> int:
 def _of_training(done: "Evaluation") -> str:
     """Say how many of the images the run was trained on."""
     if done.trained_on is None:
-        return "Whether it was trained on any of them cannot be said: its own images are gone."
+        return (
+            "Whether it was trained on any of them cannot be said without its own images: "
+            "--own-images PATH says where they are."
+        )
     if done.trained_on == 0:
         return "It was trained on none of them."
     return f"It was trained on {done.trained_on} of these {done.images}: the scores are too good."
@@ -107,12 +115,21 @@ def _data(run: "Run", settings: list[str]) -> "DataConfig":
     from visionsweep import names
     from visionsweep.arguments import values_for
     from visionsweep.checks import check
-    from visionsweep.config import leaf_keys, register_schema
+    from visionsweep.config import leaf_keys, path_keys, register_schema
     from visionsweep.errors import UserError, nearest
+    from visionsweep.recorded import (
+        CONF,
+        not_followed,
+        read_back,
+        require_places,
+        uninterpolated,
+    )
 
     values = values_for(settings)
     for setting in settings:
         key, equals, _ = setting.partition("=")
+        if key not in path_keys() and not uninterpolated(setting):
+            raise UserError(f"{setting}: holds ${{, and nothing is interpolated here")
         if not equals or not key.startswith("data"):
             raise UserError(f"{setting}: only data=... and data.KEY=... can be given here")
         if key != "data" and key not in leaf_keys():
@@ -126,7 +143,11 @@ def _data(run: "Run", settings: list[str]) -> "DataConfig":
     except HydraException as error:
         raise UserError(str(error).partition("Config search path")[0].rstrip()) from error
     if not own:
-        OmegaConf.update(composed, "data", run.record.config["data"])
+        recorded = read_back(run.record)
+        require_places(run.directory, recorded, settings, "evaluate.py")
+        if said := not_followed(recorded, settings):
+            print(visible(said), file=sys.stderr)
+        OmegaConf.update(composed, "data", recorded.config.data)
     for key in values.keys() - {"data"}:
         try:
             OmegaConf.update(composed, key, values[key])

@@ -8,6 +8,10 @@ First lists what is not as it was: images, weights, versions, commit, device. Th
 `identical` (every score of every epoch and replicate, and every logit, to the last bit), `within
 tolerance` (scores differ by 0.000001 at most), or `different` and where first, with exit status 1.
 It computes with as many CPU threads as the run did.
+
+A record may come from anybody: no place in it is followed and nothing in it is interpolated. Data
+sets and folders are this machine's own, as conf/ says; the images of data=folder are named by
+data.root=PATH.
 """
 
 import argparse
@@ -18,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from visionsweep import interruption, shell
 from visionsweep.entry import path_argument, positive, run_command
-from visionsweep.text import json_text
+from visionsweep.text import json_text, visible
 from visionsweep.tracking.folders import goes_on
 
 if TYPE_CHECKING:
@@ -42,6 +46,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     asked = parser.parse_intermixed_args(arguments)
 
+    from visionsweep.recorded import not_followed
     from visionsweep.selection import named_run
 
     run = named_run(asked.run, "reproduce.py")
@@ -52,6 +57,8 @@ def main(arguments: list[str]) -> int:
     reproduction.use_threads(run, asked.threads)
     told = sys.stderr if asked.json else sys.stdout
     print(f"Run: {run.directory}; again in {into}", file=told, flush=True)
+    if said := not_followed(recorded, asked.settings):
+        print(visible(said), file=told, flush=True)
     changed = reproduction.whats_changed(run, config, recorded)
     if not asked.json:
         _show(changed)

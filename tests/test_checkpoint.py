@@ -1,11 +1,15 @@
 """A run taken up after its checkpoint ends as one that was never cut off, to the last bit."""
 
+import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from visionsweep import engine
 from visionsweep.batches import SplitBatches, TensorBatches
@@ -93,7 +97,7 @@ def cut_off(make, tmp_path: Path, *, after: int, epochs: int = 6):
     def on_epoch(epoch):
         history.append(epoch)
         if len(history) == after:
-            checkpoint.write(first, Progress("f", {}, history))
+            checkpoint.write(first, Progress("f" * 32, {}, history))
 
     engine.fit(first.module, batches, first.optimizer, after + 1, CPU, on_epoch)
 
@@ -149,7 +153,7 @@ def test_a_frozen_backbone_is_not_in_the_checkpoint(tmp_path):
 def test_a_damaged_checkpoint_is_said_and_not_used(tmp_path, damage, caplog):
     trained, _ = heads("Adam")
     checkpoint = Checkpoint(tmp_path, every=0)
-    checkpoint.write(trained, Progress("f", {}))
+    checkpoint.write(trained, Progress("f" * 32, {}))
     path = tmp_path / "checkpoint.safetensors"
     if damage == "of another network":
         other = Heads(5, 3, 0.0, seeds_of(0, 1))
@@ -167,3 +171,55 @@ def test_none_is_no_progress_and_writing_waits_for_its_time(tmp_path):
     assert checkpoint.read() is None and not checkpoint.due
     assert Checkpoint(tmp_path, every=0).due
     checkpoint.remove()
+
+
+HARM = {
+    "an extra tensor": lambda tensors, plain: tensors.update(extra=torch.zeros(1)),
+    "another type": lambda tensors, plain: tensors.update(
+        {"trained.head.bias": tensors["trained.head.bias"].double()}
+    ),
+    "no number": lambda tensors, plain: tensors["trained.head.bias"].fill_(float("nan")),
+    "a moment of another shape": lambda tensors, plain: tensors.update(
+        {"optimizer.0.exp_avg": torch.zeros(9)}
+    ),
+    "a moment of no parameter": lambda tensors, plain: tensors.update(
+        {"optimizer.99.exp_avg": torch.zeros(9)}
+    ),
+    "no random numbers": lambda tensors, plain: tensors.pop("random.torch"),
+    "random numbers of another kind": lambda tensors, plain: plain.update(numpy=["PCG64", 0, 0, 0]),
+    "random numbers too large": lambda tensors, plain: plain["python"].__setitem__(
+        1, [2**40] * 625
+    ),
+    "nested deep": lambda tensors, plain: plain.update(optimizer={"0.step": [[[[]]]]}),
+}
+
+
+@pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
+def test_a_checkpoint_that_no_run_left_is_said_and_changes_nothing(tmp_path, harm, caplog):
+    trained, batches = heads("Adam")
+    engine.fit(trained.module, batches, trained.optimizer, 1, CPU, lambda epoch: None)
+    checkpoint = Checkpoint(tmp_path, every=0)
+    checkpoint.write(trained, Progress("f" * 32, {}))
+    with safe_open(checkpoint.path, framework="pt") as opened:
+        facts = opened.metadata()
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    plain = json.loads(facts["plain"])
+    harm(tensors, plain)
+    save_file(tensors, checkpoint.path, facts | {"plain": json.dumps(plain)})
+    fresh, _ = heads("Adam")
+    before = {name: tensor.clone() for name, tensor in fresh.tensors().items()}
+    drawn = torch.get_rng_state()
+    assert not checkpoint.restore(fresh)
+    assert "begins anew" in caplog.text and torch.equal(torch.get_rng_state(), drawn)
+    assert all(torch.equal(before[name], tensor) for name, tensor in fresh.tensors().items())
+
+
+def test_progress_that_is_none_and_a_checkpoint_that_is_a_fifo_begin_anew(tmp_path, caplog):
+    trained, _ = heads("Adam")
+    checkpoint = Checkpoint(tmp_path, every=0)
+    for progress in ('{"fingerprint":"f"}', "[" * 100_000, '{"fingerprint":"%s"}' % ("f" * 32)):
+        save_file(trained.tensors(), checkpoint.path, {"progress": progress})
+        assert checkpoint.read() is None
+    checkpoint.remove()
+    os.mkfifo(checkpoint.path)
+    assert checkpoint.read() is None and "is a FIFO" in caplog.text

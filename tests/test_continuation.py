@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from visionsweep import continuation, engine, names
 from visionsweep.config import (
@@ -195,6 +197,66 @@ def test_reuse_takes_over_what_another_sweep_finished_and_says_from_where(
         replace(config, reuse=True, seed=3), other.with_name("another"), "another"
     )
     assert trainings == [2, 2] and trained.reused_from is None
+
+
+def test_reuse_copies_the_files_that_every_run_has_and_no_others(config, run_dir, tmp_path):
+    run_experiment(config, run_dir, "a-run")
+    for name in ("id_rsa", "events.out.tfevents", "notes.txt"):
+        (run_dir / name).write_text("private")
+    other = tmp_path / "outputs" / "other" / "a-run"
+    taken = run_experiment(replace(config, reuse=True), other, "a-run")
+    assert taken.reused_from == str(run_dir)
+    names = {path.name.partition(".tfevents.")[0] for path in other.iterdir()}
+    assert names == {
+        "events.out", "head.safetensors", "logits.safetensors", "model.txt", "predictions.csv",
+        "result.json",
+    }  # fmt: skip
+    for name in names - {"events.out", "result.json"}:
+        assert (other / name).read_bytes() == (run_dir / name).read_bytes()
+
+
+def _linked(run_dir: Path, secret: Path, name: str) -> None:
+    (run_dir / name).unlink()
+    (run_dir / name).symlink_to(secret)
+
+
+def _rewritten(run_dir: Path, change) -> None:
+    known = json.loads((run_dir / "result.json").read_bytes())
+    change(known)
+    (run_dir / "result.json").write_text(json.dumps(known))
+
+
+HARM = {
+    "predictions that are a link": lambda d, s: _linked(d, s, "predictions.csv"),
+    "weights that are a link": lambda d, s: _linked(d, s, "head.safetensors"),
+    "a file outside as weights": lambda d, s: _rewritten(
+        d, lambda known: known["model"].update(checkpoint=f"../../{s.name}")
+    ),
+    "weights of other classes": lambda d, s: save_file(
+        {"head.weight": torch.zeros(2, 3, 512), "head.bias": torch.zeros(2, 3)},
+        d / "head.safetensors",
+    ),
+    "other images": lambda d, s: _rewritten(
+        d, lambda known: known["data"]["digests"].update(train="0" * 32)
+    ),
+    "other settings": lambda d, s: _rewritten(d, lambda known: known["config"].update(seed=7)),
+}
+
+
+@pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
+def test_reuse_passes_over_a_run_that_is_not_what_it_says(
+    config, run_dir, trainings, tmp_path, harm, caplog
+):
+    run_experiment(config, run_dir, "a-run")
+    secret = tmp_path / "secret"
+    secret.write_text("private")
+    harm(run_dir, secret)
+    continuation._finished_below.cache_clear()
+    other = tmp_path / "outputs" / "other" / "a-run"
+    taken = run_experiment(replace(config, reuse=True), other, "a-run")
+    assert taken.reused_from is None and trainings == [2, 2]
+    assert not any(path.is_file() and path.read_bytes() == b"private" for path in other.iterdir())
+    assert not any(path.is_symlink() for path in other.iterdir())
 
 
 def test_what_has_lost_its_files_is_trained_not_taken_over(config, run_dir, trainings, tmp_path):

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -184,7 +185,7 @@ def test_a_checkpoint_of_one_head_without_temperature_still_loads_and_says_so_on
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [
-        ({"head.weight": (2, 3, 512)}, "not the checkpoint of this run: head.bias"),
+        ({"head.weight": (2, 3, 512)}, "head.bias missing"),
         ({"head.weight": (1, 3, 99), "head.bias": (1, 3)}, "does not fit its run"),
         ({"other": (1,)}, "not the checkpoint of this run"),
     ],
@@ -211,3 +212,47 @@ def test_deep_gray_images_are_scaled_by_the_range_of_the_run(predictor, tmp_path
     (unscaled,) = predict(predictor, [path])  # a run that was trained on images of 8 bits
     assert unscaled.probabilities[0][0] == "dark"
     assert "more than 8 bits" in caplog.text and "scan.png" in caplog.text
+
+
+GOOD = {
+    "head.weight": torch.zeros(2, 3, 512), "head.bias": torch.zeros(2, 3),
+    "temperature": torch.tensor(1.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"temperature": torch.tensor(0.0)},
+        {"temperature": torch.tensor(-1.0)},
+        {"temperature": torch.tensor(math.nan)},
+        {"temperature": torch.tensor(math.inf)},
+        {"temperature": torch.ones(2)},
+        {"head.bias": torch.full((2, 3), math.nan)},
+        {"head.weight": torch.full((2, 3, 512), math.inf)},
+        {"head.weight": torch.zeros(2, 3, 512, dtype=torch.float64)},
+        {"head.bias": torch.zeros(2, 3, dtype=torch.int64)},
+        {"head.weight": torch.zeros(2, 4, 512), "head.bias": torch.zeros(2, 4)},
+        {"head.weight": torch.zeros(3, 512), "head.bias": torch.zeros(3)},
+        {"backbone.conv1.weight": torch.zeros(64, 3, 7, 7)},
+    ],
+)
+def test_weights_that_no_run_of_this_record_left_are_refused(trained_run, changed):
+    run = trained_run(**GOOD | changed)
+    with pytest.raises(UserError) as error:
+        load_predictor(run, torch.device("cpu"))
+    assert error.value.where == str(run.directory / "head.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "directory"])
+def test_weights_that_are_no_plain_file_are_refused_at_once(trained_run, tmp_path, kind):
+    run = trained_run(**GOOD)
+    path = run.directory / "head.safetensors"
+    path.rename(tmp_path / "elsewhere")
+    if kind == "link":
+        path.symlink_to(tmp_path / "elsewhere")
+    else:
+        os.mkfifo(path) if kind == "fifo" else path.mkdir()
+    with pytest.raises(UserError) as error:
+        load_predictor(run, torch.device("cpu"))
+    assert error.value.where == str(path)

@@ -11,11 +11,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 import torch
+from msgspec import Meta
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
@@ -23,9 +24,18 @@ from torch import nn
 from visionsweep.files import write_atomically
 from visionsweep.models.classifier import Classifier
 from visionsweep.scores import Epoch
+from visionsweep.tracking.fields import Digest, Natural, Tree
 from visionsweep.tracking.folders import CHECKPOINT
+from visionsweep.tracking.validation import check_config, check_history
+from visionsweep.untrusted import check_regular, decode_json
 
 log = logging.getLogger(__name__)
+
+_MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
+_OptimizerKey = Annotated[str, Meta(pattern=r"\A\d{1,6}\.[a-z_]{1,40}\Z")]
+_MersenneTwister = Annotated[
+    tuple[Annotated[int, Meta(ge=0, lt=2**32)], ...], Meta(min_length=625, max_length=625)
+]
 
 
 class Progress(msgspec.Struct):
@@ -39,11 +49,11 @@ class Progress(msgspec.Struct):
         images_at_once: what device memory held of a batch; None: all of it.
     """
 
-    fingerprint: str
-    config: dict[str, Any]
+    fingerprint: Digest
+    config: Tree
     history: list[Epoch] = []
-    continued_after: list[int] = []
-    images_at_once: int | None = None
+    continued_after: list[Natural] = []
+    images_at_once: Natural | None = None
 
 
 @dataclass(frozen=True)
@@ -101,20 +111,19 @@ class Trained:
         plain["python"] = random.getstate()
         return tensors, plain
 
-    def restore(self, tensors: Mapping[str, torch.Tensor], plain: Mapping[str, Any]) -> None:
+    def restore(self, tensors: Mapping[str, torch.Tensor], plain: "_Plain") -> None:
         """Put everything back as it was when `state` was called.
 
         Raises:
-            KeyError, RuntimeError, ValueError: if it was the state of something else.
+            ValueError: if it was the state of something else; nothing is changed then.
         """
+        self._check(tensors)
         named = {k.partition(".")[2]: t for k, t in tensors.items() if k.startswith("trained.")}
-        if set(named) != set(self.tensors()):
-            raise ValueError("it holds other tensors than this run trains")
         whole = self.module if isinstance(self.module, Classifier) else _Holding(self.module)
         whole.load_state_dict(named, strict=False)
         state: dict[int, dict[str, Any]] = {}
         kept = {k.partition(".")[2]: t for k, t in tensors.items() if k.startswith("optimizer.")}
-        for key, value in (kept | plain["optimizer"]).items():
+        for key, value in (kept | plain.optimizer).items():
             parameter, _, name = key.partition(".")
             state.setdefault(int(parameter), {})[name] = value
         groups = self.optimizer.state_dict()["param_groups"]
@@ -124,11 +133,49 @@ class Trained:
         torch.set_rng_state(tensors["random.torch"])
         if "random.device" in tensors:
             _set_random_state(self._device, tensors["random.device"])
-        kind, *rest = plain["numpy"]
         keys = tensors["random.numpy"].numpy().astype(np.uint32)
-        np.random.set_state((kind, keys, *rest))
-        version, numbers, gauss = plain["python"]
-        random.setstate((version, tuple(numbers), gauss))
+        np.random.set_state((plain.numpy[0], keys, *plain.numpy[1:]))
+        random.setstate(plain.python)
+
+    def _check(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Refuse tensors of other names, shapes or types than those that `state` returns."""
+        wanted = {f"trained.{name}": tensor for name, tensor in self.tensors().items()}
+        for number, source in enumerate(self._generators):
+            wanted[f"random.{number}"] = source.get_state()
+        wanted["random.torch"] = torch.get_rng_state()
+        wanted["random.numpy"] = torch.zeros(624, dtype=torch.int64)
+        for name, tensor in tensors.items():
+            if name not in wanted and not self._is_state(name, tensor):
+                raise ValueError(f"it holds {name}, which this run does not train")
+        for name, right_one in wanted.items():
+            found = tensors.get(name)
+            if found is None or found.shape != right_one.shape or found.dtype != right_one.dtype:
+                raise ValueError(f"it holds other tensors than this run trains: {name}")
+        for name, parameter in self.module.named_parameters():
+            found = tensors.get(f"trained.{name}", tensors.get(f"trained.head.{name}", parameter))
+            if not found.isfinite().all():
+                raise ValueError(f"{name} is not finite")
+
+    def _is_state(self, name: str, tensor: torch.Tensor) -> bool:
+        """Say whether a tensor may be of the optimizer, or of a GPU's random numbers."""
+        kind, _, rest = name.partition(".")
+        index, _, key = rest.partition(".")
+        if kind == "random":
+            return index in ("device", "cuda") and tensor.dtype == torch.uint8 and tensor.ndim == 1
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        if kind != "optimizer" or not index.isdecimal() or int(index) >= len(parameters):
+            return False
+        shape = torch.Size() if key == "step" else parameters[int(index)].shape
+        alike = tensor.shape == shape and tensor.dtype == torch.float32
+        return key in (*_MOMENTS, "step") and alike and bool(tensor.isfinite().all())
+
+
+class _Plain(msgspec.Struct):
+    """What of a state is no tensor: of the optimizer, of NumPy's and of Python's random numbers."""
+
+    optimizer: dict[_OptimizerKey, Annotated[float, Meta(ge=0)] | bool | None]
+    numpy: tuple[Literal["MT19937"], Annotated[int, Meta(ge=0, le=624)], Literal[0, 1], float]
+    python: tuple[Literal[3], _MersenneTwister, float | None]
 
 
 class _Holding(nn.Module):
@@ -169,20 +216,26 @@ class Checkpoint:
     def read(self) -> Progress | None:
         """Return how far the run has come, or None where no checkpoint can be read."""
         try:
+            check_regular(self.path)
             with safe_open(self.path, framework="pt") as opened:
-                return msgspec.json.decode((opened.metadata() or {})["progress"], type=Progress)
+                progress = decode_json((opened.metadata() or {}).get("progress", ""), Progress)
+            check_config(progress.config)
+            check_history(progress.history)
         except FileNotFoundError:
             return None
-        except (OSError, SafetensorError, msgspec.MsgspecError, KeyError) as error:
+        except (OSError, SafetensorError, ValueError) as error:
             self._unusable(error)
             return None
+        return progress
 
     def restore(self, trained: Trained) -> bool:
         """Put what is trained into the state that was written; say whether that was possible."""
         try:
+            check_regular(self.path)
             with safe_open(self.path, framework="pt") as opened:
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-                trained.restore(tensors, json.loads((opened.metadata() or {})["plain"]))
+                plain = decode_json((opened.metadata() or {}).get("plain", ""), _Plain)
+            trained.restore(tensors, plain)
         except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
             self._unusable(error)
             return False

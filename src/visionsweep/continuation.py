@@ -1,7 +1,8 @@
 """What a run need not do again: finished before, half-done before, or done by another sweep."""
 
 import logging
-import shutil
+import re
+from collections import defaultdict
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -13,12 +14,14 @@ from visionsweep.checkpoint import Checkpoint, Progress, Trained
 from visionsweep.config import Config
 from visionsweep.data import sample
 from visionsweep.data.splits import load_splits
-from visionsweep.errors import RefusedError
+from visionsweep.errors import RefusedError, UserError
 from visionsweep.features.cached import image_memory
+from visionsweep.files import why, write_atomically
 from visionsweep.models.backbones import identify
-from visionsweep.tracking import outcomes, record
+from visionsweep.tracking import outcomes, record, weights_file
 from visionsweep.tracking.folders import RECORD
 from visionsweep.tracking.record import Record
+from visionsweep.untrusted import MB, decode_json, read_regular
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +93,12 @@ def taken_up(
     if earlier.fingerprint != known.fingerprint:
         changes = fingerprint.changed_settings(earlier.config, config)
         _refuse(run_dir, changes or ["the images or the weights: they are not what they were"])
-    if not checkpoint.restore(trained):
+    fits = len(earlier.history) <= config.epochs and all(
+        len(epoch.replicates) == config.replicates for epoch in earlier.history
+    )
+    if not fits:
+        log.warning("%s: of other epochs or replicates; the run begins anew", checkpoint.path)
+    if not fits or not checkpoint.restore(trained):
         return untrained(), checkpoint
     known.history, known.images_at_once = earlier.history, earlier.images_at_once
     known.continued_after = [*earlier.continued_after, len(earlier.history)]
@@ -120,16 +128,16 @@ class _Brief(msgspec.Struct):
 
 
 @cache
-def _finished_below(outputs: Path) -> dict[str, Path]:
+def _finished_below(outputs: Path) -> dict[str, list[Path]]:
     """Return the directories of completed runs by fingerprint; read once a process."""
-    found: dict[str, Path] = {}
+    found: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(outputs.rglob(RECORD)):
         try:
-            brief = msgspec.json.decode(path.read_bytes(), type=_Brief)
-        except (OSError, msgspec.DecodeError):
-            continue
+            brief = decode_json(read_regular(path, record.LARGEST), _Brief)
+        except (OSError, ValueError):
+            continue  # whoever compares is told of it
         if brief.status == "completed" and brief.fingerprint and not brief.reused_from:
-            found.setdefault(brief.fingerprint, path.parent)
+            found[brief.fingerprint].append(path.parent)
     return found
 
 
@@ -145,23 +153,61 @@ def taken_over(config: Config, run_dir: Path, known: Record) -> bool:
         Whether there was such a run.
     """
     assert known.fingerprint is not None
-    source = _finished_below(Path(config.outputs_dir).absolute()).get(known.fingerprint)
-    if source is None:
-        return False
-    other = _earlier(source)
-    if other is None or other.status != "completed" or other.model is None:
-        return False
-    kept = [other.model.checkpoint, outcomes.FILE_NAME, "predictions.csv", "model.txt"]
-    files = [source / name for name in kept] + list(source.glob("events.out.tfevents.*"))
-    try:
-        for path in files:
-            shutil.copy2(path, run_dir)
-    except FileNotFoundError as error:
-        log.warning("%s: cannot be taken over, for %s is not there", source, error.filename)
-        return False
-    for name in ("history", "metrics", "evaluation", "model", "data", "dataset", "device"):
-        setattr(known, name, getattr(other, name))
-    known.versions, known.git = other.versions, other.git
-    known.reused_from = str(source)
-    log.info("Taken over, not trained: %s has the same fingerprint", source)
-    return True
+    outputs = Path(config.outputs_dir).absolute()
+    for source in _finished_below(outputs).get(known.fingerprint, []):
+        try:
+            other = record.read(source / RECORD)
+            _require_same(config, known, other)
+            _copy(source, run_dir, other)
+        except OSError as error:
+            log.warning(
+                "%s: cannot be taken over: %s: %s", source, error.filename or RECORD, why(error)
+            )
+            continue
+        except (UserError, ValueError) as error:
+            log.warning("%s: passed over, not taken over: %s", source, error)
+            continue
+        for name in ("history", "metrics", "evaluation", "model", "data", "dataset", "device"):
+            setattr(known, name, getattr(other, name))
+        known.versions, known.git = other.versions, other.git
+        known.reused_from = str(source)
+        log.info("Taken over, not trained: %s has the same fingerprint", source)
+        return True
+    return False
+
+
+def _require_same(config: Config, known: Record, other: Record) -> None:
+    """Refuse a record that bears a fingerprint which its own content does not."""
+    if other.status != "completed" or other.fingerprint != known.fingerprint:
+        raise ValueError("its record has changed meanwhile")
+    if changes := fingerprint.changed_settings(other.config, config):
+        raise ValueError(f"its fingerprint is not of its settings: {'; '.join(changes)}")
+    assert known.data is not None and other.data is not None
+    for what in ("classes", "counts", "digests"):
+        if getattr(known.data, what) != getattr(other.data, what):
+            raise ValueError(f"its fingerprint is not of its images: other {what}")
+
+
+_EVENTS = re.compile(r"events\.out\.tfevents\.\d+\.[\w.-]+")
+_LARGEST = 1024 * MB  # of a file that is taken over
+
+
+def _copy(source: Path, run_dir: Path, other: Record) -> None:
+    """Copy the files of a run into another's directory: those that every run has, and no others.
+
+    Raises:
+        OSError: if one of them is not there or cannot be written.
+        ValueError, UserError: if one of them is damaged, no regular file, or not of the record.
+    """
+    assert other.model is not None
+    weights_file.read(source / other.model.checkpoint, other)
+    if outcomes.read(source, other) is None:
+        raise ValueError(f"{outcomes.FILE_NAME} is missing")
+    names = [other.model.checkpoint, outcomes.FILE_NAME, "predictions.csv", "model.txt"]
+    names += [path.name for path in source.iterdir() if _EVENTS.fullmatch(path.name)]
+    for name in names:
+        try:
+            content = read_regular(source / name, _LARGEST)
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from error
+        write_atomically(run_dir / name, content)

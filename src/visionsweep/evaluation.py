@@ -34,7 +34,8 @@ class Evaluation:
         images: how many.
         measures: each metric with its interval.
         as_recorded: whether these are the very images of the run's record.
-        trained_on: how many of them the run was trained on; None if its own are not there any more.
+        trained_on: how many of them the run was trained on; None if its own are not where they
+            should be.
     """
 
     dataset: str
@@ -46,7 +47,14 @@ class Evaluation:
 
 
 @shortage_explained()
-def evaluate(run: Run, data: DataConfig, split: str, device: torch.device) -> Evaluation:
+def evaluate(
+    run: Run,
+    data: DataConfig,
+    split: str,
+    device: torch.device,
+    *,
+    own_images: Path | None = None,
+) -> Evaluation:
     """Score the model of a run.
 
     Args:
@@ -54,6 +62,8 @@ def evaluate(run: Run, data: DataConfig, split: str, device: torch.device) -> Ev
         data: which images.
         split: `train`, `val`, `test`, or `all` of them.
         device: where to compute.
+        own_images: where the images lie that the run was trained on; None for where this machine
+            keeps published ones. What the record says of that is not followed.
 
     Raises:
         UserError: if the images cannot be had or are of other classes, or the model cannot be
@@ -68,18 +78,21 @@ def evaluate(run: Run, data: DataConfig, split: str, device: torch.device) -> Ev
     recorded = run.record.data
     assert recorded is not None
     same = split in recorded.digests and splits.digest(split) == recorded.digests[split]
-    seen = _trained_on(run, config, splits)
+    seen = _trained_on(run, config, splits, own_images)
     trained_on = None if seen is None else sum(file.digest in seen for file in files)
     return Evaluation(splits.dataset, split, len(files), measure(outcomes), same, trained_on)
 
 
-def _trained_on(run: Run, config: Config, splits: Splits) -> set[str] | None:
-    """Return the digests of a run's training images if they are where they were; fetch none.
+def _trained_on(
+    run: Run, config: Config, splits: Splits, own_images: Path | None
+) -> set[str] | None:
+    """Return the digests of a run's training images if they are where they should be; fetch none.
 
     Args:
         run: the run.
         config: its configuration.
         splits: of what is evaluated, which may be the run's own.
+        own_images: where the run's own are, or None for this machine's own place.
     """
     assert run.record.data is not None
     recorded = run.record.data.digests["train"]
@@ -87,6 +100,10 @@ def _trained_on(run: Run, config: Config, splits: Splits) -> set[str] | None:
         source = "sample" if run.record.dataset == sample.NAME else config.data.source
         nowhere = Path(os.devnull).as_uri()
         own = replace(config.data, source=source, base_url=nowhere, if_unreachable="error")
+        if own_images is not None:
+            own = replace(own, root=str(own_images))
+        elif source == "folder":
+            return None
         if not Path(own.root).is_dir():
             return None
         try:

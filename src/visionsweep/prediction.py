@@ -11,11 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from visionsweep.analysis.calibration import calibrated
-from visionsweep.config import ModelConfig
 from visionsweep.data.decoding import Decoded, UnreadableImageError, decode
 from visionsweep.data.gray import GrayRange
 from visionsweep.data.image_facts import warn_of_repairs
@@ -26,7 +23,9 @@ from visionsweep.explanation import Explanation, explain, seen_part
 from visionsweep.models import backbones, classifier
 from visionsweep.models.backbones import Identity, identify
 from visionsweep.models.classifier import Classifier
+from visionsweep.recorded import config_of
 from visionsweep.seeds import seeds_of
+from visionsweep.tracking import weights_file
 from visionsweep.tracking.runs import Run
 
 log = logging.getLogger(__name__)
@@ -94,7 +93,7 @@ def load_predictor(run: Run, device: torch.device) -> Predictor:
     if run.record.status != "completed" or facts is None or data is None:
         raise UserError(f"{run.directory}: this run is {run.record.status}; it has no model")
     whole = facts.checkpoint == "model.safetensors"
-    config = ModelConfig(**run.record.config["model"])
+    config = config_of(run.record).model
     if whole or run.record.weights == "random":
         config.weights = None  # all tensors come from the checkpoint, or from the fixed seed
     preprocessing = msgspec.convert(facts.preprocessing, Preprocessing)  # lists into tuples
@@ -105,10 +104,11 @@ def load_predictor(run: Run, device: torch.device) -> Predictor:
             f"{identity.weights} weights is today (fingerprint {facts.fingerprint}, now "
             f"{identity.fingerprint}); put the weights file of that time back, or train again"
         )
-    backbone = backbones.build(identity, preprocessing.size)
     path = run.directory / facts.checkpoint
-    tensors, temperature = _read_checkpoint(path)
-    replicates = len(tensors["head.weight"]) if "head.weight" in tensors else 1
+    trained = weights_file.read(path, run.record)  # before anything is built
+    tensors, temperature = trained.tensors, trained.temperature
+    backbone = backbones.build(identity, preprocessing.size)
+    replicates = len(tensors["head.weight"])
     model = classifier.build(
         backbone,
         len(data.classes),
@@ -116,36 +116,9 @@ def load_predictor(run: Run, device: torch.device) -> Predictor:
         frozen=not whole,
         seeds=seeds_of(0, replicates),
     )
-    try:
-        found = model.load_state_dict(tensors, strict=False)
-    except RuntimeError as error:
-        raise UserError(f"{path}: the checkpoint does not fit its run: {error}") from error
-    lacking = [name for name in found.missing_keys if whole or name.startswith("head.")]
-    if lacking or found.unexpected_keys:
-        raise UserError(
-            f"{path}: not the checkpoint of this run: {', '.join(lacking + found.unexpected_keys)}"
-        )
+    weights_file.load(model, tensors, path, whole=whole)
     model.to(device).eval()
     return Predictor(run, model, data.classes, preprocessing, device, temperature, identity)
-
-
-def _read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], float]:
-    """Read a checkpoint's tensors, and its temperature apart from them."""
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: the checkpoint cannot be read: {error}") from error
-    for name in ("weight", "bias"):  # version 0.1.0 kept one head, `dropout -> linear`
-        if (one := tensors.pop(f"head.1.{name}", None)) is not None:
-            tensors[f"head.{name}"] = one.unsqueeze(0)
-    if (temperature := tensors.pop("temperature", None)) is None:
-        log.warning(
-            "%s: an older version wrote this checkpoint and fitted no temperature, so confidence "
-            "is as the model gives it, not calibrated",
-            path,
-        )
-        return tensors, 1.0
-    return tensors, temperature.item()
 
 
 def predict(

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from visionsweep.arguments import values_for
 from visionsweep.checks import check
-from visionsweep.config import Config, leaf_keys
+from visionsweep.config import Config, leaf_keys, path_keys
 from visionsweep.data import sample
 from visionsweep.data.gray import recorded_range
 from visionsweep.data.splits import SPLITS, Splits, load_splits
@@ -21,7 +21,7 @@ from visionsweep.experiment import run_experiment
 from visionsweep.features.cached import image_memory
 from visionsweep.models.backbones import Identity, identify
 from visionsweep.names import WHERE
-from visionsweep.recorded import Recorded, read_back
+from visionsweep.recorded import Recorded, read_back, require_places, uninterpolated
 from visionsweep.shell import literal
 from visionsweep.tracking import outcomes, provenance, record
 from visionsweep.tracking.agreement import Agreement, compare
@@ -30,7 +30,8 @@ from visionsweep.tracking.record import Summary
 from visionsweep.tracking.runs import Run
 
 _OF_SWEEPS = {"outputs_dir", "sweep_dir", "resume", "force", "reuse", "fail_fast"}
-MAY_MOVE = (WHERE - _OF_SWEEPS) | {"data.root", "data.splits"}
+MAY_MOVE = (WHERE - _OF_SWEEPS) | {"data.root", "data.splits", "data.archives"}
+MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,18 @@ class Changed:
 def config_for(run: Run, settings: Sequence[str], into: Path) -> tuple[Config, Recorded]:
     """Return a run's configuration, changed in where and on what it is run, and nothing else.
 
+    Where that is comes from this machine's `conf/` and from the settings, never from the record.
+
     Args:
         run: the run.
         settings: `key=value` for keys of `MAY_MOVE`.
         into: the directory of the new run.
 
     Raises:
-        UserError: for a setting that decides numbers, and for values that cannot be.
+        UserError: for a setting that decides numbers, for values that cannot be, and where nobody
+            but the record says where the images are.
     """
-    try:
-        recorded = read_back(run.record)
-    except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{run.directory}: its configuration cannot be read: {reason}") from error
+    recorded = read_back(run.record)
     changed = recorded.config.copy()
     if run.record.dataset != sample.NAME:  # other images than the run's would prove nothing
         changed.data.if_unreachable = "error"
@@ -81,10 +81,13 @@ def config_for(run: Run, settings: Sequence[str], into: Path) -> tuple[Config, R
                 f"{setting}: would be another experiment, to be trained with src/train.py. What "
                 f"may change here: {', '.join(sorted(MAY_MOVE))}"
             )
+        if key not in path_keys() and not uninterpolated(values[key]):
+            raise UserError(f"{setting}: holds ${{, and nothing is interpolated here")
         try:
             OmegaConf.update(changed, key, values[key])
         except OmegaConfBaseException as error:
             raise UserError(f"{setting}: {str(error).splitlines()[0]}") from error
+    require_places(run.directory, recorded, settings, "reproduce.py")
     return check(changed), recorded
 
 
@@ -185,5 +188,5 @@ def run_again(run: Run, config: Config, into: Path) -> Agreement:
 def use_threads(run: Run, asked: int | None) -> None:
     """Compute with as many CPU threads as were asked for, or else as the run did."""
     threads = asked or run.record.device.get("threads")
-    if isinstance(threads, int) and threads >= 1:
+    if isinstance(threads, int) and 1 <= threads <= MOST_THREADS:
         torch.set_num_threads(threads)

@@ -176,6 +176,15 @@ def check_preprocessing(facts: Mapping[str, Any]) -> None:
             f"model.preprocessing.{key}: should be three numbers",
         )
 
+    gray = facts.get("gray_range")
+    if gray is not None and not (
+        isinstance(gray, list)
+        and len(gray) == 2
+        and all(type(value) in (int, float) for value in gray)
+        and gray[0] < gray[1]
+    ):
+        raise ValueError("model.preprocessing.gray_range: should be two ascending numbers")
+
 
 def _check_data(data: "DataFacts") -> None:
     _require(len(set(data.classes)) == len(data.classes), "data.classes: a name stands twice")
