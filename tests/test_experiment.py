@@ -293,11 +293,13 @@ def test_a_folder_that_is_gone_before_the_run_is_recorded_too(config, photos, ru
 
 
 @pytest.mark.parametrize("made", ["config", "on_images"])
-def test_evaluating_names_what_was_lost_too(tmp_path, request, photos, run, afterwards, made: str):
+def test_evaluating_names_what_was_lost_too(
+    tmp_path, request, photos, run, afterwards, monkeypatch, made: str
+):
     config = request.getfixturevalue(made)
     run(replace(config, features=FeaturesConfig(str(tmp_path / "first"))))
     (done,) = find_runs([tmp_path / "outputs"]).runs
-    done.record.config["features"]["cache_dir"] = str(tmp_path / "other")  # holds no feature
+    monkeypatch.setenv("VISIONSWEEP_CACHE", str(tmp_path / "other"))  # holds no feature
     extraction._pixels.clear()
     afterwards(evaluation, "load_splits", lambda: shutil.rmtree(photos))
     with pytest.raises(UserError, match=r"\.png: .*No such file.*bring it back"):

@@ -42,6 +42,7 @@ class Commands:
             "VISIONSWEEP_CACHE": str(directory / "cache"),
             "COLUMNS": "200",
         }
+        self.own = [f"data.root={data_root}", f"data.base_url={NOWHERE}"]  # as no record says it
         self.tiny = [
             f"data.root={data_root}",
             f"data.base_url={NOWHERE}",
@@ -132,6 +133,7 @@ class Pictures(Commands):
     def __init__(self, directory: Path, root: Path, cache: Path) -> None:
         super().__init__(directory, root)
         self.root = root
+        self.own = [f"data.root={root}"]
         self.environment["VISIONSWEEP_CACHE"] = str(cache)
         self.tiny = [
             "data=folder", f"data.root={root}", "model.weights=null", "transform.size=32",

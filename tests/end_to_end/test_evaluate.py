@@ -16,7 +16,8 @@ def run_dir(sweep_of_eight):
 
 def evaluated(sweep_of_eight, run_dir, *arguments):
     commands, _ = sweep_of_eight
-    done = commands.run("evaluate.py", run_dir, *arguments, "--json")
+    own = [] if "data=folder" in arguments else commands.own
+    done = commands.run("evaluate.py", run_dir, *own, *arguments, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -35,7 +36,7 @@ def test_its_own_images_give_the_numbers_of_the_record_exactly(sweep_of_eight, r
 
 def test_so_do_they_in_a_table_which_says_so(sweep_of_eight, run_dir):
     commands, _ = sweep_of_eight
-    done = commands.run("evaluate.py", run_dir)
+    done = commands.run("evaluate.py", run_dir, *commands.own)
     assert done.returncode == 0, done.stderr
     assert "these are its numbers" in done.stdout and "macro_f1" in done.stdout
 
@@ -47,7 +48,7 @@ def test_a_run_on_images_is_scored_again_exactly_too(commands):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (record,) = commands.directory.glob("outputs/*/*/result.json")
-    found = commands.run("evaluate.py", record.parent, "--json")
+    found = commands.run("evaluate.py", record.parent, *commands.own, "--json")
     assert found.returncode == 0, found.stderr
     expected = json.loads(record.read_text())["evaluation"]["test"]
     assert json.loads(found.stdout)["metrics"] == expected
@@ -59,6 +60,8 @@ def test_another_folder_of_images_is_scored_whole(sweep_of_eight, run_dir, sampl
         shutil.copytree(source / kind, tmp_path / "mine" / kind)
     images = len([path for path in (tmp_path / "mine").rglob("*") if path.is_file()])
     settings = ("data=folder", f"data.root={tmp_path / 'mine'}", "--split", "all")
+    assert evaluated(sweep_of_eight, run_dir, *settings)["trained_on"] is None
+    settings += ("--own-images", sample_root)
     found = evaluated(sweep_of_eight, run_dir, *settings)
     assert found["images"] == images and not found["as_recorded"]
     assert found["trained_on"] == 0
@@ -75,6 +78,8 @@ def test_images_that_a_run_was_trained_on_are_counted(
             shutil.copy(file, tmp_path / "mine" / "pizza" / f"{split}-{file.name}")
         shutil.copytree(source / "sushi", tmp_path / "mine" / "sushi", dirs_exist_ok=True)
     settings = ("data=folder", f"data.root={tmp_path / 'mine'}", "--split", "all")
+    assert evaluated(sweep_of_eight, run_dir, *settings)["trained_on"] is None
+    settings += ("--own-images", sample_root)
     found = evaluated(sweep_of_eight, run_dir, *settings)
     assert 5 < found["trained_on"] < found["images"]
     commands, _ = sweep_of_eight

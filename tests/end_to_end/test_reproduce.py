@@ -44,7 +44,7 @@ def kinds(tmp_path_factory, commands_in):
 
 def reproduced(commands, run, *arguments):
     """Make a run again; return what was found, as JSON, and the exit status."""
-    done = commands.run("reproduce.py", run, *arguments, "--json")
+    done = commands.run("reproduce.py", run, *commands.own, *arguments, "--json")
     assert done.stdout, done.stderr
     return json.loads(done.stdout), done.returncode
 
@@ -123,7 +123,7 @@ def test_ctrl_c_says_how_to_go_on_and_that_comes_to_the_same(pictures):
     assert done.returncode == 0, done.stderr
     (run,) = (file.parent for file in pictures.directory.glob("outputs/**/result.json"))
     into = pictures.directory / "again"
-    process = pictures.start("reproduce.py", run, "--to", into)
+    process = pictures.start("reproduce.py", run, *pictures.own, "--to", into)
     while not list(into.glob("events.*")):
         assert process.poll() is None
         time.sleep(0.05)
@@ -134,7 +134,7 @@ def test_ctrl_c_says_how_to_go_on_and_that_comes_to_the_same(pictures):
     command = error.rstrip().splitlines()[-1]
     python, script, *arguments = command.split()
     assert (python, script) == ("python", process.args[1])
-    assert arguments == [str(run), "--to", str(into)]
+    assert arguments == [str(run), *pictures.own, "--to", str(into)]
     done = pictures.run("reproduce.py", *arguments)
     assert done.returncode == 0, done.stderr
     assert "identical: all" in done.stdout

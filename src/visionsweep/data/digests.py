@@ -16,6 +16,7 @@ from visionsweep.data.decoding import UnreadableImageError
 from visionsweep.data.image_facts import look_at
 from visionsweep.errors import warn_loudly
 from visionsweep.path_text import as_text
+from visionsweep.untrusted import MB, decode_json, read_regular
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True):
     device: int
 
 
-_Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+_LARGEST = 1024 * MB  # of a memory; millions of images
+_Digest = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 _Entries = list[tuple[Stamp, _Digest]]  # of one file, the newest first
 
 
@@ -110,8 +112,9 @@ def _recall(memory: Path | None) -> _Memory:
         return _Memory()
     if memory not in _recalled or _recalled[memory][0] != stamp:
         try:
-            _recalled[memory] = stamp, msgspec.json.decode(memory.read_bytes(), type=_Memory)
-        except (OSError, msgspec.DecodeError):  # also of an earlier version
+            content = read_regular(memory, _LARGEST)
+            _recalled[memory] = stamp, decode_json(content, _Memory)
+        except (OSError, ValueError):  # also of an earlier version
             return _Memory()
     return _recalled[memory][1]
 

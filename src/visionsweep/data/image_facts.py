@@ -13,6 +13,7 @@ from visionsweep.cache import keep
 from visionsweep.data.decoding import ImageFacts, UnreadableImageError, examine, read_file
 from visionsweep.data.gray import GrayRange, range_of
 from visionsweep.data.images import ImageFile, digest_of, lost
+from visionsweep.untrusted import MB, decode_json, read_regular
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +71,9 @@ def _recall(memory: Path | None) -> dict[str, ImageFacts]:
     if memory is None:
         return {}
     try:
-        kept = msgspec.json.decode(memory.read_bytes(), type=dict[_Digest, ImageFacts | None])
-    except (OSError, msgspec.DecodeError):
+        content = read_regular(memory, 1024 * MB)
+        kept = decode_json(content, dict[_Digest, ImageFacts | None])
+    except (OSError, ValueError):
         return {}
     return {digest: facts or _ORDINARY for digest, facts in kept.items()}
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from zipfile import ZipFile, ZipInfo
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from PIL import Image, ImageOps
 
@@ -17,6 +17,7 @@ from visionsweep.data.decoding import open_rgb
 from visionsweep.data.gray import GrayRange
 from visionsweep.data.images import ImageFile, digest_of, read_content
 from visionsweep.errors import UserError
+from visionsweep.untrusted import MB, read_regular
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ MOST = 1000  # with them the sheet has 2048 x 2048 pixels: 17 MB while it is mad
 _MADE = f"{SIDE} and {SHEET_SIDE} pixels, cropped to the centre, a power of two to a row, JPEG 80"
 _DIGEST_BYTES = 32  # before the archive, where no reader of archives looks
 _SHEET = "sheet.jpg"
+_LARGEST = 256 * MB  # of an archive
 
 
 @dataclass(frozen=True)
@@ -92,18 +94,35 @@ def _thumbnails(
     made = _MADE if gray_range is None else f"{_MADE}, gray {gray_range}"
     key = digest_of("\n".join([made, *(file.digest for file in chosen)]).encode())
     path = cache / "thumbnails" / f"{key}.zip"
-    archive = _kept(path) or _make(chosen, path, gray_range)
+    archive = _kept(path, count) or _make(chosen, path, gray_range)
     return Thumbnails(archive, tuple(indices), tuple(file.path.name for file in chosen))
 
 
-def _kept(path: Path) -> bytes | None:
-    """Return an archive from the cache, or None where there is none or it is damaged."""
+def _kept(path: Path, count: int) -> bytes | None:
+    """Return an archive from the cache, or None where there is none or it is no such archive.
+
+    Args:
+        path: the file.
+        count: how many thumbnails it should hold.
+    """
     try:
-        content = path.read_bytes()
-    except OSError:
+        content = read_regular(path, _LARGEST)
+        digest, archive = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        if digest_of(archive).encode() != digest:
+            return None
+        with ZipFile(io.BytesIO(archive)) as opened:
+            entries = opened.infolist()
+            if [e.filename for e in entries] != [*map(_name, range(count)), _SHEET]:
+                return None
+            for entry in entries:
+                if entry.compress_type != ZIP_STORED or entry.file_size > len(archive):
+                    return None
+                stored = Image.open(io.BytesIO(opened.read(entry)), formats=("JPEG",))
+                if stored.size != (SIDE, SIDE) and entry.filename != _SHEET:
+                    return None
+    except (OSError, ValueError, BadZipFile, Image.DecompressionBombError):
         return None
-    digest, archive = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-    return archive if archive and digest_of(archive).encode() == digest else None
+    return archive
 
 
 def _make(files: Sequence[ImageFile], path: Path, gray_range: GrayRange | None) -> bytes:

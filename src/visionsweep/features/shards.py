@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from visionsweep.data.images import digest_of
 from visionsweep.files import why
+from visionsweep.untrusted import check_regular, decode_json
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +53,14 @@ def read_shard(path: Path, key: str | None = None) -> Shard:
         OSError: if it cannot be read, often since it has gone: another process made room.
     """
     try:
+        check_regular(path)
         with safe_open(path, framework="pt") as opened:
             facts = opened.metadata() or {}
-            if facts.get("format") != FORMAT:
+            if facts.get("format") != FORMAT or set(opened.keys()) != {"features"}:
                 raise DamagedShardError("not a file of this store")
             features = opened.get_tensor("features")
-        digests = msgspec.json.decode(facts.get("digests", ""), type=list[str])
-    except (SafetensorError, ValueError, msgspec.DecodeError) as error:
+        digests = decode_json(facts.get("digests", ""), list[str])
+    except (SafetensorError, ValueError) as error:
         raise DamagedShardError(f"not whole: {error}") from error
     if key is not None and facts.get("key") != key:
         raise DamagedShardError("written for another backbone or transform")

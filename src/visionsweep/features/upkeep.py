@@ -1,6 +1,5 @@
 """What a person does with the feature store now and then: look at it, verify it, delete it."""
 
-import json
 import shutil
 import time
 from contextlib import suppress
@@ -14,6 +13,7 @@ from visionsweep.features.shards import DAMAGED, SUFFIX, DamagedShardError, read
 from visionsweep.features.store import lock_of
 from visionsweep.files import A_DAY, remove_leftovers
 from visionsweep.locks import NOTE
+from visionsweep.untrusted import MB, check_regular, decode_json, read_regular
 
 _KEY = "[0-9a-f]" * 32  # so that nothing else is taken for ours, whatever folder is named
 _MEMORIES = {
@@ -58,20 +58,19 @@ def stores(cache: Path) -> list[Stored]:
 
 def _describe(folder: Path) -> Stored:
     try:
-        told = json.loads((folder / "about.json").read_bytes())
+        about = decode_json(read_regular(folder / "about.json", MB), dict[str, str])
     except (OSError, ValueError):
-        told = {}
-    about = {str(k): str(v) for k, v in told.items()} if isinstance(told, dict) else {}
+        about = {}
     images = size = unreadable = 0
     used = 0.0
     for path in folder.glob(f"*{SUFFIX}"):
         with suppress(OSError):  # made room meanwhile
-            facts = path.stat()
-            size, used = size + facts.st_size, max(used, facts.st_mtime)
             try:
+                facts = check_regular(path)
+                size, used = size + facts.st_size, max(used, facts.st_mtime)
                 with safe_open(path, framework="pt") as opened:
                     images += opened.get_slice("features").get_shape()[0]
-            except (SafetensorError, IndexError):
+            except (SafetensorError, IndexError, ValueError):
                 unreadable += 1
     return Stored(folder, about, images, size, used, unreadable)
 

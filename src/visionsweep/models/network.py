@@ -4,10 +4,12 @@ import time
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import torch
 import torchvision
+from msgspec import Meta
 from torch import nn
 
 from visionsweep.cache import keep
@@ -17,6 +19,9 @@ from visionsweep.models.backbones import Backbone, Identity
 from visionsweep.models.description import describe
 from visionsweep.models.single_image import trains_on_one_image
 from visionsweep.threads import one_thread
+from visionsweep.untrusted import MB, read_regular
+
+_LARGEST = 256 * MB  # of a card
 
 
 class Card(msgspec.Struct, frozen=True):
@@ -31,13 +36,13 @@ class Card(msgspec.Struct, frozen=True):
         milliseconds: a forward pass takes for one image, on one core of a CPU, in batches of 4.
     """
 
-    width: int
-    original_dropout: float
-    trainable: int
-    parameters: int
+    width: Annotated[int, Meta(ge=1, le=2**24)]
+    original_dropout: Annotated[float, Meta(ge=0, le=1)]
+    trainable: Annotated[int, Meta(ge=0, le=2**53)]
+    parameters: Annotated[int, Meta(ge=0, le=2**53)]
     summary: str
     graph: bytes
-    milliseconds: float
+    milliseconds: Annotated[float, Meta(gt=0, le=1e9)]
 
 
 @lru_cache(maxsize=1)
@@ -100,8 +105,8 @@ class Network:
         versions = (torch.__version__, torchvision.__version__)
         path = self.cards / f"{digest_of(repr((facts, versions)).encode())}.msgpack"
         try:
-            return msgspec.msgpack.decode(path.read_bytes(), type=Card)
-        except (OSError, msgspec.DecodeError):
+            return msgspec.msgpack.decode(read_regular(path, _LARGEST), type=Card)
+        except (OSError, ValueError, msgspec.DecodeError):
             card = self._describe()
         keep(path, msgspec.msgpack.encode(card))
         return card
