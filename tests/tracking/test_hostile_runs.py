@@ -75,8 +75,8 @@ def mutated(content: dict, source: random.Random) -> bytes:
             start = source.randrange(len(text))
             return text[:start]
         case 1:
-            start = text.index(b":", source.randrange(len(text) // 2)) + 1
-            end = min(k for c in b",}" if (k := text.find(c, start)) >= 0)
+            start = text.find(b":", source.randrange(len(text) // 2)) + 1
+            end = min((k for c in b",}" if (k := text.find(c, start)) >= 0), default=start)
             return text[:start] + source.choice(LITERALS) + text[end:]
         case 2:
             start = source.randrange(len(text))
