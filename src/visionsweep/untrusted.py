@@ -66,13 +66,16 @@ def read_regular(path: Path, limit: int) -> bytes:
         OSError: if there is no such file or it cannot be read.
     """
     check_regular(path, limit)  # before it is opened: to open a device may do something
-    with open(os.open(path, _FLAGS), "rb", buffering=0) as file:  # noqa: PTH123 - of a descriptor
-        facts = os.fstat(file.fileno())
+    opened = os.open(path, _FLAGS)
+    try:
+        facts = os.fstat(opened)
         _refuse(facts, limit)  # again: another may lie there by now
         parts, left = [], limit + 1
-        while left > 0 and (part := file.read(min(left, facts.st_size + 1))):
+        while left > 0 and (part := os.read(opened, min(left, facts.st_size + 1))):
             parts.append(part)
             left -= len(part)
+    finally:
+        os.close(opened)
     content = b"".join(parts)
     if len(content) > limit:
         raise UntrustedFileError(_too_large(len(content), limit))
