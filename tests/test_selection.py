@@ -36,6 +36,14 @@ def test_runs_scored_on_other_images_do_not_compete(write_run, tmp_path):
     assert "1 run on other images left out" in reason
 
 
+def test_a_record_that_cannot_be_used_is_named(write_run, tmp_path, capsys):
+    write_run("a")
+    write_run("broken")
+    (tmp_path / "outputs" / "broken" / RECORD).write_text("{")
+    assert choose_run(tmp_path / "outputs")[0].record.name == "a"
+    assert "passed over" in (told := capsys.readouterr().err) and "broken" in told
+
+
 def test_failed_runs_cannot_predict(write_run, tmp_path):
     write_run("a")
     with pytest.raises(UserError, match="no completed run"):

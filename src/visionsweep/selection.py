@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from visionsweep.data.listing import LeftOut, Listing, list_folder
 from visionsweep.errors import UserError, nearest_path
 from visionsweep.path_text import as_text
 from visionsweep.report.numbers import counted
+from visionsweep.text import one_line
 from visionsweep.tracking import record
 from visionsweep.tracking.folders import RECORD
 from visionsweep.tracking.runs import Run, comparable, completed, find_runs, val_loss
@@ -21,7 +23,8 @@ def choose_run(folder: Path) -> tuple[Run, str]:
     """Choose the best run below a folder, by validation loss.
 
     Runs that were scored on other validation images cannot be compared: where there are several
-    kinds, those of the latest run's kind take part.
+    kinds, those of the latest run's kind take part. Records that cannot be used are named on
+    standard error.
 
     Args:
         folder: a run's directory, a sweep's, or all outputs.
@@ -32,7 +35,10 @@ def choose_run(folder: Path) -> tuple[Run, str]:
     Raises:
         UserError: if there is no completed run, or all of them diverged.
     """
-    finished = completed(find_runs([folder]).runs)
+    found = find_runs([folder])
+    for line in found.passed_over:
+        print(f"passed over {one_line(line)}", file=sys.stderr)
+    finished = completed(found.runs)
     if not finished:
         raise UserError(f"{folder}: holds no completed run; train one with python src/train.py")
     finished = [run for run in finished if math.isfinite(val_loss(run))]

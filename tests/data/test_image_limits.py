@@ -216,3 +216,14 @@ def test_a_heic_photograph_is_read_and_named_where_its_package_is_missing(
     assert "pillow-heif" in caught.value.what and "pip install pillow-heif" in str(
         caught.value.hint
     )
+
+
+def test_a_jpeg_of_endless_scans_is_refused_and_a_progressive_one_is_not() -> None:
+    stored = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").save(stored, "JPEG", progressive=True)
+    content = stored.getvalue()
+    assert open_rgb(content).size == (256, 256)
+    last_scan = content[content.rfind(b"\xff\xda") : content.rfind(b"\xff\xd9")]
+    with pytest.raises(UnreadableImageError) as error:
+        open_rgb(content[:-2] + 300 * last_scan + content[-2:], where="scans.jpg")
+    assert error.value.where == "scans.jpg" and "scans" in error.value.what

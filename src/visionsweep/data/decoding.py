@@ -41,6 +41,7 @@ MAX_FILE_BYTES = 256_000_000
 MAX_BYTES = 600_000_000  # of memory that decoding one image may take by estimate, file included
 LARGE_PIXELS = 50_000_000  # images of more are reduced by a whole factor to at most that many
 MAX_SIDE = 65_535  # pixels; resizing needs memory for the product of old and new sides
+MAX_SCANS = 200  # of a JPEG; encoders write about ten, and each takes the time of all pixels
 _TILE_PIXELS = 1 << 21
 _LARGE_BYTES = 150_000_000  # images that take more are decoded one at a time
 
@@ -220,6 +221,8 @@ def _ignore_pillow_warnings() -> None:
 def _decoded(content: bytes, kind: str, use: Callable[[ImageFile.ImageFile], _Result]) -> _Result:
     """Apply a function to a decoded image, after looking at the size in its header."""
     with open_header(content, kind) as image:
+        if kind.startswith("JPEG") and (scans := content.count(b"\xff\xda")) > MAX_SCANS:
+            raise UnreadableImageError(f"it has {scans:,} scans; the limit is {MAX_SCANS}")
         _reduce_while_decoding(image)
         needed = _needed_bytes(image, content, kind)
         if needed > MAX_BYTES:

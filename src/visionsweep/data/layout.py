@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from visionsweep import shell
 from visionsweep.data.listing import LeftOut, is_folder, look_at, pictures_in, scan
 from visionsweep.data.picture_files import is_hidden, is_system
 from visionsweep.errors import UserError
@@ -67,7 +68,7 @@ def find_layout(root: Path, splits: Mapping[str, str]) -> Layout:
 
 
 def _explicit(root: Path, splits: Mapping[str, str]) -> Layout:
-    folders = {split: root / as_path(value).expanduser() for split, value in splits.items()}
+    folders = {split: root / shell.expanded(str(as_path(value))) for split, value in splits.items()}
     for split, folder in folders.items():
         if not folder.is_dir():
             raise UserError("no such folder", where=f"data.splits.{split}={as_text(folder)}")
