@@ -7,6 +7,7 @@ import torch
 
 from visionsweep.devices import pick_device
 from visionsweep.errors import UserError
+from visionsweep.inputs import training_device
 
 
 def test_auto_picks_a_device_that_is_there_and_a_missing_one_is_refused():
@@ -48,3 +49,18 @@ def test_cuda_is_asked_for_only_where_there_is_a_driver(monkeypatch):
     with pytest.raises(UserError) as error:
         pick_device("cuda")
     assert error.value.where == "device=cuda"
+
+
+def test_heads_train_on_the_cpu_where_their_features_would_fill_a_gpu(monkeypatch, make_config):
+    class Width:
+        width = 1000
+
+    class Frozen:
+        card = Width
+
+    config, gpu = make_config(), torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (8_000_000, 80_000_000))
+    assert training_device(config, Frozen, gpu, images=999) == gpu
+    assert training_device(config, Frozen, gpu, images=1001) == torch.device("cpu")
+    config.training.freeze_backbone = False  # images go through the network, batch by batch
+    assert training_device(config, Frozen, gpu, images=1001) == gpu

@@ -19,9 +19,6 @@ from visionsweep.models.network import Network
 
 log = logging.getLogger(__name__)
 
-# Heads with fewer weights than this, per replicate, train on the CPU beside a GPU: there a step of
-# a small head only waits for kernels to be launched. Measured by scripts/gpu_check.py.
-HEAD_WEIGHTS_ON_CPU = 100_000
 SHARE_FOR_FEATURES = 0.5  # of the free memory of a GPU
 _SCORED_AT_ONCE = 1024  # features; heads alone need no memory worth a smaller batch
 
@@ -34,7 +31,7 @@ def trains_on_features(config: Config) -> bool:
 def training_device(
     config: Config, network: Network, device: torch.device, images: int
 ) -> torch.device:
-    """Return where a run trains: small heads, and heads on more features than fit, on the CPU.
+    """Return where a run trains: heads whose features do not fit into a GPU's memory, on the CPU.
 
     Args:
         config: of the run.
@@ -42,20 +39,16 @@ def training_device(
         device: where the backbone computes.
         images: number of images whose features are trained on or scored.
     """
-    if device.type == "cpu" or not trains_on_features(config):
+    if device.type != "cuda" or not trains_on_features(config):
         return device
-    cpu, width = torch.device("cpu"), network.card.width
-    if width * network.classes < HEAD_WEIGHTS_ON_CPU:
-        return cpu
-    if device.type == "cuda":
-        needed, (free, _) = images * width * 4, torch.cuda.mem_get_info(device)
-        if needed > SHARE_FOR_FEATURES * free:
-            log.warning(
-                "The features need %.1f GB and %s has %.1f GB free: heads train on the CPU",
-                needed / 1e9, device, free / 1e9,
-            )  # fmt: skip
-            return cpu
-    return device
+    needed, (free, _) = 4 * images * network.card.width, torch.cuda.mem_get_info(device)
+    if needed <= SHARE_FOR_FEATURES * free:
+        return device
+    log.warning(
+        "The features need %.1f GB and %s has %.1f GB free: heads train on the CPU",
+        needed / 1e9, device, free / 1e9,
+    )  # fmt: skip
+    return torch.device("cpu")
 
 
 def inputs_of(
