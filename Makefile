@@ -1,19 +1,36 @@
-# make demo    eight runs on real pretrained weights, the leaderboard, predictions beside the truth
-# make test    the whole suite
-# make lint    ruff and mypy
-# make clean   what make made
+# make demo      eight runs on real pretrained weights, the leaderboard, predictions beside the truth
+# make test      the whole suite
+# make lint      ruff and mypy
+# make format    fix what ruff can fix
+# make lock      rewrite constraints.txt from the environment
+# make clean     remove what make created
 #
-# CPU-only wheels of torch are smaller: see README.md, "Install".
+# Every target creates .venv first if it is missing. Options, for any target:
+#
+#   TORCH=cpu          install PyTorch's CPU-only wheels, without CUDA (Linux: some 5 GB less);
+#                      also cu130 and the like: a folder of download.pytorch.org/whl
+#   PYTHON=python3.12  the interpreter; by default the first usable one from 3.11 on
+#   VENV=FOLDER        the environment's folder
+#
+# TORCH takes effect when the environment is created: run `make clean` first to switch.
 
-PYTHON ?= python3.11
+PYTHON ?=
+TORCH ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .PHONY: demo test lint format lock clean
 
-$(INSTALLED): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(BIN)/python:
+	$(or $(shell sh scripts/find_python.sh $(PYTHON)),false) -m venv $(VENV)
+
+# PyTorch's own index lacks most of the versions in constraints.txt, so only torch and torchvision
+# come from it; the second line, for which they are installed already, adds what they need.
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+ifneq ($(TORCH),)
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --index-url https://download.pytorch.org/whl/$(TORCH) torch torchvision
+endif
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lite,explain,launchers,dev]'
 	touch $@
 
@@ -33,9 +50,11 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The exact set that the tests passed with; run it after they did.
+# The exact set that the tests passed with; run it after they did. The packages of other systems,
+# at the end of the file, are kept.
 lock: $(INSTALLED)
-	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
+	sed -n '/^# Not on Linux/,$$p' constraints.txt > $(VENV)/not-on-linux
+	{ $(BIN)/python -m pip freeze --all --exclude pip --exclude-editable; cat $(VENV)/not-on-linux; } > constraints.txt
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache
