@@ -175,7 +175,8 @@ def show(
     for told in unfinished_lines(found, folders, everything=everything):
         console.print(told)
     if not found.runs:
-        console.print(Text(visible(f"No runs under {', '.join(map(str, folders))}.")))
+        where = visible(", ".join(map(str, folders)))
+        console.print(Text(f"No runs under {where}. Start one: python src/train.py"))
     elif not as_text:
         where = " ".join(map(str, folders))
         console.print(Text(visible(f"Everything lies in {where}. Look at it in TensorBoard:")))
