@@ -1,5 +1,5 @@
 # make demo      eight runs on real pretrained weights, the leaderboard, predictions beside the truth
-# make test      the whole suite
+# make test      the whole suite, in WORKERS (2) processes
 # make lint      ruff and mypy
 # make format    fix what ruff can fix
 # make lock      rewrite constraints.txt from the environment
@@ -14,6 +14,7 @@
 #
 # TORCH takes effect when the environment is created: run `make clean` first to switch.
 
+WORKERS ?= 2
 PYTHON ?=
 TORCH ?=
 VENV ?= .venv
@@ -38,8 +39,9 @@ demo: $(INSTALLED)
 	$(BIN)/python src/train.py experiment=demo
 	$(BIN)/python scripts/predict_test_images.py
 
+# Threads that wait for one another must not spin while the other process needs the core.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -1,13 +1,13 @@
 #!/bin/sh
 # Print the Python that `make` creates its environment with, or say what is missing and exit with 1.
 #
-#   scripts/find_python.sh            the first usable one of python3.13, 3.12, 3.11 and python3
+#   scripts/find_python.sh            the first usable one of python3.11, python3, 3.12 and 3.13
 #   scripts/find_python.sh PYTHON     PYTHON, if it is usable
 #
-# Usable means that it starts (a pyenv shim on PATH may not), is 3.11 or newer and can create an
+# The tests run on 3.11, so it comes first. Usable means that it starts (a pyenv shim on PATH may not), is 3.11 or newer and can create an
 # environment that has pip: Debian and Ubuntu ship ensurepip in a package of its own.
 
-candidates=${1:-"python3.13 python3.12 python3.11 python3"}
+candidates=${1:-"python3.11 python3 python3.12 python3.13"}
 problem="No Python found on PATH: looked for $candidates."
 advice="Install Python 3.11 or newer (Debian, Ubuntu: apt install python3 python3-venv)."
 
