@@ -14,7 +14,8 @@ from visionsweep.data.images import ImageFile
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.device_memory import ImagesAtOnce
 from visionsweep.engine import predict_logits
-from visionsweep.features.cached import features_of
+from visionsweep.errors import UserError
+from visionsweep.features.cached import cache_dir, features_of
 from visionsweep.models.network import Network
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,24 @@ def training_device(
     return torch.device("cpu")
 
 
+def _check_width(features: torch.Tensor, network: Network, config: Config) -> None:
+    """Refuse features of another width than the network's card says: one file of the cache lies.
+
+    Raises:
+        UserError: names the folders to delete.
+    """
+    found, said = features.shape[1], network.card.width
+    if found != said:
+        cache = cache_dir(config.features)
+        raise UserError(
+            f"the features of {network.identity.name} have {found:,} numbers an image, and its "
+            f"card in networks/ says {said:,}",
+            where=cache,
+            hint="Somebody wrote a file there that is not of this program. Delete networks/ and "
+            "features/ in it; both are computed again.",
+        )
+
+
 def inputs_of(
     splits: Mapping[str, Sequence[ImageFile]],
     config: Config,
@@ -73,6 +92,7 @@ def inputs_of(
     if trains_on_features(config):
         files = [image for images in splits.values() for image in images]
         features = features_of(files, network, preprocessing, device, config.features)
+        _check_width(features, network, config)
         trains_on = training_device(config, network, device, len(files))
         features = features.to(trains_on)
         labels = torch.tensor([image.label for image in files]).to(trains_on)

@@ -125,6 +125,19 @@ def of_other_images(path: Path) -> None:
     path.write_bytes(sibling.read_bytes())
 
 
+def with_feature(path: Path, value: float) -> None:
+    """Write one feature of a shard anew, with a checksum that is right."""
+    shard = read_shard(path, KEY)
+    features = shard.features.clone()
+    features[1, 2] = value
+    path.write_bytes(shards.encode(KEY, shard.digests, features))
+
+
+def wider(path: Path) -> None:
+    shard = read_shard(path, KEY)
+    path.write_bytes(shards.encode(KEY, shard.digests, torch.ones(len(shard.digests), WIDTH + 1)))
+
+
 DAMAGES = {
     "truncated": cut,
     "empty": lambda path: path.write_bytes(b""),
@@ -144,6 +157,9 @@ DAMAGES = {
         )
     ),
     "written for another key": of_another_key,
+    "with a feature that is no number": lambda path: with_feature(path, float("nan")),
+    "with an infinite feature": lambda path: with_feature(path, float("-inf")),
+    "with features of another width": lambda path: wider(path),
     "of other images": of_other_images,
 }
 
@@ -157,7 +173,9 @@ def test_a_damaged_shard_is_set_aside_and_its_images_are_extracted_again(
     damage(victim)
     with caplog.at_level(logging.WARNING):
         assert torch.equal(open_store(tmp_path).get(DIGESTS, backbone), table(DIGESTS))
-    assert sorted(backbone.asked) == sorted(images)
+    # of shards of two widths either may be the wrong one
+    among = DIGESTS if damage is DAMAGES["with features of another width"] else images
+    assert sorted(backbone.asked) == sorted(among)
     assert victim.with_suffix(".damaged").is_file()
     assert str(victim) in caplog.text and "extracted again" in caplog.text
     again = Backbone()
@@ -326,3 +344,33 @@ def test_features_of_a_deleted_shard_are_extracted_again(tmp_path, filled, backb
     make_room(tmp_path / "features", filled[0].stat().st_size, spare={filled[0], filled[1]})
     assert torch.equal(open_store(tmp_path).get(DIGESTS, backbone), table(DIGESTS))
     assert sorted(backbone.asked) == sorted(images)
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_what_is_extracted_now_decides_which_width_is_right(tmp_path, backbone, writable, caplog):
+    folder = tmp_path / "features" / KEY
+    folder.mkdir(parents=True)
+    planted = folder / shards.file_name(DIGESTS[:5])
+    planted.write_bytes(shards.encode(KEY, DIGESTS[:5], torch.ones(5, WIDTH + 3)))
+    store = open_store(tmp_path)
+    if not writable:
+        store_module.set_aside, kept = lambda path, reason: None, store_module.set_aside
+    try:
+        assert torch.equal(store.get(DIGESTS, backbone), table(DIGESTS))
+    finally:
+        if not writable:
+            store_module.set_aside = kept
+    assert sorted(backbone.asked) == sorted(DIGESTS)
+    assert planted.with_suffix(".damaged").is_file() == writable
+
+
+def test_a_pipe_or_a_link_in_the_place_of_a_shard_is_set_aside(tmp_path, filled, backbone):
+    first, second = filled[:2]
+    images = read_shard(first, KEY).digests + read_shard(second, KEY).digests
+    first.unlink()
+    os.mkfifo(first)
+    second.rename(tmp_path / "elsewhere")
+    second.symlink_to(tmp_path / "elsewhere")
+    assert torch.equal(open_store(tmp_path).get(DIGESTS, backbone), table(DIGESTS))
+    assert sorted(backbone.asked) == sorted(images)
+    assert first.is_file() and not second.is_symlink()

@@ -49,7 +49,8 @@ def read_shard(path: Path, key: str | None = None) -> Shard:
         key: the store key that it must have been written under, or None for any.
 
     Raises:
-        DamagedShardError: if it is truncated, changed, of another format or of another key.
+        DamagedShardError: if it is truncated, changed, of another format or of another key, or if
+            its features are not finite.
         OSError: if it cannot be read, often since it has gone: another process made room.
     """
     try:
@@ -70,6 +71,8 @@ def read_shard(path: Path, key: str | None = None) -> Shard:
         raise DamagedShardError("holds other images than its name says")
     if _checksum(features) != facts.get("checksum"):
         raise DamagedShardError("its content has changed since it was written")
+    if not torch.isfinite(features).all():  # none is written with such: another wrote this one
+        raise DamagedShardError("holds features that are not finite numbers")
     return Shard(path, digests, features)
 
 

@@ -68,7 +68,11 @@ class FeatureStore:
         if self._missing(digests):
             with self._alone():
                 self._refresh()
-                if (missing := self._missing(digests)) and self._fill(missing, extract):
+                kept = False
+                for _ in range(2):  # again for what stood in shards of another width
+                    if missing := self._missing(digests):
+                        kept = self._fill(missing, extract)
+                if kept:
                     make_room(self.folder.parent, self.max_bytes, spare=self._used_by(digests))
         return self._gather(digests)
 
@@ -104,6 +108,15 @@ class FeatureStore:
                 set_aside(path, str(error))
                 continue
             self._add(shard)
+        if len({shard.features.shape[1] for shard in self._shards.values()}) > 1:
+            self._set_aside_other_widths(None)  # which of them is right is found out
+
+    def _set_aside_other_widths(self, width: int | None) -> None:
+        """Set shards aside whose features have not the backbone's width, or all for None."""
+        for path, shard in list(self._shards.items()):
+            if shard.features.shape[1] != width:
+                set_aside(path, f"holds features of width {shard.features.shape[1]} among others")
+                self._forget(path)
 
     def _add(self, shard: Shard) -> None:
         self._shards[shard.path] = shard
@@ -137,6 +150,7 @@ class FeatureStore:
         """
         path = self.folder / shards.file_name(digests)
         features = features.float().contiguous()
+        self._set_aside_other_widths(features.shape[1])
         shard = Shard(path, digests, features)
         writable = writable and keep(path, shards.encode(self.key, digests, features))
         if writable:

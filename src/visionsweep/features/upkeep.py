@@ -13,6 +13,7 @@ from visionsweep.features.shards import DAMAGED, SUFFIX, DamagedShardError, read
 from visionsweep.features.store import lock_of
 from visionsweep.files import A_DAY, remove_leftovers
 from visionsweep.locks import NOTE
+from visionsweep.text import visible
 from visionsweep.untrusted import MB, check_regular, decode_json, read_regular
 
 _KEY = "[0-9a-f]" * 32  # so that nothing else is taken for ours, whatever folder is named
@@ -58,7 +59,8 @@ def stores(cache: Path) -> list[Stored]:
 
 def _describe(folder: Path) -> Stored:
     try:
-        about = decode_json(read_regular(folder / "about.json", MB), dict[str, str])
+        found = decode_json(read_regular(folder / "about.json", MB), dict[str, str])
+        about = {visible(key): visible(value) for key, value in found.items()}  # a line each
     except (OSError, ValueError):
         about = {}
     images = size = unreadable = 0
