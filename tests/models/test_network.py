@@ -1,5 +1,6 @@
 """What is known of a network is read from its card; the network is built when it must be."""
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -71,6 +72,41 @@ def test_a_damaged_card_is_made_again(tmp_path, damage):
     again = named(tmp_path).card
     assert without_time(again) == without_time(first)
     assert msgspec.msgpack.decode(path.read_bytes(), type=network.Card) == again
+
+
+LIES = {
+    "width": {"width": 7},
+    "trainable": {"trainable": 5},
+    "parameters": {"parameters": 1538},
+    "no time": {"milliseconds": 0.0},
+    "time that is no number": {"milliseconds": float("nan")},
+    "endless time": {"milliseconds": float("inf")},
+    "dropout that is no number": {"original_dropout": float("nan")},
+    "summary that clears a terminal": {"summary": "\x1b[2J"},
+    "summary that turns letters round": {"summary": "Conv\u202e2d"},
+    "no graph": {"graph": b"\xff" * 50},
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+def test_a_card_that_somebody_else_wrote_is_made_again(tmp_path, lie):
+    true = named(tmp_path).card
+    (path,) = tmp_path.glob("*.msgpack")
+    path.write_bytes(msgspec.msgpack.encode(msgspec.structs.replace(true, **lie)))
+    assert without_time(named(tmp_path).card) == without_time(true)
+    written = msgspec.msgpack.decode(path.read_bytes(), type=network.Card)
+    assert without_time(written) == without_time(true)
+
+
+def test_a_card_that_is_no_plain_file_or_nested_deep_is_made_again(tmp_path):
+    true = named(tmp_path).card
+    (path,) = tmp_path.glob("*.msgpack")
+    path.write_bytes(b"\x91" * 200_000)
+    assert without_time(named(tmp_path).card) == without_time(true)
+    path.unlink()
+    os.mkfifo(path)
+    assert without_time(named(tmp_path).card) == without_time(true)
+    assert path.is_file()
 
 
 def test_reading_or_making_a_card_leaves_the_random_state_alone(tmp_path):

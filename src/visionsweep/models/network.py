@@ -10,6 +10,7 @@ import msgspec
 import torch
 import torchvision
 from msgspec import Meta
+from tensorboard.compat.proto.graph_pb2 import GraphDef
 from torch import nn
 
 from visionsweep.cache import keep
@@ -18,6 +19,7 @@ from visionsweep.models import backbones, classifier
 from visionsweep.models.backbones import Backbone, Identity
 from visionsweep.models.description import describe
 from visionsweep.models.single_image import trains_on_one_image
+from visionsweep.text import visible
 from visionsweep.threads import one_thread
 from visionsweep.untrusted import MB, read_regular
 
@@ -105,11 +107,32 @@ class Network:
         versions = (torch.__version__, torchvision.__version__)
         path = self.cards / f"{digest_of(repr((facts, versions)).encode())}.msgpack"
         try:
-            return msgspec.msgpack.decode(read_regular(path, _LARGEST), type=Card)
-        except (OSError, ValueError, msgspec.DecodeError):
+            card = msgspec.msgpack.decode(read_regular(path, _LARGEST), type=Card)
+            self._check(card)
+            return card
+        except (OSError, ValueError, RecursionError):  # of msgspec's errors, too
             card = self._describe()
         keep(path, msgspec.msgpack.encode(card))
         return card
+
+    def _check(self, card: Card) -> None:
+        """Refuse a card that contradicts itself or holds what none of ours does.
+
+        Raises:
+            ValueError: if its numbers do not agree, its summary controls a terminal, or its graph
+                is none.
+        """
+        head = self.classes * (card.width + 1)
+        if card.parameters < card.trainable or card.trainable < head:
+            raise ValueError("numbers of parameters that no network has")
+        if self.frozen and card.trainable != head:
+            raise ValueError("a frozen network trains its head only")
+        if visible(card.summary, lines=True) != card.summary:
+            raise ValueError("a summary with characters that cannot be seen")
+        try:
+            GraphDef.FromString(card.graph)
+        except Exception as error:  # protobuf has no types for its own
+            raise ValueError("a graph that cannot be read") from error
 
     def _describe(self) -> Card:
         backbone = self.backbone
