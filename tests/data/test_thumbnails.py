@@ -179,3 +179,63 @@ def test_an_image_that_cannot_be_read_leaves_a_grey_square_and_is_tried_again(
     files[0].path.write_bytes(content)
     new_process()
     assert colour_of(squares(thumbnails(files, cache))[0]) == "red"
+
+
+def rewritten(archive: bytes, **replaced: bytes) -> bytes:
+    """Write an archive of thumbnails again, with other content in some of its files."""
+    stored = io.BytesIO()
+    with ZipFile(io.BytesIO(archive)) as old, ZipFile(stored, "w") as new:
+        for entry in old.infolist():
+            new.writestr(entry, replaced.get(Path(entry.filename).stem, old.read(entry)))
+    return stored.getvalue()
+
+
+def jpeg(side: int) -> bytes:
+    stored = io.BytesIO()
+    Image.new("RGB", (side, side)).save(stored, "JPEG")
+    return stored.getvalue()
+
+
+def flagged(archive: bytes, flag: int) -> bytes:
+    changed = bytearray(archive)
+    changed[archive.find(b"PK\3\4") + 6] |= flag
+    changed[archive.find(b"PK\1\2") + 8] |= flag
+    return bytes(changed)
+
+
+def longer_than_it_is(archive: bytes) -> bytes:
+    changed, last = bytearray(archive), archive.rfind(b"PK\1\2")
+    changed[last + 20 : last + 28] = (len(archive) - 1).to_bytes(4, "little") * 2
+    return bytes(changed)
+
+
+def cut_square(archive: bytes) -> bytes:
+    square = ZipFile(io.BytesIO(archive)).read("0.jpg")
+    return rewritten(archive, **{"0": square[: square.find(b"\xff\xda")]})
+
+
+PLANTED = {
+    "a square without pixels": cut_square,
+    "a square of another size": lambda archive: rewritten(archive, **{"0": jpeg(SIDE + 1)}),
+    "a sheet of 16 million pixels": lambda archive: rewritten(archive, sheet=jpeg(4000)),
+    "a sheet of one pixel": lambda archive: rewritten(archive, sheet=jpeg(1)),
+    "a sheet that is a page": lambda archive: rewritten(archive, sheet=b"<svg onload=alert(1)>"),
+    "encrypted": lambda archive: flagged(archive, 1),
+    "patched data": lambda archive: flagged(archive, 0x20),
+    "longer than it is": longer_than_it_is,
+}
+
+
+@pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
+def test_an_archive_that_somebody_else_wrote_is_made_again(make_files, cache, new_process, plant):
+    """Its digest is right: whoever can write to a shared cache can compute it."""
+    files = make_files("red", "lime", "blue")
+    made = thumbnails(files, cache)
+    (path,) = (cache / "thumbnails").iterdir()
+    archive = plant(made.archive)
+    path.write_bytes(digest_of(archive).encode() + archive)
+    new_process()
+    again = thumbnails(files, cache)
+    assert again.archive == made.archive
+    assert [colour_of(square) for square in squares(again)] == ["red", "lime", "blue"]
+    assert path.read_bytes() == digest_of(made.archive).encode() + made.archive

@@ -88,10 +88,18 @@ LIES = {
 }
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> tuple[str, network.Card]:
+    """A card, made once, and the name of its file."""
+    folder = tmp_path_factory.mktemp("cards")
+    card = named(folder).card
+    (path,) = folder.glob("*.msgpack")
+    return path.name, card
+
+
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
-def test_a_card_that_somebody_else_wrote_is_made_again(tmp_path, lie):
-    true = named(tmp_path).card
-    (path,) = tmp_path.glob("*.msgpack")
+def test_a_card_that_somebody_else_wrote_is_made_again(tmp_path, made, lie):
+    path, true = tmp_path / made[0], made[1]
     path.write_bytes(msgspec.msgpack.encode(msgspec.structs.replace(true, **lie)))
     assert without_time(named(tmp_path).card) == without_time(true)
     written = msgspec.msgpack.decode(path.read_bytes(), type=network.Card)

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -114,22 +115,29 @@ def _kept(path: Path, count: int) -> bytes | None:
             entries = opened.infolist()
             if [e.filename for e in entries] != [*map(_name, range(count)), _SHEET]:
                 return None
+            across = _squares_across(count) * SHEET_SIDE
             for entry in entries:
                 if entry.compress_type != ZIP_STORED or entry.file_size > len(archive):
                     return None
                 stored = Image.open(io.BytesIO(opened.read(entry)), formats=("JPEG",))
-                if stored.size != (SIDE, SIDE) and entry.filename != _SHEET:
+                if stored.size != ((across,) * 2 if entry.filename == _SHEET else (SIDE, SIDE)):
                     return None
+                stored.load()  # a broken one would end the run where it is shown
     except (OSError, ValueError, BadZipFile, Image.DecompressionBombError):
+        return None
+    except (RuntimeError, EOFError, SyntaxError):  # encrypted, or shorter than it says
         return None
     return archive
 
 
+def _squares_across(count: int) -> int:
+    """Return how many squares a row of the sheet has: a power of two."""
+    return 1 << math.ceil(math.log2(math.ceil(math.sqrt(count))))
+
+
 def _make(files: Sequence[ImageFile], path: Path, gray_range: GrayRange | None) -> bytes:
     """Open the images, and keep their thumbnails unless one of them could not be read."""
-    across = 1
-    while across**2 < len(files):
-        across *= 2
+    across = _squares_across(len(files))
     sheet = Image.new("RGB", (across * SHEET_SIDE, across * SHEET_SIDE), "white")
     lacking: list[UserError] = []
     square_of = partial(_square, gray_range=gray_range)
