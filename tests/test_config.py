@@ -255,7 +255,7 @@ def test_other_devices_are_refused(device: str) -> None:
         ),
         (
             {"data.source": "folder", "data.root": "/no/such/folder"},
-            ("data.root=/no/such/folder: no such folder", "hold your images"),
+            ("data.root=/no/such/folder: no such folder", "holds your images"),
         ),
         ({"data.base_url": None}, ("data.base_url and data.archives: both are needed",)),
         ({"data.base_url": "/a/folder"}, ("data.base_url=/a/folder", "https://", "file:///")),

@@ -155,6 +155,8 @@ def test_what_would_break_them_is_refused_with_what_to_use(arguments, where, ins
         (["data.root=a\udcffb"], [r"\377", "UTF-8"]),
         (["data=folder", "data.root=mroe"], ["'more'"]),
         (["data=folder", "data.root=more/mine.yaml"], ["is a file"]),
+        (["data=folder", "data.root=/dev/null"], ["/dev/null: is a device, pipe, or socket"]),
+        (["data=folder"], ["data.root=...", "(a path"]),
     ],
     ids=lambda value: ascii(value),
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shlex
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def test_runs_scored_on_other_images_do_not_compete(write_run, tmp_path):
 
 
 def test_a_record_that_cannot_be_used_is_named(write_run, tmp_path, capsys):
-    write_run("a")
+    write_run("a", 0.3)
     write_run("broken")
     (tmp_path / "outputs" / "broken" / RECORD).write_text("{")
     assert choose_run(tmp_path / "outputs")[0].record.name == "a"
@@ -146,3 +147,14 @@ def test_what_is_not_there_is_refused_with_the_nearest_name(tmp_path):
         assert "photo.png" in refused.value.what or "outputs" in refused.value.what
     with pytest.raises(UserError, match="is a file"):
         event_folders(tmp_path / "photo.png")
+
+
+def test_what_is_there_but_not_a_folder_is_said_so_and_never_suggested(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "gone").symlink_to("nowhere")
+    for name, why in (("pipe", "device, pipe, or socket"), ("gone", "broken link to 'nowhere'")):
+        for ask in (named_run, event_folders, lambda place: find_runs([place])):
+            with pytest.raises(UserError) as refused:
+                ask(tmp_path / name)
+            assert refused.value.where == str(tmp_path / name)
+            assert why in refused.value.what and "did you mean" not in refused.value.what

@@ -20,9 +20,9 @@ from omegaconf.errors import (
 )
 
 from visionsweep.cache import cache_folder
-from visionsweep.config import Config, leaf_keys, leaf_types, parse_size
+from visionsweep.config import Config, leaf_keys, leaf_types, parse_size, path_keys
 from visionsweep.data.checksums import is_checksum
-from visionsweep.errors import UserError, nearest, nearest_path
+from visionsweep.errors import UserError, nearest, why_no_folder
 from visionsweep.models.published import torchvision_weights
 from visionsweep.path_text import as_path
 from visionsweep.shell import expanded
@@ -101,7 +101,10 @@ def what_is_right(key: str) -> str:
         return f"one of {', '.join(CHOICES[key])}"
     if key in _RULES:
         return _RULES[key][1]
-    text = "true or false" if leaf_types()[key] is bool else "a text"
+    if key in path_keys():
+        text = "a path"
+    else:
+        text = "true or false" if leaf_types()[key] is bool else "a text"
     return f"{text}, or null" if _is_optional(key) else text
 
 
@@ -258,11 +261,9 @@ def _wrong_combinations(config: DictConfig, looking: bool) -> list[str]:
             problems.append(str(error))
     if looking and data.source == "folder":
         root = as_path(expanded(data.root))
-        if root.is_file():
-            problems.append(f"data.root={root}: is a file; name the folder that holds your images")
-        elif not root.is_dir():
+        if not root.is_dir():
             problems.append(
-                f"data.root={root}: no such folder; it should hold your images{nearest_path(root)}"
+                f"data.root={root}: {why_no_folder(root)}; name the folder that holds your images"
             )
     if any(data.splits.values()) and data.source != "folder":
         problems.append(

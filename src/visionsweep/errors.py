@@ -94,6 +94,21 @@ def _closest(word: str, known: list[str]) -> list[str]:
     return [name for plainer in close for name in by_plain[plainer]][:3]
 
 
+def why_no_folder(path: Path) -> str:
+    """Return why a path is not a folder: `"is a file"`, `"is a broken link"`, `"no such folder"`.
+
+    Args:
+        path: A path for which `is_dir` is false.
+    """
+    if path.is_file():
+        return "is a file"
+    if path.exists():
+        return "is a device, pipe, or socket"
+    if path.is_symlink():
+        return f"is a broken link to {str(path.readlink())!r}"
+    return f"no such folder{nearest_path(path)}"
+
+
 def nearest_path(path: Path) -> str:
     """Return `"; did you mean 'DIR/photos'?"` for what there is of a similar name, or nothing."""
     while not path.parent.is_dir() and path.parent != path:

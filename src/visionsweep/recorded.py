@@ -246,13 +246,13 @@ def require_places(run_dir: Path, recorded: Recorded, settings: Sequence[str], s
     if not wanted:
         return
     said = {key: recorded.places[key] for key in wanted if key in recorded.places}
-    hint = "Say where they are"
+    hint: str | None = None
     if all(map(uninterpolated, said.values())):
         again = [
             shell.setting(k, Path(v)) if k in path_keys() else f"{k}={v}" for k, v in said.items()
         ]
         command = shell.command("python", shell.script(script), run_dir, *settings, *again)
-        hint += f"; if you trust what the record says:\n  {command}"
+        hint = f"If you trust what the record says:\n  {command}"
     listed = ", ".join(f"{key}={value}" for key, value in said.items()) or "nothing"
     raise UserError(
         f"where its images are is only said by its record ({listed}), and a record's places are "

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from visionsweep import shell
 from visionsweep.data.listing import LeftOut, Listing, list_folder
-from visionsweep.errors import UserError, nearest_path
+from visionsweep.errors import UserError, nearest_path, why_no_folder
 from visionsweep.path_text import as_text
 from visionsweep.report.numbers import counted
 from visionsweep.text import one_line
@@ -91,6 +91,8 @@ def named_run(place: Path, script: str = "evaluate.py") -> Run:
 def _no_run(place: Path, script: str) -> UserError:
     """Say what a place is that holds no record: a folder of runs, of images, or nothing."""
     hint = f"Name a folder that holds {RECORD}"
+    if os.path.lexists(place) and not place.is_dir():
+        return UserError(why_no_folder(place), where=place, hint=hint)
     if not place.is_dir():
         return UserError(f"no such folder or file{nearest_path(place)}", where=place, hint=hint)
     found = find_runs([place]).runs

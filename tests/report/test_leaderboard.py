@@ -248,6 +248,13 @@ def test_a_narrow_terminal_says_what_it_has_no_room_for(rates, shown):
     assert "No room" not in shown(width=250)
 
 
+def test_the_accuracies_outlast_the_difference_to_the_leader(rates, shown):
+    heads = [shown(width=width).partition("┡")[0] for width in range(60, 200, 4)]
+    without = [text for text in heads if "to the leader" not in text]
+    assert any("val acc" in text for text in without)
+    assert all("val acc" in text for text in heads if "to the leader" in text)
+
+
 def test_what_the_table_is_sorted_by_stays(rates, shown):
     assert "trainable" not in shown(width=110).partition("┡")[0]
     assert "trainable" in shown(width=110, sort="trainable").partition("┡")[0]

@@ -109,9 +109,8 @@ def warn_of_repairs(repaired: Mapping[Path, str]) -> None:
         listed = [f"\n  {path}: {why}" for path, why in list(repaired.items())[:_MOST_LISTED]]
         more = len(repaired) - len(listed)
         _warn_once(
-            f"{len(repaired)} images have broken metadata or no end marker; all of their pixels "
-            f"are there, and they are used:{''.join(listed)}"
-            + (f"\n  and {more} more" if more else "")
+            "Images with broken metadata or no end marker, used because all of their pixels are "
+            f"there: {len(repaired)}{''.join(listed)}" + (f"\n  and {more} more" if more else "")
         )
 
 

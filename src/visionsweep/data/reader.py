@@ -89,8 +89,8 @@ def _listed(lines: Iterable[str]) -> str:
 def _say_what_was_ignored(ignored: Sequence[LeftOut]) -> None:
     if ignored:
         log.info(
-            "Passed over: %d hidden or system entries and links to folders that are listed "
-            "elsewhere:%s",
+            "Passed over, for they are hidden, of the system, or links to folders that are listed "
+            "elsewhere: %d%s",
             len(ignored),
             _listed(map(str, ignored)),
         )

@@ -135,27 +135,27 @@ COLUMNS = (
     Column("data", "data", _config("data", "label")),
     Column("epochs", "epochs", _config("epochs")),
     Column("val_loss", "val loss", _final("val", "loss"), _loss("val")),
-    Column("difference", "to the leader", _difference("value"), _shown_difference),
+    Column("difference", "to the leader", _difference("value"), _shown_difference, spare=3),
     Column(
         "val_accuracy", "val acc", _final("val", "accuracy"), _accuracy("val"),
         descending=True, spare=2,
     ),
-    Column("test_loss", "test loss", _final("test", "loss"), _loss("test"), spare=4),
+    Column("test_loss", "test loss", _final("test", "loss"), _loss("test"), spare=5),
     Column(
         "test_accuracy", "test acc", _final("test", "accuracy"), _accuracy("test"),
         descending=True, spare=1,
     ),
     Column(
         "milliseconds", "ms/image", _milliseconds,
-        lambda r: "" if math.isnan(_milliseconds(r)) else f"{_milliseconds(r):.1f}", spare=3,
+        lambda r: "" if math.isnan(_milliseconds(r)) else f"{_milliseconds(r):.1f}", spare=4,
     ),
     Column(
         "trainable", "trainable", lambda r: _model(r).trainable,
-        lambda r: f"{_model(r).trainable:,}", spare=6,
+        lambda r: f"{_model(r).trainable:,}", spare=7,
     ),
     Column(
         "seconds", "seconds", lambda r: r.run.record.seconds["total"],
-        lambda r: f"{r.run.record.seconds['total']:.1f}", spare=5,
+        lambda r: f"{r.run.record.seconds['total']:.1f}", spare=6,
     ),
     Column("name", "run", lambda r: r.run.record.name),
 )  # fmt: skip

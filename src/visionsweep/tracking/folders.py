@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from visionsweep.errors import UserError, nearest_path
+from visionsweep.errors import UserError, why_no_folder
 
 RECORD = "result.json"  # of a run that has ended
 CLAIM = "claim"  # of the process that is at work on a run
@@ -25,10 +25,12 @@ def refuse_no_folder(folder: Path) -> None:
     """
     if folder.is_dir():
         return
-    if folder.exists():
-        raise UserError("is a file", where=folder, hint="Name the folder of a run, or of runs")
+    if os.path.lexists(folder):
+        raise UserError(
+            why_no_folder(folder), where=folder, hint="Name the folder of a run, or of runs"
+        )
     raise UserError(
-        f"no such folder{nearest_path(folder)}",
+        why_no_folder(folder),
         where=folder,
         hint="Runs are written under outputs/ by python src/train.py",
     )
