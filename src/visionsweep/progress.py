@@ -2,6 +2,8 @@
 
 import logging
 import os
+import re
+import shutil
 import sys
 import tempfile
 import threading
@@ -19,6 +21,7 @@ from visionsweep.tracking.endings import Ending, ending_of, entered_at, override
 log = logging.getLogger(__name__)
 
 _TICK_SECONDS = 1.0
+_LEAST_ROOM = 20  # columns in which a name is broken into lines
 _LONGEST_REASON = 2_000  # characters of an error
 
 
@@ -132,12 +135,12 @@ class Progress:
             loss = f"{ending.val_loss:.4f}" if ending.val_loss < 1e3 else f"{ending.val_loss:.1e}"
             seconds = ending.seconds.get("total", 0.0)
             numbers = f"{loss:>8}  {ending.val_accuracy:>8.1%}  {seconds:>7,.1f}"
-            console.write(f"{label}  {numbers}  {visible(ending.name)}{note}")
+            console.write(_hung(f"{label}  {numbers}  ", f"{visible(ending.name)}{note}"))
             return
         reason = ending.reason.strip()[:_LONGEST_REASON]
         first = self._reasons.setdefault(reason, self._number) if reason else self._number
         same = f" (as run {first:,})" if first != self._number else ""
-        console.write(f"{label}  {ending.status:<27}  {visible(ending.name)}{same}")
+        console.write(_hung(f"{label}  {ending.status:<27}  ", f"{visible(ending.name)}{same}"))
         if reason and not same:
             console.write("\n".join(f"    {line}" for line in reason.splitlines()))
 
@@ -210,6 +213,19 @@ class Progress:
                     self._at_work.setdefault(run_dir.name, entered)
                 else:
                     self._at_work.pop(run_dir.name, None)
+
+
+def _hung(start: str, name: str) -> str:
+    """Join a row's numbers and a name, which on a terminal goes on below itself if it is long."""
+    room = shutil.get_terminal_size().columns - len(start)
+    if not sys.stderr.isatty() or len(name) <= room or room < _LEAST_ROOM:
+        return start + name
+    lines = [""]
+    for part in re.findall(r"[^_ ]*[_ ]?", name):  # a name is settings, joined by underscores
+        if lines[-1] and len(lines[-1] + part.rstrip()) > room:
+            lines.append("")
+        lines[-1] += part
+    return start + f"\n{' ' * len(start)}".join(line.rstrip() for line in lines)
 
 
 def _now_at(folder: Path) -> float:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from visionsweep import progress
+
 SOURCE = Path(__file__).parents[2] / "src"
 
 pytestmark = pytest.mark.slow
@@ -113,3 +115,18 @@ def test_a_terminal_shows_where_the_sweep_is_and_ctrl_c_is_acknowledged_at_once(
     finally:
         terminal.process.kill()
         os.close(terminal.master)
+
+
+@pytest.mark.parametrize("columns", [80, 120, 200])
+def test_a_long_name_goes_on_below_itself_in_a_terminal(monkeypatch, columns):
+    name = "mobilenet_v3_small_folder_15-epochs_batch_size-4_weights-null_seed-1_size-32_4a7392d5"
+    start = "1/4    1.1166     46.4%    114.0  "
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    lines = progress._hung(start, f"{name} (resumed after epoch 1)").splitlines()
+    assert all(len(line) <= columns for line in lines)
+    assert len(lines) == {80: 3, 120: 2, 200: 1}[columns]
+    assert {line[: len(start)] for line in lines[1:]} <= {" " * len(start)}
+    assert "".join(line[len(start) :] for line in lines).startswith(name)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    assert progress._hung(start, name) == start + name
