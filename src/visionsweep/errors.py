@@ -2,6 +2,9 @@
 
 import difflib
 import logging
+import shutil
+import sys
+import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -63,8 +66,19 @@ def warn_loudly(log: logging.Logger, *lines: str) -> None:
         log.warning("%s", lines[0])
         return
     _said.add(lines)
-    bar = "!" * 88
-    log.warning("%s", "\n".join(["", bar, *(f"!  {line}" for line in lines), bar]))
+    bar, framed = "!" * 88, list(lines)
+    if sys.stderr.isatty() and (columns := shutil.get_terminal_size().columns):
+        width = min(119, columns - 1)
+        bar, framed = "!" * min(88, width), [part for x in lines for part in _wrapped(x, width - 3)]
+    log.warning("%s", "\n".join(["", bar, *(f"!  {line}" for line in framed), bar]))
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    """Break a line between words only, so that addresses and settings can be copied whole."""
+    breaking = textwrap.TextWrapper(
+        max(20, width), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+    return breaking.wrap(line) or [""]
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

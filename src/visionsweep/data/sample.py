@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
+from visionsweep import console
 from visionsweep.data.archive import ELSEWHERE
 from visionsweep.data.scenes import draw_scene
 from visionsweep.files import explained
@@ -133,8 +133,8 @@ def render_sample(root: Path, train_fraction: float, *, size: int | None = None)
         with held(root / ".sample.lock", "drawing the sample"):
             _clear_other_version(folder, version)
             missing = [item for item in wanted if not item[0].is_file()]
-            for path, split, label in tqdm(
-                missing, desc="drawing the sample", unit="img", disable=None
+            for path, split, label in console.bar(
+                iterable=missing, desc="Drawing the sample", unit="image"
             ):
                 _write(path, jpeg(split, label, int(path.stem), size))
     return folder
