@@ -50,6 +50,7 @@ class Progress:
         self._since = _now_at(sweep_dir) if watching else 0.0
         self.refused: list[str] = []  # names of runs that were refused, and have no record
         self._number = 0  # runs that have ended
+        self._numbers: dict[str, int] = {}  # of watched runs, which may be queued again, by name
         self._earlier: list[int] = []  # numbers of runs finished earlier, not yet told
         self._reasons: dict[str, int] = {}  # the first run that failed with each reason
         self._at_work: dict[str, float] = {}  # since when, by name
@@ -88,8 +89,12 @@ class Progress:
             overrides: its settings, `key=value`.
         """
         with self._lock:
-            now, self._number = time.time(), self._number + 1
             self._at_work.pop(ending.name, None)
+            if self._watching and ending.name in self._numbers:  # the job was queued again
+                self._row(ending, self._numbers[ending.name])
+                return
+            now, self._number = time.time(), self._number + 1
+            self._numbers[ending.name] = self._number
             if self._estimate is not None:
                 total = ending.seconds.get("total", 0.0)
                 between = 0.0 if self._watching or self._number == 1 else now - self._last_end
@@ -103,7 +108,7 @@ class Progress:
                 self._earlier.append(self._number)
             else:
                 self._flush_earlier()
-                self._row(ending)
+                self._row(ending, self._number)
         self._show()
 
     def close(self) -> None:
@@ -124,8 +129,8 @@ class Progress:
         of = "" if self._count is None else f"/{self._count:,}"
         return f"{number:>{width},}{of}"
 
-    def _row(self, ending: Ending) -> None:
-        label = self._label(self._number)
+    def _row(self, ending: Ending, number: int) -> None:
+        label = self._label(number)
         if not self._header:
             self._header = True
             console.write(f"{'run':>{len(label)}}  val loss  accuracy  seconds  name")
@@ -138,8 +143,8 @@ class Progress:
             console.write(_hung(f"{label}  {numbers}  ", f"{visible(ending.name)}{note}"))
             return
         reason = ending.reason.strip()[:_LONGEST_REASON]
-        first = self._reasons.setdefault(reason, self._number) if reason else self._number
-        same = f" (as run {first:,})" if first != self._number else ""
+        first = self._reasons.setdefault(reason, number) if reason else number
+        same = f" (as run {first:,})" if first != number else ""
         console.write(_hung(f"{label}  {ending.status:<27}  ", f"{visible(ending.name)}{same}"))
         if reason and not same:
             console.write("\n".join(f"    {line}" for line in reason.splitlines()))

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from visionsweep import progress
+from visionsweep.tracking.endings import Ending
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -130,3 +131,15 @@ def test_a_long_name_goes_on_below_itself_in_a_terminal(monkeypatch, columns):
     assert "".join(line[len(start) :] for line in lines).startswith(name)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
     assert progress._hung(start, name) == start + name
+
+
+def test_a_run_that_is_queued_again_counts_once(tmp_path, capfd):
+    shown = progress.Progress(tmp_path / "sweep", [{"seed": "1"}, {"seed": "2"}], watching=True)
+    done = {"status": "completed", "val_loss": 0.5, "val_accuracy": 0.75}
+    shown.end(Ending("a", "interrupted", reason="Interrupted: SIGINT"), ["seed=1"])
+    shown.end(Ending("b", **done), ["seed=2"])
+    shown.end(Ending("a", note="resumed after epoch 3", **done), ["seed=1"])
+    shown.close()
+    assert shown.ended == 2
+    rows = rows_of(capfd.readouterr().err)
+    assert [(number, of) for number, of, _ in rows] == [("1", "2"), ("2", "2"), ("1", "2")]
