@@ -1,6 +1,6 @@
 # make demo      eight runs on real pretrained weights, the leaderboard, predictions beside the truth
 # make test      the whole suite, in WORKERS (2) processes
-# make lint      ruff and mypy
+# make lint      ruff, mypy and import-linter
 # make format    fix what ruff can fix
 # make lock      rewrite constraints.txt from the environment
 # make clean     remove what make created
@@ -47,6 +47,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
@@ -59,4 +60,4 @@ lock: $(INSTALLED)
 	{ $(BIN)/python -m pip freeze --all --exclude pip --exclude-editable; cat $(VENV)/not-on-linux; } > constraints.txt
 
 clean:
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

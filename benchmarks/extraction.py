@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from visionsweep.config import DataConfig, FeaturesConfig, ModelConfig
+from visionsweep.config.schema import DataConfig, FeaturesConfig, ModelConfig
 from visionsweep.data.decoding import open_rgb
 from visionsweep.data.images import ImageFile
 from visionsweep.data.splits import load_splits
@@ -23,7 +23,7 @@ from visionsweep.data.transforms import resized
 from visionsweep.features import extraction
 from visionsweep.features.cached import features_of
 from visionsweep.models.backbones import identify
-from visionsweep.models.folding import fold_batchnorm
+from visionsweep.models.fusion import fold_batchnorm
 from visionsweep.models.network import Network
 
 

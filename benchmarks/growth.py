@@ -15,7 +15,7 @@ from pathlib import Path
 
 from commands import SOURCE, Measured, measured
 
-from visionsweep.data.sample import CLASSES, jpeg
+from visionsweep.data.synthetic.sample import CLASSES, jpeg
 
 COUNTS = (1000, 4000)
 

@@ -20,8 +20,8 @@ from commands import SOURCE, photographs, run
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from visionsweep.data.sample import render_sample, sample_files
 from visionsweep.data.sources import fetch_archive
+from visionsweep.data.synthetic.sample import render_sample, sample_files
 
 MODELS = {"effnetb0": "efficientnet_b0", "effnetb2": "efficientnet_b2"}
 EPOCHS = 5 + 10

@@ -12,12 +12,12 @@ import time
 
 import torch
 
-from visionsweep import engine
-from visionsweep.batches import SplitBatches, TensorBatches
-from visionsweep.config import OptimizerConfig
+from visionsweep.config.schema import OptimizerConfig
 from visionsweep.models.heads import Heads
-from visionsweep.seeds import seeds_of
-from visionsweep.threads import one_thread
+from visionsweep.models.seeds import seeds_of
+from visionsweep.runtime.threads import one_thread
+from visionsweep.training import loop
+from visionsweep.training.batches import SplitBatches, TensorBatches
 
 WIDTH, CLASSES, TURNS = 1280, 3, 15
 IMAGES = {"train": 450, "val": 136, "test": 75}
@@ -34,12 +34,10 @@ def seconds(replicates: int) -> float:
         labels = torch.randint(0, CLASSES, (count,), generator=source)
         orders = [torch.Generator().manual_seed(each.order) for each in seeds]
         batches[split] = TensorBatches(features, labels, 32, orders if split == "train" else ())
-    optimizer = engine.make_optimizer(OptimizerConfig(name="Adam", lr=1e-3), heads)
+    optimizer = loop.make_optimizer(OptimizerConfig(name="Adam", lr=1e-3), heads)
     start = time.perf_counter()
     with one_thread():
-        engine.fit(
-            heads, SplitBatches(**batches), optimizer, 10, torch.device("cpu"), lambda _: None
-        )
+        loop.fit(heads, SplitBatches(**batches), optimizer, 10, torch.device("cpu"), lambda _: None)
     return time.perf_counter() - start
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from visionsweep.config import (
+from visionsweep.config.schema import (
     AugmentationConfig,
     Config,
     DataConfig,
@@ -27,10 +27,11 @@ from visionsweep.config import (
     TransformConfig,
 )
 from visionsweep.data.images import digest_of
-from visionsweep.scores import Epoch, Scores, SplitScores
-from visionsweep.tracking import outcomes, record
-from visionsweep.tracking.folders import RECORD
-from visionsweep.tracking.record import DataFacts, Measure, ModelFacts, Record
+from visionsweep.runs import logits as outcomes
+from visionsweep.runs import record
+from visionsweep.runs.paths import RECORD
+from visionsweep.runs.record import DataFacts, Measure, ModelFacts, Record
+from visionsweep.runs.scores import Epoch, Scores, SplitScores
 
 CLASSES = ("pizza", "steak", "sushi")
 IMAGES = {"val": 136, "test": 75}

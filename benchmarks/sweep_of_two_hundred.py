@@ -15,8 +15,8 @@ from commands import SOURCE, run
 
 EMPTY = """
 import hydra
-from visionsweep import names
-from visionsweep.config import register_schema
+from visionsweep.runs import names
+from visionsweep.config.schema import register_schema
 
 register_schema()
 names.register_resolvers()

@@ -14,9 +14,7 @@ from pathlib import Path
 import torch
 from commands import SOURCE, run
 
-from visionsweep import engine
-from visionsweep.batches import SplitBatches, TensorBatches
-from visionsweep.config import DataConfig, FeaturesConfig, ModelConfig, OptimizerConfig
+from visionsweep.config.schema import DataConfig, FeaturesConfig, ModelConfig, OptimizerConfig
 from visionsweep.data.splits import load_splits
 from visionsweep.data.transforms import resized
 from visionsweep.features import extraction
@@ -24,7 +22,9 @@ from visionsweep.features.cached import features_of
 from visionsweep.models.backbones import identify
 from visionsweep.models.heads import Heads
 from visionsweep.models.network import Network
-from visionsweep.seeds import seeds_of
+from visionsweep.models.seeds import seeds_of
+from visionsweep.training import loop
+from visionsweep.training.batches import SplitBatches, TensorBatches
 
 RUNS, IMAGES, BACKBONES = 10_000, 100_000, 50
 BACKBONE = "efficientnet_b2"  # of middling size; 1,408 features
@@ -64,9 +64,9 @@ def seconds_an_epoch() -> float:
             torch.randn(count, WIDTH), torch.randint(0, CLASSES, (count,)), 32,
             orders if split == "train" else (),
         )  # fmt: skip
-    optimizer = engine.make_optimizer(OptimizerConfig(name="Adam", lr=1e-3), heads)
-    with engine.one_thread():
-        history = engine.fit(
+    optimizer = loop.make_optimizer(OptimizerConfig(name="Adam", lr=1e-3), heads)
+    with loop.one_thread():
+        history = loop.fit(
             heads, SplitBatches(**batches), optimizer, 2, torch.device("cpu"), lambda _: None
         )
     return min(epoch.seconds for epoch in history) / TRIED

@@ -18,13 +18,13 @@ from rich.filesize import decimal
 from rich.table import Table
 from tqdm import tqdm
 
-from visionsweep.cache import cache_folder
-from visionsweep.entry import path_argument, run_command
+from visionsweep.cli.entry import path_argument, run_command
 from visionsweep.errors import UserError
-from visionsweep.features import upkeep
-from visionsweep.features.upkeep import Stored
-from visionsweep.files import explained
+from visionsweep.features import maintenance
+from visionsweep.features.maintenance import Stored
 from visionsweep.report.console import PlainConsole
+from visionsweep.storage.cache import cache_folder
+from visionsweep.storage.files import explained
 
 
 def main(arguments: list[str]) -> int:
@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
 
 def show(cache: Path) -> int:
     """Print a table of stores, and what the whole cache holds."""
-    stores = upkeep.stores(cache)
+    stores = maintenance.stores(cache)
     table = Table("model", "weights", "transform", "device", title=f"Features in {cache}")
     for column in ("images", "size", "last used"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -80,7 +80,7 @@ def show(cache: Path) -> int:
     console.print(
         f"features: {len(stores)} stores, {sum(s.images for s in stores):,} rows, {decimal(total)}"
     )
-    for name, files in upkeep.memories(cache).items():
+    for name, files in maintenance.memories(cache).items():
         size = sum(file.stat().st_size for file in files)
         total += size
         console.print(f"{name}: {len(files)} files, {decimal(size)}")
@@ -92,24 +92,24 @@ def show(cache: Path) -> int:
 
 def verify(cache: Path) -> int:
     """Read every shard, set damaged ones aside, and remove what killed processes left."""
-    shards = upkeep.shards(cache)
+    shards = maintenance.shards(cache)
     damaged = {}
     for shard in tqdm(shards, desc="Verifying", unit="shard", disable=None, leave=False):
-        if (reason := upkeep.verify(shard)) is not None:
+        if (reason := maintenance.verify(shard)) is not None:
             damaged[shard] = reason
-    removed = upkeep.tidy(cache)
+    removed = maintenance.tidy(cache)
     print(f"{len(shards)} shards read, {len(damaged)} damaged, {len(removed)} leftovers removed")
     return 1 if damaged else 0
 
 
 def delete(cache: Path, model: str | None, *, sure: bool) -> int:
     """Delete stores, all of them or a model's; with all of them, the memories beside them."""
-    stores = upkeep.stores(cache)
+    stores = maintenance.stores(cache)
     chosen = [stored for stored in stores if model in (None, stored.model)]
     if model is not None and not chosen:
         there = ", ".join(sorted({stored.model for stored in stores})) or "none"
         raise UserError(f"--model {model}: no features of it in {cache}; there are: {there}")
-    memories = [f for files in upkeep.memories(cache).values() for f in files if model is None]
+    memories = [f for files in maintenance.memories(cache).values() for f in files if model is None]
     if not chosen and not memories:
         print(f"Nothing to delete in {cache}")
         return 0
@@ -119,7 +119,7 @@ def delete(cache: Path, model: str | None, *, sure: bool) -> int:
         print("Nothing is deleted")
         return 1
     with explained(cache, "Not all is deleted."):
-        busy = [stored for stored in chosen if not upkeep.delete(stored)]
+        busy = [stored for stored in chosen if not maintenance.delete(stored)]
         for file in memories if not busy else ():
             file.unlink(missing_ok=True)
     for stored in busy:

@@ -25,19 +25,19 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from visionsweep.config import ModelConfig
-from visionsweep.data import sample
+from visionsweep.cli.entry import run_command
+from visionsweep.config.schema import ModelConfig
 from visionsweep.data.images import ImageFile, digest_of
+from visionsweep.data.synthetic import sample
 from visionsweep.data.transforms import resized
-from visionsweep.devices import device_facts, pick_device
-from visionsweep.entry import run_command
 from visionsweep.errors import UserError
 from visionsweep.features.device_backbone import TOLERANCE, DeviceBackbone, relative_error
 from visionsweep.features.extraction import BATCH_SIZE, Extractor
 from visionsweep.models import backbones
 from visionsweep.models.heads import Heads
-from visionsweep.seeds import seeds_of
-from visionsweep.threads import one_thread
+from visionsweep.models.seeds import seeds_of
+from visionsweep.runtime.devices import device_facts, pick_device
+from visionsweep.runtime.threads import one_thread
 
 TRAIN = Path(__file__).resolve().parent.parent / "src" / "train.py"
 

@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visionsweep.entry import run_command
+from visionsweep.cli.entry import run_command
 from visionsweep.errors import UserError
 
 if TYPE_CHECKING:
-    from visionsweep.tracking.runs import Run
+    from visionsweep.runs.discovery import Run
 
 PER_CLASS = 3
 
@@ -31,16 +31,16 @@ def main(arguments: list[str]) -> int:
     )  # fmt: skip
     outputs = parser.parse_args(arguments).outputs
 
-    from visionsweep.devices import pick_device  # these import torch: not for --help
-    from visionsweep.prediction import Prediction, load_predictor, predict
-    from visionsweep.report.figures import prediction_figures
+    from visionsweep.cli.selection import choose_run
+    from visionsweep.inference.figures import prediction_figures
+    from visionsweep.inference.predictor import Prediction, load_predictor, predict
+    from visionsweep.inference.verdicts import verdict_line, verdict_table
     from visionsweep.report.leaderboard import wide_console
-    from visionsweep.report.verdicts import verdict_line, verdict_table
-    from visionsweep.selection import choose_run
-    from visionsweep.tracking import predictions
+    from visionsweep.runs import predictions_csv
+    from visionsweep.runtime.devices import pick_device  # these import torch: not for --help
 
     run, reason = choose_run(outputs)
-    rows = predictions.read(run.directory, "test")
+    rows = predictions_csv.read(run.directory, "test")
     if rows is None:
         raise UserError("no readable predictions of test images", where=run.directory)
     print(f"Run: {run.directory} ({reason})", flush=True)

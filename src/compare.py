@@ -10,15 +10,15 @@ import argparse
 import gc
 import sys
 
-from visionsweep import shell
-from visionsweep.entry import path_argument, positive, run_command
+from visionsweep.cli.entry import path_argument, positive, run_command
 from visionsweep.errors import nearest
-from visionsweep.files import explained
 from visionsweep.report import leaderboard
 from visionsweep.report.columns import BY_KEY, as_csv, ordered, swept_columns
-from visionsweep.text import one_line
-from visionsweep.tracking.folders import default_outputs
-from visionsweep.tracking.runs import find_runs
+from visionsweep.runs.discovery import find_runs
+from visionsweep.runs.paths import default_outputs
+from visionsweep.storage.files import explained
+from visionsweep.text import shell
+from visionsweep.text.escaping import one_line
 
 
 def main(arguments: list[str]) -> int:

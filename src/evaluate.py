@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from visionsweep.entry import path_argument, run_command
-from visionsweep.text import json_text, visible
+from visionsweep.cli.entry import path_argument, run_command
+from visionsweep.text.escaping import json_text, visible
 
 if TYPE_CHECKING:
-    from visionsweep.config import DataConfig
-    from visionsweep.evaluation import Evaluation
-    from visionsweep.tracking.runs import Run
+    from visionsweep.config.schema import DataConfig
+    from visionsweep.inference.evaluation import Evaluation
+    from visionsweep.runs.discovery import Run
 
 
 def main(arguments: list[str]) -> int:
@@ -45,13 +45,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     asked = parser.parse_intermixed_args(arguments)
 
-    from visionsweep.selection import named_run
+    from visionsweep.cli.selection import named_run
 
     run = named_run(asked.run, "evaluate.py")
     data = _data(run, asked.settings)
 
-    from visionsweep.devices import pick_device  # imports torch: not for --help and refusals
-    from visionsweep.evaluation import evaluate
+    # The next two import torch: not for --help and refusals.
+    from visionsweep.inference.evaluation import evaluate
+    from visionsweep.runtime.devices import pick_device
 
     device = pick_device(asked.device)
     done = evaluate(run, data, asked.split, device, own_images=asked.own_images)
@@ -112,12 +113,12 @@ def _data(run: "Run", settings: list[str]) -> "DataConfig":
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from visionsweep import names
-    from visionsweep.arguments import values_for
-    from visionsweep.checks import check
-    from visionsweep.config import leaf_keys, path_keys, register_schema
+    from visionsweep.config.overrides import values_for
+    from visionsweep.config.schema import leaf_keys, path_keys, register_schema
+    from visionsweep.config.validation import check
     from visionsweep.errors import UserError, nearest
-    from visionsweep.recorded import (
+    from visionsweep.runs import names
+    from visionsweep.runs.recorded_config import (
         CONF,
         not_followed,
         read_back,

@@ -17,29 +17,30 @@ from datetime import datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from visionsweep.entry import path_argument, run_command
+from visionsweep.cli.entry import path_argument, run_command
 from visionsweep.errors import UserError
-from visionsweep.files import explained
-from visionsweep.tracking.folders import default_outputs
+from visionsweep.runs.paths import default_outputs
+from visionsweep.storage.files import explained
 
 if TYPE_CHECKING:
     from visionsweep.data.listing import Listing
-    from visionsweep.prediction import Prediction, Predictor
-    from visionsweep.report.predictions import Answer
+    from visionsweep.inference.output import Answer
+    from visionsweep.inference.predictor import Prediction, Predictor
 
 
 def main(arguments: list[str]) -> int:
     """Classify; exit status 1 if a file could not be read."""
     asked = _parse(arguments)
-    from visionsweep.selection import choose_run, expand
+    from visionsweep.cli.selection import choose_run, expand
 
     found = expand(asked.images)
     run, reason = choose_run(asked.run or default_outputs())
 
-    from visionsweep.devices import pick_device  # these import torch: not for what is refused
-    from visionsweep.prediction import load_predictor
+    # These import torch: not for what is refused.
+    from visionsweep.inference.output import as_json, as_table, csv_lines
+    from visionsweep.inference.predictor import load_predictor
     from visionsweep.report.console import wide_console
-    from visionsweep.report.predictions import as_json, as_table, csv_lines
+    from visionsweep.runtime.devices import pick_device
 
     predictor = load_predictor(run, pick_device(asked.device))
     for_programs = asked.csv or asked.json
@@ -60,7 +61,7 @@ def main(arguments: list[str]) -> int:
         if kept:
             wide_console().print(as_table(kept, asked.top))
     if kept:
-        from visionsweep.report.figures import prediction_figures
+        from visionsweep.inference.figures import prediction_figures
 
         when = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         folder = asked.figures or run.directory / "predictions" / when
@@ -105,7 +106,7 @@ def _answers(
     from tqdm import tqdm
 
     from visionsweep.data.decoding import UnreadableImageError
-    from visionsweep.prediction import Prediction, predict
+    from visionsweep.inference.predictor import Prediction, predict
 
     outcomes = predict(
         predictor, found.images, min_confidence=asked.min_confidence, explained=asked.explain

@@ -20,14 +20,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visionsweep import interruption, shell
-from visionsweep.entry import path_argument, positive, run_command
-from visionsweep.text import json_text, visible
-from visionsweep.tracking.folders import goes_on
+from visionsweep.cli.entry import path_argument, positive, run_command
+from visionsweep.runs.paths import goes_on
+from visionsweep.runtime import signals
+from visionsweep.text import shell
+from visionsweep.text.escaping import json_text, visible
 
 if TYPE_CHECKING:
     from visionsweep.reproduction import Changed
-    from visionsweep.tracking.agreement import Agreement
+    from visionsweep.runs.record_diff import Agreement
 
 
 def main(arguments: list[str]) -> int:
@@ -46,8 +47,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     asked = parser.parse_intermixed_args(arguments)
 
-    from visionsweep.recorded import not_followed
-    from visionsweep.selection import named_run
+    from visionsweep.cli.selection import named_run
+    from visionsweep.runs.recorded_config import not_followed
 
     run = named_run(asked.run, "reproduce.py")
     from visionsweep import reproduction  # torch comes with this: not for --help and refusals
@@ -62,7 +63,7 @@ def main(arguments: list[str]) -> int:
     changed = reproduction.whats_changed(run, config, recorded)
     if not asked.json:
         _show(changed)
-    interruption.install()
+    signals.install()
     try:
         agreement = reproduction.run_again(run, config, into)
     except KeyboardInterrupt:
@@ -98,7 +99,7 @@ def _show(changed: "list[Changed]") -> None:
 
 def verdict(found: "Agreement") -> str:
     """Say in a sentence or two what comparing came to."""
-    from visionsweep.tracking.agreement import TOLERANCE
+    from visionsweep.runs.record_diff import TOLERANCE
 
     numbers = f"{found.compared:,} numbers"
     if found.logits is None:

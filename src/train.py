@@ -14,12 +14,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from visionsweep import command_line, interruption, launchers, names, sweep
-from visionsweep.checks import check
-from visionsweep.config import register_schema
-from visionsweep.entry import run_command
-from visionsweep.manual import manual
-from visionsweep.text import make_logs_visible
+from visionsweep.cli import command_line
+from visionsweep.cli.entry import run_command
+from visionsweep.cli.help import manual
+from visionsweep.config.schema import register_schema
+from visionsweep.config.validation import check
+from visionsweep.runs import names
+from visionsweep.runtime import signals
+from visionsweep.sweep import launchers, session
+from visionsweep.text.escaping import make_logs_visible
 
 register_schema()
 names.register_resolvers()
@@ -36,7 +39,7 @@ def main(composed: DictConfig) -> float:
     if settings.mode == RunMode.MULTIRUN:
         remember_pixels()
     name = names.name_of(composed, settings)
-    with sweep.job(composed, name):
+    with session.job(composed, name):
         config = check(composed, looking=False)
         names.relabel(config, list(settings.overrides.task))
         with launchers.share_of_the_machine(settings, config):
@@ -55,8 +58,8 @@ def command(arguments: list[str]) -> int:
     if "--help" in sys.argv:  # it was abbreviated
         print(manual(conf))
         return 0
-    interruption.install()
-    return sweep.run(main)
+    signals.install()
+    return session.run(main)
 
 
 if __name__ == "__main__":

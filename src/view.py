@@ -15,11 +15,11 @@ import time
 import webbrowser
 from pathlib import Path
 
-from visionsweep import interruption
-from visionsweep.entry import path_argument, run_command
+from visionsweep.cli.entry import path_argument, run_command
 from visionsweep.report.numbers import counted
-from visionsweep.tracking import board
-from visionsweep.tracking.folders import default_outputs, event_folders, latest_sweep
+from visionsweep.runs.paths import default_outputs, event_folders, latest_sweep
+from visionsweep.runtime import signals
+from visionsweep.tensorboard import server
 
 PATIENCE = 20.0  # seconds for TensorBoard to read the runs, before the browser opens all the same
 
@@ -45,13 +45,13 @@ def main(arguments: list[str]) -> int:
     folder = asked.folder or default_outputs()
     folders = event_folders(folder)
     if folder in folders:  # of a run that is named, nothing beside it is served
-        with board.alone(folder) as served:
+        with server.alone(folder) as served:
             return _serve(served, [folder.resolve().name], f"1 run in {folder}", None, asked)
     shown = folder if asked.all else latest_sweep(folders, folder)
     runs = [place for place in folders if place.is_relative_to(shown)]
     pattern = None
     if shown != folder:
-        pattern = board.run_filter(folder, shown, is_run=shown in folders)
+        pattern = server.run_filter(folder, shown, is_run=shown in folders)
     others = len(folders) - len(runs)
     content = f"{counted(len(runs), 'run')} in {shown}"
     if others:
@@ -72,17 +72,17 @@ def _serve(
         pattern: regular expression of the names of the runs to show, or None for all.
         asked: the command's arguments.
     """
-    url = board.serve(folder, asked.port)
-    address = board.address_of(url, pattern)
+    url = server.serve(folder, asked.port)
+    address = server.address_of(url, pattern)
     print(f"TensorBoard: {address}")
     print(f"It shows {content}. Ctrl-C ends it.", flush=True)
-    interruption.install()
+    signals.install()
     try:
-        board.wait_for(url, runs, PATIENCE)
+        server.wait_for(url, runs, PATIENCE)
         if not asked.no_browser and _has_window():
             webbrowser.open(address)
         while True:  # looks for a signal that an exception handler in between has swallowed
-            interruption.check()
+            signals.check()
             time.sleep(0.5)
     except KeyboardInterrupt:
         print()

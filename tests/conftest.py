@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visionsweep.analysis.outcomes import Outcomes
-from visionsweep.config import (
+from visionsweep.analysis.predictions import Outcomes
+from visionsweep.config.schema import (
     AugmentationConfig,
     Config,
     DataConfig,
@@ -30,12 +30,12 @@ from visionsweep.config import (
 from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.splits import Splits
 from visionsweep.data.transforms import resized
-from visionsweep.engine import Epoch, Scores, SplitScores
 from visionsweep.report.evidence import Evidence, gather
-from visionsweep.tracking import outcomes as kept
-from visionsweep.tracking import record
-from visionsweep.tracking.record import DataFacts, Failure, ModelFacts, Record
-from visionsweep.tracking.runs import Run
+from visionsweep.runs import logits as kept
+from visionsweep.runs import record
+from visionsweep.runs.discovery import Run
+from visionsweep.runs.record import DataFacts, Failure, ModelFacts, Record
+from visionsweep.training.loop import Epoch, Scores, SplitScores
 
 
 @pytest.fixture(scope="session")
@@ -341,3 +341,15 @@ def as_somebody_else() -> Callable[[], AbstractContextManager[None]]:
             os.seteuid(0)
 
     return somebody_else
+
+
+@pytest.fixture
+def make_outcomes() -> Callable[..., Outcomes]:
+    """Make outcomes from the probabilities each replicate gives each image, and the classes."""
+
+    def make(probabilities, labels) -> Outcomes:
+        logits = np.log(np.asarray(probabilities, np.float32))
+        names = tuple(f"image-{number}" for number in range(len(labels)))
+        return Outcomes(logits, np.asarray(labels), names)
+
+    return make

@@ -40,7 +40,7 @@ def test_asserts_in_the_source_only_narrow_types():
 ON_OTHER_IMAGES = """
 import numpy as np
 from visionsweep.analysis.comparison import compare
-from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.analysis.predictions import Outcomes
 from visionsweep.analysis.run_losses import RunLosses
 from visionsweep.errors import UserError
 

@@ -15,8 +15,8 @@ from PIL import Image
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from visionsweep import evaluation, experiment
-from visionsweep.config import (
+from visionsweep import experiment
+from visionsweep.config.schema import (
     AugmentationConfig,
     Config,
     DataConfig,
@@ -27,13 +27,14 @@ from visionsweep.config import (
 from visionsweep.errors import UserError
 from visionsweep.experiment import run_experiment
 from visionsweep.features import cached, extraction
+from visionsweep.inference import evaluation
 from visionsweep.models.classifier import Classifier
 from visionsweep.models.heads import Heads
 from visionsweep.report import leaderboard
-from visionsweep.tracking import record
-from visionsweep.tracking.record import Record
-from visionsweep.tracking.runs import find_runs
-from visionsweep.tracking.writer import RunWriter
+from visionsweep.runs import record
+from visionsweep.runs.discovery import find_runs
+from visionsweep.runs.record import Record
+from visionsweep.tensorboard.writer import RunWriter
 
 
 @pytest.fixture(autouse=True)

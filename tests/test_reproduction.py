@@ -12,16 +12,16 @@ import torch
 from PIL import Image
 
 from visionsweep import reproduction
-from visionsweep.config import leaf_keys
+from visionsweep.config.schema import leaf_keys
 from visionsweep.data.splits import load_splits
-from visionsweep.devices import device_facts
 from visionsweep.errors import UserError
 from visionsweep.models.backbones import identify
-from visionsweep.recorded import config_of, not_followed, read_back
 from visionsweep.reproduction import MAY_MOVE, config_for, use_threads, whats_changed
-from visionsweep.tracking import provenance
-from visionsweep.tracking.record import DataFacts
-from visionsweep.tracking.runs import Run
+from visionsweep.runs.discovery import Run
+from visionsweep.runs.record import DataFacts
+from visionsweep.runs.recorded_config import config_of, not_followed, read_back
+from visionsweep.runtime import provenance
+from visionsweep.runtime.devices import device_facts
 
 
 @pytest.fixture

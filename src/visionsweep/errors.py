@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from visionsweep.text import visible
+from visionsweep.text.escaping import visible
 
 
 class UserError(Exception):

@@ -13,29 +13,30 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from visionsweep import continuation, fingerprint, interruption
 from visionsweep.analysis import calibration
-from visionsweep.analysis.outcomes import Outcomes
-from visionsweep.checkpoint import Checkpoint
-from visionsweep.config import Config
-from visionsweep.data import sample
+from visionsweep.analysis.predictions import Outcomes
+from visionsweep.config.schema import Config
 from visionsweep.data.gray import GrayRange
 from visionsweep.data.splits import SPLITS, Splits, load_splits
+from visionsweep.data.synthetic import sample
 from visionsweep.data.transforms import Preprocessing, resized
-from visionsweep.device_memory import shortage_explained
-from visionsweep.devices import device_facts, pick_device, release_memory
 from visionsweep.errors import UserError, let_go
 from visionsweep.features.cached import cache_dir, image_memory
-from visionsweep.files import disk_errors_explained, remove_leftovers, write_atomically
-from visionsweep.inputs import inputs_of, training_device
 from visionsweep.models.backbones import Identity, identify
 from visionsweep.models.network import Network
-from visionsweep.seeds import seeds_of
-from visionsweep.text import visible
-from visionsweep.tracking import claims, outcomes, predictions, provenance, record
-from visionsweep.tracking.folders import RECORD
-from visionsweep.tracking.record import DataFacts, Failure, ModelFacts, Record, measure
-from visionsweep.training import Prepared, train
+from visionsweep.models.seeds import seeds_of
+from visionsweep.runs import claims, fingerprint, logits, predictions_csv, record
+from visionsweep.runs.paths import RECORD
+from visionsweep.runs.record import DataFacts, Failure, ModelFacts, Record, measure
+from visionsweep.runtime import provenance, signals
+from visionsweep.runtime.devices import device_facts, pick_device, release_memory
+from visionsweep.runtime.micro_batching import shortage_explained
+from visionsweep.storage.files import disk_errors_explained, remove_leftovers, write_atomically
+from visionsweep.text.escaping import visible
+from visionsweep.training import resume
+from visionsweep.training.checkpoint import Checkpoint
+from visionsweep.training.inputs import inputs_of, training_device
+from visionsweep.training.trainer import Prepared, train
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def run_experiment(config: Config, run_dir: Path, name: str) -> Record:
     taken up after its last checkpoint, what failed begins anew.
 
     Args:
-        config: what to do; checked by `config.check`.
+        config: what to do; checked by `validation.check`.
         run_dir: the run's directory; made if missing.
         name: what the run is called.
 
@@ -59,10 +60,10 @@ def run_experiment(config: Config, run_dir: Path, name: str) -> Record:
         UserError: for what the user can mend; see the message.
     """
     with disk_errors_explained(run_dir):
-        if finished := continuation.finished(config, run_dir):
+        if finished := resume.finished(config, run_dir):
             return finished
         with claims.held(run_dir, name):  # another process may have finished it meanwhile
-            return continuation.finished(config, run_dir) or _run(config, run_dir, name)
+            return resume.finished(config, run_dir) or _run(config, run_dir, name)
 
 
 def _run(config: Config, run_dir: Path, name: str) -> Record:
@@ -83,7 +84,7 @@ def _run(config: Config, run_dir: Path, name: str) -> Record:
             _train_and_score(config, run_dir, known)
         known.status = "completed"
     except BaseException as error:
-        stopped = isinstance(error, KeyboardInterrupt) or interruption.status() > 0
+        stopped = isinstance(error, KeyboardInterrupt) or signals.status() > 0
         known.status = "interrupted" if stopped else "failed"
         known.failure = Failure(type(error).__name__, visible(error, lines=True))
         if not stopped and not isinstance(error, UserError):
@@ -92,7 +93,7 @@ def _run(config: Config, run_dir: Path, name: str) -> Record:
         raise
     finally:
         release_memory(known.device.get("type"))
-        with interruption.deferred():
+        with signals.deferred():
             spent = time.perf_counter() - start
             known.seconds["total"] = known.seconds.get("earlier", 0.0) + spent
             record.write(known, run_dir)
@@ -119,7 +120,7 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
         log.warning("model.weights=null: the backbone is random, as asked for")
     known.weights = identity.weights
     known.fingerprint = fingerprint.of(config, splits, identity)
-    if config.reuse and continuation.taken_over(config, run_dir, known):
+    if config.reuse and resume.taken_over(config, run_dir, known):
         return
 
     preprocessing = replace(_preprocessing(config, identity), gray_range=splits.gray_range)
@@ -152,7 +153,7 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
     images = sum(splits.counts.values())
     trains_on = training_device(config, network, device, images)
     prepared = Prepared(config, run_dir, splits, network, trains_on, seeds, orders, batches)
-    with interruption.deferred():
+    with signals.deferred():
         trained, found = timed("training", lambda: train(prepared, known))
         temperature = _keep_evidence(run_dir, known, found, splits)
         tensors = trained.tensors() | {"temperature": torch.tensor(temperature)}
@@ -233,7 +234,7 @@ def _keep_evidence(
     """Keep what the heads made of each image, and what it comes to; return the temperature."""
     temperature = calibration.fit_temperature(found["val"])
     known.evaluation = {split: measure(each) for split, each in found.items()}
-    outcomes.write(run_dir, found)
+    logits.write(run_dir, found)
     table = {
         split: (
             [image.path for image in splits[split]],
@@ -242,5 +243,5 @@ def _keep_evidence(
         )
         for split, each in found.items()
     }
-    predictions.write(run_dir, splits.classes, table)
+    predictions_csv.write(run_dir, splits.classes, table)
     return temperature

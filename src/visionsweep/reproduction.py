@@ -9,25 +9,26 @@ import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from visionsweep.arguments import values_for
-from visionsweep.checks import check
-from visionsweep.config import Config, leaf_keys, path_keys
-from visionsweep.data import sample
+from visionsweep.config.overrides import values_for
+from visionsweep.config.schema import Config, leaf_keys, path_keys
+from visionsweep.config.validation import check
 from visionsweep.data.gray import recorded_range
 from visionsweep.data.splits import SPLITS, Splits, load_splits
-from visionsweep.devices import device_facts, pick_device
+from visionsweep.data.synthetic import sample
 from visionsweep.errors import UserError, nearest
 from visionsweep.experiment import run_experiment
 from visionsweep.features.cached import image_memory
 from visionsweep.models.backbones import Identity, identify
-from visionsweep.names import WHERE
-from visionsweep.recorded import Recorded, read_back, require_places, uninterpolated
-from visionsweep.shell import literal
-from visionsweep.tracking import outcomes, provenance, record
-from visionsweep.tracking.agreement import Agreement, compare
-from visionsweep.tracking.folders import RECORD
-from visionsweep.tracking.record import Summary
-from visionsweep.tracking.runs import Run
+from visionsweep.runs import logits, record
+from visionsweep.runs.discovery import Run
+from visionsweep.runs.names import WHERE
+from visionsweep.runs.paths import RECORD
+from visionsweep.runs.record import Summary
+from visionsweep.runs.record_diff import Agreement, compare
+from visionsweep.runs.recorded_config import Recorded, read_back, require_places, uninterpolated
+from visionsweep.runtime import provenance
+from visionsweep.runtime.devices import device_facts, pick_device
+from visionsweep.text.shell import literal
 
 _OF_SWEEPS = {"outputs_dir", "sweep_dir", "resume", "force", "reuse", "fail_fast"}
 MAY_MOVE = (WHERE - _OF_SWEEPS) | {"data.root", "data.splits", "data.archives"}
@@ -179,10 +180,10 @@ def run_again(run: Run, config: Config, into: Path) -> Agreement:
     run_experiment(config, into, run.record.name)
     before, now = record.read(run.directory / RECORD), record.read(into / RECORD)
     try:
-        kept = outcomes.read(run.directory, before)
+        kept = logits.read(run.directory, before)
     except ValueError as error:
-        raise UserError(str(error), where=run.directory / outcomes.FILE_NAME) from error
-    return compare(before, now, kept, outcomes.read(into, now))
+        raise UserError(str(error), where=run.directory / logits.FILE_NAME) from error
+    return compare(before, now, kept, logits.read(into, now))
 
 
 def use_threads(run: Run, asked: int | None) -> None:

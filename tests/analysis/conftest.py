@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from visionsweep.analysis.metrics import per_replicate
-from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.analysis.predictions import Outcomes
 
 
 @dataclass(frozen=True)

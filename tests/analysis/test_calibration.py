@@ -7,7 +7,7 @@ import pytest
 from scipy.special import softmax
 
 from visionsweep.analysis.calibration import HIGHEST, LOWEST, calibrated, fit_temperature
-from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.analysis.predictions import Outcomes
 
 
 def outcomes(logits, labels) -> Outcomes:

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from visionsweep.analysis.comparison import compare, holm, images_needed
-from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.analysis.predictions import Outcomes
 from visionsweep.errors import UserError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from visionsweep.analysis.factors import effects, natural_order
-from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.analysis.predictions import Outcomes
 
 SOURCE = np.random.default_rng(1)
 COMMON = SOURCE.random(60) + 0.5

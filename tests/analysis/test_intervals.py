@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 
 from visionsweep.analysis.intervals import estimates, wilson
 from visionsweep.analysis.metrics import METRICS, per_replicate
-from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.analysis.predictions import Outcomes
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from visionsweep.analysis.learning_curve import learning_curve
-from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.analysis.predictions import Outcomes
 
 BASE = np.random.default_rng(1).exponential(size=80) + 0.2
 BASE /= BASE.mean()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from visionsweep.analysis.metrics import METRICS, confusion, per_replicate, reliability
-from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.analysis.predictions import Outcomes
 
 
 def outcomes(probabilities, labels) -> Outcomes:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.analysis.predictions import Outcomes
 from visionsweep.analysis.resampling import interaction
 from visionsweep.analysis.run_losses import RunLosses
 from visionsweep.errors import UserError

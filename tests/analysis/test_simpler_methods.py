@@ -8,7 +8,7 @@ import pytest
 
 from visionsweep.analysis.intervals import estimates
 from visionsweep.analysis.metrics import per_replicate
-from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.analysis.predictions import Outcomes
 from visionsweep.analysis.resampling import image_weights
 
 LEVELS = [0.025, 0.975]

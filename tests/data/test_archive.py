@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from visionsweep.data.archive import unpack
-from visionsweep.data.checksums import file_checksum, files_checksum, is_checksum
 from visionsweep.errors import UserError
+from visionsweep.storage.checksums import file_checksum, files_checksum, is_checksum
 
 GOOD = {"train/pizza/1.jpg": os.urandom(5000), "test/pizza/2.jpg": b"two"}
 

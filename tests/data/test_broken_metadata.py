@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from visionsweep.config import DataConfig
+from visionsweep.config.schema import DataConfig
 from visionsweep.data.decoding import UnreadableImageError, decode
 from visionsweep.data.splits import load_splits
 

@@ -17,11 +17,11 @@ import filelock
 import pytest
 from PIL import Image
 
-from visionsweep.config import DataConfig
-from visionsweep.data import sample
-from visionsweep.data.sample import render_sample
+from visionsweep.config.schema import DataConfig
 from visionsweep.data.sources import fetch_archive
 from visionsweep.data.splits import load_splits
+from visionsweep.data.synthetic import sample
+from visionsweep.data.synthetic.sample import render_sample
 from visionsweep.errors import UserError
 
 NAME = "photos.zip"

@@ -12,8 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from visionsweep import fingerprint
-from visionsweep.config import DataConfig
+from visionsweep.config.schema import DataConfig
 from visionsweep.data.dataset import ImageDataset
 from visionsweep.data.decoding import open_rgb
 from visionsweep.data.gray import recorded_range
@@ -21,6 +20,7 @@ from visionsweep.data.splits import Splits, load_splits
 from visionsweep.data.thumbnails import thumbnails
 from visionsweep.data.transforms import resized
 from visionsweep.models.backbones import Identity
+from visionsweep.runs import fingerprint
 
 Write = Callable[..., Path]
 BACKBONE = Identity("resnet18", "random", "none", "abc", None, None)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visionsweep.config import DataConfig
+from visionsweep.config.schema import DataConfig
 from visionsweep.data.layout import split_named
 from visionsweep.data.splits import Splits, load_splits
 from visionsweep.errors import UserError

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visionsweep.config import DataConfig
+from visionsweep.config.schema import DataConfig
 from visionsweep.data.download import DownloadError
 from visionsweep.data.splits import load_splits
 from visionsweep.errors import UserError

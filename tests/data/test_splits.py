@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visionsweep.config import DataConfig
-from visionsweep.data import sample
+from visionsweep.config.schema import DataConfig
 from visionsweep.data.splits import SPLITS, Splits, load_splits
+from visionsweep.data.synthetic import sample
 from visionsweep.errors import UserError
 
 SMALL, LARGE = "photos.zip", "photos_20_percent.zip"

@@ -8,13 +8,13 @@ import torch
 import torchvision
 from PIL import Image
 
-from visionsweep.config import Config
+from visionsweep.config.schema import Config
 from visionsweep.data.dataset import ImageDataset
 from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, resized
-from visionsweep.inputs import inputs_of
 from visionsweep.models import backbones
 from visionsweep.models.network import Network
+from visionsweep.training.inputs import inputs_of
 
 GREY = Image.new("RGB", (60, 40), (128, 64, 255))
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visionsweep.data import sample
-from visionsweep.data.sample import render_sample
+from visionsweep.data.synthetic import sample
+from visionsweep.data.synthetic.sample import render_sample
 from visionsweep.report.page import write_page
-from visionsweep.tracking.record import Failure
-from visionsweep.tracking.runs import Run
+from visionsweep.runs.discovery import Run
+from visionsweep.runs.record import Failure
 
 SOURCE = Path(__file__).parents[2] / "src"
 NOWHERE = "http://127.0.0.1:9"  # the discard port: refused at once

@@ -12,8 +12,8 @@ import pytest
 from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from visionsweep.tracking import record
-from visionsweep.tracking.runs import find_runs
+from visionsweep.runs import record
+from visionsweep.runs.discovery import find_runs
 
 KILLS = 20
 

@@ -8,8 +8,9 @@ import time
 import pytest
 from PIL import Image
 
-from visionsweep.tracking import outcomes, record
-from visionsweep.tracking.agreement import compare
+from visionsweep.runs import logits as outcomes
+from visionsweep.runs import record
+from visionsweep.runs.record_diff import compare
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from visionsweep.selection import choose_run
-from visionsweep.tracking.runs import completed, find_runs
+from visionsweep.cli.selection import choose_run
+from visionsweep.runs.discovery import completed, find_runs
 
 
 def folder_of_cats_and_dogs(commands):

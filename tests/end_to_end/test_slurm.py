@@ -8,8 +8,8 @@ import time
 import pytest
 import slurm_cluster
 
-from visionsweep import slurm as ours
 from visionsweep.errors import UserError
+from visionsweep.sweep import slurm as ours
 
 pytestmark = pytest.mark.slow
 

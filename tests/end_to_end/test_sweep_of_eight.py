@@ -16,8 +16,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from visionsweep.analysis.calibration import calibrated
-from visionsweep.tracking import outcomes
-from visionsweep.tracking.record import read
+from visionsweep.runs import logits
+from visionsweep.runs.record import read
 
 NAMES = {
     f"{model}_{data}_{epochs}-epochs_size-32"
@@ -88,7 +88,7 @@ def test_run_directory_holds_what_was_trained_and_what_it_predicts(sweep_of_eigh
             )
         record = json.loads((directory / "result.json").read_text())
         known = read(directory / "result.json")
-        for split, found in outcomes.read(directory, known).items():
+        for split, found in logits.read(directory, known).items():
             part = [row for row in rows if row["split"] == split]
             final = record["metrics"]["final"][split]
             assert found.hits.mean() == pytest.approx(final["accuracy"])

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from visionsweep.tracking.runs import find_runs
+from visionsweep.runs.discovery import find_runs
 
 
 @pytest.mark.slow

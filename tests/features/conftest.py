@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from visionsweep.config import FeaturesConfig, ModelConfig
-from visionsweep.data import sample
+from visionsweep.config.schema import FeaturesConfig, ModelConfig
 from visionsweep.data.digests import inspect
 from visionsweep.data.images import ImageFile
+from visionsweep.data.synthetic import sample
 from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.features import cached, extraction
 from visionsweep.models.backbones import identify

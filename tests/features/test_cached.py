@@ -11,7 +11,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from visionsweep.config import ModelConfig
+from visionsweep.config.schema import ModelConfig
 from visionsweep.data.decoding import open_rgb
 from visionsweep.data.transforms import resized
 from visionsweep.errors import UserError

@@ -5,17 +5,17 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from visionsweep.config import ModelConfig
+from visionsweep.config.schema import ModelConfig
 from visionsweep.data.dataset import ImageBatches, ImageDataset
 from visionsweep.data.images import ImageFile
 from visionsweep.data.transforms import resized
-from visionsweep.engine import predict_logits
 from visionsweep.errors import UserError
 from visionsweep.features.extraction import Extractor
 from visionsweep.models import backbones, classifier
 from visionsweep.models import network as network_module
 from visionsweep.models.backbones import identify
 from visionsweep.models.network import Network
+from visionsweep.training.loop import predict_logits
 
 SIZE = 64  # pixels a side, as in conftest.py
 LITE0 = ModelConfig(

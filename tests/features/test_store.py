@@ -216,7 +216,7 @@ CHILD = """
 import os, signal, sys, time
 from pathlib import Path
 from tests_store import Backbone, DIGESTS, open_store, table
-from visionsweep import files
+from visionsweep.storage import files
 from visionsweep.features import store
 import torch
 

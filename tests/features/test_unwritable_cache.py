@@ -8,14 +8,14 @@ import filelock
 import pytest
 import torch
 
-from visionsweep import cache as cache_module
 from visionsweep import errors
 from visionsweep.data import digests, thumbnails
 from visionsweep.data.images import digest_of
+from visionsweep.features import maintenance
 from visionsweep.features import store as store_module
-from visionsweep.features import upkeep
 from visionsweep.features.store import FeatureStore
 from visionsweep.models import network as network_module
+from visionsweep.storage import cache as cache_module
 
 KEY = digest_of(b"a backbone under a transform")
 DIGESTS = [digest_of(bytes([i])) for i in range(12)]
@@ -109,8 +109,8 @@ def test_a_damaged_shard_in_a_read_only_cache_is_passed_over(small_disk, caplog)
     assert torch.equal(open_store(small_disk.path).get(DIGESTS, backbone), table(DIGESTS))
     assert backbone.asked == DIGESTS
     assert "cannot be set aside (Read-only file system)" in caplog.text
-    assert upkeep.verify(shard) is not None and shard.is_file()
-    assert upkeep.tidy(small_disk.path) == []
+    assert maintenance.verify(shard) is not None and shard.is_file()
+    assert maintenance.tidy(small_disk.path) == []
 
 
 def test_a_cache_of_somebody_else_is_left_alone(tmp_path, as_somebody_else, caplog):

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from visionsweep.errors import UserError
 from visionsweep.report import leaderboard
-from visionsweep.tracking import record
-from visionsweep.tracking.runs import find_runs
+from visionsweep.runs import record
+from visionsweep.runs.discovery import find_runs
 
 _FILES = ("result.json",) * 6 + ("logits.safetensors", "predictions.csv", "claim")
 

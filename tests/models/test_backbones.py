@@ -11,10 +11,16 @@ import torch
 import torchvision
 from torch import nn
 
-from visionsweep.checks import torchvision_models
-from visionsweep.config import ModelConfig
+from visionsweep.config.schema import ModelConfig
+from visionsweep.config.validation import torchvision_models
 from visionsweep.errors import UserError
-from visionsweep.models import backbones, classifier, settling, torchvision_networks, weights
+from visionsweep.models import (
+    backbones,
+    batchnorm_calibration,
+    classifier,
+    torchvision_networks,
+    weights,
+)
 from visionsweep.models.backbones import Backbone, build, identify
 
 # Pixels a side for the families that 32 is too small for, or that cannot be cut up into.
@@ -89,7 +95,7 @@ def cheap_numbers(monkeypatch: pytest.MonkeyPatch):
     for name in ("normal_", "trunc_normal_", "kaiming_normal_", "xavier_normal_"):
         monkeypatch.setattr(nn.init, name, leave)
     # Four images of noise instead of twelve scenes for the statistics of BatchNorm.
-    monkeypatch.setattr(settling, "scenes_outside_the_sample", noise_images)
+    monkeypatch.setattr(batchnorm_calibration, "scenes_outside_the_sample", noise_images)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small images: threads would mostly wait for one another
     yield
@@ -274,13 +280,13 @@ def test_backbones_of_another_name_have_another_fingerprint():
 
 
 def test_settled_batchnorm_keeps_the_features_of_a_random_network_alive():
-    images = settling.scenes_outside_the_sample(64)
+    images = batchnorm_calibration.scenes_outside_the_sample(64)
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(0)
         network, _, _ = backbones.split(torchvision.models.efficientnet_b0(), "efficientnet_b0")
         before = network.eval()(images)
         momenta = [m.momentum for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-        settling.settle_batchnorm(network, 64)
+        batchnorm_calibration.settle_batchnorm(network, 64)
         after = network(images)
     assert before.std(0).mean() < 1e-3, "the premise: unsettled, images cannot be told apart"
     assert 0.02 < after.std(0).mean() < 50
@@ -295,14 +301,14 @@ def test_a_backbone_without_weights_tells_images_apart(name: str):
     config = ModelConfig(label=name, name=name, source=source, weights=None)
     module = load_backbone(config, 64, random_if_unavailable=False).module
     with torch.inference_mode():
-        features = module(settling.scenes_outside_the_sample(64))
+        features = module(batchnorm_calibration.scenes_outside_the_sample(64))
     assert features.std(0).mean() > 0.02
 
 
 def test_settling_changes_nothing_where_there_is_no_batchnorm():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LayerNorm([4, 30, 30])).train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    settling.settle_batchnorm(network, 32)
+    batchnorm_calibration.settle_batchnorm(network, 32)
     assert all(torch.equal(before[name], t) for name, t in network.state_dict().items())
 
 

@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from visionsweep import engine
-from visionsweep.batches import TensorBatches
-from visionsweep.config import ModelConfig, OptimizerConfig
+from visionsweep.config.schema import ModelConfig, OptimizerConfig
 from visionsweep.models import backbones, classifier
 from visionsweep.models.classifier import Classifier
 from visionsweep.models.heads import Heads
-from visionsweep.seeds import seeds_of
+from visionsweep.models.seeds import seeds_of
+from visionsweep.training import loop
+from visionsweep.training.batches import TensorBatches
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +43,9 @@ def batches() -> TensorBatches:
 
 
 def train(model: Classifier, batches: TensorBatches, epochs: int = 2) -> None:
-    optimizer = engine.make_optimizer(OptimizerConfig(name="Adam", lr=0.01), model)
+    optimizer = loop.make_optimizer(OptimizerConfig(name="Adam", lr=0.01), model)
     for _ in range(epochs):
-        engine.train_step(model, batches, optimizer, torch.device("cpu"))
+        loop.train_step(model, batches, optimizer, torch.device("cpu"))
 
 
 def changed(before: dict, after: dict) -> set[str]:
@@ -91,7 +91,7 @@ def test_frozen_backbone_is_bit_for_bit_the_same_after_training_and_its_head_is_
 
 def test_the_optimizer_of_a_frozen_classifier_sees_the_head_alone(make):
     model = make(frozen=True)
-    optimizer = engine.make_optimizer(OptimizerConfig(name="Adam", lr=0.01), model)
+    optimizer = loop.make_optimizer(OptimizerConfig(name="Adam", lr=0.01), model)
     seen = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert seen == {id(p) for p in model.head.parameters()}
 

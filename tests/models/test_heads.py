@@ -5,12 +5,12 @@ import itertools
 import pytest
 import torch
 
-from visionsweep import engine
-from visionsweep.batches import SplitBatches, TensorBatches
-from visionsweep.config import OptimizerConfig
+from visionsweep.config.schema import OptimizerConfig
 from visionsweep.models.heads import Heads
-from visionsweep.seeds import seeds_of
-from visionsweep.threads import one_thread
+from visionsweep.models.seeds import seeds_of
+from visionsweep.runtime.threads import one_thread
+from visionsweep.training import loop
+from visionsweep.training.batches import SplitBatches, TensorBatches
 
 CPU = torch.device("cpu")
 OPTIMIZERS = {
@@ -36,9 +36,9 @@ def trained(replicates: int, width: int, classes: int, optimizer: str, images: i
         TensorBatches(*table(41, width, classes), 16),
         TensorBatches(*table(23, width, classes), 16),
     )
-    made = engine.make_optimizer(OPTIMIZERS[optimizer], heads)
+    made = loop.make_optimizer(OPTIMIZERS[optimizer], heads)
     with one_thread():
-        return heads, engine.fit(heads, batches, made, 2, CPU, lambda _: None)
+        return heads, loop.fit(heads, batches, made, 2, CPU, lambda _: None)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

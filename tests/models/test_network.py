@@ -8,7 +8,7 @@ import pytest
 import torch
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 
-from visionsweep.config import ModelConfig
+from visionsweep.config.schema import ModelConfig
 from visionsweep.models import classifier, network
 from visionsweep.models.backbones import identify
 from visionsweep.models.network import Network

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torchvision
 
-from visionsweep import command_line, names, preflight
-from visionsweep.checks import torchvision_models
-from visionsweep.config import register_schema
+from visionsweep.cli import command_line, preflight
+from visionsweep.config.published_weights import torchvision_weights
+from visionsweep.config.schema import register_schema
+from visionsweep.config.validation import torchvision_models
 from visionsweep.errors import UserError
-from visionsweep.models.published import torchvision_weights
+from visionsweep.runs import names
 
 ROOT = Path(__file__).parents[2]
 RESNET18, RESNET50 = "resnet18-f37072fd.pth", "resnet50-11ad3fa6.pth"
@@ -89,8 +90,10 @@ def test_random_weights_and_runs_elsewhere_are_not_looked_at(checkpoints, unreac
 )
 def test_names_of_weights_are_refused_without_torch(settings, named, tmp_path):
     code = (
-        "import sys, json; from pathlib import Path; from visionsweep import command_line, names;"
-        "from visionsweep.config import register_schema; from visionsweep.errors import UserError;"
+        "import sys, json; from pathlib import Path;"
+        "from visionsweep.cli import command_line; from visionsweep.runs import names;"
+        "from visionsweep.config.schema import register_schema;"
+        "from visionsweep.errors import UserError;"
         "register_schema(); names.register_resolvers()\n"
         "try: command_line.checked(json.loads(sys.argv[1]), Path(sys.argv[2]), "
         "make_sure_of_weights=True)\n"

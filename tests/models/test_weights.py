@@ -17,7 +17,7 @@ import torchvision
 from torch import nn
 from torchvision.models._api import Weights, WeightsEnum
 
-from visionsweep.config import ModelConfig
+from visionsweep.config.schema import ModelConfig
 from visionsweep.errors import UserError
 from visionsweep.models import weights, weights_file
 from visionsweep.models.backbones import Backbone, build, identify

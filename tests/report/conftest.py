@@ -9,7 +9,7 @@ import pytest
 
 from visionsweep.report.evidence import Evidence, Row
 from visionsweep.report.page import write_page
-from visionsweep.tracking.runs import Run
+from visionsweep.runs.discovery import Run
 
 VOID = {"meta", "link", "img", "br", "input"}
 

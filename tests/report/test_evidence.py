@@ -10,13 +10,13 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
-from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.analysis.predictions import Outcomes
 from visionsweep.data.images import digest_of
 from visionsweep.report import leaderboard
 from visionsweep.report.columns import as_csv
 from visionsweep.report.evidence import gather
-from visionsweep.tracking import outcomes as kept
-from visionsweep.tracking.runs import completed, find_runs
+from visionsweep.runs import logits as kept
+from visionsweep.runs.discovery import completed, find_runs
 
 IMAGES = tuple(f"{number:032x}" for number in range(300))
 

@@ -8,7 +8,7 @@ from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.learning_curve import LearningCurve
 from visionsweep.report.evidence import Evidence, Row, gather
 from visionsweep.report.headline import curve_sentence, headline, labels_of
-from visionsweep.tracking.runs import Run
+from visionsweep.runs.discovery import Run
 
 APART, LEVEL = (Comparison(Estimate(0.1, 0.05, 0.15), 0.01, told) for told in (True, False))
 MARKS = {"=": ("level", LEVEL), ">": ("behind", APART), "?": ("unknown", None)}

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from visionsweep.report import leaderboard
 from visionsweep.report.columns import BY_KEY, COLUMNS, as_csv, ordered, swept_columns
-from visionsweep.tracking.record import Failure
-from visionsweep.tracking.runs import find_runs
+from visionsweep.runs.discovery import find_runs
+from visionsweep.runs.record import Failure
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import pytest
 
 from visionsweep.analysis import bounds, resampling
 from visionsweep.analysis.comparison import holm
-from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.analysis.predictions import Outcomes
 from visionsweep.report import leaderboard
 from visionsweep.report.evidence import Evidence
-from visionsweep.tracking import outcomes as kept
-from visionsweep.tracking.runs import find_runs
+from visionsweep.runs import logits as kept
+from visionsweep.runs.discovery import find_runs
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 COMPARE = BENCHMARKS.parent / "src" / "compare.py"

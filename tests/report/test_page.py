@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from visionsweep.report.evidence import Evidence
-from visionsweep.report.page import best_run, standings
+from visionsweep.report.page import best_run, leaderboard_table
 
 
 def test_each_run_stands_with_its_interval_and_its_mark(written, simulated_sweep):
@@ -50,7 +50,7 @@ def test_effects_and_the_learning_curve_are_said_and_drawn(written, simulated_sw
 def test_of_very_many_runs_the_first_have_lines_and_the_one_to_take(
     written, simulated_sweep, monkeypatch, most, lines
 ):
-    monkeypatch.setattr(standings, "MOST", most)
+    monkeypatch.setattr(leaderboard_table, "MOST", most)
     evidence = simulated_sweep()
     assert evidence.rows.index(next(r for r in evidence.rows if r.run is evidence.cheapest)) == 1
     page = written(evidence)

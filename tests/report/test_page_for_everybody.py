@@ -16,8 +16,8 @@ from visionsweep.analysis.comparison import Comparison
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.report.evidence import Evidence, Row
 from visionsweep.report.page import write_page
-from visionsweep.tracking.record import Failure, Measure
-from visionsweep.tracking.runs import Run
+from visionsweep.runs.discovery import Run
+from visionsweep.runs.record import Failure, Measure
 
 NASTY = '</script><script>alert(1)</script><img src=x onerror="alert(2)">'
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from visionsweep.data.images import digest_of
 from visionsweep.report.page.pictures import picture
-from visionsweep.tracking import outcomes, predictions
+from visionsweep.runs import logits, predictions_csv
 
 
 @pytest.fixture
@@ -66,8 +66,8 @@ def test_a_huge_file_is_not_read(tmp_path):
 def test_an_image_is_found_whatever_it_is_called(tmp_path, monkeypatch, image, name):
     monkeypatch.chdir(tmp_path)
     image.rename(name)
-    predictions.write(tmp_path, ["image", "b"], {"test": ([name], [0], [[0.25, 0.75]])})
-    rows = predictions.read(tmp_path, "test")
+    predictions_csv.write(tmp_path, ["image", "b"], {"test": ([name], [0], [[0.25, 0.75]])})
+    rows = predictions_csv.read(tmp_path, "test")
     assert rows.columns == ["image (class)", "b"] and rows.labels.tolist() == [0]
     assert rows.probabilities.tolist() == [[0.25, 0.75]]
     with open(name, "rb") as file:  # noqa: PTH123
@@ -92,12 +92,12 @@ def test_a_run_without_digests_says_that_pictures_are_left_out(written, simulate
     evidence = simulated_sweep()
     directory = evidence.rows[0].run.directory
     if kept == "none":
-        (directory / outcomes.FILE_NAME).unlink()
+        (directory / logits.FILE_NAME).unlink()
     else:
-        found = outcomes.read(directory, evidence.rows[0].run.record)
+        found = logits.read(directory, evidence.rows[0].run.record)
         few = found["test"]
         few = replace(few, logits=few.logits[:, 1:], labels=few.labels[1:], images=few.images[1:])
-        outcomes.write(directory, found | {"test": few})
+        logits.write(directory, found | {"test": few})
     page = written(evidence)
     assert not page.every("img") and page.every("figure")
     assert "Pictures are left out" in page.text

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from visionsweep.report.settings import settings_of
-from visionsweep.tracking.runs import Run
+from visionsweep.runs.discovery import Run
 
 
 @pytest.fixture

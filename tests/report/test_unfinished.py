@@ -3,9 +3,9 @@
 import pytest
 
 from visionsweep.report.unfinished import unfinished_lines
-from visionsweep.tracking import record
-from visionsweep.tracking.record import Failure
-from visionsweep.tracking.runs import find_runs
+from visionsweep.runs import record
+from visionsweep.runs.discovery import find_runs
+from visionsweep.runs.record import Failure
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from math import hypot
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
-from visionsweep.analysis.outcomes import Floats
+from visionsweep.analysis.predictions import Floats
 from visionsweep.analysis.resampling import DRAWS, SeedErrors, weighted_means
 
 CONFIDENCE = 0.95

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from visionsweep.analysis.outcomes import Floats, Outcomes
+from visionsweep.analysis.predictions import Floats, Outcomes
 
 LOWEST, HIGHEST = 0.05, 20.0
 _LOGS = np.linspace(np.log(LOWEST), np.log(HIGHEST), 25)

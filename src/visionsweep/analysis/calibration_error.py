@@ -6,7 +6,7 @@ from scipy.special import ndtr
 
 from visionsweep.analysis import bounds, resampling
 from visionsweep.analysis.metrics import ECE_BINS, bins_of, calibration_gaps
-from visionsweep.analysis.outcomes import Floats, Outcomes
+from visionsweep.analysis.predictions import Floats, Outcomes
 
 # Multiples of the measured gaps that are tried as the true ones.
 MULTIPLES = np.array([0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 5, 8])

@@ -10,7 +10,7 @@ from scipy.special import stdtrit
 from visionsweep.analysis import bounds
 from visionsweep.analysis.differences import Losses, estimates_of_differences, losses_of
 from visionsweep.analysis.intervals import Estimate
-from visionsweep.analysis.outcomes import Floats, Outcomes
+from visionsweep.analysis.predictions import Floats, Outcomes
 from visionsweep.analysis.resampling import SeedErrors
 from visionsweep.analysis.run_losses import RunLosses
 

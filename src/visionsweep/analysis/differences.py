@@ -11,7 +11,7 @@ import numpy as np
 
 from visionsweep.analysis import bounds, resampling
 from visionsweep.analysis.intervals import Estimate
-from visionsweep.analysis.outcomes import Floats
+from visionsweep.analysis.predictions import Floats
 from visionsweep.analysis.resampling import SeedErrors
 from visionsweep.analysis.run_losses import RunLosses, require_same_images
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from visionsweep.analysis.differences import Losses, estimates_of_differences, losses_of
 from visionsweep.analysis.intervals import Estimate
-from visionsweep.analysis.outcomes import Outcomes
+from visionsweep.analysis.predictions import Outcomes
 from visionsweep.analysis.run_losses import RunLosses
 
 SEED = "seed"  # runs that differ in it alone are repeats

@@ -10,7 +10,7 @@ from scipy.special import ndtri, stdtrit
 from visionsweep.analysis import bounds, resampling
 from visionsweep.analysis.calibration_error import calibration_error_bounds
 from visionsweep.analysis.metrics import METRICS, class_counts, class_f1, macro_f1, per_replicate
-from visionsweep.analysis.outcomes import Floats, Outcomes
+from visionsweep.analysis.predictions import Floats, Outcomes
 
 # What each metric can be at all; no interval reaches further.
 _LOWEST, _HIGHEST = 0.0, {"loss": np.inf, "accuracy": 1.0, "macro_f1": 1.0, "ece": 1.0}

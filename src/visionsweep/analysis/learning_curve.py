@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from visionsweep.analysis import bounds, resampling
 from visionsweep.analysis.differences import Losses, estimates_of_losses, losses_of
 from visionsweep.analysis.intervals import Estimate
-from visionsweep.analysis.outcomes import Floats, Outcomes
+from visionsweep.analysis.predictions import Floats, Outcomes
 from visionsweep.analysis.resampling import SeedErrors
 from visionsweep.analysis.run_losses import RunLosses
 

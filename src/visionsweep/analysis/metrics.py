@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from visionsweep.analysis.outcomes import Floats, Outcomes
+from visionsweep.analysis.predictions import Floats, Outcomes
 
 METRICS = ("loss", "accuracy", "macro_f1", "ece")
 ECE_BINS = 15  # as in Guo et al. 2017

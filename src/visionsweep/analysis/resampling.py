@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from visionsweep.analysis.outcomes import Floats
+from visionsweep.analysis.predictions import Floats
 
 DRAWS = 2000
 _CHUNK = 2**19  # weights held at a time: 4 MB, twice that while they are drawn, counts of 0.5 MB

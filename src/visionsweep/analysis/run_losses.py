@@ -7,7 +7,7 @@ from hashlib import blake2b
 import numpy as np
 
 from visionsweep.analysis import resampling
-from visionsweep.analysis.outcomes import Floats, Outcomes
+from visionsweep.analysis.predictions import Floats, Outcomes
 from visionsweep.errors import UserError
 
 

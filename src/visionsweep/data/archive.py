@@ -15,9 +15,9 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from visionsweep.data.checksums import is_junk, verify
 from visionsweep.errors import UserError
-from visionsweep.files import PART, explained
+from visionsweep.storage.checksums import is_junk, verify
+from visionsweep.storage.files import PART, explained
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from visionsweep.data.listing import (
 )
 from visionsweep.data.picture_files import is_hidden, is_system
 from visionsweep.errors import UserError
-from visionsweep.path_text import as_text
+from visionsweep.text.paths import as_text
 
 log = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ from typing import Annotated
 
 import msgspec
 
-from visionsweep.cache import keep
 from visionsweep.data.decoding import UnreadableImageError
 from visionsweep.data.image_facts import look_at
 from visionsweep.errors import warn_loudly
-from visionsweep.path_text import as_text
-from visionsweep.untrusted import MB, decode_json, read_regular
+from visionsweep.storage.cache import keep
+from visionsweep.storage.untrusted import MB, decode_json, read_regular
+from visionsweep.text.paths import as_text
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ import requests
 import urllib3
 from rich.filesize import decimal
 
-from visionsweep import console
 from visionsweep.data.address import CONNECT_SECONDS
 from visionsweep.errors import UserError
+from visionsweep.runtime import terminal
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ def _attempt(url: str, path: Path, limits: Limits, deadline: float) -> None:
     pieces: queue.Queue[_Piece] = queue.Queue(maxsize=16)
     threading.Thread(target=_receive, args=(url, pieces, stop), daemon=True).start()
     try:
-        with path.open("wb") as file, console.bar(unit="B", unit_scale=True) as bar:
+        with path.open("wb") as file, terminal.bar(unit="B", unit_scale=True) as bar:
             for piece in _bounded(url, pieces, limits, deadline):
                 if isinstance(piece, int):
                     bar.total = piece

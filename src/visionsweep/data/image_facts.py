@@ -9,11 +9,11 @@ from typing import Annotated
 
 import msgspec
 
-from visionsweep.cache import keep
 from visionsweep.data.decoding import ImageFacts, UnreadableImageError, examine, read_file
 from visionsweep.data.gray import GrayRange, range_of
 from visionsweep.data.images import ImageFile, digest_of, lost
-from visionsweep.untrusted import MB, decode_json, read_regular
+from visionsweep.storage.cache import keep
+from visionsweep.storage.untrusted import MB, decode_json, read_regular
 
 log = logging.getLogger(__name__)
 

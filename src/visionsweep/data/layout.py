@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from visionsweep import shell
 from visionsweep.data.listing import LeftOut, is_folder, look_at, pictures_in, scan
 from visionsweep.data.picture_files import is_hidden, is_system
 from visionsweep.errors import UserError
-from visionsweep.path_text import as_path, as_text
+from visionsweep.text import shell
+from visionsweep.text.paths import as_path, as_text
 
 _STEMS = {
     "train": "train|training|trains|trn",

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from visionsweep.data.picture_files import is_hidden, is_system, kind_of
 from visionsweep.errors import UserError
-from visionsweep.files import why
-from visionsweep.path_text import as_text
+from visionsweep.storage.files import why
+from visionsweep.text.paths import as_text
 
 DEEPEST = 40  # folders below each other; no collection of images needs as many
 

@@ -3,7 +3,7 @@
 import os
 
 from visionsweep.data.decoding import image_suffixes
-from visionsweep.files import why
+from visionsweep.storage.files import why
 
 _RAW = "a camera raw file; convert it to JPEG or PNG"
 _HEIF = "a HEIF image, which needs pillow-heif; install it, or convert the image to JPEG"

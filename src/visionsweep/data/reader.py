@@ -4,14 +4,14 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from visionsweep.config import DataConfig
+from visionsweep.config.schema import DataConfig
 from visionsweep.data import digests
 from visionsweep.data.classes import Labelled
 from visionsweep.data.images import ImageFile
 from visionsweep.data.listing import LeftOut
 from visionsweep.errors import UserError
-from visionsweep.path_text import as_text
-from visionsweep.text import visible
+from visionsweep.text.escaping import visible
+from visionsweep.text.paths import as_text
 
 log = logging.getLogger(__name__)
 

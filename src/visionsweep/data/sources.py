@@ -5,8 +5,8 @@ from pathlib import Path
 
 from visionsweep.data.address import UnreachableError, join_url, local_path, why_unreachable
 from visionsweep.data.archive import ELSEWHERE, partial_folder, unpack
-from visionsweep.files import explained, remove_leftovers
-from visionsweep.locks import held
+from visionsweep.storage.files import explained, remove_leftovers
+from visionsweep.storage.locks import held
 
 
 def archive_folder(root: Path, file_name: str) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from visionsweep.errors import UserError, nearest
-from visionsweep.text import visible
+from visionsweep.text.escaping import visible
 
 if TYPE_CHECKING:
     from visionsweep.data.splits import Splits

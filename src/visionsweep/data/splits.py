@@ -5,18 +5,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from visionsweep.config import DataConfig
-from visionsweep.data import address, image_facts, images, sample, sources
+from visionsweep.config.schema import DataConfig
+from visionsweep.data import address, image_facts, images, sources
 from visionsweep.data.classes import Labelled, read_classes, spelling
-from visionsweep.data.division import distinct, split_by_content, stratified_part
 from visionsweep.data.gray import GrayRange
 from visionsweep.data.images import ImageFile
 from visionsweep.data.layout import find_layout
 from visionsweep.data.reader import ImageReader
 from visionsweep.data.split_checks import check_splits
+from visionsweep.data.stratified_split import distinct, split_by_content, stratified_part
+from visionsweep.data.synthetic import sample
 from visionsweep.errors import UserError, warn_loudly
-from visionsweep.files import explained
-from visionsweep.path_text import as_path, as_text
+from visionsweep.storage.files import explained
+from visionsweep.text.paths import as_path, as_text
 
 log = logging.getLogger(__name__)
 

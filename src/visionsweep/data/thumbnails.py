@@ -13,12 +13,12 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from PIL import Image, ImageOps
 
-from visionsweep.cache import keep
 from visionsweep.data.decoding import open_rgb
 from visionsweep.data.gray import GrayRange
 from visionsweep.data.images import ImageFile, digest_of, read_content
 from visionsweep.errors import UserError
-from visionsweep.untrusted import MB, read_regular
+from visionsweep.storage.cache import keep
+from visionsweep.storage.untrusted import MB, read_regular
 
 log = logging.getLogger(__name__)
 

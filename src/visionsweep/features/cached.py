@@ -6,17 +6,17 @@ from pathlib import Path
 
 import torch
 
-from visionsweep.cache import cache_folder
-from visionsweep.config import FeaturesConfig, parse_size
+from visionsweep.config.schema import FeaturesConfig, parse_size
 from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.transforms import Preprocessing
-from visionsweep.devices import device_facts
 from visionsweep.features.device_backbone import feature_dtype
 from visionsweep.features.extraction import BATCH_SIZE, Extractor
 from visionsweep.features.store import FeatureStore
 from visionsweep.models.network import Network
-from visionsweep.path_text import as_path, as_text
-from visionsweep.tracking import provenance
+from visionsweep.runtime import provenance
+from visionsweep.runtime.devices import device_facts
+from visionsweep.storage.cache import cache_folder
+from visionsweep.text.paths import as_path, as_text
 
 # Packages whose release may change a feature's last bits.
 _DECIDE_NUMBERS = ("torch", "torchvision", "timm", "pillow")

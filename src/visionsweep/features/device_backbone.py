@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from visionsweep.data import sample
 from visionsweep.data.decoding import open_rgb
+from visionsweep.data.synthetic import sample
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError
-from visionsweep.models.folding import fold_batchnorm
+from visionsweep.models.fusion import fold_batchnorm
 
 log = logging.getLogger(__name__)
 

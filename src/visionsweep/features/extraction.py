@@ -9,14 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import nn
 
-from visionsweep import console
 from visionsweep.data.decoding import open_rgb
 from visionsweep.data.images import ImageFile, read_content
 from visionsweep.data.transforms import Preprocessing
-from visionsweep.device_memory import ImagesAtOnce
 from visionsweep.errors import UserError
 from visionsweep.features.device_backbone import DeviceBackbone
-from visionsweep.threads import cores
+from visionsweep.runtime import terminal
+from visionsweep.runtime.micro_batching import ImagesAtOnce
+from visionsweep.runtime.threads import cores
 
 # Images a batch: fixed for each kind of device, since kernels of other sizes give other last bits.
 BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 128}
@@ -118,7 +118,7 @@ class Extractor:
             files[start : start + self._batch_size]
             for start in range(0, len(files), self._batch_size)
         ]
-        with console.bar(total=len(files), desc="Features", unit="image") as bar:
+        with terminal.bar(total=len(files), desc="Features", unit="image") as bar:
             for batch, pixels in zip(batches, self._decoded(batches), strict=True):
                 features = self._forward(pixels)
                 self._refuse_not_finite(batch, features)

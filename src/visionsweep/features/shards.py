@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from visionsweep.data.images import digest_of
-from visionsweep.files import why
-from visionsweep.untrusted import check_regular, decode_json
+from visionsweep.storage.files import why
+from visionsweep.storage.untrusted import check_regular, decode_json
 
 log = logging.getLogger(__name__)
 

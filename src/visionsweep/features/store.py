@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from visionsweep.cache import keep
 from visionsweep.features import shards
 from visionsweep.features.shards import SUFFIX, DamagedShardError, Shard, read_shard, set_aside
-from visionsweep.files import remove_leftovers, why
-from visionsweep.locks import held, lock_at
+from visionsweep.storage.cache import keep
+from visionsweep.storage.files import remove_leftovers, why
+from visionsweep.storage.locks import held, lock_at
 
 log = logging.getLogger(__name__)
 

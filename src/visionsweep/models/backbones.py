@@ -13,12 +13,12 @@ import torchvision
 from torch import nn
 from torchvision.models import WeightsEnum
 
-from visionsweep.config import ModelConfig
-from visionsweep.data import sample
+from visionsweep.config.schema import ModelConfig
+from visionsweep.data.synthetic import sample
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError, warn_loudly
 from visionsweep.models import torchvision_networks, weights, weights_file
-from visionsweep.models.settling import settle_batchnorm
+from visionsweep.models.batchnorm_calibration import settle_batchnorm
 from visionsweep.models.weights import WeightsUnavailableError
 from visionsweep.models.weights_file import WeightsFile
 

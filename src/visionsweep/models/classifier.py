@@ -8,7 +8,7 @@ from torch import nn
 
 from visionsweep.models.backbones import Backbone
 from visionsweep.models.heads import Heads
-from visionsweep.seeds import Seeds, seeds_of
+from visionsweep.models.seeds import Seeds, seeds_of
 
 
 class Classifier(nn.Module):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from visionsweep.seeds import Seeds
+from visionsweep.models.seeds import Seeds
 
 _LEVELS = 2**16  # of the random numbers that decide what is dropped
 

@@ -13,15 +13,15 @@ from msgspec import Meta
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 from torch import nn
 
-from visionsweep.cache import keep
 from visionsweep.data.images import digest_of
 from visionsweep.models import backbones, classifier
 from visionsweep.models.backbones import Backbone, Identity
-from visionsweep.models.description import describe
 from visionsweep.models.single_image import trains_on_one_image
-from visionsweep.text import visible
-from visionsweep.threads import one_thread
-from visionsweep.untrusted import MB, read_regular
+from visionsweep.models.summary import describe
+from visionsweep.runtime.threads import one_thread
+from visionsweep.storage.cache import keep
+from visionsweep.storage.untrusted import MB, read_regular
+from visionsweep.text.escaping import visible
 
 _LARGEST = 256 * MB  # of a card
 

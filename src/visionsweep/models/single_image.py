@@ -10,7 +10,7 @@ from functools import cache
 import torch
 import torchvision
 
-from visionsweep.config import ModelConfig, TransformConfig
+from visionsweep.config.schema import ModelConfig, TransformConfig
 from visionsweep.errors import UserError
 from visionsweep.models.backbones import untrained
 

@@ -13,9 +13,9 @@ from torchvision.models import WeightsEnum
 
 from visionsweep.data.address import join_url, local_path, why_unreachable
 from visionsweep.errors import UserError, nearest
-from visionsweep.files import PART, open_regular, remove_leftovers, why
-from visionsweep.locks import held
 from visionsweep.models.weights_file import MAX_BYTES, WeightsFile, check
+from visionsweep.storage.files import PART, open_regular, remove_leftovers, why
+from visionsweep.storage.locks import held
 
 # SHA-256 of the weights files inside packages, by package and version. Of torchvision's files only
 # the first eight digits are published, in their names.

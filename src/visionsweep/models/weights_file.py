@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from visionsweep.errors import UserError
-from visionsweep.files import open_regular, why
+from visionsweep.storage.files import open_regular, why
 
 MAX_BYTES = 8 << 30  # torchvision's largest file has 2.6 GB
 

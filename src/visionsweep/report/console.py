@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from visionsweep.text import visible
+from visionsweep.text.escaping import visible
 
 
 class PlainConsole(Console):

@@ -11,8 +11,8 @@ from visionsweep.analysis.factors import Effect, effects
 from visionsweep.analysis.learning_curve import LearningCurve, learning_curve
 from visionsweep.analysis.run_losses import RunLosses
 from visionsweep.report.settings import settings_of
-from visionsweep.tracking import outcomes as kept
-from visionsweep.tracking.runs import Run, val_loss
+from visionsweep.runs import logits as kept
+from visionsweep.runs.discovery import Run, val_loss
 
 HEAD = "head.safetensors"  # what a run with a frozen backbone keeps
 

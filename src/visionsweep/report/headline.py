@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from visionsweep.analysis.learning_curve import LearningCurve
-from visionsweep.data import sample
+from visionsweep.data.synthetic import sample
 from visionsweep.report import numbers
 from visionsweep.report.evidence import Evidence, is_untrained
 from visionsweep.report.settings import ALWAYS, settings_of

@@ -17,9 +17,9 @@ from visionsweep.report.headline import curve_sentence, headline, labels_of
 from visionsweep.report.numbers import counted
 from visionsweep.report.settings import ALWAYS
 from visionsweep.report.unfinished import unfinished_lines
-from visionsweep.shell import command
-from visionsweep.text import markdown, visible
-from visionsweep.tracking.runs import Found, Run, comparable, completed
+from visionsweep.runs.discovery import Found, Run, comparable, completed
+from visionsweep.text.escaping import markdown, visible
+from visionsweep.text.shell import command
 
 READING = (
     "How to read it: ★ has the lowest validation loss, ≈ cannot be told from it on these images; "

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from visionsweep.names import WHERE
-from visionsweep.tracking.runs import Run
+from visionsweep.runs.discovery import Run
+from visionsweep.runs.names import WHERE
 
 # What stands for all keys of its group: with `model=effnetb2` come a name, weights and a dropout.
 _STANDS_FOR = {

@@ -7,9 +7,9 @@ from pathlib import Path
 from rich.text import Text
 
 from visionsweep.report.numbers import counted
-from visionsweep.text import one_line, visible
-from visionsweep.tracking.folders import half_done
-from visionsweep.tracking.runs import Found, Run
+from visionsweep.runs.discovery import Found, Run
+from visionsweep.runs.paths import half_done
+from visionsweep.text.escaping import one_line, visible
 
 ALL = "compare.py --all lists them all"
 _REASONS, _NAMES, _LINES = 5, 3, 5  # shown unless all are asked for

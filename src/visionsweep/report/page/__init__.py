@@ -14,14 +14,14 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup, escape
 
 import visionsweep
-from visionsweep.files import write_atomically
 from visionsweep.report import numbers
 from visionsweep.report.evidence import Evidence
-from visionsweep.report.page import best_run, curves, standings
-from visionsweep.report.page.colours import COLOURS, DASHES, LINES
+from visionsweep.report.page import best_run, curves, leaderboard_table
+from visionsweep.report.page.colors import COLOURS, DASHES, LINES
 from visionsweep.report.page.groups import group_of
-from visionsweep.text import visible
-from visionsweep.tracking.runs import Run
+from visionsweep.runs.discovery import Run
+from visionsweep.storage.files import write_atomically
+from visionsweep.text.escaping import visible
 
 _HERE = Path(__file__).parent
 
@@ -58,7 +58,7 @@ def write_page(
         plotly=Markup(plotly),
         policy=_policy([*scripts.values(), plotly]),
         chart_facts={"lines": LINES, "dashes": DASHES},
-        most_lines=standings.MOST,
+        most_lines=leaderboard_table.MOST,
         most_curves=curves.MOST,
         most_classes=best_run.MOST_CLASSES,
         numbers=numbers,

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visionsweep.data.gray import GrayRange
-from visionsweep.report.mistakes import worst_mistakes
+from visionsweep.figures.mistakes import worst_mistakes
 from visionsweep.report.page.pictures import Picture, picture
-from visionsweep.tracking import predictions
-from visionsweep.tracking.runs import Run
+from visionsweep.runs import predictions_csv
+from visionsweep.runs.discovery import Run
 
 MOST_MISTAKES = 12
 MOST_CLASSES = 20  # in a matrix; of more classes the most frequent confusions are listed
@@ -81,7 +81,7 @@ class Mistake:
 
 def read_predictions(run: Run, split: str = "test") -> Predictions | None:
     """Read what a run makes of a split; None where its file is missing, damaged or empty."""
-    rows = predictions.read(run.directory, split)
+    rows = predictions_csv.read(run.directory, split)
     if rows is None or not rows.images:
         return None
     data = run.record.data

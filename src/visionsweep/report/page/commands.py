@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from visionsweep import shell
 from visionsweep.report.evidence import Evidence
-from visionsweep.tracking.runs import Run
+from visionsweep.runs.discovery import Run
+from visionsweep.text import shell
 
 _MOST_ORIGINS = 3  # command lines; runs gathered from many sweeps have as many
 

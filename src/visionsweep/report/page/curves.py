@@ -7,9 +7,9 @@ from typing import Any
 from visionsweep.analysis.learning_curve import LearningCurve
 from visionsweep.data.splits import SPLITS
 from visionsweep.report.evidence import Evidence, Row
-from visionsweep.report.page.colours import DASHES, LINES
-from visionsweep.scores import Epoch
-from visionsweep.tracking.record import Summary
+from visionsweep.report.page.colors import DASHES, LINES
+from visionsweep.runs.record import Summary
+from visionsweep.runs.scores import Epoch
 
 MOST = 50  # curves in a chart; more cannot be told apart, and each costs bytes
 AT_FIRST = 12  # switched on when the page opens

@@ -11,11 +11,11 @@ from visionsweep.report import headline, numbers
 from visionsweep.report.effects import EffectLine, effect_lines
 from visionsweep.report.evidence import Evidence
 from visionsweep.report.page import best_run, commands, curves
+from visionsweep.report.page.interval_svg import common_scale, strip
+from visionsweep.report.page.leaderboard_table import Standings, standings
 from visionsweep.report.page.pictures import recorded_digests
-from visionsweep.report.page.standings import Standings, standings
-from visionsweep.report.page.strips import common_scale, strip
-from visionsweep.tracking.record import Measure
-from visionsweep.tracking.runs import Run
+from visionsweep.runs.discovery import Run
+from visionsweep.runs.record import Measure
 
 _METRICS = {
     "loss": "loss",

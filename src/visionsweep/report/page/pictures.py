@@ -15,9 +15,9 @@ from pathlib import Path
 from visionsweep.data.decoding import UnreadableImageError, open_rgb
 from visionsweep.data.gray import GrayRange
 from visionsweep.data.images import digest_of
-from visionsweep.tracking import outcomes
-from visionsweep.tracking.runs import Run
-from visionsweep.untrusted import MB, read_regular
+from visionsweep.runs import logits
+from visionsweep.runs.discovery import Run
+from visionsweep.storage.untrusted import MB, read_regular
 
 SIDE = 160  # pixels of a shrunk image, at most
 _LARGEST = 256 * MB  # of an image file
@@ -52,7 +52,7 @@ def recorded_digests(run: Run, split: str, images: int) -> Sequence[str] | None:
         None where it recorded none that can be read, or another number of them.
     """
     try:
-        found = (outcomes.read(run.directory, run.record, {split}) or {}).get(split)
+        found = (logits.read(run.directory, run.record, {split}) or {}).get(split)
     except ValueError:
         return None
     return found.images if found is not None and len(found.images) == images else None

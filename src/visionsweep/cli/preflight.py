@@ -1,0 +1,66 @@
+"""Refuses, once and before the first run of a sweep, pretrained weights that no run could have."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from visionsweep.config.schema import Config, DataConfig
+from visionsweep.data.address import join_url, why_unreachable
+from visionsweep.data.sources import archive_folder
+from visionsweep.errors import UserError
+from visionsweep.sweep.launchers import kind_of
+
+# These run on this machine, with its cache and its network; what others reach is not known here.
+_LOCAL = ("BasicLauncher", "JoblibLauncher", "LocalLauncher")
+
+
+def runs_here(launcher: Mapping[str, Any]) -> bool:
+    """Whether a launcher's runs have the cache and the network of this machine."""
+    return kind_of(launcher) in _LOCAL
+
+
+def refuse_unavailable_weights(configs: Iterable[Config]) -> None:
+    """Make sure of the weights of every model of a sweep, fetching those that are not here.
+
+    Runs on the built-in sample do with random weights where there are none, so that nothing is
+    refused unless some run of the sweep is on real images.
+
+    Args:
+        configs: one for each model and each kind of data in the sweep.
+
+    Raises:
+        UserError: with what is wrong with each model's weights.
+    """
+    configs = list(configs)
+    pretrained = {
+        (c.model.name, c.model.source, c.model.weights, c.model.weights_url): c.model
+        for c in configs
+        if c.model.weights is not None
+    }
+    if not pretrained or all(config.data.source == "sample" for config in configs):
+        return
+    from visionsweep.models.backbones import identify  # torch comes with this
+
+    problems: list[str] = []
+    for model in pretrained.values():
+        try:
+            identify(model, random_if_unavailable=False)
+        except UserError as error:
+            problems.append(f"{model.label}: {error}")
+    if problems and any(_is_real(config.data) for config in configs):
+        raise UserError("\n".join(problems))
+
+
+def _is_real(data: DataConfig) -> bool:
+    """Whether runs on this data see real images, or fail; not the sample in their place."""
+    if data.source != "archives":
+        return data.source == "folder"
+    if data.if_unreachable == "error" or str(data.base_url).startswith("file:"):
+        return True
+    root = Path(data.root)
+    absent = [
+        name
+        for name in data.archives
+        if not archive_folder(root, name).is_dir() and not (root / name).is_file()
+    ]
+    return not any(why_unreachable(join_url(str(data.base_url), name)) for name in absent)

@@ -1,0 +1,153 @@
+"""What a command is about: which run is asked, and about which images."""
+
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from visionsweep.data.listing import LeftOut, Listing, list_folder
+from visionsweep.errors import UserError, nearest_path, why_no_folder
+from visionsweep.report.numbers import counted
+from visionsweep.runs import record
+from visionsweep.runs.discovery import Run, comparable, completed, find_runs, val_loss
+from visionsweep.runs.paths import RECORD
+from visionsweep.text import shell
+from visionsweep.text.escaping import one_line
+from visionsweep.text.paths import as_text
+
+_MOST_LISTED = 10  # runs in a message
+
+
+def choose_run(folder: Path) -> tuple[Run, str]:
+    """Choose the best run below a folder, by validation loss.
+
+    Runs that were scored on other validation images cannot be compared: where there are several
+    kinds, those of the latest run's kind take part. Records that cannot be used are named on
+    standard error.
+
+    Args:
+        folder: a run's directory, a sweep's, or all outputs.
+
+    Returns:
+        The run, and a sentence on how it was chosen.
+
+    Raises:
+        UserError: if there is no completed run, or all of them diverged.
+    """
+    found = find_runs([folder])
+    for line in found.passed_over:
+        print(f"passed over {one_line(line)}", file=sys.stderr)
+    finished = completed(found.runs)
+    if not finished:
+        raise UserError(f"{folder}: holds no completed run; train one with python src/train.py")
+    finished = [run for run in finished if math.isfinite(val_loss(run))]
+    if not finished:
+        raise UserError(
+            f"{folder}: training diverged, so there is no model to ask; train again with a smaller "
+            "optimizer.lr"
+        )
+    latest = max(finished, key=lambda run: run.record.started)
+    group = next(group for group in comparable(finished) if latest in group)
+    if (folder / RECORD).is_file():
+        return group[0], "as named"
+    if len(finished) == 1:
+        return group[0], "the only completed run"
+    others = len(finished) - len(group)
+    chosen = f"lowest validation loss of {counted(len(group), 'run')} on {group[0].record.dataset}"
+    left = f"; {counted(others, 'run')} on other images left out" if others else ""
+    return group[0], chosen + left
+
+
+def named_run(place: Path, script: str = "evaluate.py") -> Run:
+    """Return the completed run that a directory or a `result.json` holds.
+
+    Args:
+        place: the directory or file.
+        script: which script asks, for the commands in messages.
+
+    Raises:
+        UserError: if there is none, or if it did not complete; of a folder of runs, naming them.
+    """
+    file = place / RECORD if place.is_dir() else place
+    if not file.is_file():
+        raise _no_run(place, script)
+    if file.name != RECORD:
+        raise UserError(
+            "is no record of a run", where=file, hint=f"Name a run's directory or its {RECORD}"
+        )
+    try:
+        found = record.read(file)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{file}: {error}") from error
+    if found.status != "completed":
+        reason = f" ({found.failure.type}: {found.failure.message})" if found.failure else ""
+        raise UserError(
+            f"{file}: this run is {found.status}{reason}; it came to nothing. Name a completed run"
+        )
+    return Run(file.parent, found)
+
+
+def _no_run(place: Path, script: str) -> UserError:
+    """Say what a place is that holds no record: a folder of runs, of images, or nothing."""
+    hint = f"Name a folder that holds {RECORD}"
+    if os.path.lexists(place) and not place.is_dir():
+        return UserError(why_no_folder(place), where=place, hint=hint)
+    if not place.is_dir():
+        return UserError(f"no such folder or file{nearest_path(place)}", where=place, hint=hint)
+    found = find_runs([place]).runs
+    best_first = completed(found)
+    if best_first:
+        commands = [
+            shell.command("python", shell.script(script), run.directory) for run in best_first
+        ]
+        more = len(commands) - _MOST_LISTED
+        listed = "\n  ".join(commands[:_MOST_LISTED]) + (f"\n  and {more} more" if more > 0 else "")
+        unfinished = len(found) - len(best_first)
+        others = f" ({unfinished} more did not complete)" if unfinished else ""
+        return UserError(
+            f"is a folder of {counted(len(best_first), 'completed run')}{others}, not a run",
+            where=place,
+            hint=f"Name one of them, lowest validation loss first:\n  {listed}",
+        )
+    if found:
+        return UserError(
+            f"is a folder of {counted(len(found), 'run')}, none of which completed", where=place,
+            hint="python src/compare.py says why",
+        )  # fmt: skip
+    if list_folder(place).images:
+        return UserError("is a folder of images, not a run", where=place, hint=hint)
+    return UserError("this folder holds no run", where=place, hint=hint)
+
+
+def expand(paths: Sequence[Path]) -> Listing:
+    """List the images that are meant: files as they are, folders with all images below them.
+
+    A file that is not there is kept in the list, to be reported, unless none of them is there.
+
+    Raises:
+        UserError: if a folder holds no picture, or if nothing of what is named is there.
+    """
+    if not any(os.path.lexists(path) for path in paths):
+        first = paths[0]
+        also = f" (nor are the {len(paths) - 1} others)" if len(paths) > 1 else ""
+        raise UserError(
+            f"no such file{also}{nearest_path(first)}",
+            where=first,
+            hint="Name an image or a folder of images",
+        )
+    found = Listing()
+    for path in paths:
+        if not path.is_dir():
+            if path.exists() and not path.is_file():  # reading a named pipe would wait forever
+                found.left_out.append(LeftOut(path, "not a regular file"))
+            else:
+                found.images.append(path)
+            continue
+        inside = list_folder(path)
+        if not (inside.images or inside.left_out):
+            raise UserError("this folder holds no image", where=as_text(path))
+        found.images += inside.images
+        found.left_out += inside.left_out
+        found.ignored += inside.ignored
+    return found

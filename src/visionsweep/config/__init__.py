@@ -1,0 +1,1 @@
+"""The settings of an experiment: the schema, what is refused, and overrides."""

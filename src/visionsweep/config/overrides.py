@@ -1,0 +1,303 @@
+"""Read the arguments of a command: Hydra's flags, in any order, and settings, paths as they are."""
+
+import argparse
+import re
+import sys
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import NoReturn, cast
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.errors import HydraException
+
+import visionsweep
+from visionsweep.config.schema import leaf_keys, path_keys
+from visionsweep.errors import UserError, nearest
+from visionsweep.text import shell
+
+ONCE = ("outputs_dir", "sweep_dir", "resume", "force", "reuse", "fail_fast")  # not to be swept
+GROUPS = ("model", "data", "transform", "augmentation", "optimizer", "training", "experiment")
+
+_PRINTING = ("help", "hydra_help", "cfg", "info", "shell_completion")  # these flags run nothing
+_SWITCHES = ("help", "hydra_help", "shell_completion", "run", "resolve")
+_WITH_VALUE = ("cfg", "package", "info", "config_path", "config_name", "config_dir")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of `train.py`.
+
+    Attributes:
+        flags: Hydra's own.
+        settings: `key=value`, each key once; paths are quoted for Hydra where they need it.
+        notes: what was left out of the settings and has to be said.
+    """
+
+    flags: argparse.Namespace
+    settings: list[str]
+    notes: list[str]
+
+    @property
+    def only_prints(self) -> bool:
+        """Whether Hydra will print something and run nothing."""
+        return any(vars(self.flags)[name] for name in _PRINTING)
+
+    def for_hydra(self) -> list[str]:
+        """Return the arguments as Hydra reads them: flags first, each in its full spelling."""
+        given = vars(self.flags)
+        words = ["-m"] if self.flags.multirun else []
+        words += [f"--{name.replace('_', '-')}" for name in _SWITCHES if given[name]]
+        words += [f"--{n.replace('_', '-')}={given[n]}" for n in _WITH_VALUE if given[n]]
+        return words + self.settings
+
+
+def read(arguments: Sequence[str]) -> Arguments:
+    """Read what stands behind `train.py`.
+
+    Raises:
+        UserError: for flags that Hydra does not have or cannot combine, and for slips of the pen.
+    """
+    for number, text in enumerate(arguments):
+        _refuse_slip(text, arguments[number + 1 : number + 2])
+    flags = _parsed(arguments)
+    settings: list[str] = list(flags.overrides)
+    for before, text in pairwise(settings):
+        refuse_split_path(before, text)
+    settings, notes = _each_key_once([_without_plus(text) for text in settings])
+    found = Arguments(flags, [literal_path(text) for text in settings], notes)
+    _refuse_flags(found)
+    return found
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    if "--version" in arguments:
+        print(f"VisionSweep {visionsweep.__version__}, Hydra {hydra.__version__}")
+        raise SystemExit(0)
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        unknown = re.match(r"unrecognized arguments: (\S+)", message)
+        if unknown is None:
+            raise UserError(message)
+        flags = [f"--{name.replace('_', '-')}" for name in vars(parser.parse_args([]))]
+        raise UserError(f"no such flag{nearest(unknown[1], flags)}", where=unknown[1])
+
+    setattr(parser, "error", refuse)  # noqa: B010 (argparse's own way to override it is a subclass)
+    return parser.parse_intermixed_args(list(arguments))
+
+
+def _refuse_flags(found: Arguments) -> None:
+    """Refuse combinations of flags that Hydra ends in a traceback, ignores, or must not do."""
+    flags = found.flags
+    given = [f"--{n.replace('_', '-')}" for n in (*_PRINTING, "run", "multirun") if vars(flags)[n]]
+    if len(given) > 1 and not flags.help:
+        raise UserError(f"{' and '.join(given)} cannot be given together")
+    if flags.experimental_rerun:
+        raise UserError(
+            "would run code out of a pickle",
+            where="--experimental-rerun",
+            hint="Use python src/reproduce.py RUN",
+        )
+    for name in ("resolve", "package"):
+        if vars(flags)[name] and not flags.cfg:
+            raise UserError("needs --cfg beside it", where=f"--{name}")
+
+
+def _refuse_slip(text: str, following: Sequence[str]) -> None:
+    """Refuse an argument that is mistyped in a way that no grammar can see or word well."""
+    known = [*leaf_keys(), *GROUPS]
+    key, equals, value = text.partition("=")
+    bare = key.lstrip("-+~")
+    _refuse_letters(text, known)
+    if text.startswith("-"):
+        if bare in known:
+            raise UserError(f"{text}: settings have no dashes; write {bare}=...")
+        return
+    if (equals and key != key.strip()) or following == ["="]:
+        raise UserError(
+            f"{text}: no value; settings are key=value; write {key.strip()}=..., without spaces "
+            "around ="
+        )
+    if value.startswith("=") and bare not in path_keys():
+        raise UserError("has two equals signs", where=text, hint=f"Write {key}={value.lstrip('=')}")
+    if not equals and ":" in text and text.partition(":")[0] in known:
+        meant = text.replace(":", "=", 1)
+        raise UserError("no value; settings are key=value", where=text, hint=f"Write {meant}")
+
+
+def _refuse_letters(text: str, known: Sequence[str]) -> None:
+    """Refuse letters that word processors and web pages put in the place of others."""
+    if not text.strip():
+        raise UserError("one argument is empty", hint="Is a variable of the shell not set?")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            "these bytes are not UTF-8, in which records are written",
+            where=shell.word(text),
+            hint="Rename the folder, or make a link to it that has another name",
+        ) from None
+    if text[0] == "\N{MINUS SIGN}" or (text[0] != "-" and unicodedata.category(text[0]) == "Pd"):
+        rest = re.sub(r"^\W+", "", text)
+        dashes = "" if rest.partition("=")[0] in known else "-" if len(rest) == 1 else "--"
+        raise UserError(
+            f"begins with {unicodedata.name(text[0])}, not with a hyphen",
+            where=text,
+            hint=f"Write {dashes}{rest}",
+        )
+    key = text.partition("=")[0]
+    looked_at = key if key.lstrip("+") in path_keys() else text
+    for letter in looked_at:
+        if not letter.isprintable() and letter not in "\t\n":
+            name = unicodedata.name(letter, f"U+{ord(letter):04X}")
+            raise UserError(
+                f"holds an invisible character, {name}", where=ascii(text), hint="Type it again"
+            )
+
+
+def refuse_split_path(before: str, text: str) -> None:
+    """Refuse an argument that looks like the rest of a path with spaces.
+
+    Args:
+        before: the argument before it.
+        text: the argument.
+    """
+    key, equals, _ = before.partition("=")
+    if equals and key.lstrip("+") in path_keys() and "=" not in text and text[:1] not in "~-":
+        whole = shell.word(f"{before} {text}")
+        raise UserError(
+            "no value; settings are key=value, and a space ends one",
+            where=text,
+            hint=f"Quote paths with spaces: {whole}",
+        )
+
+
+def _without_plus(text: str) -> str:
+    """Take `++` from a key of the schema, where it says nothing: the key is there already."""
+    key, equals, _ = text.partition("=")
+    known = key.startswith("++") and key[2:] in (*leaf_keys(), *GROUPS)
+    return text[2:] if equals and known else text
+
+
+def _each_key_once(settings: list[str]) -> tuple[list[str], list[str]]:
+    """Keep the last of the settings of each key, as Hydra does, and say which were left out."""
+    last = {text.partition("=")[0]: text for text in settings}
+    notes = [
+        f"{text}: left out, since {last[key]} comes after it"
+        for text in settings
+        if text != last[key := text.partition("=")[0]]
+    ]
+    return list(last.values()), notes
+
+
+def literal_path(text: str) -> str:
+    """Write a setting that names a folder so that Hydra reads what was typed, `~` expanded.
+
+    A value that is quoted for Hydra is what the quotes hold. Anything else is taken as it is, as
+    other programs take paths: `2024_01` is no number, `null` no null and `a (1)` no call. Commas
+    part the values of a sweep where there is no such path and the key can be swept. `${...}` stays
+    an interpolation unless there is such a path.
+
+    Args:
+        text: any setting.
+
+    Returns:
+        The setting, changed if its key is one of `path_keys()`.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or key.lstrip("+") not in path_keys() or not value:
+        return text
+    if key.lstrip("+") == "resume" and value == "null":
+        return text
+    quoted = _quoted_text(value)
+    if quoted is not None and _path_text(value) == quoted:
+        return text
+    values = [value]
+    swept = key.lstrip("+") not in (*ONCE, "features.cache_dir")
+    if swept and not _exists(value) and quoted is None:
+        if re.search(r"^,|,,|,$|^(glob|range|interval)\(.*\)$", value):
+            return text  # for Hydra to read or refuse
+        if choice := re.fullmatch(r"choice\((.*)\)", value):
+            value = choice[1]
+        values = _split(value)
+    return shell.settings(key, map(_path_text, values))
+
+
+def _path_text(value: str) -> str:
+    """Return the text that a value means to Hydra, with `${` protected where it is meant so."""
+    text = _quoted_text(value)
+    if text is None or (_exists(value) and not _exists(text)):
+        text = shell.literal(value) if _exists(value) else value
+    return shell.expanded(text)
+
+
+def _quoted_text(value: str) -> str | None:
+    if len(value) < 2 or value[0] not in "\"'" or value[-1] != value[0]:
+        return None
+    return shell.parsed_text(value)
+
+
+def _exists(value: str) -> bool:
+    return Path(shell.expanded(value)).exists()
+
+
+def _split(value: str) -> list[str]:
+    """Split a value at its commas, but for those in quotes and brackets."""
+    parts = re.findall(
+        r"""(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\([^()]*\)|\[[^\]]*\]|[^,])+""", value
+    )
+    return [part.strip() for part in parts]
+
+
+def values_for(settings: Sequence[str]) -> dict[str, object]:
+    """Return what settings of `evaluate.py` and `reproduce.py` say, for OmegaConf, by key.
+
+    Paths are texts as they were typed, `~` expanded; see `literal_path`.
+
+    Raises:
+        UserError: if one cannot be read, or holds several values.
+    """
+    found: dict[str, object] = {}
+    for before, text in pairwise(["", *settings]):
+        refuse_split_path(before, text)
+        _refuse_slip(text, [])
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UserError("no value; settings are key=value", where=text)
+        if key in path_keys():
+            found[key] = _path_text(value)
+            continue
+        try:
+            override = OverridesParser.create().parse_override(text)
+        except HydraException:
+            raise UserError(
+                "cannot be read", where=text, hint="Quote a value with commas or brackets: "
+                f"{shell.word(shell.settings(key, [value]))}",
+            ) from None  # fmt: skip
+        if override.is_sweep_override():
+            raise UserError("one value, not several", where=text)
+        found[key] = override.value()
+    return found
+
+
+def values_of(override: Override) -> list[str]:
+    """List what a sweep would set one after the other; of an interval, its ends."""
+    key = override.get_key_element()
+    if override.is_discrete_sweep():
+        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    if override.is_interval_sweep():
+        interval = cast(IntervalSweep, override.value())
+        return [f"{key}={interval.start}", f"{key}={interval.end}"]
+    return [override.input_line or ""]
+
+
+def say(notes: Sequence[str]) -> None:
+    """Print what was left out of a command."""
+    for note in notes:
+        print(note, file=sys.stderr)

@@ -1,0 +1,47 @@
+"""Figures of what a run gets wrong on the images of one split, from its outcomes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from visionsweep.analysis.metrics import confusion, per_replicate, reliability
+from visionsweep.analysis.predictions import Outcomes
+from visionsweep.data.thumbnails import Thumbnails
+from visionsweep.figures.canvas import Pixels
+from visionsweep.figures.confusion import confusion_figure
+from visionsweep.figures.mistakes import mistakes_figure
+from visionsweep.figures.reliability import reliability_figure
+
+_NAMES = {"train": "training", "val": "validation", "test": "test"}
+
+
+def diagnosis_figures(
+    split: str, outcomes: Outcomes, classes: Sequence[str], thumbnails: Thumbnails | None
+) -> dict[str, Pixels]:
+    """Draw the confusion matrix, the reliability diagram and the most confident mistakes.
+
+    Args:
+        split: "train", "val" or "test".
+        outcomes: of that split; every logit is finite.
+        classes: names.
+        thumbnails: of the images of the split, in the order of the outcomes; None leaves out the
+            mistakes.
+
+    Returns:
+        "confusion", "reliability", "mistakes" as `uint8[H, W, 3]`.
+    """
+    replicates, images, _ = outcomes.logits.shape
+    what = f"{images} {_NAMES[split]} images" + (
+        f", mean over {replicates} replicates" if replicates > 1 else ""
+    )
+    ece = float(per_replicate(outcomes)["ece"].mean())
+    figures = {
+        "confusion": confusion_figure(confusion(outcomes), classes, "Confusion matrix", what),
+        "reliability": reliability_figure(reliability(outcomes), ece, "Reliability", what),
+    }
+    if thumbnails is not None:
+        probabilities = np.exp(outcomes.log_probabilities).mean(0)
+        figures["mistakes"] = mistakes_figure(
+            probabilities, outcomes.labels, classes, thumbnails, "Most confident mistakes"
+        )
+    return figures

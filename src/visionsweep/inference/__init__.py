@@ -1,0 +1,1 @@
+"""Rebuild the model of a run; predict, evaluate and explain with it."""

@@ -1,0 +1,161 @@
+"""Scores a stored run on images of any source, as it was scored when it was trained."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from visionsweep.analysis.predictions import Outcomes
+from visionsweep.config.schema import Config, DataConfig
+from visionsweep.data.classes import spelling
+from visionsweep.data.images import ImageFile
+from visionsweep.data.splits import SPLITS, Splits, load_splits
+from visionsweep.data.synthetic import sample
+from visionsweep.errors import UserError
+from visionsweep.features.cached import cache_dir, image_memory
+from visionsweep.inference.predictor import Predictor, load_predictor
+from visionsweep.models.network import Network
+from visionsweep.runs.discovery import Run
+from visionsweep.runs.record import Measure, measure
+from visionsweep.runs.recorded_config import config_of
+from visionsweep.runtime.micro_batching import ImagesAtOnce, shortage_explained
+from visionsweep.runtime.threads import one_thread
+from visionsweep.training.inputs import inputs_of, outcomes_of, training_device, trains_on_features
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a run's model makes of a split.
+
+    Attributes:
+        dataset: what the images are called.
+        split: which part of them, or `all`.
+        images: how many.
+        measures: each metric with its interval.
+        as_recorded: whether these are the very images of the run's record.
+        trained_on: how many of them the run was trained on; None if its own are not where they
+            should be.
+    """
+
+    dataset: str
+    split: str
+    images: int
+    measures: dict[str, Measure]
+    as_recorded: bool
+    trained_on: int | None
+
+
+@shortage_explained()
+def evaluate(
+    run: Run,
+    data: DataConfig,
+    split: str,
+    device: torch.device,
+    *,
+    own_images: Path | None = None,
+) -> Evaluation:
+    """Score the model of a run.
+
+    Args:
+        run: a completed run.
+        data: which images.
+        split: `train`, `val`, `test`, or `all` of them.
+        device: where to compute.
+        own_images: where the images lie that the run was trained on; None for where this machine
+            keeps published ones. What the record says of that is not followed.
+
+    Raises:
+        UserError: if the images cannot be had or are of other classes, or the model cannot be
+            rebuilt.
+    """
+    predictor = load_predictor(run, device)
+    config = config_of(run.record)
+    splits = load_splits(data, image_memory(config.features, data.root))
+    files = _as_labelled_by(predictor, splits, split)
+    at_once = ImagesAtOnce(run.record.images_at_once)  # other numbers give other last bits
+    outcomes = _outcomes(predictor, config, files, device, at_once)
+    recorded = run.record.data
+    assert recorded is not None
+    same = split in recorded.digests and splits.digest(split) == recorded.digests[split]
+    seen = _trained_on(run, config, splits, own_images)
+    trained_on = None if seen is None else sum(file.digest in seen for file in files)
+    return Evaluation(splits.dataset, split, len(files), measure(outcomes), same, trained_on)
+
+
+def _trained_on(
+    run: Run, config: Config, splits: Splits, own_images: Path | None
+) -> set[str] | None:
+    """Return the digests of a run's training images if they are where they should be; fetch none.
+
+    Args:
+        run: the run.
+        config: its configuration.
+        splits: of what is evaluated, which may be the run's own.
+        own_images: where the run's own are, or None for this machine's own place.
+    """
+    assert run.record.data is not None
+    recorded = run.record.data.digests["train"]
+    if splits.digest("train") != recorded:
+        source = "sample" if run.record.dataset == sample.NAME else config.data.source
+        nowhere = Path(os.devnull).as_uri()
+        own = replace(config.data, source=source, base_url=nowhere, if_unreachable="error")
+        if own_images is not None:
+            own = replace(own, root=str(own_images))
+        elif source == "folder":
+            return None
+        if not Path(own.root).is_dir():
+            return None
+        try:
+            splits = load_splits(own, image_memory(config.features, own.root))
+        except UserError:
+            return None
+        if splits.digest("train") != recorded:
+            return None
+    return {image.digest for image in splits.train}
+
+
+def _as_labelled_by(predictor: Predictor, splits: Splits, split: str) -> list[ImageFile]:
+    """Return the images of a split with the labels that the run gives their classes."""
+    spelled = {spelling(name): label for label, name in enumerate(predictor.classes)}
+    spelled |= {name: label for label, name in enumerate(predictor.classes)}
+    unknown = sorted(
+        name for name in splits.classes if name not in spelled and spelling(name) not in spelled
+    )
+    if unknown:
+        raise UserError(
+            f"{predictor.run.directory}: was not trained on {', '.join(unknown)}; it knows "
+            f"{', '.join(predictor.classes)}. Name the folders of the images after these."
+        )
+    chosen = SPLITS if split == "all" else (split,)
+    label_of = [
+        spelled[name] if name in spelled else spelled[spelling(name)] for name in splits.classes
+    ]
+    return [
+        replace(image, label=label_of[image.label]) for name in chosen for image in splits[name]
+    ]
+
+
+def _outcomes(
+    predictor: Predictor,
+    config: Config,
+    files: list[ImageFile],
+    device: torch.device,
+    at_once: ImagesAtOnce,
+) -> Outcomes:
+    """Score by the same batches and the same kernels as in training: to the same last bit."""
+    network = Network(
+        predictor.identity,
+        predictor.preprocessing.size,
+        len(predictor.classes),
+        config.training.freeze_backbone,
+        cache_dir(config.features) / "networks",
+    )
+    scored = {"scored": files}
+    batches = inputs_of(scored, config, network, predictor.preprocessing, device)["scored"]
+    on_features = trains_on_features(config)
+    device = training_device(config, network, device, len(files))
+    trained = predictor.model.head if on_features else predictor.model
+    trained.to(device)
+    with one_thread(when=on_features):
+        return outcomes_of(trained, batches, files, device, at_once)

@@ -1,0 +1,127 @@
+"""Predictions in writing: a table for people, CSV and JSON for programs."""
+
+import csv
+import io
+import math
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from visionsweep.data.decoding import UnreadableImageError
+from visionsweep.inference.predictor import Prediction, Predictor
+from visionsweep.text.escaping import class_columns, csv_cell, json_text, visible
+
+_COLUMNS = ("image", "predicted", "confidence", "abstained", "error")  # classes before the last
+Answer = tuple[Path, Prediction | UnreadableImageError]
+
+
+def percent(probability: float) -> str:
+    """Write a probability in percent; what is not certain does not read 100 %, nor 0 %."""
+    if 0 < probability < 0.0005:
+        return "< 0.1 %"
+    if 0.9995 <= probability < 1:
+        return "> 99.9 %"
+    return f"{100 * probability:.1f} %"
+
+
+def as_table(predictions: Sequence[Prediction], top: int) -> Table:
+    """Make a table of images with their most probable classes.
+
+    Args:
+        predictions: a row each.
+        top: how many classes to show, at most.
+    """
+    shown = min(top, len(predictions[0].probabilities))
+    table = Table("image")
+    for _ in range(shown):
+        table.add_column("class")
+        table.add_column("probability", justify="right")
+    for prediction in predictions:
+        cells = [Text(visible(prediction.path))]
+        for place, (name, probability) in enumerate(prediction.probabilities[:shown]):
+            if prediction.abstained and place == 0:
+                cells.append(Text.assemble("unsure ", (f"({visible(name)})", "bright_black")))
+                cells.append(Text(f"({percent(probability)})", "bright_black"))
+            else:
+                cells += [Text(visible(name)), Text(percent(probability))]
+        table.add_row(*cells)
+    return table
+
+
+def csv_lines(answers: Iterable[Answer], classes: Sequence[str]) -> Iterator[str]:
+    """Write predictions as CSV, unrounded, a line as soon as it is known.
+
+    Args:
+        answers: images with what was predicted, or why they could not be read.
+        classes: their names, in the order of their columns.
+
+    Yields:
+        The heading, then a line for each image: `image`, `predicted`, empty where the model
+        abstained, `confidence` of the best guess, `abstained`, the probability of each class, and
+        `error`. Classes are called as `text.class_columns` says, in `predicted`, too.
+    """
+    columns = class_columns(classes, _COLUMNS)
+    called = dict(zip(classes, columns, strict=True))
+    *first, last = _COLUMNS
+    yield _line([*first, *columns, last])
+    for path, answer in answers:
+        if isinstance(answer, Prediction):
+            by_class = dict(answer.probabilities)
+            name, confidence = answer.probabilities[0]
+            abstained = "true" if answer.abstained else "false"
+            predicted = "" if answer.abstained else called[name]
+            yield _line(
+                [path, predicted, confidence, abstained, *(by_class[c] for c in classes), ""]
+            )
+        else:
+            yield _line([path, "", "", "", *("" for _ in classes), answer])
+
+
+def as_json(answers: Iterable[Answer], predictor: Predictor, min_confidence: float) -> str:
+    """Write predictions as JSON, unrounded: `{run, temperature, min_confidence, predictions}`.
+
+    Args:
+        answers: images with what was predicted, or why they could not be read.
+        predictor: the model that was asked.
+        min_confidence: below which it abstained.
+    """
+    content = {
+        "run": str(predictor.run.directory),
+        "temperature": predictor.temperature,
+        "min_confidence": min_confidence,
+        "predictions": [_entry(path, answer, predictor.classes) for path, answer in answers],
+    }
+    return json_text(content, encoding=sys.stdout.encoding)
+
+
+def _entry(
+    path: Path, answer: Prediction | UnreadableImageError, classes: Sequence[str]
+) -> dict[str, Any]:
+    entry: dict[str, Any] = {"image": str(path)}
+    if isinstance(answer, UnreadableImageError):
+        nothing = dict.fromkeys(("predicted", "confidence", "abstained", "probabilities"))
+        return entry | nothing | {"error": str(answer)}
+    by_class = {name: _finite(p) for name, p in answer.probabilities}
+    name, confidence = answer.probabilities[0]
+    return entry | {
+        "predicted": None if answer.abstained else name,
+        "confidence": _finite(confidence),
+        "abstained": answer.abstained,
+        "probabilities": {name: by_class[name] for name in classes},
+        "error": None,
+    }
+
+
+def _finite(probability: float) -> float | None:
+    """Return a number, or None for what JSON has no word for: of a model that diverged."""
+    return probability if math.isfinite(probability) else None
+
+
+def _line(cells: Iterable[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(map(csv_cell, cells))
+    return text.getvalue()

@@ -1,0 +1,207 @@
+"""Rebuilds the model of a run, and lets it look at new images."""
+
+import itertools
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from visionsweep.analysis.calibration import calibrated
+from visionsweep.data.decoding import Decoded, UnreadableImageError, decode
+from visionsweep.data.gray import GrayRange
+from visionsweep.data.image_facts import warn_of_repairs
+from visionsweep.data.transforms import Preprocessing
+from visionsweep.errors import UserError
+from visionsweep.inference.explanation import Explanation, explain, seen_part
+from visionsweep.models import backbones, classifier
+from visionsweep.models.backbones import Identity, identify
+from visionsweep.models.classifier import Classifier
+from visionsweep.models.seeds import seeds_of
+from visionsweep.runs import weights_file
+from visionsweep.runs.discovery import Run
+from visionsweep.runs.recorded_config import config_of
+from visionsweep.runtime.micro_batching import ImagesAtOnce, shortage_explained
+
+log = logging.getLogger(__name__)
+
+BATCH_SIZE = 16
+THUMBNAIL = 320  # pixels a side, at most
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """The model of a run with all that is needed to use it.
+
+    Attributes:
+        run: where it comes from.
+        model: from `float32[N, 3, size, size]` to the logits of its replicates, `float32[R, N,
+            classes]`, in evaluation mode.
+        classes: class names, in the order of the logits.
+        preprocessing: how an image becomes the model's input.
+        device: where the model lies.
+        temperature: what logits are divided by for a calibrated confidence.
+        identity: which backbone.
+    """
+
+    run: Run
+    model: Classifier
+    classes: list[str]
+    preprocessing: Preprocessing
+    device: torch.device
+    temperature: float
+    identity: Identity
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model makes of one image.
+
+    Attributes:
+        path: the image.
+        thumbnail: the image as RGB, at most `THUMBNAIL` pixels a side.
+        probabilities: class name and probability, most probable first.
+        abstained: whether the most probable class is not probable enough to be named.
+        explanation: where the model sees the most probable class, if that was asked for.
+    """
+
+    path: Path
+    thumbnail: Image.Image
+    probabilities: list[tuple[str, float]]
+    abstained: bool = False
+    explanation: Explanation | None = None
+
+
+@shortage_explained()
+def load_predictor(run: Run, device: torch.device) -> Predictor:
+    """Rebuild a run's model from its record and its checkpoint.
+
+    Args:
+        run: a completed run.
+        device: where to put the model.
+
+    Raises:
+        UserError: if the backbone cannot be had or is not the one that was trained on, or if the
+            checkpoint is damaged.
+    """
+    facts, data = run.record.model, run.record.data
+    if run.record.status != "completed" or facts is None or data is None:
+        raise UserError(f"{run.directory}: this run is {run.record.status}; it has no model")
+    whole = facts.checkpoint == "model.safetensors"
+    config = config_of(run.record).model
+    if whole or run.record.weights == "random":
+        config.weights = None  # all tensors come from the checkpoint, or from the fixed seed
+    preprocessing = msgspec.convert(facts.preprocessing, Preprocessing)  # lists into tuples
+    identity = identify(config, random_if_unavailable=False)
+    if not whole and identity.fingerprint != facts.fingerprint:
+        raise UserError(
+            f"{run.directory}: the head was trained on another backbone than {config.name} with "
+            f"{identity.weights} weights is today (fingerprint {facts.fingerprint}, now "
+            f"{identity.fingerprint}); put the weights file of that time back, or train again"
+        )
+    path = run.directory / facts.checkpoint
+    trained = weights_file.read(path, run.record)  # before anything is built
+    tensors, temperature = trained.tensors, trained.temperature
+    backbone = backbones.build(identity, preprocessing.size)
+    replicates = len(tensors["head.weight"])
+    model = classifier.build(
+        backbone,
+        len(data.classes),
+        dropout=facts.dropout,
+        frozen=not whole,
+        seeds=seeds_of(0, replicates),
+    )
+    weights_file.load(model, tensors, path, whole=whole)
+    model.to(device).eval()
+    return Predictor(run, model, data.classes, preprocessing, device, temperature, identity)
+
+
+def predict(
+    predictor: Predictor,
+    paths: Sequence[Path],
+    *,
+    min_confidence: float = 0.0,
+    explained: bool = False,
+) -> Iterator[Prediction | UnreadableImageError]:
+    """Classify images.
+
+    Args:
+        predictor: the model to ask.
+        paths: image files.
+        min_confidence: the probability below which no class is named.
+        explained: whether each prediction is explained, which takes several times as long.
+
+    Yields:
+        For each path, in order, the prediction, or why the file cannot be read.
+    """
+    at_once = ImagesAtOnce()
+    gray_range = predictor.preprocessing.gray_range
+    deep, repaired = [], {}
+    for start in range(0, len(paths), BATCH_SIZE):
+        opened: list[Image.Image | UnreadableImageError] = []
+        for path in paths[start : start + BATCH_SIZE]:
+            found = _try_open(path, gray_range)
+            opened.append(found.image if isinstance(found, Decoded) else found)
+            if isinstance(found, Decoded) and found.deep:
+                deep.append(path)
+            if isinstance(found, Decoded) and found.repair:
+                repaired[path] = found.repair
+        images = [image for image in opened if isinstance(image, Image.Image)]
+        answers = iter(_look(predictor, images, at_once, explained) if images else [])
+        for path, image in zip(paths[start:], opened, strict=False):
+            if isinstance(image, UnreadableImageError):
+                yield image
+                continue
+            row, explanation = next(answers)
+            ordered = sorted(zip(predictor.classes, row, strict=True), key=lambda p: -p[1])
+            abstained = not ordered[0][1] >= min_confidence  # so does a model that diverged to NaN
+            image.thumbnail((THUMBNAIL, THUMBNAIL))
+            yield Prediction(path, image, ordered, abstained, explanation)
+    warn_of_repairs(repaired)
+    if deep and gray_range is None:
+        log.warning(
+            "%d images have gray values of more than 8 bits, as no image that this run was trained "
+            "on; they are scaled by their whole bit depth and may look unlike those: first %s",
+            len(deep),
+            deep[0],
+        )
+
+
+def _try_open(path: Path, gray_range: GrayRange | None) -> Decoded | UnreadableImageError:
+    try:
+        return decode(path, gray_range)
+    except UnreadableImageError as error:
+        return error
+
+
+def _look(
+    predictor: Predictor, images: list[Image.Image], at_once: ImagesAtOnce, explained: bool
+) -> list[tuple[list[float], Explanation | None]]:
+    """Return each image's class probabilities, and the explanation of the highest of them."""
+    transform = predictor.preprocessing.build()
+    batch = torch.stack([transform(image) for image in images])
+    with torch.inference_mode():
+        parts = at_once.each(lambda part: predictor.model(part.to(predictor.device)).cpu(), batch)
+    rows = calibrated(torch.cat(parts, dim=1).numpy(), predictor.temperature)
+    explanations: list[Explanation | None] = [None] * len(images)
+    if explained:
+        best = torch.from_numpy(rows.argmax(1))
+
+        def explain_part(
+            part: torch.Tensor, classes: torch.Tensor
+        ) -> list[tuple[str, NDArray[np.float32]]]:
+            device = predictor.device
+            method, heat = explain(predictor.model, part.to(device), classes.to(device))
+            return [(method, each) for each in heat]
+
+        found = itertools.chain(*at_once.each(explain_part, batch, best))
+        explanations = [
+            Explanation(method, each, seen_part(predictor.preprocessing, *image.size))
+            for (method, each), image in zip(found, images, strict=True)
+        ]
+    return list(zip(rows.tolist(), explanations, strict=True))

@@ -1,0 +1,124 @@
+"""The outcomes of a run on disk, `logits.safetensors`: what evidence is computed from later."""
+
+import hashlib
+import json
+import math
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from visionsweep.analysis.predictions import Outcomes
+from visionsweep.runs.fields import SPLITS, Digest
+from visionsweep.runs.record import Summary
+from visionsweep.storage.files import why, write_atomically
+from visionsweep.storage.untrusted import MB, check_regular, decode_json
+
+FILE_NAME = "logits.safetensors"
+LARGEST = 4096 * MB  # of such a file; it is read part by part
+
+
+def write(run_dir: Path, outcomes: Mapping[str, Outcomes]) -> None:
+    """Write the outcomes of each split into a run's directory."""
+    tensors: dict[str, Any] = {}
+    for split, found in outcomes.items():
+        # safetensors writes memory as it lies, and transposed arrays lie otherwise.
+        tensors[f"{split}.logits"] = np.ascontiguousarray(found.logits)
+        tensors[f"{split}.labels"] = np.ascontiguousarray(found.labels)
+    images = {split: json.dumps(found.images) for split, found in outcomes.items()}
+    write_atomically(run_dir / FILE_NAME, save(tensors, images))
+
+
+def read(
+    run_dir: Path, of: Summary, splits: Collection[str] = SPLITS
+) -> dict[str, Outcomes] | None:
+    """Read the outcomes of each split, or of some, and check that they are those of a record.
+
+    Args:
+        run_dir: the run's directory.
+        of: the run's record.
+        splits: which splits.
+
+    Returns:
+        None where there are none: a run of an earlier version.
+
+    Raises:
+        ValueError: if the file is damaged, or holds something else than the record says; says why.
+    """
+    path = run_dir / FILE_NAME
+    try:
+        check_regular(path, LARGEST)
+        with safe_open(path, framework="numpy") as opened:
+            names, images = set(opened.keys()), opened.metadata() or {}
+            if not images or not images.keys() <= set(SPLITS):
+                raise ValueError(f"holds splits called {', '.join(sorted(images)) or 'nothing'}")
+            if names != {f"{split}.{kind}" for split in images for kind in ("logits", "labels")}:
+                raise ValueError("holds other tensors than logits and labels of each split")
+            return {
+                split: _checked(
+                    Outcomes(
+                        opened.get_tensor(f"{split}.logits"),
+                        opened.get_tensor(f"{split}.labels"),
+                        _images(images[split]),
+                    ),
+                    split,
+                    of,
+                )
+                for split in images
+                if split in splits
+            }
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ValueError(why(error)) from error
+    except SafetensorError as error:
+        raise ValueError(f"is damaged: {error}") from error
+    except (TypeError, AttributeError, RecursionError) as error:  # numbers that numpy has not
+        raise ValueError(f"holds other numbers than logits: {error}") from error
+
+
+def _checked(found: Outcomes, split: str, of: Summary) -> Outcomes:
+    """Refuse outcomes of other images, classes or replicates than a record's."""
+    logits, labels = found.logits, found.labels
+    data, evaluation = of.data, of.evaluation.get(split)
+    if logits.dtype != np.float32 or logits.ndim != 3 or not logits.size:
+        raise ValueError(f"{split}.logits: {logits.dtype}{list(logits.shape)} are no logits")
+    _, images, classes = logits.shape
+    if labels.dtype != np.int64 or labels.shape != (images,) or len(found.images) != images:
+        raise ValueError(f"{split}.labels: not one of each of the {images} images")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"{split}.labels: there are {classes} classes")
+    if data is None:
+        return found
+    if classes != len(data.classes) or images != data.counts[split]:
+        raise ValueError(
+            f"{split}: of {images} images and {classes} classes, where the record has "
+            f"{data.counts[split]} and {len(data.classes)}"
+        )
+    if _digest(found.images, labels.tobytes(), tuple(data.classes)) != data.digests[split]:
+        raise ValueError(f"{split}: of other images than the record's")
+    if evaluation and "loss" in evaluation:
+        replicates = evaluation["loss"].replicates
+        if len(logits) != len(replicates):
+            raise ValueError(f"{split}: {len(logits)} replicates; the record has {len(replicates)}")
+        if all(map(math.isfinite, replicates)) and not found.finite.all():
+            raise ValueError(f"{split}: logits that are no numbers; by the record none diverged")
+    return found
+
+
+@lru_cache(maxsize=8)
+def _digest(images: tuple[str, ...], labels: bytes, classes: tuple[str, ...]) -> str:
+    """Name images and their classes as `data.splits.Splits.digest` does."""
+    pairs = zip(images, np.frombuffer(labels, np.int64).tolist(), strict=True)
+    lines = sorted(f"{classes[label]}\t{image}" for image, label in pairs)
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _images(text: str) -> tuple[str, ...]:
+    """Return the digests of images; the runs of a sweep have them in common, and share them."""
+    return tuple(decode_json(text, list[Digest]))

@@ -1,0 +1,272 @@
+"""The configuration of a run, read back from its record; imports no torch.
+
+A record may come from anybody. So nothing in it is interpolated, and no place or address in it is
+followed: this machine's own stand in their stead, or those that a person gives.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from visionsweep.config.schema import Config, leaf_keys, path_keys, register_schema
+from visionsweep.config.validation import CHOICES, torchvision_models
+from visionsweep.errors import UserError
+from visionsweep.runs import names
+from visionsweep.runs.record import Summary
+from visionsweep.text import shell
+
+CONF = Path(__file__).resolve().parents[3] / "conf"
+
+# Where something lies or is fetched from: never taken from a record.
+PLACES = (
+    "data.root",
+    "data.base_url",
+    "data.archives",
+    "data.checksums",
+    "data.splits",
+    "features.cache_dir",
+    "model.weights_url",
+    "outputs_dir",
+    "sweep_dir",
+    "resume",
+)
+# What decides no number is this machine's own, too; `device` does, and the sample is other images.
+_OWN = (names.WHERE | set(PLACES)) - {"device", "data.if_unreachable"}
+_OF_NO_USE = {"outputs_dir", "sweep_dir", "resume"}  # to whom a record is handed
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The configuration in a record, as this version understands it.
+
+    Attributes:
+        config: every key of the schema; one that the record's version did not know has its default,
+            and places are this machine's own. `data.root` of a folder is missing.
+        unknown: keys that this version does not know, with their values; left out of `config`.
+        absent: keys that the record lacks.
+        places: what the record says of places that are others here; not followed.
+    """
+
+    config: DictConfig
+    unknown: dict[str, Any]
+    absent: list[str]
+    places: dict[str, str]
+
+
+def read_back(record: Summary) -> Recorded:
+    """Read a record's configuration.
+
+    Raises:
+        UserError: if a value would be interpolated, is of another type, or names a package that
+            `conf/model` does not.
+    """
+    known = leaf_keys()
+    kept = dict(_leaves(record.config, set(known)))
+    own = _own_settings(record)
+    merged = OmegaConf.structured(Config)
+    places = {}
+    for key in known:
+        if key in _OWN:
+            if (
+                key in PLACES
+                and key in kept
+                and key not in _OF_NO_USE
+                and kept[key] != own.get(key)
+            ):
+                places[key] = _as_setting(kept[key])
+            if own.get(key) is not None:
+                OmegaConf.update(merged, key, own[key], merge=False, force_add=True)
+        elif key in kept:
+            _take(merged, key, kept[key])
+    for key in ("replicates", "training.replicates"):  # an older version trained one head
+        if OmegaConf.select(merged, key) is None:
+            OmegaConf.update(merged, key, 1)
+    _check_model(merged)
+    unknown = {key: value for key, value in kept.items() if key not in known}
+    return Recorded(merged, unknown, [key for key in known if key not in kept], places)
+
+
+def config_of(record: Summary) -> Config:
+    """Return the configuration of a run; a key that its version did not know has its default.
+
+    Places are this machine's own; where it has none, as of a folder's images, they are empty.
+    """
+    read = read_back(record).config
+    for key in ("data.root", "sweep_dir"):
+        if OmegaConf.select(read, key) is None:
+            OmegaConf.update(read, key, "")
+    config = OmegaConf.to_object(read)
+    assert isinstance(config, Config)
+    return config
+
+
+def uninterpolated(text: object) -> bool:
+    """Say whether OmegaConf takes a value as it is, and would look up no part of it."""
+    return "${" not in str(text)
+
+
+def _as_setting(value: object) -> str:
+    """Write a place as the value of a setting."""
+    if isinstance(value, dict):
+        items = (
+            f"{shell.hydra_value(str(k))}: {shell.hydra_value(str(v))}" for k, v in value.items()
+        )
+        return "{" + ", ".join(items) + "}"
+    return "null" if value is None else str(value)
+
+
+def _take(merged: DictConfig, key: str, value: Any) -> None:
+    if not uninterpolated(value):
+        raise UserError(
+            "holds ${, and nothing in a record is interpolated", where=f"config.{key} of the record"
+        )
+    try:
+        OmegaConf.update(merged, key, value, merge=False, force_add=True)
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(reason, where=f"config.{key} of the record") from error
+
+
+def _leaves(config: Mapping[str, Any], known: set[str], prefix: str = "") -> list[tuple[str, Any]]:
+    """List the values of a recorded configuration by their dotted keys."""
+    found: list[tuple[str, Any]] = []
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        inside = any(other.startswith(f"{key}.") for other in known)
+        if isinstance(value, dict) and key not in known and inside:
+            found += _leaves(value, known, f"{key}.")
+        else:
+            found.append((key, value))
+    return found
+
+
+# ------------------------------------------------------------------------------- this machine's own
+
+
+def _own_settings(record: Summary) -> dict[str, Any]:
+    """Return this machine's own values of what is not taken from a record, by dotted key."""
+    data = record.config.get("data")
+    data = data if isinstance(data, dict) else {}
+    choice = _data_file(str(data.get("source")), data.get("name"), str(data.get("label")))
+    return _composed(choice, os.environ.get("VISIONSWEEP_CACHE"))
+
+
+@cache
+def _composed(choice: str | None, cache_folder: str | None) -> dict[str, Any]:
+    """Compose `conf/` with a choice of data; None for a data set that it does not know.
+
+    Args:
+        choice: the name of a file in `conf/data`.
+        cache_folder: the environment's, which `conf/` refers to; another gives another result.
+    """
+    register_schema()
+    names.register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = compose("config", [f"data={choice}"] if choice else [])
+    keys = {key for key in _OWN if choice or not key.startswith("data.")}
+    found = {}
+    for key in keys - {"sweep_dir"}:  # of a sweep that is not begun
+        value = OmegaConf.select(composed, key)  # None where it is missing
+        found[key] = OmegaConf.to_container(value) if isinstance(value, DictConfig) else value
+    return found
+
+
+def _data_file(source: str, name: Any, label: str) -> str | None:
+    """Find the file in `conf/data` that is of a record's images: of its label, or of its name."""
+    files = _files("data")
+    if source != "archives":
+        return source if source in files else None
+    alike = [
+        choice
+        for choice, found in files.items()
+        if found.get("source") == "archives" and found.get("name") == name
+    ]
+    return label if label in alike else next(iter(alike), None)
+
+
+@cache
+def _files(group: str) -> dict[str, dict[str, Any]]:
+    """Read the files of a group of `conf/`, without resolving anything."""
+    return {
+        file.stem: OmegaConf.to_container(OmegaConf.load(file))  # type: ignore[misc]
+        for file in sorted((CONF / group).glob("*.yaml"))
+    }
+
+
+def _check_model(config: DictConfig) -> None:
+    """Refuse a model that this machine does not know by name: nothing else is imported or read."""
+    model = config.model
+    where = "config.model of the record"
+    if model.source not in CHOICES["model.source"]:
+        raise UserError(f"source: {model.source} is none", where=where)
+    if model.source == "torchvision" and model.name not in torchvision_models():
+        raise UserError(f"name: torchvision has no classification model {model.name}", where=where)
+    if model.source == "package":
+        packages = {found.get("weights") for found in _files("model").values()} - {None}
+        if model.weights is not None and model.weights not in packages:
+            raise UserError(
+                f"weights: no file in {CONF / 'model'} names the package {model.weights}",
+                where=where,
+                hint="Packages that only a record names are not looked into. If you trust it, "
+                "describe the model in a file there, as its neighbors are.",
+            )
+        if not re.fullmatch(r"\w+(\.\w+)?", str(model.name)):  # timm fetches hf-hub:..., too
+            raise UserError(f"name: timm has no model {model.name}", where=where)
+
+
+def require_places(run_dir: Path, recorded: Recorded, settings: Sequence[str], script: str) -> None:
+    """Refuse to go on where only a record says where a run's images are.
+
+    Args:
+        run_dir: the run's directory.
+        recorded: its configuration.
+        settings: what a person gives, `key=value`.
+        script: the command to be given with more settings.
+
+    Raises:
+        UserError: says which settings to give, and what the record says of them.
+    """
+    given = {setting.partition("=")[0] for setting in settings}
+    data = recorded.config.data
+    wanted = []
+    if OmegaConf.is_missing(data, "root"):
+        wanted.append("data.root")
+    if data.source == "archives" and not data.archives:
+        wanted += ["data.root", "data.base_url", "data.archives"]
+    if "data.splits" in recorded.places:
+        wanted.append("data.splits")
+    wanted = [key for key in dict.fromkeys(wanted) if key not in given]
+    if not wanted:
+        return
+    said = {key: recorded.places[key] for key in wanted if key in recorded.places}
+    hint: str | None = None
+    if all(map(uninterpolated, said.values())):
+        again = [
+            shell.setting(k, Path(v)) if k in path_keys() else f"{k}={v}" for k, v in said.items()
+        ]
+        command = shell.command("python", shell.script(script), run_dir, *settings, *again)
+        hint = f"If you trust what the record says:\n  {command}"
+    listed = ", ".join(f"{key}={value}" for key, value in said.items()) or "nothing"
+    raise UserError(
+        f"where its images are is only said by its record ({listed}), and a record's places are "
+        f"not followed; give {', '.join(wanted)}",
+        where=run_dir,
+        hint=hint,
+    )
+
+
+def not_followed(recorded: Recorded, settings: Sequence[str]) -> str | None:
+    """Say which places of a record are left aside for this machine's own, or None."""
+    given = {setting.partition("=")[0] for setting in settings}
+    left = [f"{key}={value}" for key, value in recorded.places.items() if key not in given]
+    if not left:
+        return None
+    return f"Not followed, for a record may come from anybody: {', '.join(left)}"

@@ -1,0 +1,258 @@
+"""Checks of a record that its types cannot make: that what it says agrees with itself."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from visionsweep.config.schema import leaf_types
+from visionsweep.config.validation import in_range
+from visionsweep.runs.fields import MOST_REPLICATES, SPLITS
+from visionsweep.runs.scores import Epoch, Scores
+
+if TYPE_CHECKING:
+    from visionsweep.runs.record import DataFacts, EpochScores, Measure, ModelFacts, Record
+
+LARGEST_IMAGE = 4_096  # pixels a side of what a model sees
+_INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos")
+_WITHOUT_BOUNDS = ("loss",)  # metrics that are no share
+
+
+def _require(holds: bool, reason: str) -> None:
+    if not holds:
+        raise ValueError(reason)
+
+
+def check_record(record: "Record") -> None:
+    """Refuse a record that contradicts itself.
+
+    Raises:
+        ValueError: says what is wrong, and where.
+    """
+    _require(record.status not in ("crashed", "running"), f"status: no record says {record.status}")
+    check_time(record.started)
+    check_config(record.config)
+    check_history(record.history)
+    _require(
+        all(after <= len(record.history) for after in record.continued_after),
+        "continued_after: names an epoch that history does not have",
+    )
+    if record.model is not None:
+        _check_model(record.model)
+    if record.data is not None:
+        _check_data(record.data)
+    for split, measures in record.evaluation.items():
+        for name, measure in measures.items():
+            _check_measure(split, name, measure)
+    _check_replicates(record)
+    if record.metrics is not None:
+        _check_metrics(record)
+    if record.status == "completed":
+        _check_completed(record)
+
+
+def _check_completed(record: "Record") -> None:
+    if record.metrics is None or record.model is None or record.data is None:
+        raise ValueError("a completed run without metrics, model or data")
+    _require("total" in record.seconds, "seconds: of a completed run, without total")
+    for section in ("model", "data"):
+        part = record.config.get(section)
+        named = isinstance(part, dict) and isinstance(part.get("label"), str)
+        _require(named, f"config.{section}.label: missing")
+    for key in ("epochs", "batch_size"):
+        _require(isinstance(record.config.get(key), int), f"config.{key}: missing")
+    epochs = record.config["epochs"]
+    _require(
+        len(record.history) == epochs,
+        f"history: {len(record.history)} epochs of a completed run of {epochs}",
+    )
+
+
+def check_time(text: str) -> None:
+    """Refuse what is no date and time, `2026-01-31T12:00:00+01:00`.
+
+    Raises:
+        ValueError: names the text.
+    """
+    try:
+        datetime.fromisoformat(text)
+        date.fromisoformat(text[:10])  # what is shown of it; the line above takes other forms, too
+    except ValueError as error:
+        raise ValueError(f"{text[:40]!r} is no date and time") from error
+
+
+# ------------------------------------------------------------------------------- configuration
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Refuse a configuration whose known keys have values of another type or out of range.
+
+    Args:
+        config: the whole configuration, as in a record; keys that it lacks, or that this version
+            does not know, are no fault.
+
+    Raises:
+        ValueError: names the key.
+    """
+    try:
+        msgspec.convert(config, type=_schema())
+    except msgspec.ValidationError as error:
+        raise ValueError(f"config: {error}") from error
+    for parts in _numbers():
+        value: Any = config
+        for part in parts:
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is not None and not in_range(".".join(parts), value):
+            raise ValueError(f"config.{'.'.join(parts)}: {value!r} is out of range")
+
+
+@cache
+def _schema() -> type[msgspec.Struct]:
+    """Return the type of a recorded configuration: every key optional, and null where it may be."""
+    sections: dict[str, list[tuple[str, Any, Any]]] = {"": []}
+    for key, kind in leaf_types().items():
+        section, _, name = key.rpartition(".")
+        # `replicates` is null in records of a version that trained one head
+        kind = kind | None if name == "replicates" else kind
+        sections.setdefault(section, []).append((name, kind, None))
+    parts = [
+        (name, msgspec.defstruct(f"Recorded{name.title()}", items), None)
+        for name, items in sections.items()
+        if name
+    ]
+    return msgspec.defstruct("RecordedConfig", [*sections[""], *parts])
+
+
+@cache
+def _numbers() -> tuple[tuple[str, ...], ...]:
+    """List the keys whose values are numbers, each in its parts."""
+    return tuple(
+        tuple(key.split("."))
+        for key, kind in leaf_types().items()
+        if kind in (int, float, int | None, float | None)
+    )
+
+
+# ------------------------------------------------------------------------------ model and data
+
+
+def _check_model(model: "ModelFacts") -> None:
+    _require(model.trainable <= model.parameters, "model.trainable: more than there are parameters")
+    check_preprocessing(model.preprocessing)
+
+
+def check_preprocessing(facts: Mapping[str, Any]) -> None:
+    """Refuse a preprocessing that no model has.
+
+    Args:
+        facts: `data.transforms.Preprocessing` as a mapping; further keys are not looked at.
+
+    Raises:
+        ValueError: names the key.
+    """
+    resize, crop = facts.get("resize"), facts.get("crop")
+    sides = [*resize] if isinstance(resize, list) else []
+    _require(len(sides) in (1, 2), "model.preprocessing.resize: should be one or two numbers")
+    sides += [] if crop is None else [crop]
+    for side in sides:
+        _require(
+            type(side) is int and 1 <= side <= LARGEST_IMAGE,
+            f"model.preprocessing: {side!r} is no number of pixels from 1 to {LARGEST_IMAGE:,}",
+        )
+    _require(
+        facts.get("interpolation") in _INTERPOLATIONS,
+        f"model.preprocessing.interpolation: not one of {', '.join(_INTERPOLATIONS)}",
+    )
+    for key in ("mean", "std"):
+        found = facts.get(key)
+        _require(
+            isinstance(found, list)
+            and len(found) == 3
+            and all(type(value) in (int, float) for value in found)
+            and (key == "mean" or all(value > 0 for value in found)),
+            f"model.preprocessing.{key}: should be three numbers",
+        )
+
+    gray = facts.get("gray_range")
+    if gray is not None and not (
+        isinstance(gray, list)
+        and len(gray) == 2
+        and all(type(value) in (int, float) for value in gray)
+        and gray[0] < gray[1]
+    ):
+        raise ValueError("model.preprocessing.gray_range: should be two ascending numbers")
+
+
+def _check_data(data: "DataFacts") -> None:
+    _require(len(set(data.classes)) == len(data.classes), "data.classes: a name stands twice")
+    for key, found in (("counts", data.counts), ("digests", data.digests)):
+        _require(len(found) == len(SPLITS), f"data.{key}: should be of {', '.join(SPLITS)}")
+
+
+# --------------------------------------------------------------------------------------- scores
+
+
+def check_history(history: Sequence[Epoch]) -> None:
+    """Refuse a history whose epochs are not numbered from 1, or have other replicates.
+
+    Raises:
+        ValueError: names the epoch.
+    """
+    replicates = len(history[0].replicates) if history else 0
+    _require(replicates <= MOST_REPLICATES, f"history: more than {MOST_REPLICATES} replicates")
+    for number, epoch in enumerate(history, 1):
+        if epoch.epoch != number:
+            raise ValueError(f"history: epoch {epoch.epoch} stands where {number} should")
+        if len(epoch.replicates) != replicates:
+            raise ValueError(f"history, epoch {number}: not {replicates} replicates")
+
+
+def _check_metrics(record: "Record") -> None:
+    metrics = record.metrics
+    assert metrics is not None
+    count = len(record.history)
+    for when, found in (("final", metrics.final), ("best", metrics.best)):
+        if found.epoch > count or not _agree(found, record.history[found.epoch - 1]):
+            raise ValueError(f"metrics.{when}: not what history says of epoch {found.epoch}")
+    _require(metrics.final.epoch == count, "metrics.final: not of the last epoch")
+
+
+def _agree(found: "EpochScores", epoch: Epoch) -> bool:
+    return (
+        _same(found.train, epoch.train)
+        and _same(found.val, epoch.val)
+        and _same(found.test, epoch.test)
+    )
+
+
+def _same(one: Scores, other: Scores) -> bool:
+    alike = one.loss == other.loss or (math.isnan(one.loss) and math.isnan(other.loss))
+    return alike and one.accuracy == other.accuracy
+
+
+def _check_measure(split: str, name: str, measure: "Measure") -> None:
+    if name not in _WITHOUT_BOUNDS:
+        for value in (measure.value, *measure.replicates):
+            if value > 1 + 1e-9:
+                raise ValueError(f"evaluation.{split}.{name}: {value!r} is out of range")
+    if measure.low > measure.high:
+        raise ValueError(f"evaluation.{split}.{name}: the interval ends before it begins")
+
+
+def _check_replicates(record: "Record") -> None:
+    """Refuse what speaks of another number of replicates in one place than in another."""
+    counts = {
+        len(measure.replicates)
+        for measures in record.evaluation.values()
+        for name, measure in measures.items()
+        if name != "accuracy_wilson"
+    }
+    if record.history and record.history[0].replicates:
+        counts.add(len(record.history[0].replicates))
+    given = record.config.get("replicates")
+    counts |= {given} if isinstance(given, int) and counts else set()
+    said = ", ".join(map(str, sorted(counts)))
+    _require(len(counts) <= 1, f"replicates: {said} of them, in different places")

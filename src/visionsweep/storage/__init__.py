@@ -1,0 +1,1 @@
+"""Files: atomic writes, reads of untrusted files, locks, checksums, the cache."""

@@ -1,0 +1,87 @@
+"""Estimate how long the rest of a sweep takes, from the runs that it has finished."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from visionsweep.sweep.endings import Ending
+
+# Settings that decide how long an epoch, or extracting the features of the images, takes.
+_COSTLY = ("model", "data", "transform", "training", "augmentation", "batch_size", "replicates")
+_FEATURES = ("model", "data", "transform")
+
+
+class Estimate:
+    """How much work is left of a sweep.
+
+    Args:
+        planned: the settings of each run by key, `{"model": "effnetb0", "epochs": "5"}`; all runs
+            have the same keys.
+    """
+
+    def __init__(self, planned: Sequence[Mapping[str, str]]) -> None:
+        self._varied = {
+            key: True for run in planned for key in run if run[key] != planned[0].get(key)
+        }
+        self._left = Counter(map(self._key, planned))
+        self._rates: dict[tuple[str, ...], list[float]] = {}  # seconds per epoch
+        self._extraction: dict[tuple[str, ...], float] = {}  # seconds, of the first run
+        self._fixed: list[float] = []  # seconds beside training and features
+
+    def _key(self, run: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+        def values(of: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(run.get(k, "") for k in self._varied if k.partition(".")[0] in of)
+
+        epochs = run.get("epochs", "")
+        return values(_FEATURES), values(_COSTLY), int(epochs) if epochs.isdigit() else 0
+
+    def ended(self, settings: Mapping[str, str], ending: Ending, overhead: float = 0.0) -> None:
+        """Take a finished run into account.
+
+        Args:
+            settings: of the run, with at least the keys of the planned ones.
+            ending: how it ended.
+            overhead: seconds between the run before and this one.
+        """
+        features, costly, epochs = self._key(settings)
+        self._left[features, costly, epochs] -= 1
+        if ending.status != "completed" or ending.note:
+            return
+        parts = ending.seconds
+        training, extraction = parts.get("training", 0.0), parts.get("features", 0.0)
+        self._rates.setdefault(costly, []).append(training / max(ending.epochs, 1))
+        self._extraction.setdefault(features, extraction)
+        self._fixed.append(max(parts.get("total", 0.0) - training - extraction, 0.0) + overhead)
+        self._epochs = ending.epochs
+
+    def seconds_left(self) -> float | None:
+        """Return seconds of work of the runs that have not ended, or None before one has.
+
+        A run of a backbone and images that no finished run had is taken to extract as long as the
+        others did at first; an epoch, to take as long as those of runs like it.
+        """
+        if not self._rates:
+            return None
+        usual = fmean(fmean(rates) for rates in self._rates.values())
+        first, fixed = fmean(self._extraction.values()), fmean(self._fixed)
+        seconds, seen = 0.0, set(self._extraction)
+        for (features, costly, epochs), count in self._left.items():
+            if count <= 0:
+                continue
+            rate = fmean(self._rates[costly]) if costly in self._rates else usual
+            seconds += count * (fixed + rate * (epochs or self._epochs))
+            if features not in seen:
+                seen.add(features)
+                seconds += first
+        return seconds
+
+
+def in_words(seconds: float) -> str:
+    """Write a duration as roughly as it is known: `about 20 s`, `about 3 min`, `about 1.5 h`."""
+    if seconds < 5:
+        return "a few seconds"
+    if seconds < 55:
+        return f"about {5 * round(seconds / 5)} s"
+    if seconds < 90 * 60:
+        return f"about {max(1, round(seconds / 60))} min"
+    return f"about {round(seconds / 1800) / 2:g} h"

@@ -1,0 +1,1 @@
+"""TensorBoard: a run's events, the Projector, and the server."""

@@ -1,0 +1,104 @@
+"""Shows validation features in TensorBoard's Projector, each as a thumbnail with its class."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+
+from visionsweep.data.thumbnails import SHEET_SIDE, Thumbnails
+from visionsweep.storage.files import write_atomically
+from visionsweep.storage.locks import held
+from visionsweep.text.escaping import visible
+
+CONFIG = "projector_config.pbtxt"
+_FOLDER = "projector"
+_TENSOR = "validation_features"
+
+
+def project(
+    home: Path,
+    run_dir: Path,
+    key: str,
+    features: torch.Tensor,
+    labels: Sequence[int],
+    classes: Sequence[str],
+    thumbnails: Thumbnails,
+    names: Sequence[str],
+) -> bool:
+    """Write features for TensorBoard's Projector, once for a backbone and its images in a sweep.
+
+    The first run that comes with a key writes; for every other one nothing is done. TensorBoard
+    reads only what lies in or below the run's own folder (`_rel_to_abs_asset_path` of its Projector
+    plugin), so that is where the files go, and the sweep's folder holds no more than a note of who
+    has written. If that run's files are gone, the next run with the key writes them again.
+
+    Args:
+        home: the folder of the sweep; the run's own where there is none.
+        run_dir: the run's folder.
+        key: names the backbone and the images; part of a file name.
+        features: `float32[N, D]`.
+        labels: the class of each image, `N` indices into `classes`.
+        classes: their names.
+        thumbnails: of these images; an image without one is left out.
+        names: what to call each image, `N`.
+
+    Returns:
+        Whether this run wrote them.
+    """
+    notes = home / f".{_FOLDER}"
+    notes.mkdir(parents=True, exist_ok=True)
+    with held(notes / f"{key}.lock", "writing what the Projector shows"):
+        note = notes / key
+        if note.is_file() and (home / note.read_text("utf-8") / CONFIG).is_file():
+            return False
+        shown = list(thumbnails.indices)
+        _write(
+            run_dir,
+            features.detach()[shown].to("cpu", torch.float32).numpy(),
+            [(classes[labels[index]], names[index]) for index in shown],
+            thumbnails.sheet,
+        )
+        write_atomically(note, os.path.relpath(run_dir, home).encode())
+    return True
+
+
+def _write(
+    run_dir: Path, features: NDArray[np.float32], rows: list[tuple[str, str]], sheet: bytes
+) -> None:
+    folder = run_dir / _FOLDER
+    folder.mkdir(exist_ok=True)
+    write_atomically(folder / "features.bin", _never_text(features))
+    write_atomically(folder / "thumbnails.jpg", sheet)
+    table = "".join("\t".join(map(_cell, row)) + "\n" for row in [("class", "image"), *rows])
+    write_atomically(folder / "metadata.tsv", table.encode("utf-8", "replace"))
+    config = ProjectorConfig()
+    embedding = config.embeddings.add()
+    embedding.tensor_name = _TENSOR
+    embedding.tensor_path = f"{_FOLDER}/features.bin"
+    embedding.tensor_shape.extend(features.shape)
+    embedding.metadata_path = f"{_FOLDER}/metadata.tsv"
+    embedding.sprite.image_path = f"{_FOLDER}/thumbnails.jpg"
+    embedding.sprite.single_image_dim.extend([SHEET_SIDE, SHEET_SIDE])
+    # Last: with it the others are there.
+    write_atomically(run_dir / CONFIG, str(config).encode())
+
+
+def _never_text(features: NDArray[np.float32]) -> bytes:
+    """Return the numbers as TensorBoard reads them, little-endian float32.
+
+    It first takes every file for a table, and for binary only if its first line is not UTF-8. The
+    lowest byte of the first number is therefore set to 0xFF, which UTF-8 never has: it moves that
+    number by less than a thirty-thousandth of itself.
+    """
+    content = bytearray(features.astype("<f4").tobytes())
+    content[0] = 0xFF
+    return bytes(content)
+
+
+def _cell(text: str) -> str:
+    """Return a text that stays in its cell: a table knows no tab and no end of line in one."""
+    return visible(" ".join(text.split()))

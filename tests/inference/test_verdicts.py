@@ -1,0 +1,29 @@
+"""Predictions beside the truth: what is right and what is wrong."""
+
+from pathlib import Path
+
+from PIL import Image
+
+from visionsweep.inference.predictor import Prediction
+from visionsweep.inference.verdicts import verdict_line, verdict_table
+
+
+def prediction(path: str, *probabilities: tuple[str, float]) -> Prediction:
+    return Prediction(Path(path), Image.new("RGB", (4, 4)), list(probabilities))
+
+
+def test_table_says_of_each_image_what_it_is_what_it_was_taken_for_and_whether_that_is_right():
+    predictions = [
+        prediction("a.jpg", ("pizza", 0.75), ("steak", 0.25)),
+        prediction("b\x1b[2J.jpg", ("steak", 1.0), ("pizza", 0.0)),
+    ]
+    table = verdict_table(predictions, ["pizza", "pizza"])
+    rows = zip(*([str(cell) for cell in column.cells] for column in table.columns), strict=True)
+    assert [str(column.header) for column in table.columns] == [
+        "image", "true", "predicted", "confidence", "verdict",
+    ]  # fmt: skip
+    assert list(rows) == [
+        ("a.jpg", "pizza", "pizza", "75.0 %", "right"),
+        (r"b\x1b[2J.jpg", "pizza", "steak", "100.0 %", "wrong"),
+    ]
+    assert verdict_line(predictions, ["pizza", "pizza"]).startswith("1 of these 2 images")

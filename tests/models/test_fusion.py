@@ -1,0 +1,126 @@
+"""BatchNorm is folded where that changes nothing, and nowhere else."""
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from visionsweep.config.schema import ModelConfig
+from visionsweep.models import backbones, batchnorm_calibration
+from visionsweep.models.fusion import TOLERANCE, fold_batchnorm
+
+
+def norms(network: nn.Module) -> int:
+    return sum(isinstance(m, nn.BatchNorm2d) for m in network.modules())
+
+
+def lively(network: nn.Module) -> nn.Module:
+    """Give BatchNorm statistics and weights that a wrong folding would show."""
+    generator = torch.Generator().manual_seed(1)
+    for m in network.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            m.running_mean.copy_(torch.randn(m.num_features, generator=generator))
+            m.running_var.copy_(torch.rand(m.num_features, generator=generator) + 0.5)
+            nn.init.normal_(m.weight, 1, 0.3, generator=generator)
+            nn.init.normal_(m.bias, 0, 0.3, generator=generator)
+    return network.eval()
+
+
+@pytest.fixture
+def example() -> torch.Tensor:
+    return torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def relative_difference(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).abs().max() / other.abs().max())
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [("resnet18", 0), ("mobilenet_v3_small", 0), ("efficientnet_b0", 0), ("densenet121", 62)],
+)
+@torch.no_grad()
+def test_folding_leaves_no_batchnorm_behind_a_convolution_and_the_same_features(name, left):
+    """In densenet121 a BatchNorm precedes most convolutions: there it stays."""
+    config = ModelConfig(label=name, name=name, weights=None)
+    network = backbones.build(backbones.identify(config, random_if_unavailable=False), 32).module
+    before = norms(network)
+    scenes = batchnorm_calibration.scenes_outside_the_sample(32)
+    folded = fold_batchnorm(network, scenes[:2])
+    assert norms(folded) == left < before
+    assert norms(network) == before
+    assert relative_difference(folded(scenes[2:]), network(scenes[2:])) <= TOLERANCE
+
+
+class BeforeConvolution(nn.Module):
+    """BatchNorm, activation, convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3)
+        self.pool = nn.MaxPool2d(2)
+        self.norm = nn.BatchNorm2d(4)
+        self.second = nn.Conv2d(4, 5, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.second(self.norm(self.pool(self.first(images))).relu())
+
+
+class UsedTwice(nn.Module):
+    """The convolution's output goes into BatchNorm, and past it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        seen = self.convolution(images)
+        return self.norm(seen) + seen
+
+
+class SharedNorm(nn.Module):
+    """One BatchNorm behind two convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.norm = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.two(self.norm(self.one(images))))
+
+
+@pytest.mark.parametrize("kind", [BeforeConvolution, SharedNorm])
+@torch.no_grad()
+def test_a_batchnorm_that_does_not_belong_to_one_convolution_stays(example, kind):
+    torch.manual_seed(0)
+    network = lively(kind())
+    folded = fold_batchnorm(network, example)
+    assert norms(folded) == 1
+    assert torch.equal(folded(example), network(example))
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@torch.no_grad()
+def test_folding_is_refused_where_the_outputs_would_differ(example, caplog, in_place):
+    torch.manual_seed(0)
+    conv, norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+    # An activation in place hands on the convolution's own tensor, so that the two seem neighbours.
+    network = nn.Sequential(conv, nn.ReLU(inplace=True), norm) if in_place else UsedTwice()
+    lively(network)
+    with caplog.at_level(logging.WARNING):
+        folded = fold_batchnorm(network, example)
+    assert "BatchNorm is not folded" in caplog.text
+    assert norms(folded) == 1
+    assert torch.equal(folded(example), network(example))
+
+
+@torch.no_grad()
+def test_the_activation_inside_timms_batchnorm_is_kept(example):
+    timm_layers = pytest.importorskip("timm.layers")
+    torch.manual_seed(0)
+    network = lively(nn.Sequential(nn.Conv2d(3, 4, 3), timm_layers.BatchNormAct2d(4)))
+    folded = fold_batchnorm(network, example)
+    assert norms(folded) == 0
+    assert folded(example).min() == 0
+    assert relative_difference(folded(example), network(example)) <= TOLERANCE

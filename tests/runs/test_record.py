@@ -1,0 +1,207 @@
+"""The record of a run: keys that others read, whole or not there, refused with a reason."""
+
+import json
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from visionsweep.runs import record
+from visionsweep.runs.record import Failure
+from visionsweep.storage.files import write_atomically
+
+
+def written(run_dir, made) -> dict:
+    return json.loads(record.write(made, run_dir).read_text("utf-8"))
+
+
+# ---------------------------------------------------------------------------- what others read
+
+
+def test_the_keys_that_other_peoples_scripts_read_are_there(tmp_path, make_record):
+    result = written(tmp_path, make_record("mine", 0.9, 0.4, 0.6))
+    assert (tmp_path / "result.json").is_file()
+    assert result["schema_version"] == 1
+    assert result["status"] == "completed"
+    assert result["name"] == "mine"
+    assert result["dataset"] == "sample"
+    assert result["weights"] == "IMAGENET1K_V1"
+    assert result["config"]["optimizer"]["lr"] == 0.001
+    assert isinstance(result["history"], list)
+    assert [entry["epoch"] for entry in result["history"]] == [1, 2, 3]
+    for when in ("final", "best"):
+        for split in ("train", "val", "test"):
+            scores = result["metrics"][when][split]
+            assert all(isinstance(scores[name], float) for name in ("loss", "accuracy"))
+    for split in ("train", "val", "test"):
+        assert result["history"][1][split].keys() == {"loss", "accuracy"}
+
+
+def test_final_is_the_last_epoch_and_best_the_one_of_lowest_validation_loss(tmp_path, make_record):
+    metrics = written(tmp_path, make_record("mine", 0.9, 0.4, 0.6))["metrics"]
+    assert (metrics["final"]["epoch"], metrics["final"]["val"]["loss"]) == (3, 0.6)
+    assert (metrics["best"]["epoch"], metrics["best"]["val"]["loss"]) == (2, 0.4)
+    # All scores of one epoch, not the best of each.
+    assert metrics["best"]["test"]["loss"] == pytest.approx(0.45)
+    assert metrics["best"]["train"]["loss"] == pytest.approx(0.5)
+
+
+def test_the_first_of_equally_good_epochs_is_the_best(make_history):
+    assert record.summarize(make_history(0.5, 0.3, 0.3)).best.epoch == 2
+
+
+@pytest.mark.parametrize(
+    "losses", [(math.nan, 0.5, 0.4), (0.5, math.nan, 0.4), (0.5, 0.4, math.nan)]
+)
+def test_an_epoch_without_a_loss_is_never_the_best(losses, make_history):
+    assert record.summarize(make_history(*losses)).best.val.loss == 0.4
+
+
+def test_a_record_is_read_back_as_it_was_written(tmp_path, make_record):
+    made = make_record("mine", 0.9, 0.4)
+    assert record.read(record.write(made, tmp_path)) == made
+
+
+def test_a_failed_run_is_recorded_with_its_reason(tmp_path, make_record):
+    made = make_record("mine", failure=Failure("UserError", "no such folder\nsecond line"))
+    result = written(tmp_path, made)
+    assert result["status"] == "failed"
+    assert result["failure"] == {"type": "UserError", "message": "no such folder\nsecond line"}
+    assert result["metrics"] is None
+    assert result["history"] == []
+    assert record.read(tmp_path / "result.json") == made
+
+
+def test_a_run_that_diverged_is_recorded_and_read_back(tmp_path, make_record):
+    path = record.write(make_record("diverged", 0.9, math.nan), tmp_path)
+
+    def refuse(constant: str):
+        raise AssertionError(f"{constant} is not JSON")
+
+    json.loads(path.read_text("utf-8"), parse_constant=refuse)
+    back = record.read(path)
+    assert math.isnan(back.history[1].val.loss)
+    assert back.metrics.best.epoch == 1
+
+
+@pytest.mark.parametrize("loss", [0.4, math.nan])
+def test_a_summary_is_the_record_without_its_history(tmp_path, make_record, loss):
+    made = make_record("mine", 0.9, loss)
+    summary = record.read_summary(record.write(made, tmp_path))
+    assert not hasattr(summary, "history")
+    for name in summary.__struct_fields__:
+        assert repr(getattr(summary, name)) == repr(getattr(made, name))  # NaN is not equal to NaN
+
+
+def test_records_hold_any_language(tmp_path, make_record):
+    path = record.write(make_record("Müsli_寿司", 0.5), tmp_path)
+    assert record.read(path).name == "Müsli_寿司"
+
+
+# --------------------------------------------------------------------------- whole or not there
+
+
+def _write_slowly(path, stage, reached):
+    """Write a file in another process, and hang at `stage` until killed."""
+
+    def hang(*_arguments):
+        reached.set()
+        time.sleep(60)
+
+    setattr(os, stage, hang)
+    write_atomically(path, b"new" * 100_000)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_a_process_killed_while_writing_leaves_the_old_file_or_none(tmp_path, old):
+    path = tmp_path / "result.json"
+    if old is not None:
+        path.write_bytes(old)
+    context = multiprocessing.get_context("fork")
+    reached = context.Event()
+    process = context.Process(target=_write_slowly, args=(path, "fsync", reached))
+    process.start()
+    assert reached.wait(30)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert (path.read_bytes() if path.exists() else None) == old
+    # What is left over does not look like a record.
+    assert [p.name for p in tmp_path.rglob("result.json")] == ([] if old is None else [path.name])
+    write_atomically(path, b"next")
+    assert path.read_bytes() == b"next"
+
+
+def test_an_error_while_writing_leaves_nothing_behind(tmp_path, monkeypatch):
+    def full(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(tmp_path / "result.json", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_record_can_be_read_by_others_in_the_group(tmp_path, make_record):
+    assert record.write(make_record("mine", 0.5), tmp_path).stat().st_mode & 0o444 == 0o444
+
+
+# ------------------------------------------------------------------------------------- refused
+
+
+def change(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "not a record"),
+        (b'{"schema_version": 1, "status": "comp', "not a record"),
+        (b"\xff\xfe\x00", "not a record"),
+        (b"[1, 2]", "not a record"),
+        (b'{"accuracy": 0.9}', "not a record.*required field `status`"),
+    ],
+)
+def test_broken_and_foreign_files_are_refused_with_the_reason(tmp_path, content, reason):
+    path = tmp_path / "result.json"
+    path.write_bytes(content)
+    for read in (record.read, record.read_summary):
+        with pytest.raises(ValueError, match=reason):
+            read(path)
+
+
+def test_a_record_of_a_newer_program_is_refused_by_its_version(tmp_path, make_record):
+    path = record.write(make_record("mine", 0.5), tmp_path)
+    change(path, schema_version=2)
+    with pytest.raises(ValueError, match=r"schema version 2; this program reads 1"):
+        record.read(path)
+
+
+def test_a_newer_record_is_refused_by_its_version_even_where_its_keys_have_changed(
+    tmp_path, make_record
+):
+    path = record.write(make_record("mine", 0.5), tmp_path)
+    change(path, schema_version=2, history={"1": {}}, status="paused")
+    for read in (record.read, record.read_summary):
+        with pytest.raises(ValueError, match=r"schema version 2; this program reads 1"):
+            read(path)
+
+
+def test_keys_that_are_not_known_are_passed_over(tmp_path, make_record):
+    made = make_record("mine", 0.5)
+    path = record.write(made, tmp_path)
+    change(path, note="added by a later 1.x")
+    assert record.read(path) == made
+
+
+@pytest.mark.parametrize("part", ["metrics", "model", "data"])
+def test_a_completed_run_that_lacks_a_part_is_refused(tmp_path, make_record, part):
+    path = record.write(make_record("mine", 0.5), tmp_path)
+    change(path, **{part: None})
+    with pytest.raises(ValueError, match="a completed run without metrics, model or data"):
+        record.read(path)

@@ -1,0 +1,136 @@
+"""A first signal ends what runs at a safe point, a second ends the process at once."""
+
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+
+from visionsweep.models.heads import Heads
+from visionsweep.models.seeds import seeds_of
+from visionsweep.runtime import signals
+from visionsweep.runtime.signals import Interrupted
+from visionsweep.tensorboard.writer import RunWriter
+from visionsweep.training import loop
+from visionsweep.training.batches import SplitBatches, TensorBatches
+
+
+@pytest.fixture(autouse=True)
+def _installed(monkeypatch):
+    before = [(n, signal.getsignal(n)) for n in (signal.SIGINT, signal.SIGTERM)]
+    monkeypatch.setattr(signals, "_asked", None)
+    monkeypatch.setattr(signals, "_deferring", 0)
+    signals.install()
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
+
+
+def test_a_signal_raises_where_nothing_is_at_stake():
+    with pytest.raises(Interrupted) as ended:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+    assert isinstance(ended.value, KeyboardInterrupt)
+    assert signals.status() == 130
+
+
+def test_an_interruption_can_be_sent_to_another_process():
+    sent = pickle.loads(pickle.dumps(Interrupted(signal.SIGTERM)))
+    assert (sent.status, str(sent)) == (143, "SIGTERM")
+
+
+def test_in_a_process_of_many_runs_what_was_asked_of_one_is_not_asked_of_the_next():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for _ in range(2):
+        with pytest.raises(Interrupted), signals.installed(), signals.deferred():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+            signals.check()
+        assert signals.status() == 0
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_sigterm_is_told_from_ctrl_c():
+    with pytest.raises(Interrupted):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+    assert signals.status() == 143
+
+
+def test_a_deferred_signal_raises_at_the_next_check_and_nowhere_else():
+    reached = []
+    with pytest.raises(Interrupted), signals.deferred():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+        reached.append("after the signal")
+        signals.check()
+        reached.append("after the check")
+    assert reached == ["after the signal"]
+
+
+def test_what_is_deferred_to_its_end_is_finished():
+    with signals.deferred():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+    assert signals.status() == 130
+    with pytest.raises(Interrupted):
+        signals.check()
+
+
+def test_nothing_asked_is_status_zero_and_no_interruption():
+    signals.check()
+    assert signals.status() == 0
+
+
+def test_a_second_signal_leaves_at_once():
+    script = (
+        "import time\nfrom visionsweep.runtime import signals\nsignals.install()\n"
+        "with signals.deferred():\n    print('ready', flush=True)\n"
+        "    while True: time.sleep(0.01)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None  # the first is deferred
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Left at once" in error and "Traceback" not in error
+
+
+def test_training_that_writes_events_ends_at_every_moment_of_a_signal(tmp_path):
+    """`KeyboardInterrupt` in the middle of the writer's queue would leave it waiting for ever."""
+    inputs, labels = torch.randn(8, 4), torch.arange(8) % 2
+    batches = TensorBatches(inputs, labels, 4)
+    for attempt in range(40):
+        signals._asked = None
+        heads = Heads(4, 2, 0.0, seeds_of(0, 1))
+        training = TensorBatches(inputs, labels, 4, [torch.Generator().manual_seed(0)])
+        optimizer = torch.optim.SGD(heads.parameters(), lr=0.01)
+        epochs = []
+        delay = random.Random(attempt).uniform(0.0, 0.05)
+        later = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+        with (
+            pytest.raises(Interrupted),
+            signals.deferred(),
+            RunWriter(tmp_path / str(attempt)) as writer,
+        ):
+
+            def on_epoch(epoch, writer=writer, epochs=epochs, later=later):
+                if not epochs:
+                    later.start()
+                epochs.append(epoch)
+                writer.epoch(epoch)
+
+            split = SplitBatches(training, batches, batches)
+            loop.fit(heads, split, optimizer, 10**9, torch.device("cpu"), on_epoch)
+        assert [epoch.epoch for epoch in epochs] == list(range(1, len(epochs) + 1))

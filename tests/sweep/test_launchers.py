@@ -1,0 +1,276 @@
+"""A run's share of the machine, refusals, and what is said when a launcher ends."""
+
+import importlib.util
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from visionsweep.cli import command_line
+from visionsweep.config.schema import register_schema
+from visionsweep.errors import UserError
+from visionsweep.runs import names
+from visionsweep.runtime import signals
+from visionsweep.sweep import launchers, slurm
+
+CONF = Path(__file__).parents[2] / "conf"
+PRESETS = ("joblib", "ray", "submitit_local", "submitit_slurm")
+pytestmark = pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher/")  # pytest resets ours
+register_schema()
+names.register_resolvers()
+
+
+def composed(launcher, *overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        chosen = [f"hydra/launcher={launcher}", *overrides]
+        return compose("config", overrides=chosen, return_hydra_config=True)
+
+
+def hydra_of(launcher, *overrides, job=0):
+    hydra = composed(launcher, *overrides).hydra
+    hydra.job.num = job
+    return hydra
+
+
+@pytest.mark.parametrize("launcher", PRESETS)
+def test_preset_stands_in_the_manual_of_its_folder_with_its_command(launcher):
+    header = (CONF / "hydra" / "launcher" / f"{launcher}.yaml").read_text().partition("\n_target_")
+    assert f"python src/train.py -m hydra/launcher={launcher}" in header[0]
+    assert "pip install -e" in header[0] and "docs/scaling.md" in header[0]
+
+
+@pytest.mark.parametrize("launcher", PRESETS)
+def test_our_preset_wins_over_the_plugins_own_of_the_same_name(launcher):
+    node = composed(launcher).hydra.launcher
+    ours = OmegaConf.load(CONF / "hydra" / "launcher" / f"{launcher}.yaml")
+    assert OmegaConf.to_container(OmegaConf.merge(node, ours)) == OmegaConf.to_container(node)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 8, 64])
+@pytest.mark.parametrize("n_jobs", [-1, -2, 1, 2, 3, 8])
+def test_joblibs_processes_never_have_more_threads_than_there_are_cores(n_jobs, cores):
+    node = hydra_of("joblib", f"hydra.launcher.n_jobs={n_jobs}").launcher
+    jobs = n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)
+    threads = launchers.threads_of(node, None, cores)
+    assert threads >= 1
+    assert jobs * threads <= max(cores, jobs)
+
+
+def test_threads_follow_what_the_launcher_reserves_for_a_run_unless_they_are_set():
+    ray = hydra_of("ray", "hydra.launcher.ray.remote.num_cpus=4").launcher
+    slurm = hydra_of("submitit_slurm", "hydra.launcher.cpus_per_task=6").launcher
+    assert launchers.threads_of(ray, None, 8) == 4
+    assert launchers.threads_of(slurm, None, 8) == 6
+    assert launchers.threads_of(hydra_of("submitit_local").launcher, None, 8) == 1
+    assert launchers.threads_of(hydra_of("basic").launcher, None, 8) is None
+    for launcher in ("basic", *PRESETS):
+        assert launchers.threads_of(hydra_of(launcher).launcher, 3, 8) == 3
+
+
+def test_a_run_computes_in_its_threads_and_leaves_the_process_as_it_was(make_config):
+    config = make_config()
+    before = torch.get_num_threads()
+    for threads in (1, before + 1):
+        config.threads = threads
+        with (
+            pytest.raises(ZeroDivisionError),
+            launchers.share_of_the_machine(hydra_of("joblib"), config),
+        ):
+            assert torch.get_num_threads() == threads
+            raise ZeroDivisionError
+        assert torch.get_num_threads() == before
+
+
+class Gpus:
+    """As many simulated GPUs as one likes."""
+
+    def __init__(self, monkeypatch, count):
+        self.now = 0
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: self.now)
+        monkeypatch.setattr(torch.cuda, "set_device", self.set)
+
+    def set(self, number):
+        self.now = number
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "ray", "submitit_local", "submitit_slurm"])
+def test_runs_side_by_side_take_turns_on_three_gpus(launcher, monkeypatch, make_config):
+    gpus = Gpus(monkeypatch, 3)
+    for job in range(7):
+        with launchers.share_of_the_machine(hydra_of(launcher, job=job), make_config()):
+            assert gpus.now == job % 3
+        assert gpus.now == 0
+
+
+def test_a_device_that_was_named_and_runs_one_after_the_other_have_no_turns(
+    monkeypatch, make_config
+):
+    gpus = Gpus(monkeypatch, 3)
+    config = make_config()
+    with launchers.share_of_the_machine(hydra_of("basic", job=2), config):
+        assert gpus.now == 0
+    for device in ("cpu", "cuda:0"):
+        config.device = device
+        with launchers.share_of_the_machine(hydra_of("joblib", job=2), config):
+            assert gpus.now == 0
+
+
+class UntravelledError(Exception):
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def test_an_error_that_cannot_be_sent_to_the_command_is_told_in_one_that_can(make_config):
+    with (
+        pytest.raises(RuntimeError, match="UntravelledError: this and that"),
+        launchers.share_of_the_machine(hydra_of("joblib"), make_config()),
+    ):
+        raise UntravelledError("this", "that")
+    with (
+        pytest.raises(UserError, match="stays"),
+        launchers.share_of_the_machine(hydra_of("joblib"), make_config()),
+    ):
+        raise UserError("stays")
+
+
+def refused(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        command_line.refuse_mistakes(list(arguments), CONF)
+    assert ended.value.code == 1
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("launcher", "extra"),
+    [("joblib", "joblib"), ("ray", "ray"), ("submitit_local", "submitit")],
+)
+def test_a_plugin_that_is_missing_is_named_with_the_extra_that_brings_it(
+    launcher, extra, monkeypatch, capsys
+):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name.startswith("hydra_plugins.") else found(name, *rest),
+    )
+    said = refused(capsys, "-m", f"hydra/launcher={launcher}", "epochs=1,2")
+    assert f"pip install -e '.[{extra}]'" in said and "Nothing was run" in said
+
+
+def test_slurm_is_refused_where_there_is_none(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said = refused(capsys, "-m", "hydra/launcher=submitit_slurm", "epochs=1,2")
+    assert "no sbatch and srun here" in said and "hydra/launcher=joblib" in said
+
+
+def test_a_launcher_without_m_and_a_mistyped_one_are_refused(capsys):
+    assert "add -m" in refused(capsys, "hydra/launcher=joblib")
+    assert "did you mean 'joblib'" in refused(capsys, "-m", "hydra/launcher=jobli")
+    assert "no such key" in refused(capsys, "-m", "hydra/launcher=joblib", "hydra.launcher.jobs=2")
+    said = refused(capsys, "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=two")
+    assert "hydra.launcher.n_jobs=two: Value 'two'" in said and "no such key" not in said
+
+
+def test_a_ray_cluster_wants_whole_paths(tmp_path):
+    cluster = ["hydra.launcher.ray.init.address=head:6379"]
+    with pytest.raises(UserError, match=r"outputs_dir=outputs: .*give the whole path"):
+        launchers.refuse_impossible(composed("ray", *cluster))
+    cluster += [f"outputs_dir={tmp_path}"]
+    with pytest.raises(UserError, match=r"data\.root=data"):
+        launchers.refuse_impossible(composed("ray", *cluster))
+    launchers.refuse_impossible(composed("ray", *cluster, f"data.root={tmp_path}"))
+    launchers.refuse_impossible(composed("ray"))
+
+
+def test_a_process_of_a_launcher_knows_command_and_cache(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["src/train.py", "-m", "epochs=1,2"])
+    monkeypatch.setenv("VISIONSWEEP_CACHE", "/here")
+    command = launchers.Command()
+    monkeypatch.setattr(sys, "argv", ["default_worker.py"])
+    monkeypatch.setenv("VISIONSWEEP_CACHE", "/elsewhere")
+    command.join()
+    assert sys.argv == ["src/train.py", "-m", "epochs=1,2"]
+    assert os.environ["VISIONSWEEP_CACHE"] == "/here"
+
+
+def raised_in(module, error):
+    """Raise an error in a function of some module, and catch it."""
+    scope = {"__name__": module, "error": error}
+    exec("def launch(): raise error", scope)
+    try:
+        scope["launch"]()
+    except type(error) as caught:
+        return caught
+
+
+def test_what_ends_a_launcher_is_said_in_a_sentence_and_what_fails_elsewhere_is_not():
+    error = raised_in("hydra_plugins.hydra_ray_launcher._core", ConnectionError("no\nno cluster"))
+    assert launchers.explained(error) == "ray could not go on: ConnectionError: no cluster"
+    assert launchers.explained(raised_in("visionsweep.training.loop", ValueError("a bug"))) is None
+    stopped = raised_in("hydra_plugins.hydra_joblib_launcher._core", KeyboardInterrupt())
+    assert launchers.explained(stopped) is None
+
+
+def test_a_run_that_slurm_ended_is_told_with_slurms_state(monkeypatch):
+    class UncompletedJobError(Exception):
+        """Named and worded as submitit's."""
+
+    monkeypatch.setattr(slurm.queue, "ids", ["7"])
+    error = UncompletedJobError("Job 7_2 (task: 0) with path x\nhas not (state: CANCELLED)\n---")
+    said = launchers.explained(raised_in("hydra_plugins.hydra_submitit_launcher.x", error))
+    assert said is not None and "Slurm says CANCELLED (Job 7_2 " in said
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_under_submitit_a_run_ends_before_its_job_is_queued_again(
+    ignored, monkeypatch, make_config
+):
+    order = []
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
+    interrupt = signal.signal(
+        signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler
+    )
+    usual = signal.signal(signal.SIGUSR2, lambda number, frame: order.append("queued again"))
+    try:
+        with (
+            pytest.raises(KeyboardInterrupt),
+            launchers.share_of_the_machine(hydra_of("submitit_local"), make_config()),
+        ):
+            try:
+                os.kill(os.getpid(), signal.SIGUSR2)
+                order.append("went on")
+            finally:
+                order.append("record written")
+        assert order == ["record written", "queued again"]
+    finally:
+        signal.signal(signal.SIGUSR2, usual)
+        signal.signal(signal.SIGINT, interrupt)
+
+
+def test_under_submitit_sigterm_ends_the_run_and_a_warning_after_it_still_queues_it_again(
+    monkeypatch, make_config
+):
+    order = []
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
+    usual = signal.signal(signal.SIGUSR2, lambda number, frame: order.append("queued again"))
+    try:
+        with (
+            pytest.raises(KeyboardInterrupt),
+            launchers.share_of_the_machine(hydra_of("submitit_local"), make_config()),
+            signals.deferred(),
+        ):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGUSR2)
+            order.append("batch done")
+            signals.check()
+            order.append("went on")
+        assert order == ["batch done", "queued again"]
+    finally:
+        signal.signal(signal.SIGUSR2, usual)

@@ -1,0 +1,157 @@
+"""With `fail_fast` one failing run lets no other begin, whichever process it fails in."""
+
+from pathlib import Path
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from visionsweep.errors import RefusedError, UserError
+from visionsweep.sweep import session
+from visionsweep.sweep.session import NoteSweep
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+@pytest.fixture
+def fail(tmp_path, monkeypatch):
+    """Run a failing job; gives the configuration that it had."""
+    monkeypatch.setattr(NoteSweep, "sweep_dir", None)
+
+    def run(mode: RunMode = RunMode.MULTIRUN, *, fail_fast: bool = True):
+        hydra = OmegaConf.create({"mode": mode})
+        monkeypatch.setattr(HydraConfig, "get", staticmethod(lambda: hydra))
+        config = OmegaConf.create({"sweep_dir": str(tmp_path), "fail_fast": fail_fast})
+        with session.job(config, "a-run"):
+            raise UserError("on purpose")
+
+    return run
+
+
+def test_in_a_launchers_process_the_failure_is_passed_on_and_no_other_run_begins(fail):
+    with pytest.raises(UserError, match="on purpose"):
+        fail()
+    with pytest.raises(UserError, match=r"not begun, since a-run failed \(fail_fast=true\)"):
+        fail()
+
+
+def test_in_the_commands_own_process_the_sweep_ends_at_once(fail, monkeypatch, tmp_path):
+    monkeypatch.setattr(NoteSweep, "sweep_dir", tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        fail()
+    assert ended.value.code == 1
+
+
+def test_a_sweep_that_is_gone_on_with_begins_again(fail, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="on purpose"):
+        fail()
+    launcher = {"_target_": "hydra.BasicLauncher"}
+    sweeper = {"_target_": "hydra_plugins.optuna_sweeper.OptunaSweeper"}
+    hydra = {"sweep": {"dir": str(tmp_path)}, "launcher": launcher, "sweeper": sweeper}
+    config = OmegaConf.create({"hydra": hydra})
+    NoteSweep().on_multirun_start(config)
+    NoteSweep.sweep_dir = None
+    with pytest.raises(UserError, match="on purpose"):
+        fail()
+
+
+@pytest.mark.parametrize(
+    ("mode", "fail_fast"), [(RunMode.RUN, True), (RunMode.MULTIRUN, False)], ids=str
+)
+def test_a_run_outside_a_sweep_or_without_fail_fast_stops_nothing(fail, mode, fail_fast, tmp_path):
+    for _ in range(2):
+        with pytest.raises(UserError, match="on purpose"):
+            fail(mode, fail_fast=fail_fast)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_refused_leaves_no_record_and_is_listed_at_the_end(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(NoteSweep, "refused", [])
+    monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create({"mode": RunMode.MULTIRUN}))
+    config = OmegaConf.create({"sweep_dir": str(tmp_path), "fail_fast": False})
+    for name in ("one", "other"):
+        with pytest.raises(RefusedError), session.job(config, name):
+            raise RefusedError("epochs: 2 there, 3 now")
+    session._tell(tmp_path, 1)
+    printed = capsys.readouterr().out
+    assert "refused one" in printed and "refused other" in printed
+    assert "When what is said above is mended" in printed and f"sweep_dir={tmp_path}" in printed
+
+
+@pytest.mark.parametrize(
+    ("params", "given", "runs"),
+    [
+        (None, ["model=resnet18"], 1),
+        (None, ["model=effnetb0,effnetb2", "data=10pct,20pct", "epochs=5,10"], 8),
+        (None, ["seed=range(0,200)", "optimizer.lr=choice(0.1,0.01)"], 400),
+        (None, ["data.root='a,b'", "optimizer=glob(*)"], len(list((CONF / "optimizer").iterdir()))),
+        ({"model": "effnetb0,effnetb2", "epochs": "5,10"}, ["epochs=1,2,3", "seed=7"], 6),
+    ],
+)
+def test_the_runs_of_a_sweep_are_counted_as_hydra_counts_them(params, given, runs):
+    hydra = {"sweeper": {"_target_": "hydra.BasicSweeper", "params": params}}
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert (
+            len(session.planned_runs(OmegaConf.create(hydra | {"overrides": {"task": given}})))
+            == runs
+        )
+
+
+def test_what_another_sweeper_will_ask_for_is_not_known():
+    hydra = {"sweeper": {"_target_": "hydra_plugins.optuna_sweeper.OptunaSweeper"}}
+    assert session.planned_runs(OmegaConf.create(hydra)) is None
+
+
+def run_one(monkeypatch, directory: Path, error: BaseException | None = None) -> int:
+    """End a run outside a sweep."""
+    monkeypatch.setattr(NoteSweep, "sweep_dir", None)
+    monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create({"mode": RunMode.RUN}))
+    config = OmegaConf.create({"sweep_dir": str(directory), "fail_fast": False})
+
+    def main() -> None:
+        NoteSweep.run_dir = directory
+        with session.job(config, "a-run"):
+            if error is not None:
+                raise error
+
+    try:
+        return session.run(main)
+    finally:
+        NoteSweep.run_dir = None
+
+
+def test_one_run_ends_with_where_it_lies_and_what_to_do_with_it(monkeypatch, tmp_path, capsys):
+    assert run_one(monkeypatch, tmp_path) == 0
+    said = capsys.readouterr().out
+    assert f"tensorboard --logdir {tmp_path}" in said
+    assert f"python src/predict.py PHOTO --run {tmp_path}" in said
+
+
+def test_the_error_of_one_run_is_said_once(monkeypatch, tmp_path, capsys, caplog):
+    assert run_one(monkeypatch, tmp_path, UserError("on purpose")) == 1
+    assert capsys.readouterr() == ("", "on purpose\n") and "on purpose" not in caplog.text
+
+
+@pytest.mark.parametrize("half_done", [True, False])
+def test_an_interrupted_run_says_what_the_next_command_begins_with(
+    monkeypatch, tmp_path, capsys, half_done
+):
+    if half_done:
+        (tmp_path / "checkpoint.safetensors").touch()
+    assert run_one(monkeypatch, tmp_path, KeyboardInterrupt()) == 130
+    said = capsys.readouterr().out
+    assert ("after its last checkpoint" in said) == half_done
+    assert ("begins it anew" in said) != half_done and f"sweep_dir={tmp_path}" in said
+
+
+def test_planted_link_in_place_of_the_note_of_a_stopped_sweep_is_not_followed(fail, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("theirs")
+    (tmp_path / ".stopped").symlink_to(victim)
+    with pytest.raises(UserError, match="on purpose"):  # and not "not begun, since theirs failed"
+        fail()
+    assert victim.read_text() == "theirs"
+    with pytest.raises(UserError, match="not begun, since a-run failed"):
+        fail()

@@ -1,0 +1,76 @@
+"""Which runs are picked, and when TensorBoard has them."""
+
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from visionsweep.runs.paths import event_folders, latest_sweep
+from visionsweep.tensorboard.server import run_filter, wait_for
+
+
+@pytest.fixture
+def slow_board():
+    """A server that has no run, then one, and from the third question on two; and its questions."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            body = json.dumps(["a", "b"][: len(asked) - 1]).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/", asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_runs_are_waited_for_until_all_are_there_and_then_the_tabs_are_asked_for(slow_board):
+    address, asked = slow_board
+    assert wait_for(address, ["a", "b"], seconds=60)
+    assert asked == [*["/data/runs"] * 3, "/data/plugins_listing"]
+
+
+def test_runs_that_never_come_are_not_waited_for_forever(slow_board):
+    address, _ = slow_board
+    assert not wait_for(address, ["absent"], seconds=0.5)
+
+
+@pytest.mark.parametrize("name", ["2026-01-31", "a.b", "a+b(c)[d]{e}^$|?*", "\\d", "with space"])
+def test_a_filter_picks_what_lies_in_a_folder_and_nothing_beside_it(name):
+    inside = {f"{name}/run", f"{name}/deep/run"}
+    beside = {f"{name}2/run", f"x{name}/run", f"x/{name}/run", name.replace(".", "x") + "x/run"}
+    of_sweep = run_filter(Path("outputs"), Path("outputs") / name, is_run=False)
+    assert {run for run in inside | beside if re.search(of_sweep, run)} == inside
+    of_run = run_filter(Path("outputs"), Path("outputs") / name, is_run=True)
+    assert [run for run in (*inside, name, f"{name}2") if re.search(of_run, run)] == [name]
+
+
+def test_the_sweep_begun_last_is_the_latest_whatever_the_files_times_are(tmp_path):
+    for sweep, begun in (("copied-first", 300), ("copied-last", 200)):
+        (tmp_path / sweep / "run").mkdir(parents=True)
+        (tmp_path / sweep / "multirun.yaml").touch()
+        (tmp_path / sweep / "run" / f"events.out.tfevents.{begun}.host.1.0").touch()
+    (tmp_path / "copied-last" / "run" / "events.out.tfevents").touch()  # nobody knows when
+    folders = event_folders(tmp_path)
+    assert latest_sweep(folders, tmp_path) == tmp_path / "copied-first"
+
+
+def test_a_folder_above_the_one_searched_is_not_taken_for_the_sweep(tmp_path):
+    (tmp_path / "sweep" / "run").mkdir(parents=True)
+    (tmp_path / "sweep" / "multirun.yaml").touch()
+    (tmp_path / "sweep" / "run" / "events.out.tfevents.1.host").touch()
+    run = tmp_path / "sweep" / "run"
+    assert latest_sweep(event_folders(run), run) == run
+    assert latest_sweep(event_folders(tmp_path), tmp_path) == tmp_path / "sweep"

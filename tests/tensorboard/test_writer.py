@@ -1,0 +1,456 @@
+"""A run's events, read back from the file and asked of a real TensorBoard."""
+
+import io
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.compat.proto.graph_pb2 import GraphDef
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.util.tensor_util import make_ndarray
+from torch import nn
+
+from visionsweep.data.images import ImageFile, digest_of
+from visionsweep.data.thumbnails import Thumbnails, thumbnails
+from visionsweep.models.summary import describe
+from visionsweep.runs import record
+from visionsweep.tensorboard.writer import RunWriter
+
+GRAPH = describe(nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2)), 8).graph
+CURVES = [f"{what}/{split}" for what in ("loss", "accuracy") for split in ("train", "val", "test")]
+RESULTS = [
+    f"{when}/{split}_{what}"
+    for when in ("final", "best")
+    for split in ("train", "val", "test")
+    for what in ("loss", "accuracy")
+]
+
+
+@pytest.fixture
+def write_events(make_config, make_history):
+    """Write the events of a run as an experiment does."""
+
+    def write(run_dir: Path, *val_losses: float, graph: bytes = GRAPH, **choices):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        history = make_history(*val_losses)
+        config = make_config(epochs=len(history), **choices)
+        facts = {"name": run_dir.name, "dataset": "sample", "weights": "random"}
+        with RunWriter(run_dir) as writer:
+            writer.begin(facts, "epochs: 2\nmodel:\n  name: efficientnet_b0", graph)
+            for epoch in history:
+                writer.epoch(epoch)
+            writer.end(config, facts, record.summarize(history))
+
+    return write
+
+
+def read_back(run_dir: Path) -> EventAccumulator:
+    events = EventAccumulator(
+        str(run_dir), size_guidance={"scalars": 0, "tensors": 0, "histograms": 0}
+    )
+    events.Reload()
+    return events
+
+
+def points(events: EventAccumulator, tag: str) -> list[tuple[int, float]]:
+    return [(e.step, pytest.approx(e.value, rel=1e-5, nan_ok=True)) for e in events.Scalars(tag)]
+
+
+# ----------------------------------------------------------------------------- in the event file
+
+
+def cut_off_and_go_on(run_dir: Path, make_config, make_history) -> None:
+    """Write a run that was killed after its fourth epoch and taken up after its second."""
+    run_dir.mkdir()
+    history = make_history(0.9, 0.8, 0.7, 0.6, 0.5)
+    facts = {"name": "run", "dataset": "sample", "weights": "random"}
+    first = RunWriter(run_dir)
+    first.begin(facts, "epochs: 5", GRAPH)
+    for epoch in history[:4]:
+        first.epoch(epoch)
+        first.histograms(epoch.epoch, nn.Linear(2, 2))
+    first.flush()
+    (killed,) = run_dir.glob("events.*")
+    content = killed.read_bytes()
+    first.__exit__(None, None, None)
+    killed.write_bytes(content[:-7])  # as a kill in the middle of a record leaves it
+    with RunWriter(run_dir, after_epoch=2) as writer:
+        for epoch in history[2:]:
+            writer.epoch(epoch)
+        writer.end(make_config(epochs=5), facts, record.summarize(history))
+
+
+def test_curves_of_a_run_that_was_taken_up_have_no_seam(tmp_path, make_config, make_history):
+    cut_off_and_go_on(tmp_path / "run", make_config, make_history)
+    assert len(list((tmp_path / "run").iterdir())) == 1
+    events = read_back(tmp_path / "run")
+    expected = [(n, loss) for n, loss in enumerate((0.9, 0.8, 0.7, 0.6, 0.5), 1)]
+    assert points(events, "loss/val") == expected
+    assert [e.step for e in events.Histograms("weights/head.weight")] == [1, 2]
+    assert "run/text_summary" in events.Tags()["tensors"] and events.Tags()["graph"]
+
+
+def test_a_run_that_begins_anew_forgets_the_events_of_its_failed_try(tmp_path, write_events):
+    write_events(tmp_path, 0.9, 0.4, 0.3)
+    write_events(tmp_path, 0.8, 0.5)
+    assert len(list(tmp_path.glob("events.*"))) == 1
+    assert points(read_back(tmp_path), "loss/val") == [(1, 0.8), (2, 0.5)]
+
+
+def test_a_run_has_one_event_file_in_its_own_directory_and_no_other(tmp_path, write_events):
+    write_events(tmp_path / "run", 0.9, 0.4)
+    files = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert [p.parent.name for p in files] == ["run"]
+    assert "tfevents" in files[0].name
+
+
+def test_every_epoch_has_its_point_in_every_curve(tmp_path, write_events):
+    write_events(tmp_path, 0.9, 0.4, 0.6)
+    events = read_back(tmp_path)
+    assert set(CURVES) <= set(events.Tags()["scalars"])
+    assert points(events, "loss/val") == [(1, 0.9), (2, 0.4), (3, 0.6)]
+    assert points(events, "loss/train") == [(1, 1.0), (2, 0.5), (3, 0.7)]
+    assert points(events, "accuracy/test") == [(1, 0.8), (2, 0.8), (3, 0.8)]
+    assert points(events, "learning_rate") == [(n, 1e-3) for n in (1, 2, 3)]
+    assert points(events, "seconds_per_epoch") == [(n, 0.5) for n in (1, 2, 3)]
+
+
+def test_nothing_is_written_that_nobody_asked_for(tmp_path, write_events):
+    write_events(tmp_path, 0.9)
+    extra = {"learning_rate", "seconds_per_epoch"}
+    assert set(read_back(tmp_path).Tags()["scalars"]) == {*CURVES, *RESULTS, *extra}
+
+
+def test_a_layout_draws_train_validation_and_test_in_one_chart(tmp_path, write_events):
+    write_events(tmp_path, 0.9)
+    events = read_back(tmp_path)
+    (tensor,) = events.Tensors("custom_scalars__config__")
+    layout = Layout.FromString(tensor.tensor_proto.string_val[0])
+    charts = {
+        c.title: list(c.multiline.tag) for category in layout.category for c in category.chart
+    }
+    assert charts == {"loss": CURVES[:3], "accuracy": CURVES[3:]}
+    assert set(CURVES) <= set(events.Tags()["scalars"])
+
+
+def test_the_graph_is_the_networks(tmp_path, write_events):
+    write_events(tmp_path, 0.9)
+    events = read_back(tmp_path)
+    assert events.Tags()["graph"]
+    assert events.Graph() == GraphDef.FromString(GRAPH)
+    assert len(events.Graph().node) > 3
+
+
+def test_a_network_without_a_graph_is_tracked_all_the_same(tmp_path, write_events):
+    write_events(tmp_path, 0.9, graph=b"")
+    assert not read_back(tmp_path).Tags()["graph"]
+    assert points(read_back(tmp_path), "loss/val") == [(1, 0.9)]
+
+
+def test_configuration_and_dataset_are_there_as_text(tmp_path, write_events):
+    write_events(tmp_path, 0.9)
+    texts = {
+        tag: read_back(tmp_path).Tensors(tag)[0].tensor_proto.string_val[0].decode()
+        for tag in ("config/text_summary", "run/text_summary")
+    }
+    # Indented by four: Markdown then leaves it as it is.
+    assert "    model:\n      name: efficientnet_b0" in texts["config/text_summary"]
+    assert "| dataset | sample |" in texts["run/text_summary"]
+    assert "| weights | random |" in texts["run/text_summary"]
+
+
+def hparams_of(run_dir: Path) -> dict[str, HParamsPluginData]:
+    (file,) = run_dir.glob("*tfevents*")
+    return {
+        value.tag: HParamsPluginData.FromString(value.metadata.plugin_data.content)
+        for event in EventFileLoader(str(file)).Load()
+        for value in event.summary.value
+        if value.metadata.plugin_data.plugin_name == "hparams"
+    }
+
+
+def test_what_was_chosen_stands_in_the_runs_own_event_file(tmp_path, write_events):
+    write_events(tmp_path, 0.9, 0.4, model="effnetb2", data="20pct", lr=0.01)
+    found = hparams_of(tmp_path)
+    assert set(found) == {
+        f"_hparams_/{part}" for part in ("experiment", "session_start_info", "session_end_info")
+    }
+    chosen = found["_hparams_/session_start_info"].session_start_info.hparams
+    assert chosen["model"].string_value == "effnetb2"
+    assert chosen["data"].string_value == "20pct"
+    assert chosen["epochs"].number_value == 2
+    assert chosen["lr"].number_value == 0.01
+    assert chosen["dataset"].string_value == "sample"
+    assert chosen["weights"].string_value == "random"
+    metrics = found["_hparams_/experiment"].experiment.metric_infos
+    assert {info.name.tag for info in metrics} == set(RESULTS)
+
+
+def test_final_and_best_values_are_those_of_the_record(tmp_path, write_events):
+    write_events(tmp_path, 0.9, 0.4, 0.6)
+    events = read_back(tmp_path)
+    assert points(events, "final/val_loss") == [(3, 0.6)]
+    assert [value for _, value in points(events, "best/val_loss")] == [0.4]
+    assert [value for _, value in points(events, "best/test_loss")] == [0.45]
+    assert [value for _, value in points(events, "final/train_loss")] == [0.7]
+
+
+def test_a_run_that_stops_half_way_keeps_what_it_had(tmp_path, make_history):
+    with pytest.raises(RuntimeError, match="out of memory"), RunWriter(tmp_path) as writer:
+        writer.begin({"dataset": "sample"}, "epochs: 2", b"")
+        writer.epoch(make_history(0.9)[0])
+        raise RuntimeError("out of memory")
+    assert points(read_back(tmp_path), "loss/val") == [(1, 0.9)]
+
+
+def test_a_diverged_run_is_written(tmp_path, write_events):
+    write_events(tmp_path, 0.9, math.nan)
+    assert points(read_back(tmp_path), "loss/val") == [(1, 0.9), (2, math.nan)]
+
+
+def test_writing_events_draws_no_random_numbers(tmp_path, write_events):
+    before = torch.get_rng_state()
+    write_events(tmp_path, 0.9)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# ------------------------------------------------------------------- what a run gets wrong
+
+
+@pytest.fixture
+def photographs(tmp_path) -> Thumbnails:
+    """Thumbnails of 45 images that compress as badly as photographs do."""
+    rng = np.random.default_rng(0)
+    files = []
+    for number in range(45):
+        small = Image.fromarray(rng.integers(0, 256, (24, 24, 3), np.uint8))
+        path = tmp_path / "images" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        small.resize((160, 120), Image.Resampling.BICUBIC).save(path)
+        files.append(ImageFile(path, number % 3, digest_of(path.read_bytes())))
+    return thumbnails(files, tmp_path / "cache")
+
+
+@pytest.fixture
+def outcomes(make_outcomes):
+    """What five replicates make of 45 images of three classes."""
+    rng = np.random.default_rng(1)
+    return make_outcomes(rng.dirichlet([0.7] * 3, (5, 45)), np.arange(45) % 3)
+
+
+def write_diagnosis(run_dir: Path, *arguments) -> EventAccumulator:
+    with RunWriter(run_dir) as writer:
+        writer.diagnosis("val", *arguments)
+    return read_back(run_dir)
+
+
+def curve(events: EventAccumulator, tag: str) -> np.ndarray:
+    """True and false positives, true and false negatives, precision, recall at each threshold."""
+    (event,) = events.Tensors(tag)
+    return make_ndarray(event.tensor_proto)
+
+
+def test_every_class_has_its_precision_recall_curve(tmp_path, make_outcomes):
+    # The mean over both replicates: 0.9, 0.6, 0.4 and 0.2 for class "cat"; the first and the third
+    # image show one.
+    cat = np.array([[0.99, 0.21, 0.1, 0.1], [0.81, 0.99, 0.7, 0.3]])
+    outcomes = make_outcomes(np.stack([cat, 1 - cat], 2), [0, 1, 0, 1])
+    events = write_diagnosis(tmp_path, outcomes, ["cat", "dog"], None)
+    assert events.PluginTagToContent("pr_curves").keys() == {"pr_curve/cat", "pr_curve/dog"}
+    of_cat, of_dog = curve(events, "pr_curve/cat"), curve(events, "pr_curve/dog")
+    assert of_cat.shape == (6, 127)
+    at = {threshold: round(threshold * 126) for threshold in (0, 0.3, 0.5, 0.7, 0.95)}
+    assert of_cat[:, at[0]].tolist() == [2, 2, 0, 0, 0.5, 1]
+    assert of_cat[:, at[0.3]].tolist() == pytest.approx([2, 1, 1, 0, 2 / 3, 1])
+    assert of_cat[:, at[0.5]].tolist() == [1, 1, 1, 1, 0.5, 0.5]
+    assert of_cat[:, at[0.7]].tolist() == [1, 0, 2, 1, 1, 0.5]
+    assert of_cat[:, at[0.95]].tolist() == [0, 0, 2, 2, 0, 0]
+    assert of_dog[:, at[0.7]].tolist() == [1, 0, 2, 1, 1, 0.5]  # 0.8 is a dog; 0.6 is not taken
+
+
+def test_three_figures_show_what_goes_wrong(tmp_path, outcomes, photographs):
+    events = write_diagnosis(tmp_path / "run", outcomes, ["pizza", "steak", "sushi"], photographs)
+    assert sorted(events.Tags()["images"]) == ["confusion/val", "mistakes/val", "reliability/val"]
+    for tag, kind in (("confusion", "PNG"), ("reliability", "PNG"), ("mistakes", "JPEG")):
+        (event,) = events.Images(f"{tag}/val")
+        with Image.open(io.BytesIO(event.encoded_image_string)) as image:
+            assert image.format == kind
+            assert (event.width, event.height) == image.size
+            assert image.size[0] == 350  # as wide as TensorBoard shows it
+            assert np.ptp(np.asarray(image.convert("L"))) > 100
+
+
+def test_the_diagnosis_stands_at_the_last_epoch(tmp_path, make_history, outcomes, photographs):
+    with RunWriter(tmp_path / "run") as writer:
+        for epoch in make_history(0.9, 0.5, 0.4):
+            writer.epoch(epoch)
+        writer.diagnosis("val", outcomes, ["pizza", "steak", "sushi"], photographs)
+    events = read_back(tmp_path / "run")
+    assert [event.step for event in events.Images("mistakes/val")] == [3]
+    assert [event.step for event in events.Tensors("pr_curve/sushi")] == [3]
+
+
+def test_a_run_with_all_there_is_to_see_stays_below_a_megabyte(
+    tmp_path, make_history, outcomes, photographs
+):
+    head = nn.Linear(1280, 15)
+    head(torch.ones(2, 1280)).sum().backward()
+    with RunWriter(tmp_path / "run") as writer:
+        writer.begin({"dataset": "sample"}, "epochs: 10", GRAPH)
+        for epoch in make_history(*[0.5] * 10):
+            writer.epoch(epoch)
+            writer.histograms(epoch.epoch, head)
+        writer.diagnosis("val", outcomes, ["pizza", "steak", "sushi"], photographs)
+    (file,) = (tmp_path / "run").iterdir()
+    assert file.stat().st_size < 1_000_000
+
+
+def test_curves_of_a_thousand_classes_stay_below_a_megabyte(tmp_path, make_outcomes):
+    rng = np.random.default_rng(2)
+    outcomes = make_outcomes(rng.dirichlet([0.1] * 1000, (1, 50)) + 1e-6, np.arange(50))
+    names = [f"class {number}" for number in range(1000)]
+    events = write_diagnosis(tmp_path, outcomes, names, None)
+    assert len(events.PluginTagToContent("pr_curves")) == 1000
+    assert curve(events, "pr_curve/class 7").shape == (6, 12)
+    (file,) = tmp_path.iterdir()
+    assert file.stat().st_size < 1_000_000
+
+
+def test_replicates_that_diverged_are_left_out_of_the_diagnosis(tmp_path, make_outcomes):
+    sound = [[0.9, 0.1], [0.2, 0.8]]
+    nowhere = [[math.nan, math.nan]] * 2
+    both = write_diagnosis(
+        tmp_path / "both", make_outcomes([sound, nowhere], [0, 1]), ["a", "b"], None
+    )
+    alone = write_diagnosis(tmp_path / "alone", make_outcomes([sound], [0, 1]), ["a", "b"], None)
+    assert np.array_equal(curve(both, "pr_curve/a"), curve(alone, "pr_curve/a"))
+    for tag in ("confusion/val", "reliability/val"):
+        first, second = (events.Images(tag)[0].encoded_image_string for events in (both, alone))
+        assert first == second
+    none = write_diagnosis(tmp_path / "none", make_outcomes([nowhere], [0, 1]), ["a", "b"], None)
+    assert not none.Tags()["images"]
+
+
+# ------------------------------------------------------------------- histograms
+
+
+def test_histograms_count_weights_and_gradients(tmp_path):
+    head = nn.Linear(2, 3)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[-1.0, -1], [0, 0], [0, 2]]))
+    head(torch.tensor([[1.0, 5.0]])).sum().backward()
+    with RunWriter(tmp_path) as writer:
+        writer.histograms(1, head)
+        writer.histograms(2, head)
+    events = read_back(tmp_path)
+    names = [
+        f"{what}/head.{part}" for what in ("gradients", "weights") for part in ("bias", "weight")
+    ]
+    assert sorted(events.Tags()["histograms"]) == names
+    weights = events.Histograms("weights/head.weight")
+    assert [event.step for event in weights] == [1, 2]
+    values = weights[0].histogram_value
+    assert (values.min, values.max, values.num, values.sum) == (-1, 2, 6, 0)
+    assert [count for count in values.bucket if count] == [2, 3, 1]
+    assert len(values.bucket) <= 31  # no more than TensorBoard draws
+    gradients = events.Histograms("gradients/head.weight")[0].histogram_value
+    assert (gradients.min, gradients.max, gradients.num) == (1, 5, 6)
+
+
+def test_parameters_that_do_not_train_have_no_histogram(tmp_path):
+    model = nn.ModuleDict({"backbone": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
+    model["backbone"].requires_grad_(False)
+    with RunWriter(tmp_path) as writer:
+        writer.histograms(1, model)
+    assert sorted(read_back(tmp_path).Tags()["histograms"]) == [
+        "weights/head.bias",
+        "weights/head.weight",
+    ]
+
+
+def test_a_diverged_head_has_a_histogram_of_what_is_finite(tmp_path):
+    head = nn.Linear(2, 2)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[math.nan, 1.0], [math.inf, 3.0]]))
+        head.bias.fill_(math.nan)
+    with RunWriter(tmp_path) as writer:
+        writer.histograms(1, head)
+    events = read_back(tmp_path)
+    assert events.Tags()["histograms"] == ["weights/head.weight"]
+    assert events.Histograms("weights/head.weight")[0].histogram_value.num == 2
+
+
+# -------------------------------------------------------------------------- in a real TensorBoard
+
+
+@pytest.fixture
+def tensorboard(tmp_path, write_events, start_tensorboard):
+    """A TensorBoard over two runs of a sweep, beside which lie other files of a run."""
+    outputs = tmp_path / "outputs"
+    sweep = outputs / "2026-01-31" / "12-00-00-000001"
+    write_events(sweep / "effnetb0_10pct", 0.9, 0.4, model="effnetb0", data="10pct")
+    write_events(sweep / "effnetb2_20pct", 0.7, 0.3, 0.5, model="effnetb2", data="20pct", lr=0.01)
+    (sweep / "effnetb0_10pct" / ".hydra").mkdir()
+    (sweep / "effnetb0_10pct" / ".hydra" / "config.yaml").write_text("epochs: 2\n")
+    return start_tensorboard(outputs, _has_read_all)
+
+
+def _has_read_all(board) -> bool:
+    tags = board.ask("plugin/scalars/tags")
+    return sum(set(RESULTS) <= set(of_run) for of_run in tags.values()) >= 2
+
+
+def test_tensorboard_lists_one_run_an_experiment_and_its_hparams_table_a_row_each(tensorboard):
+    runs = [
+        "2026-01-31/12-00-00-000001/effnetb0_10pct",
+        "2026-01-31/12-00-00-000001/effnetb2_20pct",
+    ]
+    assert sorted(tensorboard.ask("runs")) == runs
+
+    scalars = tensorboard.ask("plugin/scalars/tags")
+    assert set(scalars) == set(runs)
+    assert set(CURVES) <= set(scalars[runs[0]])
+    assert sorted(tensorboard.ask("plugin/graphs/info")) == runs
+    texts = {"run/text_summary", "config/text_summary"}
+    assert set(tensorboard.ask("plugin/text/tags")[runs[0]]) == texts
+    layout = tensorboard.ask("plugin/custom_scalars/layout")
+    assert [chart["title"] for chart in layout["category"][0]["chart"]] == ["loss", "accuracy"]
+
+    experiment = tensorboard.ask("plugin/hparams/experiment", {"experimentName": ""})
+    columns = {info["name"] for info in experiment["hparamInfos"]}
+    assert {"model", "data", "epochs", "lr", "seed"} <= columns
+    metrics = [info["name"] for info in experiment["metricInfos"]]
+    assert {m["tag"] for m in metrics} == set(RESULTS)
+
+    asked = {
+        "experimentName": "",
+        "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"],
+        "colParams": [{"metric": metric} for metric in metrics],
+        "startIndex": 0,
+        "sliceSize": 100,
+    }
+    groups = tensorboard.ask("plugin/hparams/session_groups", asked)["sessionGroups"]
+    assert len(groups) == 2
+    assert Counter(len(group["sessions"]) for group in groups) == {1: 2}
+    rows = {
+        group["hparams"]["model"]: group["hparams"]
+        | {
+            f"{value['name']['tag']}": value["value"]
+            for value in group["metricValues"]
+            if value["name"]["group"] == ""
+        }
+        for group in groups
+    }
+    b0, b2 = rows["effnetb0"], rows["effnetb2"]
+    assert (b0["data"], b0["epochs"], b0["lr"]) == ("10pct", 2.0, 0.001)
+    assert (b2["data"], b2["epochs"], b2["lr"]) == ("20pct", 3.0, 0.01)
+    assert b0["final/val_loss"] == pytest.approx(0.4)
+    assert (b2["final/val_loss"], b2["best/val_loss"]) == pytest.approx((0.5, 0.3))
+    assert b2["final/test_accuracy"] == pytest.approx(0.8)

@@ -1,0 +1,246 @@
+"""Training and scoring: what is averaged, what is repeated, what is left alone."""
+
+import copy
+import random
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from visionsweep.config.schema import OptimizerConfig
+from visionsweep.training import loop
+from visionsweep.training.batches import SplitBatches, TensorBatches
+
+CPU = torch.device("cpu")
+
+
+class Alone(nn.Sequential):
+    """Layers as a model of one replicate: its logits are `[1, N, classes]`."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return super().forward(inputs.flatten(0, -2)).unsqueeze(0)
+
+
+def one(scores: list[loop.Scores]) -> loop.Scores:
+    [score] = scores
+    return score
+
+
+def two_clouds(count: int, seed: int, *, distance: float = 4.0):
+    """Points of two classes around two centres: a line tells them apart."""
+    source = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    inputs = torch.randn(count, 5, generator=source)
+    inputs[:, 0] += distance * (labels - 0.5)
+    return inputs, labels
+
+
+def splits(*, batch_size: int = 8, seed: int = 3, distance: float = 4.0) -> SplitBatches:
+    order = [torch.Generator().manual_seed(seed)]
+    return SplitBatches(
+        TensorBatches(*two_clouds(33, 1, distance=distance), batch_size, order),
+        TensorBatches(*two_clouds(17, 2, distance=distance), batch_size),
+        TensorBatches(*two_clouds(11, 3, distance=distance), batch_size),
+    )
+
+
+def head(*, seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return Alone(nn.Dropout(0.2), nn.Linear(5, 2))
+
+
+def sgd(model: nn.Module, lr: float = 0.1) -> torch.optim.Optimizer:
+    return loop.make_optimizer(OptimizerConfig(name="SGD", lr=lr), model)
+
+
+def train(epochs: int, *, seed: int = 42, model: nn.Module | None = None, **options):
+    loop.seed_everything(seed)
+    model = model or Alone(nn.Dropout(0.2), nn.Linear(5, 2))
+    told: list[loop.Epoch] = []
+    history = loop.fit(model, splits(seed=seed), sgd(model), epochs, CPU, told.append)
+    return model, history, told
+
+
+def without_times(history):
+    return [(e.epoch, e.train, e.val, e.test, e.learning_rate) for e in history]
+
+
+# ------------------------------------------------------------------------------------ averages
+
+
+def test_scores_are_averages_over_images_so_a_last_batch_of_one_weighs_one():
+    model = Alone(nn.Identity())
+    logits = torch.tensor([[9.0, 0.0]] * 4 + [[0.0, 9.0]])  # four hits, then one bad miss
+    labels = torch.zeros(5, dtype=torch.int64)
+    scores = one(loop.test_step(model, TensorBatches(logits, labels, 4), CPU))
+    assert scores.accuracy == pytest.approx(4 / 5)  # over batches it would be 1/2
+    assert scores.loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 16, 17, 100])
+def test_the_batch_size_does_not_change_a_score(batch_size: int):
+    model, (inputs, labels) = head(), two_clouds(17, 5)
+    whole = one(loop.test_step(model, TensorBatches(inputs, labels, 17), CPU))
+    scores = one(loop.test_step(model, TensorBatches(inputs, labels, batch_size), CPU))
+    assert scores.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert scores.accuracy == whole.accuracy
+
+
+def test_training_scores_are_averages_over_images_too():
+    model = Alone(nn.Linear(5, 2))
+    inputs, labels = two_clouds(9, 4)
+    expected = F.cross_entropy(model(inputs)[0], labels).item()
+    hits = (model(inputs)[0].argmax(1) == labels).float().mean().item()
+    still = torch.optim.SGD(model.parameters(), lr=0.0)
+    scores = one(loop.train_step(model, TensorBatches(inputs, labels, 4), still, CPU))
+    assert scores.loss == pytest.approx(expected, rel=1e-6)
+    assert scores.accuracy == pytest.approx(hits)
+
+
+# ---------------------------------------------------------------------------------- repetition
+
+
+def test_the_same_seed_gives_the_same_numbers_bit_for_bit():
+    first, history, _ = train(3, seed=7)
+    again, repeated, _ = train(3, seed=7)
+    assert without_times(history) == without_times(repeated)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters()))  # noqa: B905
+
+
+def test_another_seed_gives_other_numbers():
+    assert without_times(train(2, seed=7)[1]) != without_times(train(2, seed=8)[1])
+
+
+def test_seeding_reaches_python_numpy_and_torch():
+    def draw():
+        loop.seed_everything(11)
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    assert draw() == draw()
+
+
+# ------------------------------------------------------------------------------------- history
+
+
+def test_fit_returns_and_tells_one_entry_an_epoch():
+    model, history, told = train(4)
+    assert [e.epoch for e in history] == [1, 2, 3, 4]
+    assert told == history
+    assert all(e.learning_rate == 0.1 and e.seconds > 0 for e in history)
+    # The last entry is the score of the model that is handed back.
+    assert history[-1].val == one(loop.test_step(model, splits().val, CPU))
+    assert history[-1].test == one(loop.test_step(model, splits().test, CPU))
+
+
+def test_epochs_are_told_as_they_end_so_an_interrupted_run_knows_what_it_had():
+    told = []
+
+    def stop_at_two(epoch):
+        told.append(epoch.epoch)
+        if epoch.epoch == 2:
+            raise KeyboardInterrupt
+
+    model = head()
+    with pytest.raises(KeyboardInterrupt):
+        loop.fit(model, splits(), sgd(model), 5, CPU, stop_at_two)
+    assert told == [1, 2]
+
+
+def test_a_separable_set_is_learned():
+    model = head()
+    before = one(loop.test_step(model, splits(distance=8).val, CPU))
+    history = loop.fit(model, splits(distance=8), sgd(model), 15, CPU, lambda _: None)
+    assert history[-1].train.loss < history[0].train.loss
+    assert history[-1].val.loss < before.loss
+    assert history[-1].val.accuracy == history[-1].test.accuracy == 1.0
+
+
+def test_the_validation_and_test_images_are_not_trained_on():
+    model = head()
+    twin = copy.deepcopy(model)
+    torch.manual_seed(1)
+    loop.fit(model, splits(), sgd(model), 2, CPU, lambda _: None)
+    torch.manual_seed(1)
+    train_only, optimizer = splits().train, sgd(twin)
+    for _ in range(2):
+        loop.train_step(twin, train_only, optimizer, CPU)
+    assert torch.equal(model[1].weight, twin[1].weight)
+
+
+def test_a_gradient_is_not_carried_into_the_next_step():
+    model, twin = nn.Linear(5, 2), nn.Linear(5, 2)
+    twin.load_state_dict(model.state_dict())
+    inputs, labels = two_clouds(4, 6)
+    loop.train_step(Alone(model), TensorBatches(inputs, labels, 2), sgd(model), CPU)
+    for rows in (slice(0, 2), slice(2, 4)):
+        weight, bias = torch.autograd.grad(
+            F.cross_entropy(twin(inputs[rows]), labels[rows]), [twin.weight, twin.bias]
+        )
+        with torch.no_grad():
+            twin.weight -= 0.1 * weight
+            twin.bias -= 0.1 * bias
+    assert torch.allclose(model.weight, twin.weight, atol=1e-7)
+
+
+# ------------------------------------------------------------------------------------- scoring
+
+
+def scored_network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return Alone(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
+
+
+@pytest.mark.parametrize("score", [loop.test_step, loop.predict_logits])
+def test_scoring_leaves_weights_buffers_and_the_random_state_Alone(score):
+    model = scored_network().train()
+    before = copy.deepcopy(model.state_dict())
+    state = torch.get_rng_state()
+    score(model, TensorBatches(*two_clouds(10, 1), 4), CPU)
+    after = model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_scoring_is_without_dropout_and_each_epoch_trains_with_it_again():
+    model = scored_network()
+    batches = TensorBatches(*two_clouds(10, 1), 4)
+    assert loop.test_step(model, batches, CPU) == loop.test_step(model, batches, CPU)
+    assert not model.training
+    modes = []
+    model[2].register_forward_hook(lambda module, *_: modes.append(module.training))
+    data = SplitBatches(batches, batches, batches)
+    loop.fit(model, data, sgd(model), 2, CPU, lambda _: None)
+    assert modes == ([True] * 3 + [False] * 6) * 2
+
+
+def test_logits_come_back_in_the_order_of_the_batches():
+    model, (inputs, labels) = scored_network().eval(), two_clouds(10, 1)
+    logits = loop.predict_logits(model, TensorBatches(inputs, labels, 3), CPU)
+    assert torch.allclose(logits, model(inputs), atol=1e-6)
+
+
+# ----------------------------------------------------------------------------------- optimizer
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD"])
+def test_optimizers_are_made_with_what_the_configuration_says(name: str):
+    config = OptimizerConfig(
+        name=name, lr=0.02, weight_decay=0.5, momentum=0.8 if name == "SGD" else None
+    )
+    optimizer = loop.make_optimizer(config, head())
+    assert type(optimizer) is getattr(torch.optim, name)
+    (group,) = optimizer.param_groups
+    assert (group["lr"], group["weight_decay"]) == (0.02, 0.5)
+    assert group.get("momentum", 0.8) == 0.8
+
+
+def test_the_optimizer_leaves_out_what_is_frozen():
+    model = scored_network()
+    model[0].requires_grad_(False)
+    (group,) = sgd(model).param_groups
+    assert {id(p) for p in group["params"]} == {
+        id(p) for p in [*model[1].parameters(), *model[3].parameters()]
+    }

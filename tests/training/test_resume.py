@@ -1,0 +1,306 @@
+"""A directory entered again: what is done stays, what changed is refused, the rest is done."""
+
+import errno
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from visionsweep.config.schema import (
+    AugmentationConfig,
+    Config,
+    DataConfig,
+    FeaturesConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainingConfig,
+    TransformConfig,
+)
+from visionsweep.errors import UserError
+from visionsweep.experiment import run_experiment
+from visionsweep.runs import claims, names
+from visionsweep.runs.discovery import find_runs
+from visionsweep.training import loop, resume
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def config(tmp_path, cache) -> Config:
+    """A run of a second: a random resnet18 on eighteen pictures."""
+    random = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 3), ("test", 2)):
+        for label in ("cat", "dog"):
+            for index in range(count):
+                path = tmp_path / "pictures" / split / label / f"{index}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(random.integers(0, 255, (40, 40, 3), np.uint8)).save(path)
+    return Config(
+        model=ModelConfig(label="resnet18", name="resnet18", weights=None),
+        data=DataConfig(label="folder", source="folder", root=str(tmp_path / "pictures")),
+        transform=TransformConfig(name="resize", size=32),
+        augmentation=AugmentationConfig(name="none"),
+        optimizer=OptimizerConfig(name="Adam", lr=1e-3, fine_tuning_lr=1e-4),
+        training=TrainingConfig(name="feature_extraction", freeze_backbone=True, replicates=2),
+        features=FeaturesConfig(cache_dir=str(cache)),
+        epochs=2,
+        replicates=2,
+        outputs_dir=str(tmp_path / "outputs"),
+        sweep_dir=str(tmp_path / "outputs" / "sweep"),
+    )
+
+
+@pytest.fixture
+def run_dir(tmp_path) -> Path:
+    return tmp_path / "outputs" / "sweep" / "a-run"
+
+
+@pytest.fixture
+def trainings(monkeypatch) -> list[int]:
+    """Note how many epochs were trained, each time that something was."""
+    noted: list[int] = []
+    fit = loop.fit
+
+    def noting(*arguments, **keywords):
+        before = len(keywords["done"])
+        history = fit(*arguments, **keywords)
+        noted.append(len(history) - before)
+        return history
+
+    monkeypatch.setattr(loop, "fit", noting)
+    return noted
+
+
+def test_a_finished_run_is_not_done_again_and_returns_its_score(config, run_dir, trainings, caplog):
+    caplog.set_level("INFO")
+    first = run_experiment(config, run_dir, "a-run")
+    content = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    again = run_experiment(replace(config, num_workers=3, fail_fast=True), run_dir, "a-run")
+    assert trainings == [2]
+    assert again.metrics == first.metrics and again.fingerprint == first.fingerprint
+    assert "Finished earlier" in caplog.text
+    assert content == {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    assert not (run_dir / "claim").exists()
+
+
+def test_a_changed_setting_is_refused_with_the_difference(config, run_dir, trainings):
+    run_experiment(config, run_dir, "a-run")
+    with pytest.raises(UserError) as refused:
+        run_experiment(replace(config, epochs=3, seed=7), run_dir, "a-run")
+    assert "epochs: 2 there, 3 now" in str(refused.value)
+    assert "seed: 42 there, 7 now" in str(refused.value) and "force=true" in str(refused.value)
+    assert json.loads((run_dir / "result.json").read_text())["status"] == "completed"
+    assert trainings == [2]
+
+
+def test_other_images_in_the_same_place_are_refused_with_the_difference(config, run_dir, tmp_path):
+    run_experiment(config, run_dir, "a-run")
+    (tmp_path / "pictures" / "val" / "cat" / "0.png").unlink()
+    with pytest.raises(UserError, match=r"val images: 6 there .*, 5 now"):
+        run_experiment(config, run_dir, "a-run")
+
+
+def test_images_that_come_in_another_order_are_another_experiment(config, run_dir, tmp_path):
+    run_experiment(config, run_dir, "a-run")
+    folder = tmp_path / "pictures" / "train" / "cat"
+    (folder / "0.png").rename(folder / "9.png")
+    with pytest.raises(UserError, match="the order of the images"):
+        run_experiment(config, run_dir, "a-run")
+
+
+def test_a_failed_run_begins_anew_and_its_failure_is_forgotten(config, run_dir, monkeypatch):
+    def fail(*arguments, **keywords):
+        raise ZeroDivisionError("on purpose")
+
+    with monkeypatch.context() as broken, pytest.raises(ZeroDivisionError):
+        broken.setattr(loop, "fit", fail)
+        run_experiment(config, run_dir, "a-run")
+    failed = json.loads((run_dir / "result.json").read_text())
+    assert failed["status"] == "failed" and failed["failure"]["type"] == "ZeroDivisionError"
+    assert run_experiment(config, run_dir, "a-run").status == "completed"
+    assert json.loads((run_dir / "result.json").read_text())["failure"] is None
+    assert len(list(run_dir.glob("events.*"))) == 1
+
+
+def test_a_run_cut_off_is_taken_up_after_its_checkpoint(config, run_dir, trainings, monkeypatch):
+    slow = replace(config, epochs=5, checkpoint_seconds=0.0)
+    whole = run_experiment(slow, run_dir.with_name("whole"), "a-run")
+    fit = loop.fit
+
+    def cut(module, batches, optimizer, epochs, device, on_epoch, **more):
+        def told(epoch):
+            on_epoch(epoch)
+            if epoch.epoch == 3:
+                raise KeyboardInterrupt
+
+        return fit(module, batches, optimizer, epochs, device, told, **more)
+
+    with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
+        interrupted.setattr(loop, "fit", cut)
+        run_experiment(slow, run_dir, "a-run")
+    cut_off = json.loads((run_dir / "result.json").read_text())
+    assert cut_off["status"] == "interrupted" and len(cut_off["history"]) == 3
+    continued = run_experiment(slow, run_dir, "a-run")
+    assert trainings == [5, 2] and continued.continued_after == [3]
+    assert continued.metrics == whole.metrics and continued.evaluation == whole.evaluation
+    for name in ("head.safetensors", "predictions.csv"):
+        assert (run_dir / name).read_bytes() == (run_dir.with_name("whole") / name).read_bytes()
+    assert not (run_dir / "checkpoint.safetensors").exists()
+    assert continued.seconds["total"] > continued.seconds["earlier"] > 0
+
+
+def test_a_checkpoint_of_another_experiment_is_refused_with_the_difference(
+    config, run_dir, monkeypatch
+):
+    checkpoints = []
+    monkeypatch.setattr(resume.Checkpoint, "remove", lambda self: checkpoints.append(self.path))
+    run_experiment(replace(config, checkpoint_seconds=0.0), run_dir, "a-run")
+    assert checkpoints and checkpoints[0].is_file()
+    (run_dir / "result.json").unlink()  # as after kill -9: a checkpoint, no record
+    with pytest.raises(UserError, match="seed: 42 there, 1 now"):
+        run_experiment(replace(config, seed=1), run_dir, "a-run")
+
+
+def test_a_crashed_run_is_done_with_a_warning(config, run_dir, caplog):
+    with claims.held(run_dir, "a-run"):
+        pass
+    assert run_experiment(config, run_dir, "a-run").status == "completed"
+    assert "its claim is broken" in caplog.text
+
+
+def test_reuse_takes_over_what_another_sweep_finished_and_says_from_where(
+    config, run_dir, trainings, caplog, tmp_path
+):
+    caplog.set_level("INFO")
+    resume._finished_below.cache_clear()
+    first = run_experiment(config, run_dir, "a-run")
+    other = tmp_path / "outputs" / "other" / "a-run"
+    taken = run_experiment(replace(config, reuse=True, sweep_dir="x"), other, "a-run")
+    assert trainings == [2]
+    assert taken.reused_from == str(run_dir) and str(run_dir) in caplog.text
+    assert taken.metrics == first.metrics and taken.status == "completed"
+    for name in ("head.safetensors", "logits.safetensors", "predictions.csv", "model.txt"):
+        assert (other / name).read_bytes() == (run_dir / name).read_bytes()
+    assert len(list(other.glob("events.*"))) == 1
+    trained = run_experiment(
+        replace(config, reuse=True, seed=3), other.with_name("another"), "another"
+    )
+    assert trainings == [2, 2] and trained.reused_from is None
+
+
+def test_reuse_copies_the_files_that_every_run_has_and_no_others(config, run_dir, tmp_path):
+    run_experiment(config, run_dir, "a-run")
+    for name in ("id_rsa", "events.out.tfevents", "notes.txt"):
+        (run_dir / name).write_text("private")
+    other = tmp_path / "outputs" / "other" / "a-run"
+    taken = run_experiment(replace(config, reuse=True), other, "a-run")
+    assert taken.reused_from == str(run_dir)
+    names = {path.name.partition(".tfevents.")[0] for path in other.iterdir()}
+    assert names == {
+        "events.out", "head.safetensors", "logits.safetensors", "model.txt", "predictions.csv",
+        "result.json",
+    }  # fmt: skip
+    for name in names - {"events.out", "result.json"}:
+        assert (other / name).read_bytes() == (run_dir / name).read_bytes()
+
+
+def _linked(run_dir: Path, secret: Path, name: str) -> None:
+    (run_dir / name).unlink()
+    (run_dir / name).symlink_to(secret)
+
+
+def _rewritten(run_dir: Path, change) -> None:
+    known = json.loads((run_dir / "result.json").read_bytes())
+    change(known)
+    (run_dir / "result.json").write_text(json.dumps(known))
+
+
+HARM = {
+    "predictions that are a link": lambda d, s: _linked(d, s, "predictions.csv"),
+    "weights that are a link": lambda d, s: _linked(d, s, "head.safetensors"),
+    "a file outside as weights": lambda d, s: _rewritten(
+        d, lambda known: known["model"].update(checkpoint=f"../../{s.name}")
+    ),
+    "weights of other classes": lambda d, s: save_file(
+        {"head.weight": torch.zeros(2, 3, 512), "head.bias": torch.zeros(2, 3)},
+        d / "head.safetensors",
+    ),
+    "other images": lambda d, s: _rewritten(
+        d, lambda known: known["data"]["digests"].update(train="0" * 32)
+    ),
+    "other settings": lambda d, s: _rewritten(d, lambda known: known["config"].update(seed=7)),
+}
+
+
+@pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
+def test_reuse_passes_over_a_run_that_is_not_what_it_says(
+    config, run_dir, trainings, tmp_path, harm, caplog
+):
+    run_experiment(config, run_dir, "a-run")
+    secret = tmp_path / "secret"
+    secret.write_text("private")
+    harm(run_dir, secret)
+    resume._finished_below.cache_clear()
+    other = tmp_path / "outputs" / "other" / "a-run"
+    taken = run_experiment(replace(config, reuse=True), other, "a-run")
+    assert taken.reused_from is None and trainings == [2, 2]
+    assert not any(path.is_file() and path.read_bytes() == b"private" for path in other.iterdir())
+    assert not any(path.is_symlink() for path in other.iterdir())
+
+
+def test_what_has_lost_its_files_is_trained_not_taken_over(config, run_dir, trainings, tmp_path):
+    resume._finished_below.cache_clear()
+    run_experiment(config, run_dir, "a-run")
+    (run_dir / "head.safetensors").unlink()
+    again = run_experiment(replace(config, reuse=True), tmp_path / "outputs" / "b", "a-run")
+    assert again.reused_from is None and trainings == [2, 2]
+
+
+def test_force_means_a_directory_that_no_run_has(tmp_path):
+    directory = tmp_path / "a-run"
+    assert names.unused(directory) == directory
+    directory.mkdir()
+    (directory / "result.json").touch()
+    assert names.unused(directory) == tmp_path / "a-run_again-2"
+    (tmp_path / "a-run_again-2").mkdir()
+    (tmp_path / "a-run_again-2" / "claim").touch()
+    assert names.unused(directory) == tmp_path / "a-run_again-3"
+
+
+def test_a_disk_that_is_full_at_any_write_leaves_nothing_half_written(
+    config, tmp_path, monkeypatch
+):
+    """The first write fails, then the second, and so on, until a run gets through."""
+    make = tempfile.mkstemp
+    for failing in range(1, 30):
+        run_dir, writes = tmp_path / "outputs" / str(failing), 0
+
+        def refusing(*arguments, failing=failing, run_dir=run_dir, **keywords):
+            nonlocal writes
+            if run_dir in Path(keywords["dir"]).parents or run_dir == Path(keywords["dir"]):
+                writes += 1
+                if writes >= failing:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+            return make(*arguments, **keywords)
+
+        with monkeypatch.context() as full:
+            full.setattr(tempfile, "mkstemp", refusing)
+            try:
+                run_experiment(config, run_dir, "a-run")
+            except UserError as error:
+                assert "No space left on device" in str(error) and "resume=last" in str(error)
+            else:
+                break
+        found = find_runs([run_dir])
+        assert found.passed_over == [] and found.runs[0].record.status in ("failed", "crashed")
+        assert run_experiment(config, run_dir, "a-run").status == "completed"
+    assert failing > 5
