@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -14,8 +15,8 @@ from PIL import Image
 
 from visionsweep.config.schema import DataConfig
 from visionsweep.data.dataset import ImageDataset
-from visionsweep.data.decoding import open_rgb
-from visionsweep.data.gray import recorded_range
+from visionsweep.data.decoding import UnreadableImageError, examine, open_rgb
+from visionsweep.data.gray import GrayFacts, recorded_range
 from visionsweep.data.splits import Splits, load_splits
 from visionsweep.data.thumbnails import thumbnails
 from visionsweep.data.transforms import resized
@@ -156,3 +157,20 @@ def test_a_gray_value_that_means_transparent_is_laid_on_white(tmp_path: Path) ->
     deep([[0, 7], [4095, 7]]).save(tmp_path / "a.png", transparency=7)
     seen = np.asarray(open_rgb(tmp_path / "a.png", (0, 4095)))[..., 0]
     assert seen.tolist() == [[0, 255], [255, 255]]
+
+
+def test_an_image_without_a_finite_value_is_refused() -> None:
+    stored = io.BytesIO()
+    deep([[np.nan, np.inf], [-np.inf, np.nan]], "float32").save(stored, "TIFF")
+    with pytest.raises(UnreadableImageError) as error:
+        examine(stored.getvalue(), "empty.tif")
+    assert error.value.where == "empty.tif" and "finite" in error.value.what
+
+
+@pytest.mark.parametrize(
+    "planted", ["[1,0,true]", "[0,1e308,true]", "[0,1e12,false]", "[0,NaN,true]", '["0",1,true]']
+)
+def test_gray_values_that_no_image_has_are_not_believed(planted: str) -> None:
+    assert msgspec.json.decode("[0,4095,false]", type=GrayFacts) == GrayFacts(0, 4095, False)
+    with pytest.raises(msgspec.DecodeError):
+        msgspec.json.decode(planted, type=GrayFacts)

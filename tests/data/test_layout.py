@@ -82,6 +82,21 @@ def test_two_spellings_of_one_split_are_refused_by_name(write: Write):
     assert "val/" in error.what and "Validation/" in error.what
 
 
+def test_folders_nearly_named_as_splits_are_not_taken_for_classes(write: Write):
+    root = write(split_folders("my_train", "my_val", "holdout"))
+    error = refused(root)
+    assert error.where == str(root) and "data.splits" in str(error.hint)
+    assert all(name in error.what for name in ("my_train/", "my_val/", "holdout/"))
+    named = load(root, splits={"train": "my_train", "val": "my_val", "test": "holdout"})
+    assert named.counts == {"train": 18, "val": 3, "test": 2}
+
+
+def test_classes_with_folders_of_the_same_names_are_classes(write: Write):
+    years = {f"{kind}/{year}": range(9 * n, 9 * n + 9) for n, (kind, year) in enumerate(
+        (kind, year) for kind in ("cat", "dog") for year in ("2024", "2025"))}  # fmt: skip
+    assert load(write(years)).classes == ("cat", "dog")
+
+
 @pytest.mark.parametrize("aside", ["extra/cat", "unlabeled", "eval/dog", ".hidden"])
 def test_images_beside_the_splits_are_refused_or_left_out(write: Write, aside: str):
     root = write(split_folders() | {aside: [40]})

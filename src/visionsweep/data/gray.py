@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 GrayRange = tuple[float, float]
+_Value = Annotated[float, msgspec.Meta(ge=-3.5e38, le=3.5e38)]  # what a float32 can be
 
 _FLOAT_WHITES = (1.0, 255.0, 65535.0)
 _DEPTH_WHITES = {"F": 1.0}  # other modes: 65,535
@@ -19,13 +20,18 @@ class GrayFacts(msgspec.Struct, frozen=True, array_like=True):
     """The values of a gray image of more than 8 bits per pixel.
 
     Attributes:
-        low, high: smallest and largest finite value; both 0 if there is none.
+        low, high: smallest and largest finite value.
         floating: whether they are floating-point numbers.
     """
 
-    low: float
-    high: float
+    low: _Value
+    high: _Value
     floating: bool
+
+    def __post_init__(self) -> None:
+        """Refuse a range that no image has, as a planted memory could say."""
+        if not (self.low <= self.high and (self.floating or self.high < 2**32)):
+            raise ValueError(f"no image has gray values from {self.low} to {self.high}")
 
 
 def is_deep(mode: str) -> bool:
@@ -41,6 +47,9 @@ def facts_of(
     Args:
         image: any size.
         bands: cuts an image into parts that fit into memory as 64-bit numbers.
+
+    Raises:
+        ValueError: if no value is finite.
     """
     low, high = math.inf, -math.inf
     for band in bands(image):
@@ -48,7 +57,9 @@ def facts_of(
         finite = values[np.isfinite(values)] if image.mode == "F" else values
         if finite.size:
             low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-    return GrayFacts(low, high, image.mode == "F") if low <= high else GrayFacts(0, 0, True)
+    if low > high:
+        raise ValueError("it holds no finite value")
+    return GrayFacts(low, high, image.mode == "F")
 
 
 def range_of(images: Iterable[GrayFacts]) -> GrayRange | None:

@@ -21,6 +21,7 @@ _AFFIX = "set|sets|data|dataset|split|folder|dir|images?|imgs?|photos?|pictures?
 _NAMES = {
     split: re.compile(rf"(?:{_AFFIX})*(?:{stems})(?:{_AFFIX})*") for split, stems in _STEMS.items()
 }
+_LIKE_A_SPLIT = re.compile("train|test|val|dev|eval|holdout", re.IGNORECASE)
 _EXPLICIT = "data.splits={train: FOLDER, val: FOLDER, test: FOLDER}"
 _ARE_CLASSES = "If the folders are classes, give data.splits={train: .}"
 
@@ -146,7 +147,29 @@ def _without_splits(root: Path, inside: Sequence[Path], wrapped: bool) -> Layout
             if (reason := look_at(entry)) is not None
         ]
         return Layout(layout.folders, layout.left_out + loose, f"{note} {said}")
+    _refuse_unrecognized_splits(root, inside)
     return Layout({"train": root})
+
+
+def _refuse_unrecognized_splits(root: Path, inside: Sequence[Path]) -> None:
+    """Refuse folders that hold the same class folders if one is nearly named as a split.
+
+    Taken for classes, `my_train/` and `my_val/` would mix cats with dogs, and training images with
+    validation images.
+    """
+    classes = {folder: {inner.name for inner in _folders_in(folder)} for folder in inside}
+    alike = [
+        folder
+        for folder in inside
+        if any(len(classes[folder] & classes[other]) > 1 for other in inside if other != folder)
+    ]
+    if any(_LIKE_A_SPLIT.search(folder.name) for folder in alike):
+        names = " and ".join(f"{as_text(folder.name)}/" for folder in alike)
+        raise UserError(
+            f"{names}: hold class folders of the same names, but are not named train, val or test",
+            where=as_text(root),
+            hint=f"If they are splits, rename them or name them: {_EXPLICIT}. {_ARE_CLASSES}.",
+        )
 
 
 def _has_splits(layout: Layout) -> bool:
