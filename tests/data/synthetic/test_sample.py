@@ -5,6 +5,7 @@ import subprocess
 import sys
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,28 +96,42 @@ def test_what_is_there_is_not_drawn_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("few_images")
-@pytest.mark.parametrize("killed_in", ["write_bytes", "replace"])
+@pytest.mark.parametrize("killed_in", ["write", "replace"])
 def test_a_kill_in_the_middle_leaves_no_half_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_in: str
 ) -> None:
-    written = 0
-    write = Path.write_bytes
+    opened = 0
+    usual_open = Path.open
 
-    def die_on_the_fifth(path: Path, content: bytes) -> int:
-        nonlocal written
-        written += 1
-        if written == 5 and killed_in == "write_bytes":
-            write(path, content[: len(content) // 2])
+    class Dying:
+        """A file that is killed half-way through."""
+
+        def __init__(self, file: Any) -> None:
+            self.file = file
+
+        def __enter__(self) -> "Dying":
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            self.file.close()
+
+        def write(self, content: bytes) -> None:
+            self.file.write(content[: len(content) // 2])
             raise KeyboardInterrupt
-        return write(path, content)
+
+    def open_until_the_fifth(path: Path, mode: str = "r", **options: Any) -> Any:
+        nonlocal opened
+        file = usual_open(path, mode, **options)
+        opened += mode == "xb"
+        return Dying(file) if mode == "xb" and opened == 5 and killed_in == "write" else file
 
     def die_instead_of_renaming(source: Path, target: Path) -> None:
-        if written == 5:
+        if opened == 5:
             raise KeyboardInterrupt
         Path(source).rename(target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", die_on_the_fifth)
+        patch.setattr(Path, "open", open_until_the_fifth)
         if killed_in == "replace":
             patch.setattr(Path, "replace", die_instead_of_renaming)
         with pytest.raises(KeyboardInterrupt):
