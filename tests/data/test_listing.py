@@ -176,8 +176,10 @@ def test_named_pipes_and_sockets_are_never_opened(tmp_path):
 def test_a_folder_that_may_not_be_read_is_named(tmp_path, as_somebody_else):
     draw(tmp_path / "cat" / "closed" / "a.png")
     (tmp_path / "cat" / "closed").chmod(0)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *tmp_path.parents):
         folder.chmod(0o755)
+        if folder.name.startswith("pytest-of-"):  # with pytest-xdist one level higher
+            break
     with as_somebody_else(), pytest.raises(UserError) as error:
         list_folder(tmp_path / "cat")
     assert error.value.where == str(tmp_path / "cat" / "closed")

@@ -51,7 +51,8 @@ def test_the_first_of_five_replicates_is_bit_for_bit_the_only_one(
     assert torch.equal(only.weight[0], five.weight[0]) and torch.equal(only.bias[0], five.bias[0])
     assert [e.replicates[0] for e in history] == [e.replicates[0] for e in together]
     inputs, _ = table(19, width, classes)
-    assert torch.equal(only.eval()(inputs)[0], five.eval()(inputs)[0])
+    with one_thread():  # as an experiment scores; two threads may divide five products otherwise
+        assert torch.equal(only.eval()(inputs)[0], five.eval()(inputs)[0])
 
 
 def test_every_replicate_comes_to_something_else_and_their_mean_is_told():
