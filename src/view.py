@@ -76,7 +76,7 @@ def _serve(
     address = server.address_of(url, pattern)
     print(f"TensorBoard: {address}")
     print(f"It shows {content}. Ctrl-C ends it.", flush=True)
-    signals.install()
+    signals.install(acknowledge=False)  # it ends at once
     try:
         server.wait_for(url, runs, PATIENCE)
         if not asked.no_browser and _has_window():

@@ -223,7 +223,9 @@ def test_nothing_in_a_record_is_interpolated(run, monkeypatch):
         with pytest.raises(UserError) as error:
             config_for(sent, [], Path("again"))
         assert "hunter2" not in str(error.value)
-        assert ("python" in str(error.value.hint)) == (key != "root")  # nothing to paste resolves it
+        assert ("python" in str(error.value.hint)) == (
+            key != "root"
+        )  # nothing to paste resolves it
         config, _ = config_for(sent, settings_for(sent), Path("again"))
         assert "hunter2" not in repr(config) and secret not in repr(config)
     with pytest.raises(UserError, match="interpolated"):

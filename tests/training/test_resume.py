@@ -2,7 +2,6 @@
 
 import errno
 import json
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -280,20 +279,20 @@ def test_a_disk_that_is_full_at_any_write_leaves_nothing_half_written(
     config, tmp_path, monkeypatch
 ):
     """The first write fails, then the second, and so on, until a run gets through."""
-    make = tempfile.mkstemp
+    usual_open = Path.open
     for failing in range(1, 30):
         run_dir, writes = tmp_path / "outputs" / str(failing), 0
 
-        def refusing(*arguments, failing=failing, run_dir=run_dir, **keywords):
+        def refusing(path, mode="r", *rest, failing=failing, run_dir=run_dir, **keywords):
             nonlocal writes
-            if run_dir in Path(keywords["dir"]).parents or run_dir == Path(keywords["dir"]):
+            if path.name.endswith(".part") and mode == "xb" and run_dir in path.parents:
                 writes += 1
                 if writes >= failing:
                     raise OSError(errno.ENOSPC, "No space left on device")
-            return make(*arguments, **keywords)
+            return usual_open(path, mode, *rest, **keywords)
 
         with monkeypatch.context() as full:
-            full.setattr(tempfile, "mkstemp", refusing)
+            full.setattr(Path, "open", refusing)
             try:
                 run_experiment(config, run_dir, "a-run")
             except UserError as error:

@@ -41,8 +41,14 @@ _deferring = 0  # how many `deferred` blocks we are in
 _acknowledging = True  # whether a first signal is answered on standard error
 
 
-def install() -> None:
-    """Answer SIGINT and SIGTERM as this module says; does nothing outside the main thread."""
+def install(*, acknowledge: bool = True) -> None:
+    """Answer SIGINT and SIGTERM as this module says; does nothing outside the main thread.
+
+    Args:
+        acknowledge: whether the first signal is answered on standard error.
+    """
+    global _acknowledging
+    _acknowledging = acknowledge
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, ask)
@@ -56,9 +62,8 @@ def installed() -> Iterator[None]:
     of the next.
     """
     global _asked, _acknowledging
-    _acknowledging = False  # the command does, which has the terminal
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    install()
+    install(acknowledge=False)  # the command does, which has the terminal
     try:
         yield
     finally:
