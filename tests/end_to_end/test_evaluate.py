@@ -103,7 +103,7 @@ def test_classes_that_a_run_does_not_know_are_refused(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["absent"], "no run is kept here"),
+        (["absent"], "no such folder or file"),
         (["RUN", "epochs=3"], "only data=... and data.KEY=..."),
         (["RUN", "data.rot=3"], "did you mean 'data.root'"),
         (["RUN", "data=nope"], "100pct"),
