@@ -31,16 +31,23 @@ def test_refused_command_writes_nothing(commands):
 
 
 def test_one_failing_run_takes_no_other_along_and_its_reason_stands_in_the_table(commands):
-    done = commands.train("-m", "model=resnet18", "epochs=1", "model.weights=NONSENSE,null")
+    names = "model.name=alexnet,resnet18"  # AlexNet cannot take images of 32 pixels
+    done = commands.train("-m", "model=resnet18", "epochs=1", "model.weights=null", names)
     assert done.returncode == 1
     files = commands.directory.glob("outputs/*/*/*/result.json")
     by_status = {(r := json.loads(f.read_text()))["status"]: r for f in files}
     assert set(by_status) == {"completed", "failed"}
     failure = by_status["failed"]["failure"]
-    assert failure["type"] == "UserError" and "IMAGENET1K_V1" in failure["message"]
-    assert "failed resnet18" in done.stdout and "NONSENSE" in done.stdout
+    assert failure["type"] == "UserError" and "32x32" in failure["message"]
+    assert "failed resnet18" in done.stdout and "alexnet" in done.stdout
     assert "model.weights=null: the backbone is random, as asked for" in done.stderr
-    assert "resnet18_10pct_1-epochs_weights-null_size-32" in done.stdout
+    assert by_status["completed"]["name"] in "".join(done.stdout.split())
+
+
+def test_weights_that_no_run_could_have_are_refused_before_the_first_run(commands):
+    done = commands.train("-m", "model=resnet18", "epochs=1", "model.weights=NONSENSE,null")
+    assert done.returncode == 1 and "NONSENSE" in done.stderr and "IMAGENET1K_V1" in done.stderr
+    assert not list(commands.directory.glob("outputs/*/*/*/result.json"))
 
 
 def test_a_run_that_diverges_fails_takes_no_other_along_and_is_never_chosen(commands):
