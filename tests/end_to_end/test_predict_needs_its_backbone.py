@@ -29,7 +29,7 @@ def test_a_moved_run_still_predicts(a_run):
 
 
 def test_a_changed_backbone_is_told(a_run):
-    done = a_run(lambda record: record["model"].update(fingerprint="of another time"))
+    done = a_run(lambda record: record["model"].update(fingerprint="0" * 32))
     assert done.returncode == 1
     assert "another backbone" in done.stderr and "Traceback" not in done.stderr
 

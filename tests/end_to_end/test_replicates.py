@@ -33,7 +33,7 @@ def test_the_first_of_five_is_to_the_last_bit_what_one_alone_comes_to(commands):
     assert torch.equal(heads["head.weight"][:1], head["head.weight"])
     assert (heads["temperature"] > 0).all()
     together, alone = (
-        logits.read(place, record.read(place / "result.json")) for place in (five_dir, one_dir)
+        logits.read(place, record.read(place / "read.json")) for place in (five_dir, one_dir)
     )
     for split in ("val", "test"):
         assert (together[split].logits[:1] == alone[split].logits).all()
