@@ -150,8 +150,7 @@ def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
     batches = timed(
         "features", lambda: inputs_of(files, config, network, preprocessing, device, orders)
     )
-    images = sum(splits.counts.values())
-    trains_on = training_device(config, network, device, images)
+    trains_on = training_device(batches["train"], device)
     prepared = Prepared(config, run_dir, splits, network, trains_on, seeds, orders, batches)
     with signals.deferred():
         trained, found = timed("training", lambda: train(prepared, known))

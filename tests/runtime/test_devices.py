@@ -7,7 +7,7 @@ import torch
 
 from visionsweep.errors import UserError
 from visionsweep.runtime.devices import pick_device
-from visionsweep.training.inputs import training_device
+from visionsweep.training.inputs import features_device
 
 
 def test_auto_picks_a_device_that_is_there_and_a_missing_one_is_refused():
@@ -60,7 +60,7 @@ def test_heads_train_on_the_cpu_where_their_features_would_fill_a_gpu(monkeypatc
 
     config, gpu = make_config(), torch.device("cuda")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (8_000_000, 80_000_000))
-    assert training_device(config, Frozen, gpu, images=999) == gpu
-    assert training_device(config, Frozen, gpu, images=1001) == torch.device("cpu")
+    assert features_device(config, Frozen, gpu, images=999) == gpu
+    assert features_device(config, Frozen, gpu, images=1001) == torch.device("cpu")
     config.training.freeze_backbone = False  # images go through the network, batch by batch
-    assert training_device(config, Frozen, gpu, images=1001) == gpu
+    assert features_device(config, Frozen, gpu, images=1001) == gpu

@@ -154,7 +154,7 @@ def _outcomes(
     scored = {"scored": files}
     batches = inputs_of(scored, config, network, predictor.preprocessing, device)["scored"]
     on_features = trains_on_features(config)
-    device = training_device(config, network, device, len(files))
+    device = training_device(batches, device)
     trained = predictor.model.head if on_features else predictor.model
     trained.to(device)
     with one_thread(when=on_features):

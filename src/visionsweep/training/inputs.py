@@ -29,10 +29,20 @@ def trains_on_features(config: Config) -> bool:
     return config.training.freeze_backbone and config.augmentation.name == "none"
 
 
-def training_device(
+def training_device(batches: Batches, device: torch.device) -> torch.device:
+    """Return where a run trains: heads beside their features, networks where they compute.
+
+    Args:
+        batches: of any split, as `inputs_of` made them.
+        device: where the backbone computes.
+    """
+    return batches.inputs.device if isinstance(batches, TensorBatches) else device
+
+
+def features_device(
     config: Config, network: Network, device: torch.device, images: int
 ) -> torch.device:
-    """Return where a run trains: heads whose features do not fit into a GPU's memory, on the CPU.
+    """Return where features go: what does not fit into a GPU's memory, to the CPU.
 
     Args:
         config: of the run.
@@ -93,7 +103,7 @@ def inputs_of(
         files = [image for images in splits.values() for image in images]
         features = features_of(files, network, preprocessing, device, config.features)
         _check_width(features, network, config)
-        trains_on = training_device(config, network, device, len(files))
+        trains_on = features_device(config, network, device, len(files))
         features = features.to(trains_on)
         labels = torch.tensor([image.label for image in files]).to(trains_on)
         counts = [len(images) for images in splits.values()]
