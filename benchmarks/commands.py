@@ -1,4 +1,4 @@
-"""Runs the project's commands for the benchmarks: as a user does, in a folder of their own."""
+"""Run the project's commands as subprocesses, in a folder of their own."""
 
 import os
 import subprocess
@@ -14,15 +14,15 @@ SOURCE = Path(__file__).resolve().parent.parent / "src"
 def run(
     *command: str | Path, folder: Path, on_line: Callable[[int, str], None] | None = None
 ) -> float:
-    """Run a Python script to its end and return the seconds it took, imports included.
+    """Run a Python script and return its wall time in seconds, imports included.
 
     Args:
         command: the script and its arguments.
         folder: working directory; its `cache` is the cache.
-        on_line: told of the process's id and of each line that it prints.
+        on_line: callback for each printed line, with the process id.
 
     Raises:
-        RuntimeError: with the last lines printed, if it fails.
+        RuntimeError: if the script fails; the message has its last lines.
     """
     start = time.perf_counter()
     process = subprocess.Popen(
@@ -46,22 +46,22 @@ def run(
 
 @dataclass(frozen=True)
 class Measured:
-    """What a command took.
+    """Time and memory of one command.
 
     Attributes:
-        seconds: from its start to its end, imports included.
-        processor: seconds of all cores, which other work on the machine lengthens less.
-        memory: the largest resident set, in bytes.
-        output: what it printed.
+        seconds: wall time, imports included.
+        cpu_seconds: CPU time over all cores; other work on the machine affects it less.
+        memory: peak resident set size, in bytes.
+        output: standard output.
     """
 
     seconds: float
-    processor: float
+    cpu_seconds: float
     memory: int
     output: str
 
 
-# A process's peak is at least what the process that started it held: so a small one starts it.
+# A process's peak includes what its parent held when it was forked, so a small process starts it.
 _LAUNCHER = """
 import resource, subprocess, sys, time
 start = time.perf_counter()
@@ -74,10 +74,10 @@ print(status, seconds, used.ru_utime + used.ru_stime, peak, file=sys.stderr)
 
 
 def measured(*command: str | Path, folder: Path) -> Measured:
-    """Run a Python script to its end in a folder, and return what it took.
+    """Run a Python script in a folder and return its time and memory.
 
     Raises:
-        RuntimeError: with the last lines printed, if it fails.
+        RuntimeError: if the script fails; the message has its last lines.
     """
     done = subprocess.run(
         [sys.executable, "-S", "-c", _LAUNCHER, sys.executable, *map(str, command)],
@@ -87,10 +87,10 @@ def measured(*command: str | Path, folder: Path) -> Measured:
         text=True,
         check=True,
     )
-    status, seconds, processor, peak = done.stderr.splitlines()[-1].split()
+    status, seconds, cpu_seconds, peak = done.stderr.splitlines()[-1].split()
     if int(status):
         raise RuntimeError("\n".join((done.stdout + done.stderr).splitlines()[-20:]))
-    return Measured(float(seconds), float(processor), int(peak), done.stdout)
+    return Measured(float(seconds), float(cpu_seconds), int(peak), done.stdout)
 
 
 def photographs() -> list[str]:

@@ -1,12 +1,11 @@
-"""What comparing ten thousand runs takes: seconds and memory of each form of `compare.py`.
+"""Time and memory of `compare.py` over ten thousand runs, in each output format.
 
     python benchmarks/compare_ten_thousand.py [RUNS]
 
-Two minutes on two cores; the runs take 600 MB in a temporary folder. They lie in sweeps of 400,
+Two minutes on two cores; the runs take 600 MB in a temporary folder. They are in sweeps of 400,
 each with a record and logits as `train.py` writes them, all scored on the same images: one table.
-Peak memory is the largest resident set of the process, as the operating system counts it. Each form
-runs three times, the files in the page cache, and medians are printed. Beside other work compare
-the seconds of processor, which it lengthens less.
+Peak memory is the peak resident set size. Each format runs three times with the files in the page
+cache; medians are printed. On a busy machine compare CPU seconds, which other work affects less.
 """
 
 import statistics
@@ -22,7 +21,7 @@ FORMS = ("--top 20", "", "--markdown", "--csv", "--html report.html")
 
 
 def main() -> None:
-    """Print seconds, memory and the size of what comes out."""
+    """Print time, memory, and output size of each format."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
@@ -35,13 +34,13 @@ def main() -> None:
                 for _ in range(3)
             ]
             seconds = statistics.median(turn.seconds for turn in turns)
-            processor = statistics.median(turn.processor for turn in turns)
+            cpu_seconds = statistics.median(turn.cpu_seconds for turn in turns)
             memory = max(turn.memory for turn in turns)
             page = here / "report.html"
             size = page.stat().st_size if "--html" in form else len(turns[0].output.encode())
             print(
-                f"compare.py outputs {form}: {seconds:.1f} s ({processor:.1f} s of processor), "
-                f"peak {memory / 1e6:.0f} MB, {size / 1e6:.2f} MB come out",
+                f"compare.py outputs {form}: {seconds:.1f} s (CPU {cpu_seconds:.1f} s), "
+                f"peak {memory / 1e6:.0f} MB, {size / 1e6:.2f} MB of output",
                 flush=True,
             )
 

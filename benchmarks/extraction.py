@@ -1,10 +1,10 @@
-"""Extraction against the bare floor: decode once, then the folded forward pass in batches of 16.
+"""Feature extraction, compared with decoding and the fused forward pass in batches of 16 alone.
 
     python benchmarks/extraction.py
 
-Four minutes on two cores. Both sides are timed in turns, five times; the ratio is the median of the
-turns' ratios, for the machine's speed drifts by a tenth within a minute. The floor opens files,
-nothing more: no store, no digests, no checks; two threads decode, and then the forward pass runs.
+Four minutes on two cores. Both are timed in turns, five times; the ratio is the median of the
+turns' ratios, because the machine's speed drifts by a tenth within a minute. The baseline has no
+store, no digests, and no checks: two threads decode, then the forward pass runs.
 """
 
 import statistics
@@ -28,8 +28,8 @@ from visionsweep.models.network import Network
 
 
 @torch.inference_mode()
-def floor(files: list[ImageFile], network: Network) -> None:
-    """Decode, fold and compute, in the plainest way."""
+def baseline(files: list[ImageFile], network: Network) -> None:
+    """Decode the images and run the fused network, nothing else."""
     preprocessing = resized(224)
     with ThreadPoolExecutor(2) as threads:
         pixels = list(threads.map(lambda f: preprocessing.pixels(open_rgb(f.path)), files))
@@ -42,7 +42,7 @@ def floor(files: list[ImageFile], network: Network) -> None:
 
 
 def main() -> None:
-    """Print the seconds of both and their ratio, for B0 and B2."""
+    """Print both times and their ratio, for B0 and B2."""
     with tempfile.TemporaryDirectory() as folder:
         splits = load_splits(DataConfig(label="s", source="sample", root=folder, fraction=0.2))
         files = [*splits.train, *splits.val, *splits.test]
@@ -51,22 +51,22 @@ def main() -> None:
             identity = identify(config, random_if_unavailable=True)
             network = Network(identity, 224, 3, True, Path(folder) / "networks")
             _ = network.backbone
-            seconds: dict[str, list[float]] = {"floor": [], "ours": []}
+            seconds: dict[str, list[float]] = {"baseline": [], "ours": []}
             for turn in range(5):
                 start = time.perf_counter()
-                floor(files, network)
-                seconds["floor"].append(time.perf_counter() - start)
+                baseline(files, network)
+                seconds["baseline"].append(time.perf_counter() - start)
                 extraction._pixels.clear()
                 cache = FeaturesConfig(cache_dir=f"{folder}/cache-{turn}")
                 start = time.perf_counter()
                 features_of(files, network, resized(224), torch.device("cpu"), cache)
                 seconds["ours"].append(time.perf_counter() - start)
             ratio = statistics.median(
-                ours / floor for ours, floor in zip(seconds["ours"], seconds["floor"], strict=True)
+                ours / bare for ours, bare in zip(seconds["ours"], seconds["baseline"], strict=True)
             )
             median = {side: statistics.median(times) for side, times in seconds.items()}
             print(
-                f"{name}, {len(files)} images: floor {median['floor']:.1f} s, "
+                f"{name}, {len(files)} images: baseline {median['baseline']:.1f} s, "
                 f"ours {median['ours']:.1f} s, ratio {ratio:.2f}"
             )
 

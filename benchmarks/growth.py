@@ -1,11 +1,10 @@
-"""Four thousand images against one thousand, cold: does time grow in proportion, and memory hardly?
+"""Time and peak memory of a cold run on 4,000 images, compared with 1,000.
 
     python benchmarks/growth.py
 
-Four minutes on two cores, one of them drawing 4,000 scenes at 96 pixels. Peak memory is the largest
-resident set, as the kernel keeps it; it may grow by three times the size of the added features. The
-allocator alone makes it differ by some 15 MB between two equal runs, so the median of five turns is
-taken, and every turn is printed.
+Four minutes on two cores, one of them for rendering 4,000 scenes at 96 pixels. Peak memory is the
+kernel's peak resident set size. The allocator alone makes it differ by some 15 MB between two equal
+runs, so the median of five turns is reported and every turn is printed.
 """
 
 import json
@@ -20,8 +19,8 @@ from visionsweep.data.synthetic.sample import CLASSES, jpeg
 COUNTS = (1000, 4000)
 
 
-def draw(folder: Path) -> None:
-    """Draw a folder of each number of images; the smaller has the first of the larger."""
+def render(folder: Path) -> None:
+    """Render one folder per number of images; the smaller one holds the first of the larger."""
     for label in CLASSES:
         for index in range(-(-max(COUNTS) // len(CLASSES))):
             picture = jpeg("train", label, index, 96)
@@ -46,7 +45,7 @@ def main() -> None:
     few, many = COUNTS
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
-        draw(here)
+        render(here)
         turns = []
         for turn in range(5):
             done = [train(here / str(count), here / f"{turn}-{count}") for count in COUNTS]
@@ -64,7 +63,7 @@ def main() -> None:
     print(
         f"peak memory {memory[0] / 1e6:.0f} MB and {memory[1] / 1e6:.0f} MB: grown by "
         f"{(memory[1] - memory[0]) / features:.1f} times the {features / 1e6:.1f} MB of added "
-        f"features, {width} numbers an image"
+        f"features, {width} numbers per image"
     )
 
 

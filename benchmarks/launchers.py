@@ -1,10 +1,10 @@
-"""What each launcher costs: once, before the first run begins, and for every run.
+"""Overhead of each launcher: once, before the first run, and per run.
 
     python benchmarks/launchers.py
 
-Seven minutes on two cores. Warm sweeps of resnet18 on small images of the sample, a run of which
-takes a third of a second by itself: of 4 runs and of 44, so that what is paid once and what is paid
-for each run can be told apart. submitit_local starts all at once, so it has 4 runs and 12.
+Seven minutes on two cores. Warm sweeps of resnet18 on small images of the sample, where a run alone
+takes a third of a second: 4 runs and 44, to separate the cost per sweep from the cost per run.
+submitit_local starts all runs at once, so it has 4 and 12.
 """
 
 import tempfile
@@ -17,7 +17,7 @@ RUNS = {"basic": (4, 44), "joblib": (4, 44), "ray": (4, 44), "submitit_local": (
 
 
 def main() -> None:
-    """Print, for each launcher, the seconds before the first run and the seconds of each."""
+    """Print, for each launcher, the seconds before the first run and the seconds per run."""
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         run(SOURCE / "train.py", *TINY, folder=here)  # warms the store
@@ -29,10 +29,10 @@ def main() -> None:
                 )
                 for count in (few, many)
             }  # fmt: skip
-            each = (seconds[many] - seconds[few]) / (many - few)
-            once = seconds[few] - few * each
+            per_run = (seconds[many] - seconds[few]) / (many - few)
+            once = seconds[few] - few * per_run
             print(
-                f"{launcher}: {once:.1f} s once, {each:.2f} s a run "
+                f"{launcher}: {once:.1f} s once, {per_run:.2f} s per run "
                 f"({few} runs {seconds[few]:.1f} s, {many} runs {seconds[many]:.1f} s)",
                 flush=True,
             )

@@ -1,12 +1,12 @@
-"""The eight runs, cold and warm, against the ordinary DataLoader loop of the exercise.
+"""The eight runs, cold and warm, compared with the DataLoader loop of the exercise.
 
     python benchmarks/plain_loop.py
 
-Five minutes on two cores. VISIONSWEEP_PHOTOGRAPHS=FOLDER uses the real photographs, otherwise the
-sample; backbones are random (`model.weights=null`), which computes just as long. Of the plain loop
-one epoch of each model and data size is timed and multiplied out: 15 epochs each, 5 and 10. Twice:
-with the exercise's own work (train and test images in every epoch), and with ours, which scores
-validation images too.
+Five minutes on two cores. VISIONSWEEP_PHOTOGRAPHS=FOLDER uses the real photographs instead of the
+sample. Backbones are random (`model.weights=null`), which takes the same time. For the plain
+loop, one epoch per model and data size is timed and multiplied by the 15 epochs of 5 and 10. It
+is counted twice: with the exercise's own work (training and test images in every epoch), and with
+the work of VisionSweep, which scores validation images too.
 """
 
 import os
@@ -28,7 +28,7 @@ EPOCHS = 5 + 10
 
 
 def plain_epoch(name: str, train: Path, scored: list[Path]) -> tuple[float, list[float]]:
-    """Time one epoch as the exercise writes it: frozen backbone, images through all of it."""
+    """Time one epoch as in the exercise: images go through the frozen backbone."""
     transform = transforms.Compose(
         [
             transforms.Resize((224, 224)),
@@ -70,12 +70,12 @@ def plain_epoch(name: str, train: Path, scored: list[Path]) -> tuple[float, list
 
 
 def folders(root: Path) -> tuple[dict[str, Path], Path, Path]:
-    """Return the folders of both training sets, of the test images and of validation images."""
+    """Return the folders of both training sets, the test images, and the validation images."""
     if settings := photographs():
         base_url = settings[0].partition("=")[2]
         ten = fetch_archive(base_url, "pizza_steak_sushi.zip", root)
         twenty = fetch_archive(base_url, "pizza_steak_sushi_20_percent.zip", root)
-        # 150 images; ours are the 136 of them that are no test images
+        # 150 images; VisionSweep validates on the 136 that are not test images
         return {"10pct": ten / "train", "20pct": twenty / "train"}, ten / "test", twenty / "test"
     whole = render_sample(root, 0.2)
     for fraction, name in ((0.1, "10pct"), (0.2, "20pct")):
@@ -87,7 +87,7 @@ def folders(root: Path) -> tuple[dict[str, Path], Path, Path]:
 
 
 def main() -> None:
-    """Time ours cold and warm, then the plain loop, and print the ratios."""
+    """Time VisionSweep cold and warm, then the plain loop, and print the ratios."""
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         train, test, val = folders(here / "data")

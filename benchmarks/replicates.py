@@ -1,9 +1,9 @@
-"""Five replicates of a head against one, on as many features as the 20 % set has.
+"""Training time of five replicates of a head, compared with one.
 
     python benchmarks/replicates.py
 
 Ten seconds on two cores. Ten epochs on 450 training, 136 validation and 75 test images of 1,280
-features, as EfficientNet-B0 gives, batches of 32. Both are timed in turns; the ratio is the median
+features (EfficientNet-B0), in batches of 32. Both are timed in turns; the ratio is the median
 of the turns' ratios.
 """
 
@@ -24,7 +24,7 @@ IMAGES = {"train": 450, "val": 136, "test": 75}
 
 
 def seconds(replicates: int) -> float:
-    """Train heads as an experiment does, and return the seconds it took."""
+    """Train heads as a run does and return the seconds it took."""
     seeds = seeds_of(42, replicates)
     heads = Heads(WIDTH, CLASSES, 0.2, seeds)
     source = torch.Generator().manual_seed(0)
@@ -42,7 +42,7 @@ def seconds(replicates: int) -> float:
 
 
 def main() -> None:
-    """Print the seconds of both and their ratio."""
+    """Print both times and their ratio."""
     seconds(1), seconds(5)
     turns = [(seconds(1), seconds(5)) for _ in range(TURNS)]
     one, five = (statistics.median(times) for times in zip(*turns, strict=True))

@@ -1,8 +1,8 @@
-"""Simulates finished runs on disk: whole records and logits, as `train.py` writes them.
+"""Simulate finished runs on disk: complete records and logits, as `train.py` writes them.
 
-For what reads many runs; see `compare_ten_thousand.py`. Runs come in sweeps of one model each,
-`outputs/DATE/TIME/NAME`. Better models, more data and more epochs make images easier, the other
-settings hardly, so that many runs cannot be told from the best one.
+Used by `compare_ten_thousand.py`. Each sweep, `outputs/DATE/TIME/`, has one model. Better models,
+more data, and more epochs lower the loss; the other settings hardly matter, which leaves many
+runs statistically tied with the best one.
 """
 
 import itertools
@@ -41,8 +41,8 @@ EPOCHS = (5, 10)
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 DECAYS = (0.0, 1e-5, 1e-4, 1e-3, 1e-2)
 SEEDS = (42, 43)
-A_SWEEP = len(DATA) * len(EPOCHS) * len(RATES) * len(DECAYS) * len(SEEDS)  # runs
-# Beside the record and the logits; nobody who compares reads them, but they lie in the way.
+RUNS_PER_SWEEP = len(DATA) * len(EPOCHS) * len(RATES) * len(DECAYS) * len(SEEDS)  # runs
+# Files beside the record and the logits, which the comparison has to skip.
 OTHER_FILES = (
     ".hydra/config.yaml",
     ".hydra/hydra.yaml",
@@ -57,7 +57,7 @@ OTHER_FILES = (
 
 @dataclass(frozen=True)
 class Choice:
-    """What a run was given."""
+    """The settings of one run."""
 
     model: int
     data: str
@@ -68,7 +68,7 @@ class Choice:
 
     @property
     def ease(self) -> float:
-        """How far right answers stand out in its logits."""
+        """Mean margin of the true class in the logits."""
         return (
             1.2
             + 0.6 * (1 - math.exp(-self.model / 8))
@@ -79,12 +79,12 @@ class Choice:
 
 
 def simulate(outputs: Path, count: int, *, seed: int = 0) -> None:
-    """Write so many runs.
+    """Write simulated runs.
 
     Args:
-        outputs: where sweeps go; made if missing.
-        count: of runs; the last sweep may be cut short.
-        seed: of all chance.
+        outputs: directory of the sweeps; created if missing.
+        count: number of runs; the last sweep may be shorter.
+        seed: seed of the random generator.
     """
     images = {split: _Images(split, count) for split, count in IMAGES.items()}
     source = np.random.default_rng(seed)
@@ -106,7 +106,7 @@ def simulate(outputs: Path, count: int, *, seed: int = 0) -> None:
 
 
 class _Images:
-    """The images of a split: what is hard for one run is hard for the others."""
+    """The images of a split, whose difficulty all runs share."""
 
     def __init__(self, split: str, count: int) -> None:
         source = np.random.default_rng(len(split))
@@ -222,7 +222,7 @@ def _config(choice: Choice, sweep: Path) -> dict[str, object]:
 def _scores(
     logits: NDArray[np.float32], labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return loss and accuracy of each replicate, `float64[R]`s."""
+    """Return loss and accuracy of each replicate, two arrays `float64[R]`."""
     wide = logits.astype(np.float64)
     own = wide[:, np.arange(len(labels)), labels]
     losses = np.log(np.exp(wide).sum(2)) - own
@@ -234,7 +234,7 @@ def _epoch(
     choice: Choice,
     scores: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
 ) -> Epoch:
-    """Return the scores of an epoch: what the last one came to, and more before."""
+    """Return the scores of an epoch, which converge to those of the last one."""
     more = 0.6 * (1 - epoch / choice.epochs)
 
     def of(each: Sequence[float]) -> Scores:
@@ -257,8 +257,8 @@ def _epoch(
 def _measures(
     losses: NDArray[np.float64], accuracies: NDArray[np.float64], images: int
 ) -> dict[str, Measure]:
-    """Return metrics with intervals of plausible width; redrawing would take half an hour."""
-    each = {
+    """Return metrics with intervals of plausible width; a bootstrap would take half an hour."""
+    metrics = {
         "loss": losses, "accuracy": accuracies, "macro_f1": accuracies - 0.004,
         "ece": np.abs(1 - accuracies - losses / 3),
     }  # fmt: skip
@@ -270,5 +270,5 @@ def _measures(
             min(math.inf if name == "loss" else 1.0, float(x.mean()) + half),
             x.tolist(),
         )
-        for name, x in each.items()
+        for name, x in metrics.items()
     }

@@ -1,4 +1,4 @@
-"""How long one waits for an answer that needs no network: --help, --cfg job, a refusal.
+"""Start-up time of commands that train nothing: --help, --cfg job, and a refused setting.
 
     python benchmarks/start.py
 
@@ -14,7 +14,7 @@ from commands import SOURCE, run
 
 
 def main() -> None:
-    """Print the seconds of each."""
+    """Print the seconds of each command."""
     with tempfile.TemporaryDirectory() as folder:
         for arguments in (["--help"], ["--cfg", "job"], ["epochs=0"]):
             times = []
@@ -23,7 +23,7 @@ def main() -> None:
                 try:
                     run(SOURCE / "train.py", *arguments, folder=Path(folder))
                 except RuntimeError:
-                    assert arguments == ["epochs=0"]  # refused, as it should be
+                    assert arguments == ["epochs=0"]  # refused, as expected
                 times.append(time.perf_counter() - start)
             print(f"{' '.join(arguments)}: {statistics.median(times):.2f} s")
 

@@ -1,10 +1,10 @@
-"""What a warm run costs beyond Hydra's own, and whether memory stays flat over two hundred.
+"""Time per warm run compared with an empty Hydra app, and memory over two hundred runs.
 
     python benchmarks/sweep_of_two_hundred.py
 
 Six minutes on two cores. The same sweep, `seed=range(0,200)`, with `src/train.py` and with a Hydra
-app that has the same configuration tree and does nothing. Memory is the resident set when run 20
-and run 199 have ended.
+app that has the same configuration tree and does nothing. Memory is the resident set size after run
+20 and run 199.
 """
 
 import tempfile
@@ -30,7 +30,7 @@ main()
 
 
 def main() -> None:
-    """Print seconds a run of both, their ratio, and the ratio of memory."""
+    """Print seconds per run of both, their ratio, and the ratio of memory."""
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         empty = here / "empty.py"
@@ -48,7 +48,7 @@ def main() -> None:
             SOURCE / "train.py", "-m", "seed=range(0,200)", *tiny, folder=here, on_line=watch
         )
         hydra = run(empty, "-m", "seed=range(0,200)", *tiny, folder=here)
-    print(f"seconds a run: ours {ours / 200:.3f}, empty Hydra app {hydra / 200:.3f}")
+    print(f"seconds per run: ours {ours / 200:.3f}, empty Hydra app {hydra / 200:.3f}")
     print(f"ratio {ours / hydra:.2f}")
     print(
         f"resident memory: run 20 {memory[20] / 1e6:.0f} MB, run 200 {memory[199] / 1e6:.0f} MB, "

@@ -1,9 +1,9 @@
-"""A sweep that is too large to try here, on paper: 10,000 runs, 100,000 images, 50 backbones.
+"""Estimate of a sweep too large to run here: 10,000 runs, 100,000 images, 50 backbones.
 
     python benchmarks/ten_thousand_runs.py
 
-Two minutes on two cores. Measures what one image costs a backbone, what one epoch costs five heads,
-and what a run leaves on disk; then multiplies. The assumptions stand below, in capitals.
+Two minutes on two cores. Measures the time per image of a backbone, the time per epoch of five
+heads, and the disk space of a run, and multiplies. The assumptions are the constants below.
 """
 
 import os
@@ -27,15 +27,15 @@ from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
 
 RUNS, IMAGES, BACKBONES = 10_000, 100_000, 50
-BACKBONE = "efficientnet_b2"  # of middling size; 1,408 features
+BACKBONE = "efficientnet_b2"  # medium size; 1,408 features
 WIDTH, CLASSES, EPOCHS = 1408, 10, 10
 SPLITS = {"train": 0.70, "val": 0.15, "test": 0.15}
-COMPOSE = 0.19  # seconds of Hydra's for a run's configuration: sweep_of_two_hundred.py
-TRIED = 0.1  # the part of the images on which heads are timed
+COMPOSE = 0.19  # seconds per run for Hydra's configuration: sweep_of_two_hundred.py
+TIMED_SHARE = 0.1  # share of the images on which heads are timed
 
 
-def images_a_second(folder: Path) -> float:
-    """Send the images of the sample through a backbone, decoding included."""
+def images_per_second(folder: Path) -> float:
+    """Return the rate at which a backbone extracts features, decoding included."""
     splits = load_splits(DataConfig(label="s", source="sample", root=str(folder), fraction=0.2))
     files = [*splits.train, *splits.val, *splits.test]
     config = ModelConfig(label=BACKBONE, name=BACKBONE, weights=None)
@@ -43,7 +43,7 @@ def images_a_second(folder: Path) -> float:
     network = Network(identity, 224, 3, True, folder / "networks")
     _ = network.backbone
     rates = []
-    for turn in range(3):  # the best: other work on the machine only takes away
+    for turn in range(3):  # the best turn: other work only slows the others
         extraction._pixels.clear()
         start = time.perf_counter()
         cache = FeaturesConfig(cache_dir=str(folder / f"features-{turn}"))
@@ -52,13 +52,13 @@ def images_a_second(folder: Path) -> float:
     return max(rates)
 
 
-def seconds_an_epoch() -> float:
-    """Train five heads for an epoch in one thread and score them, on all images of the paper."""
+def seconds_per_epoch() -> float:
+    """Return the seconds of an epoch of five heads in one thread, scoring included."""
     seeds = seeds_of(42, 5)
     heads = Heads(WIDTH, CLASSES, 0.2, seeds)
     batches = {}
     for split, part in SPLITS.items():
-        count = round(IMAGES * TRIED * part)
+        count = round(IMAGES * TIMED_SHARE * part)
         orders = [torch.Generator().manual_seed(each.order) for each in seeds]
         batches[split] = TensorBatches(
             torch.randn(count, WIDTH), torch.randint(0, CLASSES, (count,)), 32,
@@ -69,13 +69,13 @@ def seconds_an_epoch() -> float:
         history = loop.fit(
             heads, SplitBatches(**batches), optimizer, 2, torch.device("cpu"), lambda _: None
         )
-    return min(epoch.seconds for epoch in history) / TRIED
+    return min(epoch.seconds for epoch in history) / TIMED_SHARE
 
 
-def bytes_of_a_run(folder: Path) -> tuple[int, float]:
-    """Make two runs; return the bytes of the second that do not grow with its images, and of each.
+def bytes_per_run(folder: Path) -> tuple[int, float]:
+    """Train two runs; return the fixed bytes of the second and its bytes per scored image.
 
-    The first alone holds what the Projector of TensorBoard shows.
+    Only the first holds the data of TensorBoard's Projector.
     """
     tiny = ["model=resnet18", "model.weights=null", "data=sample", "transform.size=64"]
     sweep = ["sweep_dir=sweep", "seed=1,2", f"epochs={EPOCHS}"]
@@ -90,23 +90,23 @@ def bytes_of_a_run(folder: Path) -> tuple[int, float]:
 
 
 def main() -> None:
-    """Print what was measured, and what it comes to."""
+    """Print the measurements and the totals."""
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as place:
-        rate, epoch = images_a_second(Path(place)), seconds_an_epoch()
-        fixed, each = bytes_of_a_run(Path(place))
+        rate, epoch = images_per_second(Path(place)), seconds_per_epoch()
+        fixed, per_image = bytes_per_run(Path(place))
     scored = round(IMAGES * (SPLITS["val"] + SPLITS["test"]))
     features = IMAGES * BACKBONES * 4 * WIDTH
     print(
-        f"measured: {rate:.0f} images/s on {cores} cores, {epoch:.1f} s an epoch of five heads in "
-        f"one thread, {fixed / 1e3:.0f} kB a run and {each:.0f} bytes for each image scored"
+        f"measured: {rate:.0f} images/s on {cores} cores, {epoch:.1f} s per epoch of five heads in "
+        f"one thread, {fixed / 1e3:.0f} kB per run and {per_image:.0f} bytes per scored image"
     )
     extracting = IMAGES * BACKBONES / rate * cores / 3600
     print(f"features: {extracting:.0f} core-hours, {features / 1e9:.1f} GB")
     print(f"heads: {RUNS * EPOCHS * epoch / 3600:.0f} core-hours in {RUNS:,} runs")
-    print(f"composing: {RUNS * COMPOSE / 3600:.1f} hours, half before the first run begins")
-    print(f"run directories: {RUNS * (fixed + scored * each) / 1e9:.0f} GB")
-    print(f"memory of a run: {IMAGES * 4 * WIDTH / 1e9:.2f} GB of features, beside 0.5 GB")
+    print(f"composing: {RUNS * COMPOSE / 3600:.1f} hours, half before the first run starts")
+    print(f"run directories: {RUNS * (fixed + scored * per_image) / 1e9:.0f} GB")
+    print(f"memory per run: {IMAGES * 4 * WIDTH / 1e9:.2f} GB of features, plus 0.5 GB")
 
 
 if __name__ == "__main__":
