@@ -28,10 +28,9 @@ from visionsweep.config.schema import (
 )
 from visionsweep.data.images import digest_of
 from visionsweep.runs import logits as outcomes
-from visionsweep.runs import record
 from visionsweep.runs.paths import RECORD
-from visionsweep.runs.record import DataFacts, Measure, ModelFacts, Record
-from visionsweep.runs.scores import Epoch, Scores, SplitScores
+from visionsweep.runs.record import DataFacts, ModelFacts, Record
+from visionsweep.runs.scores import Epoch, Measure, Scores, SplitScores, summarize
 
 CLASSES = ("pizza", "steak", "sushi")
 IMAGES = {"val": 136, "test": 75}
@@ -155,7 +154,7 @@ def _record(
         weights="IMAGENET1K_V1",
         config=_config(choice, sweep),
         history=history,
-        metrics=record.summarize(history),
+        metrics=summarize(history),
         evaluation={split: _measures(*scores[split], IMAGES[split]) for split in scores},
         model=ModelFacts(
             label=f"model{choice.model:02}",

@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> int:
             everything=asked.all,
         )
         return 0 if rows else 1
-    for line in [*found.passed_over, *(line for each in groups for line in each.passed_over)]:
+    for line in [*found.skipped, *(line for each in groups for line in each.passed_over)]:
         print(f"passed over {one_line(line)}", file=sys.stderr)
     return 0 if rows else 1
 

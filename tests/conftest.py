@@ -32,9 +32,10 @@ from visionsweep.data.splits import Splits
 from visionsweep.data.transforms import resized
 from visionsweep.report.evidence import Evidence, gather
 from visionsweep.runs import logits as kept
-from visionsweep.runs import record
 from visionsweep.runs.discovery import Run
 from visionsweep.runs.record import DataFacts, Failure, ModelFacts, Record
+from visionsweep.runs.record_file import read_record, write_record
+from visionsweep.runs.scores import estimate_metrics, summarize
 from visionsweep.training.loop import Epoch, Scores, SplitScores
 
 
@@ -107,7 +108,7 @@ def make_record(make_config, make_history) -> Callable[..., Record]:
             weights=weights,
             config=asdict(make_config(model, data, max(len(history), 1), lr)),
             history=history,
-            metrics=record.summarize(history) if history else None,
+            metrics=summarize(history) if history else None,
             model=ModelFacts(
                 label=model,
                 name="efficientnet_b0",
@@ -145,7 +146,7 @@ def write_run(tmp_path: Path, make_record) -> Callable[..., Path]:
     def write(name: str, *val_losses: float, **facts) -> Path:
         run_dir = tmp_path / "outputs" / name
         run_dir.mkdir(parents=True)
-        record.write(make_record(name, *val_losses, **facts), run_dir)
+        write_record(make_record(name, *val_losses, **facts), run_dir)
         return run_dir
 
     return write
@@ -156,14 +157,14 @@ def keep_outcomes() -> Callable[..., None]:
     """Write outcomes beside a record, and tell the record of their images."""
 
     def keep(run_dir: Path, found: dict[str, Outcomes]) -> None:
-        made = record.read(run_dir / "result.json")
+        made = read_record(run_dir / "result.json")
         made.data = msgspec.structs.replace(
             made.data,
             counts=made.data.counts | {split: len(each.labels) for split, each in found.items()},
             digests=made.data.digests
             | {split: split_digest(each, made.data.classes) for split, each in found.items()},
         )
-        record.write(made, run_dir)
+        write_record(made, run_dir)
         kept.write(run_dir, found)
 
     return keep
@@ -215,7 +216,7 @@ def simulate_sweep(make_record) -> Callable[..., Evidence]:
                 model=model, data=amount, weights=weights, dataset=dataset, val_images=val_images,
             )  # fmt: skip
             made.history = [_replicated(epoch, replicates) for epoch in made.history]
-            made.evaluation = {split: record.measure(each) for split, each in found.items()}
+            made.evaluation = {split: estimate_metrics(each) for split, each in found.items()}
             made.model = msgspec.structs.replace(
                 made.model, parameters=4_000_000 * (m + 1), milliseconds=9.5 + m
             )
@@ -227,7 +228,7 @@ def simulate_sweep(make_record) -> Callable[..., Evidence]:
             )  # fmt: skip
             made.config["replicates"] = made.config["training"]["replicates"] = replicates
             made.command = ["src/train.py", "-m", f"model={','.join(models)}"]
-            record.write(made, directory)
+            write_record(made, directory)
             kept.write(directory, found)
             _write_predictions(directory, found["test"], images, classes)
             runs.append(Run(directory, made))
@@ -278,7 +279,7 @@ def _replicated(epoch: Epoch, replicates: int) -> Epoch:
         SplitScores(*(shifted(s, by) for s in (epoch.train, epoch.val, epoch.test)))
         for by in shifts
     ]
-    return replace(epoch, replicates=tuple(each))
+    return msgspec.structs.replace(epoch, replicates=tuple(each))
 
 
 def _write_predictions(

@@ -31,9 +31,9 @@ from visionsweep.inference import evaluation
 from visionsweep.models.classifier import Classifier
 from visionsweep.models.heads import Heads
 from visionsweep.report import leaderboard
-from visionsweep.runs import record
 from visionsweep.runs.discovery import find_runs
 from visionsweep.runs.record import Record
+from visionsweep.runs.record_file import read_record
 from visionsweep.tensorboard.writer import RunWriter
 
 
@@ -93,7 +93,7 @@ def run(tmp_path: Path) -> Callable[[Config], Record]:
 @pytest.fixture
 def kept(tmp_path: Path) -> Callable[[], Record]:
     """Read its record."""
-    return lambda: record.read(tmp_path / "outputs" / "run" / "result.json")
+    return lambda: read_record(tmp_path / "outputs" / "run" / "result.json")
 
 
 @pytest.fixture

@@ -25,9 +25,11 @@ from visionsweep.features.cached import cache_dir, image_memory
 from visionsweep.models.backbones import Identity, identify
 from visionsweep.models.network import Network
 from visionsweep.models.seeds import seeds_of
-from visionsweep.runs import claims, fingerprint, logits, predictions_csv, record
+from visionsweep.runs import claims, fingerprint, logits, predictions_csv
 from visionsweep.runs.paths import RECORD
-from visionsweep.runs.record import DataFacts, Failure, ModelFacts, Record, measure
+from visionsweep.runs.record import DataFacts, Failure, ModelFacts, Record
+from visionsweep.runs.record_file import write_record
+from visionsweep.runs.scores import estimate_metrics
 from visionsweep.runtime import provenance, signals
 from visionsweep.runtime.devices import device_facts, pick_device, release_memory
 from visionsweep.runtime.micro_batching import shortage_explained
@@ -96,7 +98,7 @@ def _run(config: Config, run_dir: Path, name: str) -> Record:
         with signals.deferred():
             spent = time.perf_counter() - start
             known.seconds["total"] = known.seconds.get("earlier", 0.0) + spent
-            record.write(known, run_dir)
+            write_record(known, run_dir)
     return known
 
 
@@ -232,7 +234,7 @@ def _keep_evidence(
 ) -> float:
     """Keep what the heads made of each image, and what it comes to; return the temperature."""
     temperature = calibration.fit_temperature(found["val"])
-    known.evaluation = {split: measure(each) for split, each in found.items()}
+    known.evaluation = {split: estimate_metrics(each) for split, each in found.items()}
     logits.write(run_dir, found)
     table = {
         split: (

@@ -19,12 +19,13 @@ from visionsweep.errors import UserError, nearest
 from visionsweep.experiment import run_experiment
 from visionsweep.features.cached import image_memory
 from visionsweep.models.backbones import Identity, identify
-from visionsweep.runs import logits, record
+from visionsweep.runs import logits
 from visionsweep.runs.discovery import Run
 from visionsweep.runs.names import WHERE
 from visionsweep.runs.paths import RECORD
-from visionsweep.runs.record import Summary
+from visionsweep.runs.record import RecordSummary
 from visionsweep.runs.record_diff import Agreement, compare
+from visionsweep.runs.record_file import read_record
 from visionsweep.runs.recorded_config import Recorded, read_back, require_places, uninterpolated
 from visionsweep.runtime import provenance
 from visionsweep.runtime.devices import device_facts, pick_device
@@ -115,7 +116,7 @@ def whats_changed(run: Run, config: Config, recorded: Recorded) -> list[Changed]
     ]
 
 
-def _facts_recorded(then: Summary, recorded: Recorded) -> Iterator[tuple[str, str]]:
+def _facts_recorded(then: RecordSummary, recorded: Recorded) -> Iterator[tuple[str, str]]:
     """List what a record says of all that decides numbers."""
     assert then.data is not None and then.model is not None
     yield "dataset", str(then.dataset)
@@ -136,7 +137,11 @@ def _facts_recorded(then: Summary, recorded: Recorded) -> Iterator[tuple[str, st
 
 
 def _facts(
-    then: Summary, splits: Splits, identity: Identity, device: dict[str, Any], recorded: Recorded
+    then: RecordSummary,
+    splits: Splits,
+    identity: Identity,
+    device: dict[str, Any],
+    recorded: Recorded,
 ) -> Iterator[tuple[str, str]]:
     """List the same as it is now, but not facts about the device that the record does not keep."""
     yield "dataset", splits.dataset
@@ -178,7 +183,7 @@ def run_again(run: Run, config: Config, into: Path) -> Agreement:
         UserError: as `run_experiment`.
     """
     run_experiment(config, into, run.record.name)
-    before, now = record.read(run.directory / RECORD), record.read(into / RECORD)
+    before, now = read_record(run.directory / RECORD), read_record(into / RECORD)
     try:
         kept = logits.read(run.directory, before)
     except ValueError as error:

@@ -12,8 +12,8 @@ import pytest
 from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from visionsweep.runs import record
 from visionsweep.runs.discovery import find_runs
+from visionsweep.runs.record_file import read_record
 
 KILLS = 20
 
@@ -103,7 +103,7 @@ def test_a_killed_fine_tuning_run_ends_as_one_that_was_never_killed(pictures):
     done = pictures.run("train.py", *settings, "resume=last")
     assert done.returncode == 0, done.stderr
     assert "its claim is broken" in done.stdout and "Taken up after epoch" in done.stdout
-    a, b = (record.read(d / "result.json") for d in (pictures.directory / "whole", directory))
+    a, b = (read_record(d / "result.json") for d in (pictures.directory / "whole", directory))
     assert b.continued_after and b.continued_after[0] >= 2
     assert (b.metrics, b.evaluation) == (a.metrics, a.evaluation)
     weights = [d / "model.safetensors" for d in (pictures.directory / "whole", directory)]
@@ -150,7 +150,7 @@ def whole_records(folder: Path) -> dict[str, bytes]:
     if not folder.is_dir():
         return {}
     found = find_runs([folder])
-    assert found.passed_over == []
+    assert found.skipped == []
     assert sum(run.record.status == "crashed" for run in found.runs) <= 1
     for run in found.runs:
         if run.record.status == "completed":

@@ -6,7 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from visionsweep.runs import logits, record
+from visionsweep.runs import logits
+from visionsweep.runs.record_file import read_record
 
 SMALL = ("model=mobilenet_v3_small", "model.weights=null", "data=sample", "data.fraction=0.1")
 
@@ -33,7 +34,7 @@ def test_the_first_of_five_is_to_the_last_bit_what_one_alone_comes_to(commands):
     assert torch.equal(heads["head.weight"][:1], head["head.weight"])
     assert (heads["temperature"] > 0).all()
     together, alone = (
-        logits.read(place, record.read(place / "read.json")) for place in (five_dir, one_dir)
+        logits.read(place, read_record(place / "read.json")) for place in (five_dir, one_dir)
     )
     for split in ("val", "test"):
         assert (together[split].logits[:1] == alone[split].logits).all()

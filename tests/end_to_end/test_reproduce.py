@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from visionsweep.runs import logits as outcomes
-from visionsweep.runs import record
 from visionsweep.runs.record_diff import compare
+from visionsweep.runs.record_file import read_record
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +64,7 @@ def test_in_reversed_order_cold_and_decoded_by_workers_every_number_is_the_same(
     assert len(before) == 4 and before.keys() == after.keys()
     for kind, run in before.items():
         places = (run, after[kind])
-        records = [record.read(place / "result.json") for place in places]
+        records = [read_record(place / "result.json") for place in places]
         logits = [outcomes.read(*pair) for pair in zip(places, records, strict=True)]
         found = compare(*records, *logits)
         assert found.verdict == "identical", (kind, str(found.first))
@@ -79,13 +79,13 @@ def test_alone_with_a_cold_store_a_run_of_a_sweep_is_identical(kinds, tmp_path, 
     found, status = reproduced(commands, runs[TUNED] / "result.json", cold)
     assert (found["agreement"]["verdict"], status) == ("identical", 0)
     assert {each["what"] for each in found["changed"]} <= {"uncommitted changes"}
-    again = record.read(commands.directory / found["again"] / "result.json")
+    again = read_record(commands.directory / found["again"] / "result.json")
     assert again.status == "completed" and again.name == runs[TUNED].name
 
 
 def test_with_another_number_of_threads_scores_are_the_same_within_a_millionth(kinds, tmp_path):
     commands, runs = kinds
-    then = record.read(runs[AUGMENTED] / "result.json").device["threads"]
+    then = read_record(runs[AUGMENTED] / "result.json").device["threads"]
     cold = f"features.cache_dir={tmp_path / 'cold'}"
     found, status = reproduced(commands, runs[AUGMENTED], cold, "--threads", str(then + 1))
     assert found["agreement"]["verdict"] in ("identical", "within tolerance") and status == 0
@@ -131,7 +131,7 @@ def test_ctrl_c_says_how_to_go_on_and_that_comes_to_the_same(pictures):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 130 and "Traceback" not in error
-    assert record.read(into / "result.json").status == "interrupted"
+    assert read_record(into / "result.json").status == "interrupted"
     command = error.rstrip().splitlines()[-1]
     python, script, *arguments = command.split()
     assert (python, script) == ("python", process.args[1])

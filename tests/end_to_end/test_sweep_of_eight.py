@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from visionsweep.analysis.calibration import calibrated
 from visionsweep.runs import logits
-from visionsweep.runs.record import read
+from visionsweep.runs.record_file import read_record
 
 NAMES = {
     f"{model}_{data}_{epochs}-epochs_size-32"
@@ -87,7 +87,7 @@ def test_run_directory_holds_what_was_trained_and_what_it_predicts(sweep_of_eigh
                 1, abs=1e-5
             )
         record = json.loads((directory / "result.json").read_text())
-        known = read(directory / "result.json")
+        known = read_record(directory / "result.json")
         for split, found in logits.read(directory, known).items():
             part = [row for row in rows if row["split"] == split]
             final = record["metrics"]["final"][split]

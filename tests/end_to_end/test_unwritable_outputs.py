@@ -18,7 +18,7 @@ def test_a_full_disk_costs_the_runs_that_found_no_room_and_the_same_command_does
     assert "No space left on device" in full.stderr and "resume=last" in full.stderr
     assert "Traceback" not in full.stdout + full.stderr
     found = find_runs([small_disk.path])
-    assert found.passed_over == []
+    assert found.skipped == []
     completed = {r.record.name: r.record for r in found.runs if r.record.status == "completed"}
     assert 1 <= len(completed) < 8
     assert not list(small_disk.path.rglob("*.part"))

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from visionsweep.errors import UserError
 from visionsweep.report import leaderboard
-from visionsweep.runs import record
 from visionsweep.runs.discovery import find_runs
+from visionsweep.runs.record_file import read_record
 
 _FILES = ("result.json",) * 6 + ("logits.safetensors", "predictions.csv", "claim")
 
@@ -57,7 +57,7 @@ def target(content: bytes, folder: Path) -> str:
         leaderboard.show([outputs], found, groups, console=console)
         read = len(found.runs)
         try:
-            record.read(outputs / "b" / "result.json")
+            read_record(outputs / "b" / "result.json")
         except (ValueError, OSError, UserError) as error:
             assert str(error)
     finally:

@@ -45,7 +45,7 @@ def batches() -> TensorBatches:
 def train(model: Classifier, batches: TensorBatches, epochs: int = 2) -> None:
     optimizer = loop.make_optimizer(OptimizerConfig(name="Adam", lr=0.01), model)
     for _ in range(epochs):
-        loop.train_step(model, batches, optimizer, torch.device("cpu"))
+        loop.train_one_epoch(model, batches, optimizer, torch.device("cpu"))
 
 
 def changed(before: dict, after: dict) -> set[str]:

@@ -3,9 +3,9 @@
 import pytest
 
 from visionsweep.report.unfinished import unfinished_lines
-from visionsweep.runs import record
 from visionsweep.runs.discovery import find_runs
 from visionsweep.runs.record import Failure
+from visionsweep.runs.record_file import write_record
 
 
 @pytest.fixture
@@ -46,6 +46,6 @@ def test_a_failure_of_many_lines_takes_one_unless_all_is_asked_for(write_run, li
 def test_names_and_reasons_of_others_cannot_drive_the_terminal(tmp_path, make_record, lines):
     known = make_record("\x1b]0;owned\x07[red]", failure=Failure("E\u202e", "\x9b2J [bold]x"))
     (tmp_path / "outputs" / "bad").mkdir(parents=True)
-    record.write(known, tmp_path / "outputs" / "bad")
+    write_record(known, tmp_path / "outputs" / "bad")
     assert r"\x1b]0;owned\x07[red]" in lines()[0]
     assert r"E\u202e: \x9b2J [bold]x" in lines()[0]

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from visionsweep.errors import UserError
-from visionsweep.runs import claims, record
+from visionsweep.runs import claims
 from visionsweep.runs.discovery import completed, find_runs, val_loss
 from visionsweep.runs.record import Failure
+from visionsweep.runs.record_file import write_record
 
 
 def test_runs_are_found_at_any_depth(tmp_path, write_run):
@@ -17,7 +18,7 @@ def test_runs_are_found_at_any_depth(tmp_path, write_run):
     write_run("b", 0.4)
     found = find_runs([tmp_path / "outputs"])
     assert [run.directory.name for run in found.runs] == ["a", "b"]
-    assert found.passed_over == []
+    assert found.skipped == []
 
 
 def test_a_run_is_listed_once_however_often_its_folder_is_named(tmp_path, write_run):
@@ -54,7 +55,7 @@ def test_a_history_is_read_when_it_is_asked_for(tmp_path, write_run):
 def test_a_broken_file_is_named_once_however_often_its_folder_is_named(tmp_path, write_run):
     (write_run("broken", 0.5) / "result.json").write_text("{")
     found = find_runs([tmp_path / "outputs", tmp_path / "outputs" / "broken"])
-    assert len(found.passed_over) == 1
+    assert len(found.skipped) == 1
 
 
 def test_broken_and_foreign_files_are_passed_over_and_named(tmp_path, write_run):
@@ -65,9 +66,9 @@ def test_broken_and_foreign_files_are_passed_over_and_named(tmp_path, write_run)
     foreign.write_text('{"accuracy": 0.99}')
     found = find_runs([tmp_path / "outputs"])
     assert [run.record.name for run in found.runs] == ["good"]
-    assert len(found.passed_over) == 2
-    assert any(line.startswith(f"{broken}: not a record") for line in found.passed_over)
-    assert any(line.startswith(f"{foreign}: not a record") for line in found.passed_over)
+    assert len(found.skipped) == 2
+    assert any(line.startswith(f"{broken}: not a record") for line in found.skipped)
+    assert any(line.startswith(f"{foreign}: not a record") for line in found.skipped)
 
 
 def test_a_folder_called_like_a_record_is_passed_over(tmp_path, write_run):
@@ -75,7 +76,7 @@ def test_a_folder_called_like_a_record_is_passed_over(tmp_path, write_run):
     (tmp_path / "outputs" / "odd" / "result.json").mkdir(parents=True)
     found = find_runs([tmp_path / "outputs"])
     assert [run.record.name for run in found.runs] == ["good"]
-    assert "odd" in found.passed_over[0]
+    assert "odd" in found.skipped[0]
 
 
 def test_a_folder_that_is_not_there_is_an_error_that_names_it(tmp_path):
@@ -125,7 +126,7 @@ def test_a_run_that_says_the_same_again_is_counted_once(tmp_path, make_record, r
         made = make_record("a", loss)
         for key, value in facts.items():
             setattr(made, key, value)
-        record.write(made, directory)
+        write_record(made, directory)
         return directory
 
     copy = write("1/a", 0.5, fingerprint="f" * 32, reused_from="elsewhere" if reused else None)
@@ -134,6 +135,6 @@ def test_a_run_that_says_the_same_again_is_counted_once(tmp_path, make_record, r
     found = find_runs([tmp_path / "outputs"])
     kept, once_more = (original, copy) if reused else (copy, original)
     assert {run.directory for run in found.runs} == {kept, *others}
-    ((again, of),) = found.counted_already
+    ((again, of),) = found.duplicates
     assert (again.directory, of.directory) == (once_more, kept)
     assert [run.directory for run in find_runs([copy]).runs] == [copy]

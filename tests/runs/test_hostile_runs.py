@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from visionsweep.runs import claims, record
+from visionsweep.runs import claims
 from visionsweep.runs.discovery import find_runs
+from visionsweep.runs.record_file import read_record, write_record
 
 _SOURCE = Path(__file__).resolve().parents[2] / "src"
 
@@ -98,8 +99,8 @@ def test_three_hundred_changed_records_are_valid_or_named_and_compare_shows_the_
         (place / "result.json").write_bytes(mutated(content, source))
         (place / "logits.safetensors").write_bytes(logits)
     found = find_runs([outputs])
-    sent = {run.directory for run in [*found.runs, *(copy for copy, _ in found.counted_already)]}
-    named = {Path(line.partition(": ")[0]).parent for line in found.passed_over}
+    sent = {run.directory for run in [*found.runs, *(copy for copy, _ in found.duplicates)]}
+    named = {Path(line.partition(": ")[0]).parent for line in found.skipped}
     assert sent.isdisjoint(named) and len(sent | named) == 304
     assert len(named) > 150
     for form in (
@@ -117,19 +118,19 @@ def test_three_hundred_changed_records_are_valid_or_named_and_compare_shows_the_
 def test_what_is_read_of_a_changed_record_is_a_record_that_can_be_written_and_read(
     tmp_path, make_record, seed
 ):
-    content = json.loads(record.write(make_record("a", 0.9, 0.4), tmp_path).read_bytes())
+    content = json.loads(write_record(make_record("a", 0.9, 0.4), tmp_path).read_bytes())
     source = random.Random(seed)
     valid = 0
     for _ in range(100):
         file = tmp_path / "result.json"
         file.write_bytes(mutated(content, source))
         try:
-            found = record.read(file)
+            found = read_record(file)
         except ValueError as error:
             assert str(error)
             continue
         valid += 1
-        assert record.read(record.write(found, tmp_path)).status == found.status
+        assert read_record(write_record(found, tmp_path)).status == found.status
     assert 0 < valid < 80
 
 
@@ -200,7 +201,7 @@ def test_a_record_or_a_claim_that_is_no_such_text_takes_nothing_down(tmp_path, w
     (write_run("claimed", 0.3) / "claim").write_bytes(text)
     found = find_runs([tmp_path / "outputs"])
     said = {run.directory.name for run in found.runs}
-    named = {Path(line.partition(": ")[0]).parent.name for line in found.passed_over}
+    named = {Path(line.partition(": ")[0]).parent.name for line in found.skipped}
     assert "good" in said and "sent" in named and "claimed" in said ^ named
 
 

@@ -10,13 +10,14 @@ import time
 
 import pytest
 
-from visionsweep.runs import record
 from visionsweep.runs.record import Failure
+from visionsweep.runs.record_file import read_record, read_summary, write_record
+from visionsweep.runs.scores import summarize
 from visionsweep.storage.files import write_atomically
 
 
 def written(run_dir, made) -> dict:
-    return json.loads(record.write(made, run_dir).read_text("utf-8"))
+    return json.loads(write_record(made, run_dir).read_text("utf-8"))
 
 
 # ---------------------------------------------------------------------------- what others read
@@ -51,19 +52,19 @@ def test_final_is_the_last_epoch_and_best_the_one_of_lowest_validation_loss(tmp_
 
 
 def test_the_first_of_equally_good_epochs_is_the_best(make_history):
-    assert record.summarize(make_history(0.5, 0.3, 0.3)).best.epoch == 2
+    assert summarize(make_history(0.5, 0.3, 0.3)).best.epoch == 2
 
 
 @pytest.mark.parametrize(
     "losses", [(math.nan, 0.5, 0.4), (0.5, math.nan, 0.4), (0.5, 0.4, math.nan)]
 )
 def test_an_epoch_without_a_loss_is_never_the_best(losses, make_history):
-    assert record.summarize(make_history(*losses)).best.val.loss == 0.4
+    assert summarize(make_history(*losses)).best.val.loss == 0.4
 
 
 def test_a_record_is_read_back_as_it_was_written(tmp_path, make_record):
     made = make_record("mine", 0.9, 0.4)
-    assert record.read(record.write(made, tmp_path)) == made
+    assert read_record(write_record(made, tmp_path)) == made
 
 
 def test_a_failed_run_is_recorded_with_its_reason(tmp_path, make_record):
@@ -73,17 +74,17 @@ def test_a_failed_run_is_recorded_with_its_reason(tmp_path, make_record):
     assert result["failure"] == {"type": "UserError", "message": "no such folder\nsecond line"}
     assert result["metrics"] is None
     assert result["history"] == []
-    assert record.read(tmp_path / "result.json") == made
+    assert read_record(tmp_path / "result.json") == made
 
 
 def test_a_run_that_diverged_is_recorded_and_read_back(tmp_path, make_record):
-    path = record.write(make_record("diverged", 0.9, math.nan), tmp_path)
+    path = write_record(make_record("diverged", 0.9, math.nan), tmp_path)
 
     def refuse(constant: str):
         raise AssertionError(f"{constant} is not JSON")
 
     json.loads(path.read_text("utf-8"), parse_constant=refuse)
-    back = record.read(path)
+    back = read_record(path)
     assert math.isnan(back.history[1].val.loss)
     assert back.metrics.best.epoch == 1
 
@@ -91,15 +92,15 @@ def test_a_run_that_diverged_is_recorded_and_read_back(tmp_path, make_record):
 @pytest.mark.parametrize("loss", [0.4, math.nan])
 def test_a_summary_is_the_record_without_its_history(tmp_path, make_record, loss):
     made = make_record("mine", 0.9, loss)
-    summary = record.read_summary(record.write(made, tmp_path))
+    summary = read_summary(write_record(made, tmp_path))
     assert not hasattr(summary, "history")
     for name in summary.__struct_fields__:
         assert repr(getattr(summary, name)) == repr(getattr(made, name))  # NaN is not equal to NaN
 
 
 def test_records_hold_any_language(tmp_path, make_record):
-    path = record.write(make_record("Müsli_寿司", 0.5), tmp_path)
-    assert record.read(path).name == "Müsli_寿司"
+    path = write_record(make_record("Müsli_寿司", 0.5), tmp_path)
+    assert read_record(path).name == "Müsli_寿司"
 
 
 # --------------------------------------------------------------------------- whole or not there
@@ -147,7 +148,7 @@ def test_an_error_while_writing_leaves_nothing_behind(tmp_path, monkeypatch):
 
 
 def test_a_record_can_be_read_by_others_in_the_group(tmp_path, make_record):
-    assert record.write(make_record("mine", 0.5), tmp_path).stat().st_mode & 0o444 == 0o444
+    assert write_record(make_record("mine", 0.5), tmp_path).stat().st_mode & 0o444 == 0o444
 
 
 # ------------------------------------------------------------------------------------- refused
@@ -170,38 +171,38 @@ def change(path, **changes):
 def test_broken_and_foreign_files_are_refused_with_the_reason(tmp_path, content, reason):
     path = tmp_path / "result.json"
     path.write_bytes(content)
-    for read in (record.read, record.read_summary):
+    for read in (read_record, read_summary):
         with pytest.raises(ValueError, match=reason):
             read(path)
 
 
 def test_a_record_of_a_newer_program_is_refused_by_its_version(tmp_path, make_record):
-    path = record.write(make_record("mine", 0.5), tmp_path)
+    path = write_record(make_record("mine", 0.5), tmp_path)
     change(path, schema_version=2)
     with pytest.raises(ValueError, match=r"schema version 2; this program reads 1"):
-        record.read(path)
+        read_record(path)
 
 
 def test_a_newer_record_is_refused_by_its_version_even_where_its_keys_have_changed(
     tmp_path, make_record
 ):
-    path = record.write(make_record("mine", 0.5), tmp_path)
+    path = write_record(make_record("mine", 0.5), tmp_path)
     change(path, schema_version=2, history={"1": {}}, status="paused")
-    for read in (record.read, record.read_summary):
+    for read in (read_record, read_summary):
         with pytest.raises(ValueError, match=r"schema version 2; this program reads 1"):
             read(path)
 
 
 def test_keys_that_are_not_known_are_passed_over(tmp_path, make_record):
     made = make_record("mine", 0.5)
-    path = record.write(made, tmp_path)
+    path = write_record(made, tmp_path)
     change(path, note="added by a later 1.x")
-    assert record.read(path) == made
+    assert read_record(path) == made
 
 
 @pytest.mark.parametrize("part", ["metrics", "model", "data"])
 def test_a_completed_run_that_lacks_a_part_is_refused(tmp_path, make_record, part):
-    path = record.write(make_record("mine", 0.5), tmp_path)
+    path = write_record(make_record("mine", 0.5), tmp_path)
     change(path, **{part: None})
     with pytest.raises(ValueError, match="a completed run without metrics, model or data"):
-        record.read(path)
+        read_record(path)

@@ -1,15 +1,14 @@
 """Two runs have the same numbers, nearly the same, or not; and where they first differ is found."""
 
+import dataclasses
 import math
-from dataclasses import replace
 
-import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
-from visionsweep.runs import record
 from visionsweep.runs.record_diff import compare
-from visionsweep.runs.scores import Scores, SplitScores
+from visionsweep.runs.scores import Scores, SplitScores, estimate_metrics
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def replicated(make_record, make_outcomes):
             split: make_outcomes([[[0.7, 0.3], [0.4, 0.6]], [[0.6, 0.4], [0.2, 0.8]]], [0, 1])
             for split in ("val", "test")
         }
-        made.evaluation = {split: record.measure(each) for split, each in found.items()}
+        made.evaluation = {split: estimate_metrics(each) for split, each in found.items()}
         return made, found
 
     return make
@@ -101,7 +100,7 @@ def test_logits_that_differ_alone_keep_a_run_from_being_identical(replicated):
 
 def test_logits_of_other_images_are_different(replicated, make_outcomes):
     (before, logits), (after, again) = replicated(), replicated()
-    again["val"] = replace(again["val"], images=("another", "image-1"))
+    again["val"] = dataclasses.replace(again["val"], images=("another", "image-1"))
     found = compare(before, after, logits, again)
     assert found.verdict == "different" and found.first.where.metric == "images"
     del again["val"]
@@ -126,13 +125,13 @@ def test_what_an_earlier_version_did_not_keep_is_not_compared(replicated):
 
 def test_metrics_and_evaluation_are_compared_too(replicated):
     (before, logits), (after, again) = replicated(), replicated()
-    best = msgspec.structs.replace(before.metrics.best, test=Scores(0.1, 0.8))
-    before.metrics = msgspec.structs.replace(before.metrics, best=best)
+    best = replace(before.metrics.best, test=Scores(0.1, 0.8))
+    before.metrics = replace(before.metrics, best=best)
     found = compare(before, after, logits, again)
     assert str(found.first.where) == "metrics.best, test loss"
     before, logits = replicated()
     measure = before.evaluation["val"]["macro_f1"]
-    before.evaluation["val"]["macro_f1"] = msgspec.structs.replace(measure, low=measure.low - 0.01)
+    before.evaluation["val"]["macro_f1"] = replace(measure, low=measure.low - 0.01)
     found = compare(before, after, logits, again)
     assert str(found.first.where) == "evaluation, val macro_f1 (low)"
     assert np.isclose(found.largest.size, 0.01)

@@ -114,15 +114,15 @@ def test_so_do_those_of_a_network_on_images():
     parts = copy.deepcopy(whole)
     images, labels = torch.randn(21, 3, 8, 8), torch.arange(21) % 3
     batches = list(zip(images.split(10), labels.split(10), strict=True))
-    loop.train_step(whole, batches, sgd(whole), CPU)
-    loop.train_step(Small(parts, 4, axis=0), batches, sgd(parts), CPU)
+    loop.train_one_epoch(whole, batches, sgd(whole), CPU)
+    loop.train_one_epoch(Small(parts, 4, axis=0), batches, sgd(parts), CPU)
     for ours, theirs in zip(parts.parameters(), whole.parameters(), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5)
 
 
 def test_gradients_of_an_attempt_that_failed_half_way_are_dropped():
     whole, parts = heads(), heads()
-    loop.train_step(whole, splits(24, 24).train, sgd(whole), CPU)
+    loop.train_one_epoch(whole, splits(24, 24).train, sgd(whole), CPU)
     failing = Small(parts, 24)
     calls = []
 
@@ -132,7 +132,7 @@ def test_gradients_of_an_attempt_that_failed_half_way_are_dropped():
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
     failing.register_forward_pre_hook(out_of_memory_in_the_second_part)
-    loop.train_step(failing, splits(24, 24).train, sgd(parts), CPU, ImagesAtOnce(limit=12))
+    loop.train_one_epoch(failing, splits(24, 24).train, sgd(parts), CPU, ImagesAtOnce(limit=12))
     assert calls == [12, 12, 6, 6, 6, 6]
     assert torch.allclose(parts.weight, whole.weight, atol=1e-6)
 
@@ -148,7 +148,7 @@ def test_the_limit_is_found_once_and_kept_for_all_batches_epochs_and_splits():
 
 def test_parts_are_of_even_size_so_that_none_is_a_single_image():
     model = Small(heads(), 100)
-    loop.test_step(model, TensorBatches(*points(9), 9), CPU, ImagesAtOnce(limit=4))
+    loop.evaluate(model, TensorBatches(*points(9), 9), CPU, ImagesAtOnce(limit=4))
     assert model.sizes == [3, 3, 3]
 
 
@@ -170,7 +170,7 @@ def test_what_an_attempt_computed_is_freed_before_the_next():
             return super().forward(activations)
 
     model = Watched(heads(), 5)
-    loop.train_step(model, splits(20, 20).train, sgd(model), CPU)
+    loop.train_one_epoch(model, splits(20, 20).train, sgd(model), CPU)
     assert model.sizes[:3] == [20, 10, 5] and alive[1:3] == [0, 0]
 
 
@@ -192,8 +192,8 @@ def trained(batch, at_once):
     torch.manual_seed(0)
     model = Wide()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    engine.train_step(model, [batch], optimizer, torch.device("cpu"), at_once)
-    return model, engine.test_step(model, [batch], torch.device("cpu"), at_once)
+    engine.train_one_epoch(model, [batch], optimizer, torch.device("cpu"), at_once)
+    return model, engine.evaluate(model, [batch], torch.device("cpu"), at_once)
 
 torch.set_num_threads(1)
 batch = torch.randn(256, 1000), torch.arange(256) % 3
@@ -224,10 +224,10 @@ def test_a_process_that_really_has_too_little_memory_trains_to_the_same():
 def test_scores_and_logits_of_parts_are_those_of_the_whole(room: int):
     model = heads()
     batches = TensorBatches(*points(35), 17)
-    scores = loop.test_step(model, batches, CPU)
+    scores = loop.evaluate(model, batches, CPU)
     logits = loop.predict_logits(model, batches, CPU)
     assert torch.allclose(loop.predict_logits(Small(model, room), batches, CPU), logits)
-    for ours, theirs in zip(loop.test_step(Small(model, room), batches, CPU), scores, strict=True):
+    for ours, theirs in zip(loop.evaluate(Small(model, room), batches, CPU), scores, strict=True):
         assert ours.loss == pytest.approx(theirs.loss) and ours.accuracy == theirs.accuracy
 
 
@@ -239,8 +239,8 @@ def test_memory_too_small_for_one_image_is_an_error_that_says_what_to_do(step: s
     model = Small(heads(), 0)
     batches = TensorBatches(*points(12), 12)
     steps: dict[str, Callable[[], object]] = {
-        "train": lambda: loop.train_step(model, splits(12, 12).train, sgd(model), CPU),
-        "test": lambda: loop.test_step(model, batches, CPU),
+        "train": lambda: loop.train_one_epoch(model, splits(12, 12).train, sgd(model), CPU),
+        "test": lambda: loop.evaluate(model, batches, CPU),
         "predict": lambda: loop.predict_logits(model, batches, CPU),
     }
     with pytest.raises(UserError, match="does not hold one image") as caught:
@@ -278,7 +278,7 @@ def test_another_error_is_not_taken_for_it():
     model = nn.Linear(5, 3)  # wants other inputs
     at_once = ImagesAtOnce()
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        loop.test_step(model, TensorBatches(*points(12), 12), CPU, at_once)
+        loop.evaluate(model, TensorBatches(*points(12), 12), CPU, at_once)
     assert at_once.limit is None
 
 
@@ -291,7 +291,7 @@ def test_what_fewer_images_do_not_mend_is_put_into_words():
 
     optimizer.step = step
     with pytest.raises(UserError, match=r"does not hold the model.*\n.*2\.00 GiB") as caught:
-        shortage_explained()(loop.train_step)(model, splits(12, 12).train, optimizer, CPU)
+        shortage_explained()(loop.train_one_epoch)(model, splits(12, 12).train, optimizer, CPU)
     assert "device=cpu" in str(caught.value)
     with pytest.raises(RuntimeError, match="something else"), shortage_explained():
         raise RuntimeError("something else")
@@ -314,7 +314,7 @@ class SingleImages(nn.Module):
 def test_no_part_is_a_single_image_where_batchnorm_trains(images: int, room: int, parts: list[int]):
     model = Small(SingleImages(), room)
     at_once = ImagesAtOnce(alone=lambda: False)
-    loop.train_step(model, [points(images)], sgd(model), CPU, at_once)
+    loop.train_one_epoch(model, [points(images)], sgd(model), CPU, at_once)
     done = model.sizes[-len(parts) :]
     assert sorted(done) == parts and 1 not in model.sizes
 
@@ -323,5 +323,7 @@ def test_no_part_is_a_single_image_where_batchnorm_trains(images: int, room: int
 def test_memory_too_small_for_two_images_where_batchnorm_trains_is_an_error(images: int, room: int):
     model = Small(SingleImages(), room)
     with pytest.raises(UserError, match=r"does not hold [23] images"):
-        loop.train_step(model, [points(images)], sgd(model), CPU, ImagesAtOnce(alone=lambda: False))
+        loop.train_one_epoch(
+            model, [points(images)], sgd(model), CPU, ImagesAtOnce(alone=lambda: False)
+        )
     assert 1 not in model.sizes

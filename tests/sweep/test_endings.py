@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from visionsweep.runs import record
 from visionsweep.runs.record import Failure
+from visionsweep.runs.record_file import write_record
 from visionsweep.sweep.endings import ending_of, entered_at, note_end, overrides_of
 
 
@@ -25,7 +25,7 @@ def test_a_run_at_work_has_not_ended(entered):
 
 def test_a_completed_run_tells_its_result(entered, make_record):
     known = make_record("a-run", 0.5)
-    record.write(known, entered)
+    write_record(known, entered)
     ending = ending_of(entered, entered_at(entered))
     assert (ending.name, ending.status, ending.note) == ("run", "completed", "")
     assert ending.val_loss == known.metrics.final.val.loss
@@ -33,7 +33,7 @@ def test_a_completed_run_tells_its_result(entered, make_record):
 
 
 def test_a_record_older_than_the_job_was_finished_earlier(entered, make_record):
-    record.write(make_record("a-run", 0.5), entered)
+    write_record(make_record("a-run", 0.5), entered)
     os.utime(entered / "result.json", (1_000, 1_000))
     assert ending_of(entered, entered_at(entered)) is None  # the job may refuse it yet
     note_end(entered)
@@ -41,14 +41,14 @@ def test_a_record_older_than_the_job_was_finished_earlier(entered, make_record):
 
 
 def test_the_failure_of_an_earlier_try_is_not_taken_for_this_ones(entered, make_record):
-    record.write(make_record(failure=Failure("UserError", "no such folder")), entered)
+    write_record(make_record(failure=Failure("UserError", "no such folder")), entered)
     assert ending_of(entered, entered_at(entered)).reason == "no such folder"
     os.utime(entered / "result.json", (1_000, 1_000))
     assert ending_of(entered, entered_at(entered)) is None
 
 
 def test_a_refused_run_is_not_taken_for_the_one_that_lies_there(entered, make_record):
-    record.write(make_record("a-run", 0.5), entered)
+    write_record(make_record("a-run", 0.5), entered)
     os.utime(entered / "result.json", (1_000, 1_000))
     note_end(entered, "it holds another run")
     ending = ending_of(entered, entered_at(entered))

@@ -20,7 +20,7 @@ from torch import nn
 from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.thumbnails import Thumbnails, thumbnails
 from visionsweep.models.summary import describe
-from visionsweep.runs import record
+from visionsweep.runs.scores import summarize
 from visionsweep.tensorboard.writer import RunWriter
 
 GRAPH = describe(nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2)), 8).graph
@@ -46,7 +46,7 @@ def write_events(make_config, make_history):
             writer.begin(facts, "epochs: 2\nmodel:\n  name: efficientnet_b0", graph)
             for epoch in history:
                 writer.epoch(epoch)
-            writer.end(config, facts, record.summarize(history))
+            writer.end(config, facts, summarize(history))
 
     return write
 
@@ -84,7 +84,7 @@ def cut_off_and_go_on(run_dir: Path, make_config, make_history) -> None:
     with RunWriter(run_dir, after_epoch=2) as writer:
         for epoch in history[2:]:
             writer.epoch(epoch)
-        writer.end(make_config(epochs=5), facts, record.summarize(history))
+        writer.end(make_config(epochs=5), facts, summarize(history))
 
 
 def test_curves_of_a_run_that_was_taken_up_have_no_seam(tmp_path, make_config, make_history):

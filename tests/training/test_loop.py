@@ -74,7 +74,7 @@ def test_scores_are_averages_over_images_so_a_last_batch_of_one_weighs_one():
     model = Alone(nn.Identity())
     logits = torch.tensor([[9.0, 0.0]] * 4 + [[0.0, 9.0]])  # four hits, then one bad miss
     labels = torch.zeros(5, dtype=torch.int64)
-    scores = one(loop.test_step(model, TensorBatches(logits, labels, 4), CPU))
+    scores = one(loop.evaluate(model, TensorBatches(logits, labels, 4), CPU))
     assert scores.accuracy == pytest.approx(4 / 5)  # over batches it would be 1/2
     assert scores.loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-6)
 
@@ -82,8 +82,8 @@ def test_scores_are_averages_over_images_so_a_last_batch_of_one_weighs_one():
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 16, 17, 100])
 def test_the_batch_size_does_not_change_a_score(batch_size: int):
     model, (inputs, labels) = head(), two_clouds(17, 5)
-    whole = one(loop.test_step(model, TensorBatches(inputs, labels, 17), CPU))
-    scores = one(loop.test_step(model, TensorBatches(inputs, labels, batch_size), CPU))
+    whole = one(loop.evaluate(model, TensorBatches(inputs, labels, 17), CPU))
+    scores = one(loop.evaluate(model, TensorBatches(inputs, labels, batch_size), CPU))
     assert scores.loss == pytest.approx(whole.loss, rel=1e-6)
     assert scores.accuracy == whole.accuracy
 
@@ -94,7 +94,7 @@ def test_training_scores_are_averages_over_images_too():
     expected = F.cross_entropy(model(inputs)[0], labels).item()
     hits = (model(inputs)[0].argmax(1) == labels).float().mean().item()
     still = torch.optim.SGD(model.parameters(), lr=0.0)
-    scores = one(loop.train_step(model, TensorBatches(inputs, labels, 4), still, CPU))
+    scores = one(loop.train_one_epoch(model, TensorBatches(inputs, labels, 4), still, CPU))
     assert scores.loss == pytest.approx(expected, rel=1e-6)
     assert scores.accuracy == pytest.approx(hits)
 
@@ -130,8 +130,8 @@ def test_fit_returns_and_tells_one_entry_an_epoch():
     assert told == history
     assert all(e.learning_rate == 0.1 and e.seconds > 0 for e in history)
     # The last entry is the score of the model that is handed back.
-    assert history[-1].val == one(loop.test_step(model, splits().val, CPU))
-    assert history[-1].test == one(loop.test_step(model, splits().test, CPU))
+    assert history[-1].val == one(loop.evaluate(model, splits().val, CPU))
+    assert history[-1].test == one(loop.evaluate(model, splits().test, CPU))
 
 
 def test_epochs_are_told_as_they_end_so_an_interrupted_run_knows_what_it_had():
@@ -150,7 +150,7 @@ def test_epochs_are_told_as_they_end_so_an_interrupted_run_knows_what_it_had():
 
 def test_a_separable_set_is_learned():
     model = head()
-    before = one(loop.test_step(model, splits(distance=8).val, CPU))
+    before = one(loop.evaluate(model, splits(distance=8).val, CPU))
     history = loop.fit(model, splits(distance=8), sgd(model), 15, CPU, lambda _: None)
     assert history[-1].train.loss < history[0].train.loss
     assert history[-1].val.loss < before.loss
@@ -165,7 +165,7 @@ def test_the_validation_and_test_images_are_not_trained_on():
     torch.manual_seed(1)
     train_only, optimizer = splits().train, sgd(twin)
     for _ in range(2):
-        loop.train_step(twin, train_only, optimizer, CPU)
+        loop.train_one_epoch(twin, train_only, optimizer, CPU)
     assert torch.equal(model[1].weight, twin[1].weight)
 
 
@@ -173,7 +173,7 @@ def test_a_gradient_is_not_carried_into_the_next_step():
     model, twin = nn.Linear(5, 2), nn.Linear(5, 2)
     twin.load_state_dict(model.state_dict())
     inputs, labels = two_clouds(4, 6)
-    loop.train_step(Alone(model), TensorBatches(inputs, labels, 2), sgd(model), CPU)
+    loop.train_one_epoch(Alone(model), TensorBatches(inputs, labels, 2), sgd(model), CPU)
     for rows in (slice(0, 2), slice(2, 4)):
         weight, bias = torch.autograd.grad(
             F.cross_entropy(twin(inputs[rows]), labels[rows]), [twin.weight, twin.bias]
@@ -192,7 +192,7 @@ def scored_network() -> nn.Sequential:
     return Alone(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
 
 
-@pytest.mark.parametrize("score", [loop.test_step, loop.predict_logits])
+@pytest.mark.parametrize("score", [loop.evaluate, loop.predict_logits])
 def test_scoring_leaves_weights_buffers_and_the_random_state_Alone(score):
     model = scored_network().train()
     before = copy.deepcopy(model.state_dict())
@@ -207,7 +207,7 @@ def test_scoring_leaves_weights_buffers_and_the_random_state_Alone(score):
 def test_scoring_is_without_dropout_and_each_epoch_trains_with_it_again():
     model = scored_network()
     batches = TensorBatches(*two_clouds(10, 1), 4)
-    assert loop.test_step(model, batches, CPU) == loop.test_step(model, batches, CPU)
+    assert loop.evaluate(model, batches, CPU) == loop.evaluate(model, batches, CPU)
     assert not model.training
     modes = []
     model[2].register_forward_hook(lambda module, *_: modes.append(module.training))

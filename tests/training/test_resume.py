@@ -300,6 +300,6 @@ def test_a_disk_that_is_full_at_any_write_leaves_nothing_half_written(
             else:
                 break
         found = find_runs([run_dir])
-        assert found.passed_over == [] and found.runs[0].record.status in ("failed", "crashed")
+        assert found.skipped == [] and found.runs[0].record.status in ("failed", "crashed")
         assert run_experiment(config, run_dir, "a-run").status == "completed"
     assert failing > 5

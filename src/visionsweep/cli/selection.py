@@ -9,9 +9,9 @@ from pathlib import Path
 from visionsweep.data.listing import LeftOut, Listing, list_folder
 from visionsweep.errors import UserError, nearest_path, why_no_folder
 from visionsweep.report.numbers import counted
-from visionsweep.runs import record
 from visionsweep.runs.discovery import Run, comparable, completed, find_runs, val_loss
 from visionsweep.runs.paths import RECORD
+from visionsweep.runs.record_file import read_record
 from visionsweep.text import shell
 from visionsweep.text.escaping import one_line
 from visionsweep.text.paths import as_text
@@ -36,7 +36,7 @@ def choose_run(folder: Path) -> tuple[Run, str]:
         UserError: if there is no completed run, or all of them diverged.
     """
     found = find_runs([folder])
-    for line in found.passed_over:
+    for line in found.skipped:
         print(f"passed over {one_line(line)}", file=sys.stderr)
     finished = completed(found.runs)
     if not finished:
@@ -77,7 +77,7 @@ def named_run(place: Path, script: str = "evaluate.py") -> Run:
             "is no record of a run", where=file, hint=f"Name a run's directory or its {RECORD}"
         )
     try:
-        found = record.read(file)
+        found = read_record(file)
     except (ValueError, OSError) as error:
         raise UserError(f"{file}: {error}") from error
     if found.status != "completed":

@@ -12,6 +12,8 @@ from typing import Any, get_type_hints
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+SAMPLE = "sample"  # the synthetic data set, as `data.source` and in records
+
 # The role of a setting that names a folder: its text is taken as it is, `2024_01` and `~/x` alike.
 _PATH = {"role": "path"}
 

@@ -17,8 +17,8 @@ from visionsweep.features.cached import cache_dir, image_memory
 from visionsweep.inference.predictor import Predictor, load_predictor
 from visionsweep.models.network import Network
 from visionsweep.runs.discovery import Run
-from visionsweep.runs.record import Measure, measure
 from visionsweep.runs.recorded_config import config_of
+from visionsweep.runs.scores import Measure, estimate_metrics
 from visionsweep.runtime.micro_batching import ImagesAtOnce, shortage_explained
 from visionsweep.runtime.threads import one_thread
 from visionsweep.training.inputs import inputs_of, outcomes_of, training_device, trains_on_features
@@ -80,7 +80,9 @@ def evaluate(
     same = split in recorded.digests and splits.digest(split) == recorded.digests[split]
     seen = _trained_on(run, config, splits, own_images)
     trained_on = None if seen is None else sum(file.digest in seen for file in files)
-    return Evaluation(splits.dataset, split, len(files), measure(outcomes), same, trained_on)
+    return Evaluation(
+        splits.dataset, split, len(files), estimate_metrics(outcomes), same, trained_on
+    )
 
 
 def _trained_on(

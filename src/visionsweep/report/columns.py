@@ -11,7 +11,8 @@ from typing import Any
 from visionsweep.report import numbers
 from visionsweep.report.evidence import Row
 from visionsweep.report.settings import ALWAYS, settings_of
-from visionsweep.runs.record import Measure, ModelFacts
+from visionsweep.runs.record import ModelFacts
+from visionsweep.runs.scores import Measure
 from visionsweep.text.escaping import class_columns, csv_cell
 
 Value = float | str

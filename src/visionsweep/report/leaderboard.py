@@ -17,7 +17,7 @@ from visionsweep.report.headline import curve_sentence, headline, labels_of
 from visionsweep.report.numbers import counted
 from visionsweep.report.settings import ALWAYS
 from visionsweep.report.unfinished import unfinished_lines
-from visionsweep.runs.discovery import Found, Run, comparable, completed
+from visionsweep.runs.discovery import FoundRuns, Run, comparable, completed
 from visionsweep.text.escaping import markdown, visible
 from visionsweep.text.shell import command
 
@@ -130,7 +130,7 @@ def _text(column: Column, row: Row) -> str:
 
 def show(
     folders: Sequence[Path],
-    found: Found,
+    found: FoundRuns,
     groups: Sequence[Evidence],
     *,
     sort: str = "val_loss",
@@ -171,7 +171,7 @@ def show(
     for line in _in_parts(found.runs):
         console.print(Text(visible(line)))
     broken = [line for evidence in groups for line in evidence.passed_over]
-    found = replace(found, passed_over=[*found.passed_over, *broken])
+    found = replace(found, skipped=[*found.skipped, *broken])
     for told in unfinished_lines(found, folders, everything=everything):
         console.print(told)
     if not found.runs:

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.text import Text
 
 from visionsweep.report.numbers import counted
-from visionsweep.runs.discovery import Found, Run
+from visionsweep.runs.discovery import FoundRuns, Run
 from visionsweep.runs.paths import half_done
 from visionsweep.text.escaping import one_line, visible
 
@@ -16,7 +16,9 @@ _REASONS, _NAMES, _LINES = 5, 3, 5  # shown unless all are asked for
 _STYLES = {"running": "bold yellow"}
 
 
-def unfinished_lines(found: Found, folders: Sequence[Path], *, everything: bool) -> Iterator[Text]:
+def unfinished_lines(
+    found: FoundRuns, folders: Sequence[Path], *, everything: bool
+) -> Iterator[Text]:
     """Say which runs are not ranked and why, then which files were passed over.
 
     Args:
@@ -32,9 +34,9 @@ def unfinished_lines(found: Found, folders: Sequence[Path], *, everything: bool)
     twins = [
         Text.assemble(("counted once", "dim"), visible(f" {run.directory}: the same numbers as "))
         + Text(visible(original.directory))
-        for run, original in found.counted_already
+        for run, original in found.duplicates
     ]
-    passed = [passed_over_line(line) for line in found.passed_over]
+    passed = [passed_over_line(line) for line in found.skipped]
     for lines, what in ((twins, "run counted once"), (passed, "file passed over")):
         shown = lines if everything or len(lines) <= _LINES else lines[: _LINES - 1]
         yield from shown

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import msgspec
 
-from visionsweep.runs import claims, record
+from visionsweep.runs import claims
 from visionsweep.runs.paths import CLAIM, RECORD, refuse_no_folder
-from visionsweep.runs.record import Failure, Record, Summary
+from visionsweep.runs.record import Failure, Record, RecordSummary, Status
+from visionsweep.runs.record_file import read_record, read_summary
 from visionsweep.runs.scores import Epoch
 from visionsweep.storage.files import why
 from visionsweep.storage.untrusted import UntrustedFileError
@@ -23,7 +24,7 @@ class Run:
     """A run on disk: its directory and its record, which `find_runs` reads without its history."""
 
     directory: Path
-    record: Summary
+    record: RecordSummary
 
     @property
     def history(self) -> list[Epoch]:
@@ -31,26 +32,26 @@ class Run:
         if isinstance(self.record, Record):
             return self.record.history
         try:
-            return record.read(self.directory / RECORD).history
+            return read_record(self.directory / RECORD).history
         except (ValueError, OSError):
             return []
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundRuns:
     """What lies under the folders that were asked for.
 
     Attributes:
         runs: in the order of their directories; those that run now or crashed have a record that
             says no more than that.
-        passed_over: files that are no record, with the reason.
-        counted_already: runs that are one of `runs` again, to the last digit, with that one: taken
+        skipped: files that are no record, with the reason.
+        duplicates: runs that are one of `runs` again, to the last digit, with that one: taken
             over from it, or trained once more.
     """
 
     runs: list[Run]
-    passed_over: list[str]
-    counted_already: list[tuple[Run, Run]] = field(default_factory=list)
+    skipped: list[str]
+    duplicates: list[tuple[Run, Run]] = field(default_factory=list)
 
     @property
     def unfinished(self) -> list[Run]:
@@ -58,7 +59,7 @@ class Found:
         return [run for run in self.runs if run.record.status != "completed"]
 
 
-def find_runs(folders: Iterable[Path]) -> Found:
+def find_runs(folders: Iterable[Path]) -> FoundRuns:
     """Read every record below some folders; broken and foreign files are passed over and named.
 
     Raises:
@@ -66,7 +67,7 @@ def find_runs(folders: Iterable[Path]) -> Found:
     """
     runs: list[Run] = []
     seen: set[str] = set()
-    passed_over: list[str] = []
+    skipped: list[str] = []
     for folder in folders:
         refuse_no_folder(folder)
         for directory, place, claimed in _run_directories(folder):
@@ -77,13 +78,13 @@ def find_runs(folders: Iterable[Path]) -> Found:
                 if found := _read(directory, claimed=claimed):
                     runs.append(Run(directory, found))
             except OSError as error:
-                passed_over.append(f"{directory / RECORD}: {why(error)}")
+                skipped.append(f"{directory / RECORD}: {why(error)}")
             except ValueError as error:
-                passed_over.append(f"{directory / RECORD}: {error}")
-    return _each_once(runs, passed_over)
+                skipped.append(f"{directory / RECORD}: {error}")
+    return _each_once(runs, skipped)
 
 
-def _each_once(runs: Sequence[Run], passed_over: list[str]) -> Found:
+def _each_once(runs: Sequence[Run], skipped: list[str]) -> FoundRuns:
     """Part runs from those that say the same: counted twice they would pass for two trials."""
     first: dict[tuple[str, bytes], Run] = {}
     counted, again = [], []
@@ -98,7 +99,7 @@ def _each_once(runs: Sequence[Run], passed_over: list[str]) -> Found:
             counted.append(run)
         else:
             again.append((run, original))
-    return Found(sorted(counted, key=lambda run: run.directory.parts), passed_over, again)
+    return FoundRuns(sorted(counted, key=lambda run: run.directory.parts), skipped, again)
 
 
 _NO_RUNS = {".hydra"}  # in every run's directory
@@ -120,7 +121,7 @@ def _run_directories(folder: Path) -> list[tuple[Path, str, bool]]:
     return sorted(found, key=lambda each: each[0].parts)
 
 
-def _read(directory: Path, *, claimed: bool) -> Summary | None:
+def _read(directory: Path, *, claimed: bool) -> RecordSummary | None:
     """Say what became of a run: what its claim says while its process lives, then its record."""
     try:
         claim = claims.find(directory) if claimed else None
@@ -129,14 +130,14 @@ def _read(directory: Path, *, claimed: bool) -> Summary | None:
     if claim is not None and claim.claim is not None and claim.alive:
         return _without_record(directory, claim, "running")
     try:
-        return record.read_summary(directory / RECORD)
+        return read_summary(directory / RECORD)
     except FileNotFoundError:
         if claim is None:
             return None
         return _without_record(directory, claim, "running" if claim.alive else "crashed")
 
 
-def _without_record(directory: Path, found: claims.Found, status: record.Status) -> Record:
+def _without_record(directory: Path, found: claims.Found, status: Status) -> Record:
     said = "is at work" if status == "running" else "is gone without a word"
     return Record(
         status=status,

@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from visionsweep.analysis.predictions import Outcomes
 from visionsweep.runs.fields import SPLITS, Digest
-from visionsweep.runs.record import Summary
+from visionsweep.runs.record import RecordSummary
 from visionsweep.storage.files import why, write_atomically
 from visionsweep.storage.untrusted import MB, check_regular, decode_json
 
@@ -34,7 +34,7 @@ def write(run_dir: Path, outcomes: Mapping[str, Outcomes]) -> None:
 
 
 def read(
-    run_dir: Path, of: Summary, splits: Collection[str] = SPLITS
+    run_dir: Path, of: RecordSummary, splits: Collection[str] = SPLITS
 ) -> dict[str, Outcomes] | None:
     """Read the outcomes of each split, or of some, and check that they are those of a record.
 
@@ -81,7 +81,7 @@ def read(
         raise ValueError(f"holds other numbers than logits: {error}") from error
 
 
-def _checked(found: Outcomes, split: str, of: Summary) -> Outcomes:
+def _checked(found: Outcomes, split: str, of: RecordSummary) -> Outcomes:
     """Refuse outcomes of other images, classes or replicates than a record's."""
     logits, labels = found.logits, found.labels
     data, evaluation = of.data, of.evaluation.get(split)

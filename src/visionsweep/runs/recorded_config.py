@@ -20,7 +20,7 @@ from visionsweep.config.schema import Config, leaf_keys, path_keys, register_sch
 from visionsweep.config.validation import CHOICES, torchvision_models
 from visionsweep.errors import UserError
 from visionsweep.runs import names
-from visionsweep.runs.record import Summary
+from visionsweep.runs.record import RecordSummary
 from visionsweep.text import shell
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
@@ -61,7 +61,7 @@ class Recorded:
     places: dict[str, str]
 
 
-def read_back(record: Summary) -> Recorded:
+def read_back(record: RecordSummary) -> Recorded:
     """Read a record's configuration.
 
     Raises:
@@ -94,7 +94,7 @@ def read_back(record: Summary) -> Recorded:
     return Recorded(merged, unknown, [key for key in known if key not in kept], places)
 
 
-def config_of(record: Summary) -> Config:
+def config_of(record: RecordSummary) -> Config:
     """Return the configuration of a run; a key that its version did not know has its default.
 
     Places are this machine's own; where it has none, as of a folder's images, they are empty.
@@ -151,7 +151,7 @@ def _leaves(config: Mapping[str, Any], known: set[str], prefix: str = "") -> lis
 # ------------------------------------------------------------------------------- this machine's own
 
 
-def _own_settings(record: Summary) -> dict[str, Any]:
+def _own_settings(record: RecordSummary) -> dict[str, Any]:
     """Return this machine's own values of what is not taken from a record, by dotted key."""
     data = record.config.get("data")
     data = data if isinstance(data, dict) else {}

@@ -1,50 +1,144 @@
-"""How well a model does, as numbers; without torch, so that what only reads them is quick."""
+"""Scores of a run: loss and accuracy per epoch, and every metric with its confidence interval."""
 
-from dataclasses import dataclass
-from typing import Annotated
+import math
+from typing import TYPE_CHECKING, Annotated
 
-from msgspec import Meta
+from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
+
+from visionsweep.analysis import metrics
+from visionsweep.analysis.intervals import estimates, wilson
+from visionsweep.analysis.predictions import Outcomes
+from visionsweep.runs.fields import MOST_REPLICATES, Natural, NonNegative, Share
+
+# JSON has no NaN: a number that diverged is written as null, and read back as NaN.
+if TYPE_CHECKING:
+    _Nullable = float
+    _NullableScore = float
+else:
+    _Nullable = float | None
+    _NullableScore = NonNegative | None
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Averages over images.
+class Scores(Struct, frozen=True, gc=False):
+    """Mean loss and accuracy over images.
 
     Attributes:
-        loss: cross-entropy in nats.
-        accuracy: part of the images that are classified correctly, 0 to 1.
+        loss: cross-entropy in nats; NaN if training diverged.
+        accuracy: share of correctly classified images, 0 to 1.
     """
 
-    loss: Annotated[float, Meta(ge=0)]
-    accuracy: Annotated[float, Meta(ge=0, le=1)]
+    loss: _NullableScore
+    accuracy: Share
+
+    def __post_init__(self) -> None:
+        """Turn null into NaN."""
+        if self.loss is None:
+            force_setattr(self, "loss", math.nan)
 
 
-@dataclass(frozen=True)
-class SplitScores:
-    """The scores of one replicate in one epoch."""
+class SplitScores(Struct, frozen=True, gc=False):
+    """Scores of one replicate in one epoch."""
 
     train: Scores
     val: Scores
     test: Scores
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch came to.
+class Epoch(Struct, frozen=True, gc=False):
+    """Scores of one epoch.
 
     Attributes:
-        epoch: its number, from 1.
-        train: scores while training, before each step and with dropout; means over replicates.
-        val, test: scores after the epoch, means over replicates.
-        learning_rate: during the epoch.
-        seconds: of wall-clock time, scoring included.
-        replicates: the scores of each.
+        epoch: number of the epoch, from 1.
+        train: running scores during training, with dropout; means over replicates.
+        val, test: scores after the epoch; means over replicates.
+        learning_rate: learning rate of the epoch.
+        seconds: wall-clock seconds, evaluation included.
+        replicates: scores per replicate.
     """
 
-    epoch: Annotated[int, Meta(ge=1, le=2**53)]
+    epoch: Natural
     train: Scores
     val: Scores
     test: Scores
-    learning_rate: Annotated[float, Meta(ge=0)]
-    seconds: Annotated[float, Meta(ge=0)]
+    learning_rate: NonNegative
+    seconds: NonNegative
     replicates: tuple[SplitScores, ...] = ()
+
+
+class EpochScores(Struct, frozen=True):
+    """Scores of one epoch, means over replicates."""
+
+    epoch: Natural
+    train: Scores
+    val: Scores
+    test: Scores
+
+
+class Metrics(Struct, frozen=True):
+    """Scores by which a run is judged.
+
+    Attributes:
+        final: scores of the last epoch, which the saved weights reproduce and runs are ranked by.
+        best: scores of the epoch with the lowest validation loss.
+    """
+
+    final: EpochScores
+    best: EpochScores
+
+
+class Measure(Struct, frozen=True):
+    """One metric on one split.
+
+    Attributes:
+        value: mean over replicates.
+        low, high: bounds of the 95% confidence interval over images and replicates.
+        replicates: value per replicate.
+    """
+
+    value: _NullableScore
+    low: _Nullable
+    high: _Nullable
+    replicates: Annotated[list[_NullableScore], Meta(min_length=1, max_length=MOST_REPLICATES)]
+
+    def __post_init__(self) -> None:
+        """Turn null into NaN."""
+        for name in ("value", "low", "high"):
+            if getattr(self, name) is None:
+                force_setattr(self, name, math.nan)
+        if None in self.replicates:
+            values = [math.nan if value is None else value for value in self.replicates]
+            force_setattr(self, "replicates", values)
+
+
+def summarize(history: list[Epoch]) -> Metrics:
+    """Return the scores of the last epoch and of the epoch with the lowest validation loss.
+
+    A NaN loss counts as infinite; of equal epochs, the first is the best.
+    """
+
+    def scores_of(epoch: Epoch) -> EpochScores:
+        return EpochScores(epoch.epoch, epoch.train, epoch.val, epoch.test)
+
+    def val_loss(epoch: Epoch) -> float:
+        return math.inf if math.isnan(epoch.val.loss) else epoch.val.loss
+
+    return Metrics(scores_of(history[-1]), scores_of(min(history, key=val_loss)))
+
+
+def estimate_metrics(outcomes: Outcomes) -> dict[str, Measure]:
+    """Return every metric of some predictions with its 95% confidence interval.
+
+    With one replicate, `accuracy_wilson` adds the Wilson interval of accuracy.
+    """
+    per_replicate = metrics.per_replicate(outcomes)
+    measures = {
+        name: Measure(estimate.value, estimate.low, estimate.high, per_replicate[name].tolist())
+        for name, estimate in estimates(outcomes).items()
+    }
+    if len(outcomes.logits) == 1:
+        interval = wilson(int(outcomes.hits.sum()), len(outcomes.labels))
+        measures["accuracy_wilson"] = Measure(
+            interval.value, interval.low, interval.high, [interval.value]
+        )
+    return measures

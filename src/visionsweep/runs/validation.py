@@ -4,21 +4,19 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from visionsweep.config.schema import leaf_types
 from visionsweep.config.validation import in_range
-from visionsweep.runs.fields import MOST_REPLICATES, SPLITS
-from visionsweep.runs.scores import Epoch, Scores
+from visionsweep.runs.fields import MOST_REPLICATES, SPLITS, Positive
+from visionsweep.runs.record import DataFacts, ModelFacts, Record
+from visionsweep.runs.scores import Epoch, EpochScores, Measure, Scores
 
-if TYPE_CHECKING:
-    from visionsweep.runs.record import DataFacts, EpochScores, Measure, ModelFacts, Record
-
-LARGEST_IMAGE = 4_096  # pixels a side of what a model sees
-_INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos")
-_WITHOUT_BOUNDS = ("loss",)  # metrics that are no share
+_Pixels = Annotated[int, Meta(ge=1, le=4_096)]  # height or width of a network's input
+_UNBOUNDED = ("loss",)  # metrics that are not between 0 and 1
 
 
 def _require(holds: bool, reason: str) -> None:
@@ -26,7 +24,7 @@ def _require(holds: bool, reason: str) -> None:
         raise ValueError(reason)
 
 
-def check_record(record: "Record") -> None:
+def check_record(record: Record) -> None:
     """Refuse a record that contradicts itself.
 
     Raises:
@@ -54,7 +52,7 @@ def check_record(record: "Record") -> None:
         _check_completed(record)
 
 
-def _check_completed(record: "Record") -> None:
+def _check_completed(record: Record) -> None:
     if record.metrics is None or record.model is None or record.data is None:
         raise ValueError("a completed run without metrics, model or data")
     _require("total" in record.seconds, "seconds: of a completed run, without total")
@@ -139,54 +137,33 @@ def _numbers() -> tuple[tuple[str, ...], ...]:
 # ------------------------------------------------------------------------------ model and data
 
 
-def _check_model(model: "ModelFacts") -> None:
+class _Preprocessing(msgspec.Struct):
+    """Fields of `data.transforms.Preprocessing` with the values that a model can have."""
+
+    resize: Annotated[list[_Pixels], Meta(min_length=1, max_length=2)]
+    crop: _Pixels | None
+    interpolation: Literal[
+        "nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos"
+    ]
+    mean: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
+    gray_range: tuple[float, float] | None = None
+
+
+def _check_model(model: ModelFacts) -> None:
     _require(model.trainable <= model.parameters, "model.trainable: more than there are parameters")
-    check_preprocessing(model.preprocessing)
-
-
-def check_preprocessing(facts: Mapping[str, Any]) -> None:
-    """Refuse a preprocessing that no model has.
-
-    Args:
-        facts: `data.transforms.Preprocessing` as a mapping; further keys are not looked at.
-
-    Raises:
-        ValueError: names the key.
-    """
-    resize, crop = facts.get("resize"), facts.get("crop")
-    sides = [*resize] if isinstance(resize, list) else []
-    _require(len(sides) in (1, 2), "model.preprocessing.resize: should be one or two numbers")
-    sides += [] if crop is None else [crop]
-    for side in sides:
-        _require(
-            type(side) is int and 1 <= side <= LARGEST_IMAGE,
-            f"model.preprocessing: {side!r} is no number of pixels from 1 to {LARGEST_IMAGE:,}",
-        )
+    try:
+        msgspec.convert(model.preprocessing, _Preprocessing)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"model.preprocessing: {error}") from error
+    limits = model.preprocessing.get("gray_range")
     _require(
-        facts.get("interpolation") in _INTERPOLATIONS,
-        f"model.preprocessing.interpolation: not one of {', '.join(_INTERPOLATIONS)}",
+        limits is None or limits[0] < limits[1],
+        "model.preprocessing.gray_range: the lower bound is not below the upper one",
     )
-    for key in ("mean", "std"):
-        found = facts.get(key)
-        _require(
-            isinstance(found, list)
-            and len(found) == 3
-            and all(type(value) in (int, float) for value in found)
-            and (key == "mean" or all(value > 0 for value in found)),
-            f"model.preprocessing.{key}: should be three numbers",
-        )
-
-    gray = facts.get("gray_range")
-    if gray is not None and not (
-        isinstance(gray, list)
-        and len(gray) == 2
-        and all(type(value) in (int, float) for value in gray)
-        and gray[0] < gray[1]
-    ):
-        raise ValueError("model.preprocessing.gray_range: should be two ascending numbers")
 
 
-def _check_data(data: "DataFacts") -> None:
+def _check_data(data: DataFacts) -> None:
     _require(len(set(data.classes)) == len(data.classes), "data.classes: a name stands twice")
     for key, found in (("counts", data.counts), ("digests", data.digests)):
         _require(len(found) == len(SPLITS), f"data.{key}: should be of {', '.join(SPLITS)}")
@@ -210,7 +187,7 @@ def check_history(history: Sequence[Epoch]) -> None:
             raise ValueError(f"history, epoch {number}: not {replicates} replicates")
 
 
-def _check_metrics(record: "Record") -> None:
+def _check_metrics(record: Record) -> None:
     metrics = record.metrics
     assert metrics is not None
     count = len(record.history)
@@ -220,7 +197,7 @@ def _check_metrics(record: "Record") -> None:
     _require(metrics.final.epoch == count, "metrics.final: not of the last epoch")
 
 
-def _agree(found: "EpochScores", epoch: Epoch) -> bool:
+def _agree(found: EpochScores, epoch: Epoch) -> bool:
     return (
         _same(found.train, epoch.train)
         and _same(found.val, epoch.val)
@@ -233,8 +210,8 @@ def _same(one: Scores, other: Scores) -> bool:
     return alike and one.accuracy == other.accuracy
 
 
-def _check_measure(split: str, name: str, measure: "Measure") -> None:
-    if name not in _WITHOUT_BOUNDS:
+def _check_measure(split: str, name: str, measure: Measure) -> None:
+    if name not in _UNBOUNDED:
         for value in (measure.value, *measure.replicates):
             if value > 1 + 1e-9:
                 raise ValueError(f"evaluation.{split}.{name}: {value!r} is out of range")
@@ -242,7 +219,7 @@ def _check_measure(split: str, name: str, measure: "Measure") -> None:
         raise ValueError(f"evaluation.{split}.{name}: the interval ends before it begins")
 
 
-def _check_replicates(record: "Record") -> None:
+def _check_replicates(record: Record) -> None:
     """Refuse what speaks of another number of replicates in one place than in another."""
     counts = {
         len(measure.replicates)

@@ -11,7 +11,7 @@ from torch import nn
 
 from visionsweep.errors import UserError
 from visionsweep.runs.fields import MOST_REPLICATES
-from visionsweep.runs.record import Summary
+from visionsweep.runs.record import RecordSummary
 from visionsweep.storage.files import why
 from visionsweep.storage.untrusted import check_regular
 
@@ -35,7 +35,7 @@ class TrainedWeights:
     temperature: float
 
 
-def read(path: Path, of: Summary) -> TrainedWeights:
+def read(path: Path, of: RecordSummary) -> TrainedWeights:
     """Read the weights of a run, and check that they are those of its record.
 
     Args:
@@ -67,7 +67,7 @@ def read(path: Path, of: Summary) -> TrainedWeights:
     return TrainedWeights(tensors, temperature)
 
 
-def _check_names(names: list[str], of: Summary) -> None:
+def _check_names(names: list[str], of: RecordSummary) -> None:
     """Refuse a file of heads that holds more, or less; a whole network's is held against it."""
     assert of.model is not None
     kept = {_OLD.get(name, name) for name in names} - {"temperature"}
@@ -77,7 +77,7 @@ def _check_names(names: list[str], of: Summary) -> None:
         raise ValueError(f"not the checkpoint of this run: {', '.join(more[:5])}")
 
 
-def _check_head(shapes: dict[str, list[int]], of: Summary) -> None:
+def _check_head(shapes: dict[str, list[int]], of: RecordSummary) -> None:
     """Refuse a head of other classes, features or replicates than a record's."""
     assert of.model is not None and of.data is not None
     by_name = {_OLD.get(name, name): shape for name, shape in shapes.items()}
@@ -109,7 +109,7 @@ def _temperature(found: torch.Tensor | None, path: Path) -> float:
     return temperature
 
 
-def _check_finite(tensors: dict[str, torch.Tensor], of: Summary) -> None:
+def _check_finite(tensors: dict[str, torch.Tensor], of: RecordSummary) -> None:
     """Refuse a head that is no number, unless training diverged by the record."""
     assert of.metrics is not None
     for name in HEAD:

@@ -5,8 +5,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from visionsweep.runs import record
 from visionsweep.runs.paths import RECORD
+from visionsweep.runs.record import Failure
+from visionsweep.runs.record_file import read_summary
 from visionsweep.storage.files import open_regular, write_atomically
 
 _HYDRA = ".hydra"  # Hydra's folder in a run's directory, rewritten each time the run is entered
@@ -86,7 +87,7 @@ def ending_of(run_dir: Path, entered: float, *, over: bool = False) -> Ending | 
                 return Ending(run_dir.name, "refused", reason=reason)
     try:
         written = (run_dir / RECORD).stat().st_mtime
-        known = record.read_summary(run_dir / RECORD)
+        known = read_summary(run_dir / RECORD)
     except (OSError, ValueError):
         return None
     earlier = written < entered
@@ -117,7 +118,7 @@ def ending_of(run_dir: Path, entered: float, *, over: bool = False) -> Ending | 
     )
 
 
-def _reason(failure: record.Failure) -> str:
+def _reason(failure: Failure) -> str:
     if failure.type in ("UserError", "RefusedError"):
         return failure.message
     return f"{failure.type}: {failure.message}"

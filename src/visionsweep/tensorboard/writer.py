@@ -21,8 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from visionsweep.config.schema import Config
-from visionsweep.runs.record import EpochScores, Metrics
-from visionsweep.runs.scores import Epoch, Scores
+from visionsweep.runs.scores import Epoch, EpochScores, Metrics, Scores
 from visionsweep.text.escaping import class_columns, markdown, visible
 
 if TYPE_CHECKING:

@@ -71,7 +71,7 @@ def _losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return flat.view(logits.shape[:2])
 
 
-def train_step(
+def train_one_epoch(
     model: nn.Module,
     batches: Batches,
     optimizer: torch.optim.Optimizer,
@@ -131,10 +131,10 @@ def _forward(
 
 
 @torch.inference_mode()
-def test_step(
+def evaluate(
     model: nn.Module, batches: Batches, device: torch.device, at_once: ImagesAtOnce | None = None
 ) -> list[Scores]:
-    """Score each replicate of a model, in evaluation mode; arguments as for `train_step`."""
+    """Score each replicate of a model, in evaluation mode; arguments as for `train_one_epoch`."""
     at_once = at_once or ImagesAtOnce()
     model.eval()
     sums = _Sums()
@@ -186,7 +186,7 @@ def fit(
         device: where the model lies.
         on_epoch: told of each epoch as it ends, also of one that diverged.
         done: epochs that the model has behind it already; training goes on after them.
-        at_once: how many images are computed at once, as for `train_step`.
+        at_once: how many images are computed at once, as for `train_one_epoch`.
 
     Returns:
         The epochs, in order, those done before among them.
@@ -206,9 +206,9 @@ def fit(
         )
         for number in range(len(done) + 1, epochs + 1):
             start = time.perf_counter()
-            train = train_step(model, train_batches, optimizer, device, at_once)
-            val = test_step(model, val_batches, device, at_once)
-            test = test_step(model, test_batches, device, at_once)
+            train = train_one_epoch(model, train_batches, optimizer, device, at_once)
+            val = evaluate(model, val_batches, device, at_once)
+            test = evaluate(model, test_batches, device, at_once)
             epoch = Epoch(
                 epoch=number,
                 train=_mean(train),

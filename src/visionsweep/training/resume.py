@@ -15,9 +15,10 @@ from visionsweep.data.synthetic import sample
 from visionsweep.errors import RefusedError, UserError
 from visionsweep.features.cached import image_memory
 from visionsweep.models.backbones import identify
-from visionsweep.runs import fingerprint, logits, record, weights_file
+from visionsweep.runs import fingerprint, logits, weights_file
 from visionsweep.runs.paths import RECORD
 from visionsweep.runs.record import Record
+from visionsweep.runs.record_file import MAX_BYTES, read_record
 from visionsweep.storage.files import why, write_atomically
 from visionsweep.storage.untrusted import MB, decode_json, read_regular
 from visionsweep.training.checkpoint import Checkpoint, Progress, Trained
@@ -53,7 +54,7 @@ def finished(config: Config, run_dir: Path) -> Record | None:
 def _earlier(run_dir: Path) -> Record | None:
     path = run_dir / RECORD
     try:
-        return record.read(path)
+        return read_record(path)
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -132,7 +133,7 @@ def _finished_below(outputs: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(outputs.rglob(RECORD)):
         try:
-            brief = decode_json(read_regular(path, record.LARGEST), _Brief)
+            brief = decode_json(read_regular(path, MAX_BYTES), _Brief)
         except (OSError, ValueError):
             continue  # whoever compares is told of it
         if brief.status == "completed" and brief.fingerprint and not brief.reused_from:
@@ -155,7 +156,7 @@ def taken_over(config: Config, run_dir: Path, known: Record) -> bool:
     outputs = Path(config.outputs_dir).absolute()
     for source in _finished_below(outputs).get(known.fingerprint, []):
         try:
-            other = record.read(source / RECORD)
+            other = read_record(source / RECORD)
             _require_same(config, known, other)
             _copy(source, run_dir, other)
         except OSError as error:

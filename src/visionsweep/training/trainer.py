@@ -20,9 +20,8 @@ from visionsweep.models import classifier
 from visionsweep.models.heads import Heads
 from visionsweep.models.network import Network
 from visionsweep.models.seeds import Seeds
-from visionsweep.runs import record
 from visionsweep.runs.record import Record
-from visionsweep.runs.scores import Epoch
+from visionsweep.runs.scores import Epoch, summarize
 from visionsweep.runtime.micro_batching import IN_TRAINING, ImagesAtOnce
 from visionsweep.runtime.threads import one_thread
 from visionsweep.tensorboard.projector import project
@@ -115,7 +114,7 @@ def train(run: Prepared, known: Record) -> tuple[Trained, dict[str, Outcomes]]:
             done=known.history,
             at_once=at_once,
         )
-        known.metrics = record.summarize(known.history)
+        known.metrics = summarize(known.history)
         writer.end(config, facts, known.metrics)
         found = {
             split: outcomes_of(module, batches[split], run.splits[split], run.device, at_once)

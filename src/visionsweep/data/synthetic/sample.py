@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
+from visionsweep.config.schema import SAMPLE
 from visionsweep.data.archive import ELSEWHERE
 from visionsweep.data.synthetic.scenes import draw_scene
 from visionsweep.runtime import terminal
 from visionsweep.storage.files import explained
 from visionsweep.storage.locks import held
 
-NAME = "sample"
+NAME = SAMPLE
 CLASSES = ("pizza", "steak", "sushi")
 COUNTS: Mapping[str, int] = {"train": 750, "val": 45, "test": 25}  # images a class at 100 %
 SEED = 20

@@ -8,7 +8,7 @@ from visionsweep.analysis.learning_curve import LearningCurve
 from visionsweep.data.splits import SPLITS
 from visionsweep.report.evidence import Evidence, Row
 from visionsweep.report.page.colors import DASHES, LINES
-from visionsweep.runs.record import Summary
+from visionsweep.runs.record import RecordSummary
 from visionsweep.runs.scores import Epoch
 
 MOST = 50  # curves in a chart; more cannot be told apart, and each costs bytes
@@ -58,7 +58,7 @@ def have_twins(runs: Sequence[Mapping[str, Any]]) -> bool:
     return any(loss in starts for loss in losses)
 
 
-def replicates_of(record: Summary) -> int:
+def replicates_of(record: RecordSummary) -> int:
     """Return how many replicates a completed run has."""
     return max([1, *(len(each.replicates) for each in record.evaluation.get("val", {}).values())])
 

@@ -15,7 +15,7 @@ from visionsweep.report.page.interval_svg import common_scale, strip
 from visionsweep.report.page.leaderboard_table import Standings, standings
 from visionsweep.report.page.pictures import recorded_digests
 from visionsweep.runs.discovery import Run
-from visionsweep.runs.record import Measure
+from visionsweep.runs.scores import Measure
 
 _METRICS = {
     "loss": "loss",

@@ -13,7 +13,7 @@ from visionsweep.report.evidence import Evidence, Row
 from visionsweep.report.page.curves import replicates_of
 from visionsweep.report.page.interval_svg import Scale, common_scale, strip
 from visionsweep.report.settings import ALWAYS, settings_of
-from visionsweep.runs.record import Summary
+from visionsweep.runs.record import RecordSummary
 
 MARKS = {
     "leader": "leader",
@@ -172,7 +172,7 @@ def _headings(swept: Sequence[str], settings: Sequence[dict[str, Any]]) -> list[
     ]
 
 
-def _measure(record: Summary, split: str, metric: str) -> numbers.Between:
+def _measure(record: RecordSummary, split: str, metric: str) -> numbers.Between:
     found = record.evaluation.get(split, {}).get(metric)
     if found is not None:
         return found
@@ -212,7 +212,7 @@ def _difference(row: Row, scale: Scale | None) -> Cell:
     )
 
 
-def _scores(record: Summary) -> list[Cell]:
+def _scores(record: RecordSummary) -> list[Cell]:
     wanted = (("val", "accuracy"), ("test", "accuracy"), ("test", "macro_f1"), ("test", "ece"))
     cells = []
     for split, metric in wanted:
