@@ -251,7 +251,7 @@ def assert_says_what_was_lost(error: UserError, known: Record, *words: str) -> N
 def test_a_folder_that_goes_before_features_are_extracted_is_named(
     config, photos, run, kept, afterwards
 ):
-    afterwards(experiment, "load_splits", lambda: shutil.rmtree(photos))
+    afterwards(experiment, "resolve", lambda: shutil.rmtree(photos))
     with pytest.raises(UserError) as caught:
         run(config)
     gone = ("No such file or directory", f"the folder {photos} is gone", ".png")
@@ -278,7 +278,7 @@ def test_a_file_that_changes_in_mid_run_is_named(
         for path in photos.rglob("*.png"):
             path.write_bytes(path.read_bytes()[:60])
 
-    afterwards(experiment, "load_splits", break_one)
+    afterwards(experiment, "resolve", break_one)
     with pytest.raises(UserError) as caught:
         run(replace(on_images, num_workers=workers))
     assert str(caught.value.where).endswith(".png") and "changed" in caught.value.what
@@ -302,7 +302,7 @@ def test_evaluating_names_what_was_lost_too(
     (done,) = find_runs([tmp_path / "outputs"]).runs
     monkeypatch.setenv("VISIONSWEEP_CACHE", str(tmp_path / "other"))  # holds no feature
     extraction._pixels.clear()
-    afterwards(evaluation, "load_splits", lambda: shutil.rmtree(photos))
+    afterwards(evaluation, "resolve_splits", lambda: shutil.rmtree(photos))
     with pytest.raises(UserError, match=r"\.png: .*No such file.*bring it back"):
         evaluation.evaluate(done, config.data, "test", torch.device("cpu"))
 
@@ -312,7 +312,7 @@ def test_a_later_run_in_the_same_place_goes_on(
 ):
     away = tmp_path / "away"
     with monkeypatch.context():
-        afterwards(experiment, "load_splits", lambda: photos.rename(away))
+        afterwards(experiment, "resolve", lambda: photos.rename(away))
         with pytest.raises(UserError):
             run(config)
     monkeypatch.undo()

@@ -1,248 +1,262 @@
-"""The story of one experiment, from a configuration to a record."""
+"""One run, from its configuration to its record."""
 
 import logging
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import save
+from omegaconf import OmegaConf
 
-from visionsweep.analysis import calibration
+from visionsweep.analysis.calibration import fit_temperature
 from visionsweep.analysis.predictions import Outcomes
 from visionsweep.config.schema import Config
 from visionsweep.data.gray import GrayRange
-from visionsweep.data.splits import SPLITS, Splits, load_splits
-from visionsweep.data.synthetic import sample
-from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.errors import UserError, let_go
-from visionsweep.features.cached import cache_dir, image_memory
-from visionsweep.models.backbones import Identity, identify
-from visionsweep.models.network import Network
-from visionsweep.models.seeds import seeds_of
-from visionsweep.runs import claims, fingerprint, logits, predictions_csv
-from visionsweep.runs.paths import RECORD
-from visionsweep.runs.record import DataFacts, Failure, ModelFacts, Record
+from visionsweep.runs import claims
+from visionsweep.runs.facts import data_facts, model_facts
+from visionsweep.runs.paths import CHECKPOINT, RECORD
+from visionsweep.runs.record import Failure, ModelFacts, Record, Status
 from visionsweep.runs.record_file import write_record
-from visionsweep.runs.scores import estimate_metrics
+from visionsweep.runs.scores import Epoch, Measure, estimate_metrics, summarize
 from visionsweep.runtime import provenance, signals
 from visionsweep.runtime.devices import device_facts, pick_device, release_memory
 from visionsweep.runtime.micro_batching import shortage_explained
+from visionsweep.runtime.threads import one_thread
 from visionsweep.storage.files import disk_errors_explained, remove_leftovers, write_atomically
+from visionsweep.tensorboard.writer import RunWriter
 from visionsweep.text.escaping import visible
-from visionsweep.training import resume
-from visionsweep.training.checkpoint import Checkpoint
-from visionsweep.training.inputs import inputs_of, training_device
-from visionsweep.training.trainer import Prepared, train
+from visionsweep.training.inputs import predict, trains_on_features
+from visionsweep.training.resolve import Resolved, resolve
+from visionsweep.training.results import write_diagnosis, write_predictions, write_weights
+from visionsweep.training.resume import finished_run, resume_or_start
+from visionsweep.training.reuse import Reused, reuse_completed
+from visionsweep.training.train_state import TrainState
+from visionsweep.training.trainer import RunContext, network_of, new_state, prepare, train
 
 log = logging.getLogger(__name__)
 
+_REUSED = (
+    "history", "metrics", "evaluation", "model", "data", "dataset", "device", "versions", "git",
+)  # fmt: skip
+
 
 def run_experiment(config: Config, run_dir: Path, name: str) -> Record:
-    """Run one experiment and keep everything about it in its directory.
+    """Run one experiment and keep all of its results in its directory.
 
-    A directory may be entered again: what is finished there is not done twice, what was cut off is
-    taken up after its last checkpoint, what failed begins anew.
+    A directory can be entered again: a finished run is returned, an interrupted one is resumed
+    from its last checkpoint, a failed one starts anew.
 
     Args:
-        config: what to do; checked by `validation.check`.
-        run_dir: the run's directory; made if missing.
-        name: what the run is called.
+        config: configuration, checked by `validation.check`.
+        run_dir: the run's directory; created if missing.
+        name: name of the run.
 
     Returns:
-        The record, as written to `run_dir/result.json`. A run that fails or is interrupted leaves
-        a record too, and raises.
+        The record, as written to `run_dir/result.json`. A run that fails or is interrupted writes
+        a record, too, and raises.
 
     Raises:
-        UserError: for what the user can mend; see the message.
+        UserError: for an error that the user can fix.
     """
     with disk_errors_explained(run_dir):
-        if finished := resume.finished(config, run_dir):
+        if finished := finished_run(config, run_dir):
             return finished
         with claims.held(run_dir, name):  # another process may have finished it meanwhile
-            return resume.finished(config, run_dir) or _run(config, run_dir, name)
+            return finished_run(config, run_dir) or _run(config, run_dir, name)
 
 
 def _run(config: Config, run_dir: Path, name: str) -> Record:
-    known = Record(
-        status="failed",
-        name=name,
-        config=asdict(config),
-        started=datetime.now().astimezone().isoformat(timespec="seconds"),
-        versions=provenance.versions(),
-        git=provenance.git_state(),
-        command=sys.argv,
-    )
-    (run_dir / RECORD).unlink(missing_ok=True)  # of a try that was cut off or failed
-    remove_leftovers(run_dir, age=0)  # and of one that was killed while it wrote
+    (run_dir / RECORD).unlink(missing_ok=True)  # of a failed or interrupted attempt
+    remove_leftovers(run_dir, age=0)  # of an attempt that was killed while it wrote
     start = time.perf_counter()
+    run = _Run(config, run_dir, name)
+    status: Status = "failed"
+    failure: Failure | None = None
     try:
-        with disk_errors_explained(run_dir):
-            _train_and_score(config, run_dir, known)
-        known.status = "completed"
+        with disk_errors_explained(run_dir), shortage_explained():
+            run.execute()
+        status = "completed"
     except BaseException as error:
-        stopped = isinstance(error, KeyboardInterrupt) or signals.status() > 0
-        known.status = "interrupted" if stopped else "failed"
-        known.failure = Failure(type(error).__name__, visible(error, lines=True))
-        if not stopped and not isinstance(error, UserError):
+        if isinstance(error, KeyboardInterrupt) or signals.status() > 0:
+            status = "interrupted"
+        elif not isinstance(error, UserError):
             log.error("%s", "".join(traceback.format_exception(error)))
+        failure = Failure(type(error).__name__, visible(error, lines=True))
         let_go(error)
         raise
     finally:
-        release_memory(known.device.get("type"))
+        release_memory(run.device.get("type"))
         with signals.deferred():
-            spent = time.perf_counter() - start
-            known.seconds["total"] = known.seconds.get("earlier", 0.0) + spent
-            write_record(known, run_dir)
-    return known
+            earlier = run.seconds.get("earlier", 0.0)
+            run.seconds["total"] = earlier + time.perf_counter() - start
+            record = run.record(status, failure)
+            write_record(record, run_dir)
+    return record
 
 
-@shortage_explained()
-def _train_and_score(config: Config, run_dir: Path, known: Record) -> None:
-    """Tell the story; what becomes known on the way goes into the record at once."""
-    timed = _stopwatch(known.seconds)
-    device = pick_device(config.device)
-    known.device = device_facts(device)
+@dataclass
+class _Run:
+    """The steps of a run and what they returned so far.
 
-    cache = cache_dir(config.features)
+    The record is assembled from that, also if a later step fails.
+    """
 
-    splits = timed(
-        "data", lambda: load_splits(config.data, image_memory(config.features, config.data.root))
-    )
-    known.dataset, known.data = splits.dataset, _data_facts(config, splits)
+    config: Config
+    run_dir: Path
+    name: str
+    started: datetime = field(default_factory=lambda: datetime.now().astimezone())
+    git: dict[str, Any] | None = field(default_factory=provenance.git_state)
+    seconds: dict[str, float] = field(default_factory=dict)
+    device: dict[str, Any] = field(default_factory=dict)
+    resolved: Resolved | None = None
+    reused: Reused | None = None
+    model: ModelFacts | None = None
+    resumed_after: list[int] = field(default_factory=list)
+    history: list[Epoch] = field(default_factory=list)
+    images_at_once: int | None = None
+    evaluation: dict[str, dict[str, Measure]] = field(default_factory=dict)
 
-    is_sample = splits.dataset == sample.NAME
-    identity = identify(config.model, random_if_unavailable=is_sample)
-    if config.model.weights is None:
-        log.warning("model.weights=null: the backbone is random, as asked for")
-    known.weights = identity.weights
-    known.fingerprint = fingerprint.of(config, splits, identity)
-    if config.reuse and resume.taken_over(config, run_dir, known):
-        return
+    def execute(self) -> None:
+        """Resolve the configuration, make the inputs, train, predict, and write the results."""
+        config, run_dir = self.config, self.run_dir
+        device = pick_device(config.device)
+        self.device = device_facts(device)
+        with self._timed("data"):
+            self.resolved = resolved = resolve(config)
+        if config.model.weights is None:
+            log.warning("model.weights=null: the backbone has random weights, as configured")
+        if config.reuse:
+            facts = data_facts(config, resolved.splits)
+            self.reused = reuse_completed(config, run_dir, resolved.fingerprint, facts)
+            if self.reused is not None:
+                return
+        if resolved.splits.gray_range is not None:
+            _log_gray_range(resolved.splits.gray_range, config)
 
-    preprocessing = replace(_preprocessing(config, identity), gray_range=splits.gray_range)
-    if splits.gray_range is not None:
-        _say_gray_range(splits.gray_range, config)
-    network = Network(
-        identity,
-        preprocessing.size,
-        len(splits.classes),
-        config.training.freeze_backbone,
-        cache / "networks",
-    )
-    card = timed("model", lambda: network.card)
-    known.model = _model_facts(config, network, preprocessing)
-    write_atomically(run_dir / "model.txt", visible(card.summary, lines=True).encode())
-    log.info(
-        "%s: %s weights, %s trainable of %s parameters",
-        config.model.label,
-        identity.weights,
-        f"{card.trainable:,}",
-        f"{card.parameters:,}",
-    )
+        with self._timed("model"):
+            network = network_of(config, resolved)
+            self.model = model = model_facts(config, network, resolved.preprocessing)
+        summary = visible(network.card.summary, lines=True)
+        write_atomically(run_dir / "model.txt", summary.encode())
+        log.info(
+            "%s: %s weights, %s trainable of %s parameters",
+            model.label,
+            resolved.backbone.weights,
+            f"{model.trainable:,}",
+            f"{model.parameters:,}",
+        )
+        with self._timed("features"):
+            context = prepare(config, run_dir, resolved, network, model.dropout, device)
 
-    seeds = seeds_of(config.seed, config.replicates)
-    orders = [torch.Generator() for _ in seeds]
-    files = {split: splits[split] for split in SPLITS}
-    batches = timed(
-        "features", lambda: inputs_of(files, config, network, preprocessing, device, orders)
-    )
-    trains_on = training_device(batches["train"], device)
-    prepared = Prepared(config, run_dir, splits, network, trains_on, seeds, orders, batches)
-    with signals.deferred():
-        trained, found = timed("training", lambda: train(prepared, known))
-        temperature = _keep_evidence(run_dir, known, found, splits)
-        tensors = trained.tensors() | {"temperature": torch.tensor(temperature)}
-        write_atomically(run_dir / known.model.checkpoint, save(tensors))
-        Checkpoint(run_dir).remove()
-    assert known.metrics is not None
-    final = known.metrics.final
-    log.info(
-        "validation loss %.4f, accuracy %.1f %%; test loss %.4f, accuracy %.1f %%",
-        final.val.loss,
-        100 * final.val.accuracy,
-        final.test.loss,
-        100 * final.test.accuracy,
-    )
+        with signals.deferred():
+            with self._timed("training"):
+                state, predictions = self._train(context)
+            self.evaluation = {split: estimate_metrics(p) for split, p in predictions.items()}
+            temperature = fit_temperature(predictions["val"])
+            write_predictions(run_dir, resolved.splits, predictions, temperature)
+            write_weights(run_dir / model.checkpoint, state, temperature)
+            (run_dir / CHECKPOINT).unlink(missing_ok=True)
+        final = summarize(self.history).final
+        log.info(
+            "validation loss %.4f, accuracy %.1f%%; test loss %.4f, accuracy %.1f%%",
+            final.val.loss,
+            100 * final.val.accuracy,
+            final.test.loss,
+            100 * final.test.accuracy,
+        )
 
+    def _train(self, context: RunContext) -> tuple[TrainState, dict[str, Outcomes]]:
+        """Train from the checkpoint or from the seeds, and return state and predictions."""
+        config, splits, backbone = self.config, context.resolved.splits, context.resolved.backbone
+        state, progress = resume_or_start(
+            config, self.run_dir, context.resolved.fingerprint, lambda: new_state(context)
+        )
+        self.history, self.resumed_after = [*progress.history], progress.resumed_after
+        self.images_at_once = progress.images_at_once
+        if self.history:
+            self.seconds["earlier"] = sum(epoch.seconds for epoch in self.history)
 
-def _stopwatch(seconds: dict[str, float]) -> Callable[[str, Callable[[], Any]], Any]:
-    def timed(part: str, work: Callable[[], Any]) -> Any:
+        def on_epoch(epoch: Epoch) -> None:
+            self.history.append(epoch)
+            self.images_at_once = state.micro_batch.limit
+
+        facts = {"name": self.name, "dataset": splits.dataset, "weights": backbone.weights}
+        facts |= {f"{split} images": str(count) for split, count in splits.counts.items()}
+        with (
+            RunWriter(self.run_dir, after_epoch=len(self.history)) as events,
+            one_thread(when=trains_on_features(config)),
+        ):
+            if not self.history:
+                settings = OmegaConf.to_yaml(OmegaConf.create(asdict(config)))
+                events.begin(facts, settings, context.network.card.graph)
+            train(context, state, progress, events, on_epoch)
+            events.end(config, facts, summarize(self.history))
+            predictions = {
+                split: predict(
+                    state.module, context.batches[split], splits[split], context.device,
+                    state.micro_batch,
+                )
+                for split in ("val", "test")
+            }  # fmt: skip
+            if (limit := state.micro_batch.limit) is not None:
+                self.images_at_once = limit
+                events.facts(facts | {"images at once": str(limit)})
+            write_diagnosis(context, events, predictions["val"])
+        return state, predictions
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
         start = time.perf_counter()
         try:
-            return work()
+            yield
         finally:
-            seconds[part] = time.perf_counter() - start
+            self.seconds[step] = time.perf_counter() - start
 
-    return timed
+    def record(self, status: Status, failure: Failure | None) -> Record:
+        """Assemble the record from the results of the steps so far.
 
-
-def _preprocessing(config: Config, identity: Identity) -> Preprocessing:
-    if config.transform.name == "resize":
-        return resized(config.transform.size)
-    if identity.preprocessing is None:
-        raise UserError(
-            "transform=pretrained: model.weights=null has no transform of its own; use "
-            "transform=resize"
+        Args:
+            status: how the run ended.
+            failure: the error that ended it, if any.
+        """
+        resolved = self.resolved
+        record = Record(
+            status=status,
+            name=self.name,
+            config=asdict(self.config),
+            seconds=self.seconds,
+            started=self.started.isoformat(timespec="seconds"),
+            device=self.device,
+            versions=provenance.versions(),
+            git=self.git,
+            command=sys.argv,
+            failure=failure,
+            model=self.model,
+            history=self.history,
+            metrics=summarize(self.history) if self.evaluation else None,
+            evaluation=self.evaluation,
+            continued_after=self.resumed_after,
+            images_at_once=self.images_at_once,
         )
-    return identity.preprocessing
+        if resolved is not None:
+            record.dataset, record.weights = resolved.splits.dataset, resolved.backbone.weights
+            record.data = data_facts(self.config, resolved.splits)
+            record.fingerprint = resolved.fingerprint
+        if self.reused is not None:
+            record.reused_from = str(self.reused.run_dir)
+            for name in _REUSED:
+                setattr(record, name, getattr(self.reused.record, name))
+        return record
 
 
-def _say_gray_range(limits: GrayRange, config: Config) -> None:
-    log.info(
-        "Gray images of more than 8 bits per pixel: values from %g (black) to %g (white), %s",
-        *limits,
-        "measured on the training images; data.gray_range=[LOW,HIGH] sets others"
-        if config.data.gray_range is None
-        else "as data.gray_range says",
-    )
-
-
-def _model_facts(config: Config, network: Network, preprocessing: Preprocessing) -> ModelFacts:
-    card, rate = network.card, config.model.dropout
-    return ModelFacts(
-        label=config.model.label,
-        name=config.model.name,
-        fingerprint=network.identity.fingerprint,
-        width=card.width,
-        dropout=card.original_dropout if rate is None else rate,
-        trainable=card.trainable,
-        parameters=card.parameters,
-        preprocessing=preprocessing.facts(),
-        checkpoint="head.safetensors" if network.frozen else "model.safetensors",
-        milliseconds=card.milliseconds,
-    )
-
-
-def _data_facts(config: Config, splits: Splits) -> DataFacts:
-    return DataFacts(
-        label=config.data.label,
-        classes=list(splits.classes),
-        counts=splits.counts,
-        digests={split: splits.digest(split) for split in SPLITS},
-        skipped=list(splits.skipped),
-    )
-
-
-def _keep_evidence(
-    run_dir: Path, known: Record, found: dict[str, Outcomes], splits: Splits
-) -> float:
-    """Keep what the heads made of each image, and what it comes to; return the temperature."""
-    temperature = calibration.fit_temperature(found["val"])
-    known.evaluation = {split: estimate_metrics(each) for split, each in found.items()}
-    logits.write(run_dir, found)
-    table = {
-        split: (
-            [image.path for image in splits[split]],
-            [image.label for image in splits[split]],
-            calibration.calibrated(each.logits, temperature).tolist(),
-        )
-        for split, each in found.items()
-    }
-    predictions_csv.write(run_dir, splits.classes, table)
-    return temperature
+def _log_gray_range(limits: GrayRange, config: Config) -> None:
+    source = "data.gray_range"
+    if config.data.gray_range is None:
+        source = "measured on the training images; set data.gray_range=[LOW,HIGH] to change it"
+    log.info("Images of more than 8 bits: black is %g, white is %g (%s)", *limits, source)

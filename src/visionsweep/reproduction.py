@@ -13,12 +13,9 @@ from visionsweep.config.overrides import values_for
 from visionsweep.config.schema import Config, leaf_keys, path_keys
 from visionsweep.config.validation import check
 from visionsweep.data.gray import recorded_range
-from visionsweep.data.splits import SPLITS, Splits, load_splits
-from visionsweep.data.synthetic import sample
+from visionsweep.data.splits import SPLITS
 from visionsweep.errors import UserError, nearest
 from visionsweep.experiment import run_experiment
-from visionsweep.features.cached import image_memory
-from visionsweep.models.backbones import Identity, identify
 from visionsweep.runs import logits
 from visionsweep.runs.discovery import Run
 from visionsweep.runs.names import WHERE
@@ -30,6 +27,7 @@ from visionsweep.runs.recorded_config import Recorded, read_back, require_places
 from visionsweep.runtime import provenance
 from visionsweep.runtime.devices import device_facts, pick_device
 from visionsweep.text.shell import literal
+from visionsweep.training.resolve import Resolved, resolve
 
 _OF_SWEEPS = {"outputs_dir", "sweep_dir", "resume", "force", "reuse", "fail_fast"}
 MAY_MOVE = (WHERE - _OF_SWEEPS) | {"data.root", "data.splits", "data.archives"}
@@ -67,7 +65,7 @@ def config_for(run: Run, settings: Sequence[str], into: Path) -> tuple[Config, R
     """
     recorded = read_back(run.record)
     changed = recorded.config.copy()
-    if run.record.dataset != sample.NAME:  # other images than the run's would prove nothing
+    if not run.record.is_synthetic:  # other images than the run's would prove nothing
         changed.data.if_unreachable = "error"
     if changed.data.source == "folder" and changed.data.name is None:
         changed.data.name = run.record.dataset  # the folder may have moved to another name
@@ -104,10 +102,9 @@ def whats_changed(run: Run, config: Config, recorded: Recorded) -> list[Changed]
     Raises:
         UserError: if the images or the weights cannot be had.
     """
-    splits = load_splits(config.data, image_memory(config.features, config.data.root))
-    identity = identify(config.model, random_if_unavailable=splits.dataset == sample.NAME)
+    resolved = resolve(config)
     device = device_facts(pick_device(config.device))
-    now = dict(_facts(run.record, splits, identity, device, recorded))
+    now = dict(_facts(run.record, resolved, device, recorded))
     then = dict(_facts_recorded(run.record, recorded))
     return [
         Changed(what, then.get(what, "not recorded"), now.get(what, "not there"))
@@ -137,19 +134,16 @@ def _facts_recorded(then: RecordSummary, recorded: Recorded) -> Iterator[tuple[s
 
 
 def _facts(
-    then: RecordSummary,
-    splits: Splits,
-    identity: Identity,
-    device: dict[str, Any],
-    recorded: Recorded,
+    then: RecordSummary, resolved: Resolved, device: dict[str, Any], recorded: Recorded
 ) -> Iterator[tuple[str, str]]:
     """List the same as it is now, but not facts about the device that the record does not keep."""
+    splits, backbone = resolved.splits, resolved.backbone
     yield "dataset", splits.dataset
     yield "classes", ", ".join(splits.classes)
     for split in SPLITS:
         yield f"{split} images", _images(splits.counts[split], splits.digest(split))
-    yield "weights", identity.weights
-    yield "backbone", identity.fingerprint
+    yield "weights", backbone.weights
+    yield "backbone", backbone.fingerprint
     if splits.gray_range is not None:
         yield "gray range", str(splits.gray_range)
     yield from provenance.versions().items()

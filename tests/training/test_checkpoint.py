@@ -1,14 +1,13 @@
-"""A run taken up after its checkpoint ends as one that was never cut off, to the last bit."""
+"""A resumed run ends bitwise identical to one that was never interrupted."""
 
-import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors import safe_open
 from safetensors.torch import save_file
 
 from visionsweep.config.schema import OptimizerConfig
@@ -20,7 +19,8 @@ from visionsweep.models.heads import Heads
 from visionsweep.models.seeds import seeds_of
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
-from visionsweep.training.checkpoint import Checkpoint, Progress, Trained
+from visionsweep.training.checkpoint import Progress, read_checkpoint, write_checkpoint
+from visionsweep.training.train_state import TrainState
 
 OPTIMIZERS = {
     "Adam": OptimizerConfig("Adam", 0.01, 0.01),
@@ -32,16 +32,16 @@ CPU = torch.device("cpu")
 
 
 def heads(optimizer: str):
-    """Heads on features: what is trained, and its batches."""
+    """Return the training state of heads on features, and their batches."""
     inputs = torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(20) % 3
     seeds = seeds_of(1, 3)
-    orders = [torch.Generator().manual_seed(seed.order) for seed in seeds]
+    generators = [torch.Generator().manual_seed(seed.order) for seed in seeds]
     module = Heads(6, 3, 0.3, seeds)
     scored = TensorBatches(inputs, labels, 20)
-    batches = SplitBatches(TensorBatches(inputs, labels, 8, orders), scored, scored)
+    batches = SplitBatches(TensorBatches(inputs, labels, 8, generators), scored, scored)
     made = loop.make_optimizer(OPTIMIZERS[optimizer], module)
-    return Trained(module, made, orders), batches
+    return TrainState(module, made, generators), batches
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def pictures(tmp_path_factory) -> list[ImageFile]:
 
 
 class _Small(torch.nn.Module):
-    """A backbone with all that has state: convolution, BatchNorm, dropout."""
+    """A backbone with every kind of state: convolution, BatchNorm, dropout."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,9 +70,9 @@ class _Small(torch.nn.Module):
 
 
 def fine_tuning(pictures, workers: int = 0):
-    """A whole network on augmented images."""
+    """Return the training state of a network on augmented images, and its batches."""
     seeds = seeds_of(2, 1)
-    orders = [torch.Generator().manual_seed(seeds[0].order)]
+    generators = [torch.Generator().manual_seed(seeds[0].order)]
     loop.seed_everything(7)
     module = Classifier(_Small(), Heads(4, 2, 0.2, seeds), frozen=False)
     transform = resized(16)
@@ -81,145 +81,163 @@ def fine_tuning(pictures, workers: int = 0):
         data = ImageDataset(pictures, transform.build(augmentation))
         return ImageBatches(data, 4, shuffle=shuffle, workers=workers if shuffle else 0)
 
-    batches = SplitBatches(loader("trivial_augment", orders[0]), loader("none"), loader("none"))
-    return Trained(module, loop.make_optimizer(OPTIMIZERS["Adam"], module), orders), batches
+    batches = SplitBatches(loader("trivial_augment", generators[0]), loader("none"), loader("none"))
+    return TrainState(module, loop.make_optimizer(OPTIMIZERS["Adam"], module), generators), batches
 
 
-def cut_off(make, tmp_path: Path, *, after: int, epochs: int = 6):
-    """Train at one go, and again with a cut; return both, with their histories."""
+def interrupt_and_resume(make, tmp_path: Path, *, after: int, epochs: int = 6):
+    """Train without interruption, and again with one; return state and history of both."""
     whole, batches = make()
-    straight = loop.fit(whole.module, batches, whole.optimizer, epochs, CPU, lambda epoch: None)
+    expected = loop.fit(whole.module, batches, whole.optimizer, epochs, CPU, lambda epoch: None)
 
     first, batches = make()
-    checkpoint = Checkpoint(tmp_path, every=0)
-    history: list = []
+    path, history = tmp_path / "checkpoint.safetensors", []
 
     def on_epoch(epoch):
         history.append(epoch)
         if len(history) == after:
-            checkpoint.write(first, Progress("f" * 32, {}, history))
+            write_checkpoint(path, first.tensors(), Progress("f" * 32, {}, history))
 
     loop.fit(first.module, batches, first.optimizer, after + 1, CPU, on_epoch)
 
     second, batches = make()
-    checkpoint = Checkpoint(tmp_path, every=0)
-    done = checkpoint.read()
-    assert done is not None and len(done.history) == after
-    assert checkpoint.restore(second)
-    continued = loop.fit(
-        second.module, batches, second.optimizer, epochs, CPU, lambda epoch: None, done.history
+    tensors, progress = read_checkpoint(path)
+    assert len(progress.history) == after
+    second.load(tensors)
+    resumed = loop.fit(
+        second.module, batches, second.optimizer, epochs, CPU, lambda epoch: None, progress.history
     )
-    return (whole, straight), (second, continued)
+    return (whole, expected), (second, resumed)
 
 
-def assert_equal(one, other):
-    (a, straight), (b, continued) = one, other
-    assert [e.epoch for e in continued] == [e.epoch for e in straight]
-    assert [(e.train, e.val, e.test) for e in continued] == [
-        (e.train, e.val, e.test) for e in straight
+def assert_identical(uninterrupted, resumed):
+    (state, history), (resumed_state, resumed_history) = uninterrupted, resumed
+    assert [epoch.epoch for epoch in resumed_history] == [epoch.epoch for epoch in history]
+    assert [(e.train, e.val, e.test) for e in resumed_history] == [
+        (e.train, e.val, e.test) for e in history
     ]
-    for name, tensor in a.module.state_dict().items():
-        assert torch.equal(tensor, b.module.state_dict()[name]), name
+    for name, tensor in state.module.state_dict().items():
+        assert torch.equal(tensor, resumed_state.module.state_dict()[name]), name
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("after", [1, 5])
-def test_heads_taken_up_end_with_the_weights_of_heads_never_cut_off(tmp_path, optimizer, after):
-    assert_equal(*cut_off(lambda: heads(optimizer), tmp_path, after=after))
+def test_resumed_heads_are_identical_to_uninterrupted_ones(tmp_path, optimizer, after):
+    assert_identical(*interrupt_and_resume(lambda: heads(optimizer), tmp_path, after=after))
 
 
-def test_a_fine_tuned_network_on_augmented_images_does_so_too(tmp_path, pictures):
-    assert_equal(*cut_off(lambda: fine_tuning(pictures), tmp_path, after=2, epochs=4))
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resumed_fine_tuning_on_augmented_images_is_identical(tmp_path, pictures, workers):
+    def make():
+        return fine_tuning(pictures, workers)
+
+    assert_identical(*interrupt_and_resume(make, tmp_path, after=2, epochs=4))
 
 
-def test_so_it_does_where_other_processes_decode_and_augment(tmp_path, pictures):
-    assert_equal(*cut_off(lambda: fine_tuning(pictures, workers=2), tmp_path, after=2, epochs=3))
+@pytest.mark.parametrize("optimizer", ["RMSprop", "NAdam", "Adagrad", "Adafactor", "Rprop"])
+def test_state_of_any_torch_optimizer_is_restored(tmp_path, optimizer):
+    def make():
+        state, batches = heads("Adam")
+        made = getattr(torch.optim, optimizer)(state.module.parameters(), lr=0.01)
+        return replace(state, optimizer=made), batches
+
+    assert_identical(*interrupt_and_resume(make, tmp_path, after=2))
 
 
-def test_a_checkpoint_that_leaves_out_a_source_of_chance_would_be_noticed(tmp_path, monkeypatch):
-    monkeypatch.setattr(Trained, "_generators", [])
-    one, other = cut_off(lambda: heads("Adam"), tmp_path, after=2)
+def test_checkpoint_without_the_generators_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainState, "_generators", [])
+    uninterrupted, resumed = interrupt_and_resume(lambda: heads("Adam"), tmp_path, after=2)
     with pytest.raises(AssertionError):
-        assert_equal(one, other)
+        assert_identical(uninterrupted, resumed)
 
 
-def test_a_frozen_backbone_is_not_in_the_checkpoint(tmp_path):
+def test_frozen_backbone_is_not_part_of_the_state():
     module = Classifier(_Small(), Heads(4, 2, 0.2, seeds_of(2, 2)), frozen=True)
-    trained = Trained(module, loop.make_optimizer(OPTIMIZERS["Adam"], module), [])
-    assert set(trained.tensors()) == {"head.weight", "head.bias"}
+    state = TrainState(module, loop.make_optimizer(OPTIMIZERS["Adam"], module), [])
+    assert set(state.weights()) == {"head.weight", "head.bias"}
 
 
-@pytest.mark.parametrize("damage", ["truncated", "not ours", "of another network"])
-def test_a_damaged_checkpoint_is_said_and_not_used(tmp_path, damage, caplog):
-    trained, _ = heads("Adam")
-    checkpoint = Checkpoint(tmp_path, every=0)
-    checkpoint.write(trained, Progress("f" * 32, {}))
-    path = tmp_path / "checkpoint.safetensors"
-    if damage == "of another network":
-        other = Heads(5, 3, 0.0, seeds_of(0, 1))
-        assert not checkpoint.restore(
-            Trained(other, loop.make_optimizer(OPTIMIZERS["Adam"], other), [])
-        )
-    else:
-        path.write_bytes(path.read_bytes()[:100] if damage == "truncated" else b"{}")
-        assert checkpoint.read() is None
-    assert "begins anew" in caplog.text
-
-
-def test_none_is_no_progress_and_writing_waits_for_its_time(tmp_path):
-    checkpoint = Checkpoint(tmp_path, every=3600)
-    assert checkpoint.read() is None and not checkpoint.due
-    assert Checkpoint(tmp_path, every=0).due
-    checkpoint.remove()
+def test_checkpoint_of_another_network_is_refused():
+    other = Heads(5, 3, 0.0, seeds_of(0, 1))
+    state = TrainState(other, loop.make_optimizer(OPTIMIZERS["Adam"], other), [])
+    with pytest.raises(ValueError, match=r"random|weights"):
+        state.load(heads("Adam")[0].tensors())
 
 
 HARM = {
-    "an extra tensor": lambda tensors, plain: tensors.update(extra=torch.zeros(1)),
-    "another type": lambda tensors, plain: tensors.update(
-        {"trained.head.bias": tensors["trained.head.bias"].double()}
+    "an extra tensor": lambda tensors: tensors.update(extra=torch.zeros(1)),
+    "another type": lambda tensors: tensors.update(
+        {"weights.head.bias": tensors["weights.head.bias"].double()}
     ),
-    "no number": lambda tensors, plain: tensors["trained.head.bias"].fill_(float("nan")),
-    "a moment of another shape": lambda tensors, plain: tensors.update(
+    "NaN": lambda tensors: tensors["weights.head.bias"].fill_(float("nan")),
+    "an infinite moment": lambda tensors: tensors["optimizer.0.exp_avg"].fill_(float("inf")),
+    "a moment of another shape": lambda tensors: tensors.update(
         {"optimizer.0.exp_avg": torch.zeros(9)}
     ),
-    "a moment of no parameter": lambda tensors, plain: tensors.update(
+    "a moment without its step": lambda tensors: tensors.pop("optimizer.0.step"),
+    "a moment of no parameter": lambda tensors: tensors.update(
         {"optimizer.99.exp_avg": torch.zeros(9)}
     ),
-    "no random numbers": lambda tensors, plain: tensors.pop("random.torch"),
-    "random numbers of another kind": lambda tensors, plain: plain.update(numpy=["PCG64", 0, 0, 0]),
-    "random numbers too large": lambda tensors, plain: plain["python"].__setitem__(
-        1, [2**40] * 625
+    "no random numbers": lambda tensors: tensors.pop("random.torch"),
+    "random numbers of another size": lambda tensors: tensors.update(
+        {"random.torch": torch.zeros(3, dtype=torch.uint8)}
     ),
-    "nested deep": lambda tensors, plain: plain.update(optimizer={"0.step": [[[[]]]]}),
 }
 
 
 @pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
-def test_a_checkpoint_that_no_run_left_is_said_and_changes_nothing(tmp_path, harm, caplog):
+def test_tensors_of_no_such_state_are_refused_and_change_nothing(harm):
     trained, batches = heads("Adam")
     loop.fit(trained.module, batches, trained.optimizer, 1, CPU, lambda epoch: None)
-    checkpoint = Checkpoint(tmp_path, every=0)
-    checkpoint.write(trained, Progress("f" * 32, {}))
-    with safe_open(checkpoint.path, framework="pt") as opened:
-        facts = opened.metadata()
-        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    plain = json.loads(facts["plain"])
-    harm(tensors, plain)
-    save_file(tensors, checkpoint.path, facts | {"plain": json.dumps(plain)})
+    tensors = trained.tensors()
+    harm(tensors)
     fresh, _ = heads("Adam")
     before = {name: tensor.clone() for name, tensor in fresh.tensors().items()}
-    drawn = torch.get_rng_state()
-    assert not checkpoint.restore(fresh)
-    assert "begins anew" in caplog.text and torch.equal(torch.get_rng_state(), drawn)
-    assert all(torch.equal(before[name], tensor) for name, tensor in fresh.tensors().items())
+    with pytest.raises((ValueError, KeyError)):
+        fresh.load(tensors)
+    after = fresh.tensors()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_progress_that_is_none_and_a_checkpoint_that_is_a_fifo_begin_anew(tmp_path, caplog):
-    trained, _ = heads("Adam")
-    checkpoint = Checkpoint(tmp_path, every=0)
-    for progress in ('{"fingerprint":"f"}', "[" * 100_000, '{"fingerprint":"%s"}' % ("f" * 32)):
-        save_file(trained.tensors(), checkpoint.path, {"progress": progress})
-        assert checkpoint.read() is None
-    checkpoint.remove()
-    os.mkfifo(checkpoint.path)
-    assert checkpoint.read() is None and "is a FIFO" in caplog.text
+def test_missing_checkpoint_is_none_without_a_warning(tmp_path, caplog):
+    assert read_checkpoint(tmp_path / "checkpoint.safetensors") is None
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"truncated"])
+def test_damaged_checkpoint_is_named_and_not_used(tmp_path, content, caplog):
+    path = tmp_path / "checkpoint.safetensors"
+    write_checkpoint(path, heads("Adam")[0].tensors(), Progress("f" * 32, {}))
+    path.write_bytes(path.read_bytes()[:100] if content == b"truncated" else content)
+    assert read_checkpoint(path) is None and str(path) in caplog.text
+
+
+@pytest.mark.parametrize(
+    "progress",
+    ['{"fingerprint":"f"}', "[" * 100_000, '{"fingerprint":"%s"}' % ("f" * 32), ""],
+    ids=["no digest", "nested", "no config", "none"],
+)
+def test_checkpoint_with_invalid_progress_is_not_used(tmp_path, progress, caplog):
+    path = tmp_path / "checkpoint.safetensors"
+    save_file(heads("Adam")[0].tensors(), path, {"progress": progress})
+    assert read_checkpoint(path) is None and str(path) in caplog.text
+
+
+def test_checkpoint_of_the_former_format_is_not_used(tmp_path, caplog):
+    """The former version named weights `trained.*` and kept optimizer numbers beside them."""
+    path = tmp_path / "checkpoint.safetensors"
+    tensors = {
+        name.replace("weights.", "trained."): t for name, t in heads("Adam")[0].tensors().items()
+    }
+    progress = '{"fingerprint":"%s","config":{},"history":[],"continued_after":[]}' % ("f" * 32)
+    save_file(tensors, path, {"progress": progress, "plain": "{}"})
+    read, _ = read_checkpoint(path)
+    with pytest.raises(ValueError, match="missing"):
+        heads("Adam")[0].load(read)
+
+
+def test_checkpoint_that_is_a_fifo_is_not_opened(tmp_path, caplog):
+    os.mkfifo(tmp_path / "checkpoint.safetensors")
+    assert read_checkpoint(tmp_path / "checkpoint.safetensors") is None
+    assert "FIFO" in caplog.text

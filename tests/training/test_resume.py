@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from visionsweep import experiment
 from visionsweep.config.schema import (
     AugmentationConfig,
     Config,
@@ -25,7 +26,7 @@ from visionsweep.errors import UserError
 from visionsweep.experiment import run_experiment
 from visionsweep.runs import claims, names
 from visionsweep.runs.discovery import find_runs
-from visionsweep.training import loop, resume
+from visionsweep.training import loop, reuse
 
 
 @pytest.fixture(scope="module")
@@ -160,10 +161,13 @@ def test_a_run_cut_off_is_taken_up_after_its_checkpoint(config, run_dir, trainin
 def test_a_checkpoint_of_another_experiment_is_refused_with_the_difference(
     config, run_dir, monkeypatch
 ):
-    checkpoints = []
-    monkeypatch.setattr(resume.Checkpoint, "remove", lambda self: checkpoints.append(self.path))
-    run_experiment(replace(config, checkpoint_seconds=0.0), run_dir, "a-run")
-    assert checkpoints and checkpoints[0].is_file()
+    def fail(*arguments, **keywords):
+        raise ZeroDivisionError("on purpose")
+
+    with monkeypatch.context() as broken, pytest.raises(ZeroDivisionError):
+        broken.setattr(experiment, "predict", fail)
+        run_experiment(replace(config, checkpoint_seconds=0.0), run_dir, "a-run")
+    assert (run_dir / "checkpoint.safetensors").is_file()
     (run_dir / "result.json").unlink()  # as after kill -9: a checkpoint, no record
     with pytest.raises(UserError, match="seed: 42 there, 1 now"):
         run_experiment(replace(config, seed=1), run_dir, "a-run")
@@ -180,7 +184,7 @@ def test_reuse_takes_over_what_another_sweep_finished_and_says_from_where(
     config, run_dir, trainings, caplog, tmp_path
 ):
     caplog.set_level("INFO")
-    resume._finished_below.cache_clear()
+    reuse._completed_runs.cache_clear()
     first = run_experiment(config, run_dir, "a-run")
     other = tmp_path / "outputs" / "other" / "a-run"
     taken = run_experiment(replace(config, reuse=True, sweep_dir="x"), other, "a-run")
@@ -248,7 +252,7 @@ def test_reuse_passes_over_a_run_that_is_not_what_it_says(
     secret = tmp_path / "secret"
     secret.write_text("private")
     harm(run_dir, secret)
-    resume._finished_below.cache_clear()
+    reuse._completed_runs.cache_clear()
     other = tmp_path / "outputs" / "other" / "a-run"
     taken = run_experiment(replace(config, reuse=True), other, "a-run")
     assert taken.reused_from is None and trainings == [2, 2]
@@ -257,7 +261,7 @@ def test_reuse_passes_over_a_run_that_is_not_what_it_says(
 
 
 def test_what_has_lost_its_files_is_trained_not_taken_over(config, run_dir, trainings, tmp_path):
-    resume._finished_below.cache_clear()
+    reuse._completed_runs.cache_clear()
     run_experiment(config, run_dir, "a-run")
     (run_dir / "head.safetensors").unlink()
     again = run_experiment(replace(config, reuse=True), tmp_path / "outputs" / "b", "a-run")

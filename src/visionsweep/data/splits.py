@@ -36,6 +36,7 @@ class Splits:
             1,000 of them.
         gray_range: gray values that become black and white in images of more than 8 bits per
             pixel; None if there are no such images.
+        is_synthetic: whether the images are the built-in sample, which may do with random weights.
     """
 
     dataset: str
@@ -45,6 +46,7 @@ class Splits:
     test: tuple[ImageFile, ...]
     skipped: tuple[str, ...] = field(default=())
     gray_range: GrayRange | None = None
+    is_synthetic: bool = False
 
     def __getitem__(self, split: str) -> tuple[ImageFile, ...]:
         if split not in SPLITS:
@@ -191,7 +193,8 @@ def _from_sample(config: DataConfig, memory: Path | None) -> Splits:
     folder = sample.render_sample(Path(config.root), config.fraction)
     found = {s: Labelled(sample.sample_files(folder, s, config.fraction)) for s in SPLITS}
     reader = ImageReader(found.values(), config, memory)
-    return _splits(sample.NAME, reader, {s: reader.read(f.pairs) for s, f in found.items()})
+    splits = _splits(sample.NAME, reader, {s: reader.read(f.pairs) for s, f in found.items()})
+    return replace(splits, is_synthetic=True)
 
 
 def _from_folder(config: DataConfig, memory: Path | None) -> Splits:

@@ -7,13 +7,12 @@ from pathlib import Path
 import torch
 
 from visionsweep.analysis.predictions import Outcomes
-from visionsweep.config.schema import Config, DataConfig
+from visionsweep.config.schema import SAMPLE, Config, DataConfig
 from visionsweep.data.classes import spelling
 from visionsweep.data.images import ImageFile
-from visionsweep.data.splits import SPLITS, Splits, load_splits
-from visionsweep.data.synthetic import sample
+from visionsweep.data.splits import SPLITS, Splits
 from visionsweep.errors import UserError
-from visionsweep.features.cached import cache_dir, image_memory
+from visionsweep.features.cached import cache_dir
 from visionsweep.inference.predictor import Predictor, load_predictor
 from visionsweep.models.network import Network
 from visionsweep.runs.discovery import Run
@@ -21,7 +20,8 @@ from visionsweep.runs.recorded_config import config_of
 from visionsweep.runs.scores import Measure, estimate_metrics
 from visionsweep.runtime.micro_batching import ImagesAtOnce, shortage_explained
 from visionsweep.runtime.threads import one_thread
-from visionsweep.training.inputs import inputs_of, outcomes_of, training_device, trains_on_features
+from visionsweep.training.inputs import inputs_of, predict, training_device, trains_on_features
+from visionsweep.training.resolve import resolve_splits
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def evaluate(
     """
     predictor = load_predictor(run, device)
     config = config_of(run.record)
-    splits = load_splits(data, image_memory(config.features, data.root))
+    splits = resolve_splits(data, config.features)
     files = _as_labelled_by(predictor, splits, split)
     at_once = ImagesAtOnce(run.record.images_at_once)  # other numbers give other last bits
     outcomes = _outcomes(predictor, config, files, device, at_once)
@@ -99,7 +99,7 @@ def _trained_on(
     assert run.record.data is not None
     recorded = run.record.data.digests["train"]
     if splits.digest("train") != recorded:
-        source = "sample" if run.record.dataset == sample.NAME else config.data.source
+        source = SAMPLE if run.record.is_synthetic else config.data.source
         nowhere = Path(os.devnull).as_uri()
         own = replace(config.data, source=source, base_url=nowhere, if_unreachable="error")
         if own_images is not None:
@@ -109,7 +109,7 @@ def _trained_on(
         if not Path(own.root).is_dir():
             return None
         try:
-            splits = load_splits(own, image_memory(config.features, own.root))
+            splits = resolve_splits(own, config.features)
         except UserError:
             return None
         if splits.digest("train") != recorded:
@@ -160,4 +160,4 @@ def _outcomes(
     trained = predictor.model.head if on_features else predictor.model
     trained.to(device)
     with one_thread(when=on_features):
-        return outcomes_of(trained, batches, files, device, at_once)
+        return predict(trained, batches, files, device, at_once)

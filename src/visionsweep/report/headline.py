@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from visionsweep.analysis.learning_curve import LearningCurve
-from visionsweep.data.synthetic import sample
 from visionsweep.report import numbers
 from visionsweep.report.evidence import Evidence, is_untrained
 from visionsweep.report.settings import ALWAYS, settings_of
@@ -137,7 +136,7 @@ def warnings(evidence: Evidence) -> list[str]:
             f"{which} backbones have random weights: they learned nothing from any image before. "
             "The ranking shows the program at work, not which model is better."
         )
-    if any(record.dataset == sample.NAME for record in records):
+    if any(record.is_synthetic for record in records):
         said.append(
             "The images are the built-in drawings, not photographs: the numbers say nothing about "
             "yours."

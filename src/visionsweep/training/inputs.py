@@ -86,7 +86,7 @@ def inputs_of(
     network: Network,
     preprocessing: Preprocessing,
     device: torch.device,
-    orders: Sequence[torch.Generator] = (),
+    shuffle_generators: Sequence[torch.Generator] = (),
 ) -> dict[str, Batches]:
     """Make the batches of some splits; those of `train` come in a new order in each epoch.
 
@@ -96,8 +96,8 @@ def inputs_of(
         network: whose head, or which as a whole, takes the batches.
         preprocessing: how an image becomes a tensor.
         device: where to compute.
-        orders: the source of the training images' order for each replicate. Images, not being
-            features, come in the first one's order for all of them.
+        shuffle_generators: generator of the training order of each replicate. Images, unlike
+            features, come in the first one's order for all replicates.
     """
     if trains_on_features(config):
         files = [image for images in splits.values() for image in images]
@@ -109,7 +109,7 @@ def inputs_of(
         counts = [len(images) for images in splits.values()]
         parts = zip(splits, features.split(counts), labels.split(counts), strict=True)
         return {
-            split: TensorBatches(rows, classes, config.batch_size, orders)
+            split: TensorBatches(rows, classes, config.batch_size, shuffle_generators)
             if split == "train"
             else TensorBatches(rows, classes, _SCORED_AT_ONCE)
             for split, rows, classes in parts
@@ -125,7 +125,7 @@ def inputs_of(
                 splits[split], preprocessing.build(augmentation), preprocessing.gray_range
             ),
             config.batch_size,
-            shuffle=orders[0] if training else None,
+            shuffle=shuffle_generators[0] if training else None,
             workers=config.num_workers,
             pin_memory=device.type == "cuda",
             join_single=training and join_single,
@@ -148,22 +148,22 @@ def _joins_single(
     return True
 
 
-def outcomes_of(
-    trained: torch.nn.Module,
+def predict(
+    module: torch.nn.Module,
     batches: Batches,
-    files: Sequence[ImageFile],
+    images: Sequence[ImageFile],
     device: torch.device,
-    at_once: ImagesAtOnce | None = None,
+    micro_batch: ImagesAtOnce | None = None,
 ) -> Outcomes:
-    """Score a model image by image.
+    """Return the predictions of a model for each image.
 
     Args:
-        trained: from inputs to logits, `float32[R, N, classes]`.
-        batches: the inputs of `files`, in their order.
-        files: the images.
-        device: where the model lies.
-        at_once: how many images are computed at once; a whole batch by default.
+        module: model from inputs to logits, `float32[R, N, classes]`.
+        batches: inputs of the images, in their order.
+        images: image files, with their labels.
+        device: device of the model.
+        micro_batch: micro-batch size; a whole batch by default.
     """
-    logits: Any = predict_logits(trained, batches, device, at_once).numpy()
-    labels = torch.tensor([file.label for file in files]).numpy()
-    return Outcomes(logits, labels, tuple(file.digest for file in files))
+    logits: Any = predict_logits(module, batches, device, micro_batch).numpy()
+    labels = torch.tensor([image.label for image in images]).numpy()
+    return Outcomes(logits, labels, tuple(image.digest for image in images))

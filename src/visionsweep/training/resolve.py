@@ -1,0 +1,66 @@
+"""Resolve a configuration into images, backbone, preprocessing and fingerprint."""
+
+from dataclasses import dataclass, replace
+
+from visionsweep.config.schema import Config, DataConfig, FeaturesConfig
+from visionsweep.data.splits import Splits, load_splits
+from visionsweep.data.transforms import Preprocessing, resized
+from visionsweep.errors import UserError
+from visionsweep.features.cached import image_memory
+from visionsweep.models.backbones import Identity, identify
+from visionsweep.runs import fingerprint
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What a configuration stands for on this machine.
+
+    Attributes:
+        splits: training, validation and test images.
+        backbone: backbone and its weights.
+        preprocessing: transform from an image to the backbone's input.
+        fingerprint: hash of all that determines the numbers of a run.
+    """
+
+    splits: Splits
+    backbone: Identity
+    preprocessing: Preprocessing
+    fingerprint: str
+
+
+def resolve(config: Config) -> Resolved:
+    """Read the images of a configuration, choose its backbone, and return both with their hash.
+
+    Missing archives and weights are downloaded; neither is the backbone built nor a feature
+    computed.
+
+    Raises:
+        UserError: if images or weights are missing or unusable, or the backbone has no transform.
+    """
+    splits = resolve_splits(config.data, config.features)
+    backbone = identify(config.model, random_if_unavailable=splits.is_synthetic)
+    if config.transform.name == "resize":
+        preprocessing = resized(config.transform.size)
+    elif backbone.preprocessing is not None:
+        preprocessing = backbone.preprocessing
+    else:
+        raise UserError(
+            "random weights have no transform of their own",
+            where="transform=pretrained",
+            hint="Use transform=resize.",
+        )
+    return Resolved(
+        splits,
+        backbone,
+        replace(preprocessing, gray_range=splits.gray_range),
+        fingerprint.of(config, splits, backbone),
+    )
+
+
+def resolve_splits(data: DataConfig, features: FeaturesConfig) -> Splits:
+    """Return the images of a data set; those read before are recognized by the cache.
+
+    Raises:
+        UserError: if images are missing or unusable.
+    """
+    return load_splits(data, image_memory(features, data.root))

@@ -1,0 +1,71 @@
+"""Write the results of a trained run: figures and features, logits, predictions, weights."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+from visionsweep.analysis.calibration import calibrated
+from visionsweep.analysis.predictions import Outcomes
+from visionsweep.data.splits import Splits
+from visionsweep.data.thumbnails import thumbnails
+from visionsweep.features.cached import cache_dir
+from visionsweep.runs import logits, predictions_csv
+from visionsweep.storage.files import write_atomically
+from visionsweep.tensorboard.projector import project
+from visionsweep.tensorboard.writer import RunWriter
+from visionsweep.training.batches import TensorBatches
+from visionsweep.training.train_state import TrainState
+from visionsweep.training.trainer import RunContext
+
+
+def write_diagnosis(run: RunContext, events: RunWriter, predictions: Outcomes) -> None:
+    """Write figures of the validation predictions, and the features of the images.
+
+    TensorBoard's Projector shows the features once per backbone and images of a sweep.
+    """
+    config, splits, batches = run.config, run.resolved.splits, run.batches["val"]
+    pictures = thumbnails(splits.val, cache_dir(config.features), splits.gray_range)
+    events.diagnosis("val", predictions, splits.classes, pictures)
+    if isinstance(batches, TensorBatches):
+        sweep_dir = Path(config.sweep_dir)
+        project(
+            sweep_dir if sweep_dir.absolute() in run.run_dir.absolute().parents else run.run_dir,
+            run.run_dir,
+            f"{run.network.identity.fingerprint}-{splits.digest('val')[:16]}",
+            batches.inputs,
+            [image.label for image in splits.val],
+            splits.classes,
+            pictures,
+            [image.path.name for image in splits.val],
+        )
+
+
+def write_predictions(
+    run_dir: Path, splits: Splits, predictions: Mapping[str, Outcomes], temperature: float
+) -> None:
+    """Write the logits and the calibrated probabilities of each image.
+
+    Args:
+        run_dir: directory of the run.
+        splits: its images.
+        predictions: predictions of the validation and test images.
+        temperature: divisor of the logits in calibrated probabilities.
+    """
+    logits.write(run_dir, predictions)
+    table = {
+        split: (
+            [image.path for image in splits[split]],
+            [image.label for image in splits[split]],
+            calibrated(of_split.logits, temperature).tolist(),
+        )
+        for split, of_split in predictions.items()
+    }
+    predictions_csv.write(run_dir, splits.classes, table)
+
+
+def write_weights(path: Path, state: TrainState, temperature: float) -> None:
+    """Write the trained weights, with the temperature of their calibrated probabilities."""
+    tensors = {name: weight.cpu().contiguous() for name, weight in state.weights().items()}
+    write_atomically(path, save(tensors | {"temperature": torch.tensor(temperature)}))

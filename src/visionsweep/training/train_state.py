@@ -1,0 +1,118 @@
+"""The state of training: weights, optimizer, random number generators, micro-batch size."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from visionsweep.models.classifier import Classifier
+from visionsweep.runtime.micro_batching import IN_TRAINING, ImagesAtOnce
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """All that changes during training, so that a run can be resumed from its checkpoint.
+
+    torch draws all random numbers of training: initialization, order, dropout, augmentation.
+
+    Attributes:
+        module: heads, or a classifier whose head they are.
+        optimizer: optimizer of the module's trainable parameters.
+        shuffle_generators: generator of the training order, per replicate.
+        micro_batch: micro-batch size that device memory holds.
+    """
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    shuffle_generators: Sequence[torch.Generator]
+    micro_batch: ImagesAtOnce = field(default_factory=lambda: ImagesAtOnce(warning=IN_TRAINING))
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Return what is trained by name: the tensors of the head, or of the whole network."""
+        if isinstance(self.module, Classifier) and not self.module.frozen:
+            return self.module.state_dict()
+        return {f"head.{name}": tensor for name, tensor in self._heads.state_dict().items()}
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return the whole state by name, as contiguous tensors on the CPU."""
+        device = next(self.module.parameters()).device
+        tensors = {f"weights.{name}": tensor for name, tensor in self.weights().items()}
+        tensors |= _optimizer_tensors(self.optimizer)
+        tensors |= {f"random.{i}": source.get_state() for i, source in enumerate(self._generators)}
+        tensors["random.torch"] = torch.get_rng_state()
+        if device.type == "cuda":  # this device alone: asking others would occupy their memory
+            tensors["random.cuda"] = torch.cuda.get_rng_state(device)
+        elif device.type == "mps":
+            tensors["random.mps"] = torch.mps.get_rng_state()
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+    def load(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Set the state to tensors that `tensors` returned.
+
+        Raises:
+            ValueError, KeyError: if they are not of a state like this one; nothing has changed.
+            RuntimeError: if a random number generator does not accept its state.
+        """
+        reference = copy.deepcopy(self.optimizer)  # after a step, it has all keys of its state
+        for group in reference.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = torch.zeros_like(parameter)
+        reference.step()
+        moments = _optimizer_tensors(reference)
+        own = self.tensors() | moments
+        _check_like(own, tensors, optional={*moments, "random.cuda", "random.mps"})
+        optimizer_state: dict[int, dict[str, torch.Tensor]] = {}
+        for i, values in reference.state_dict()["state"].items():
+            names = {k: name for k in values if (name := f"optimizer.{i}.{k}") in moments}
+            if not tensors.keys().isdisjoint(names.values()):  # else it had no gradient so far
+                optimizer_state[i] = {key: tensors[name] for key, name in names.items()}
+
+        for i, source in enumerate(self._generators):
+            source.set_state(tensors[f"random.{i}"])
+        torch.set_rng_state(tensors["random.torch"])
+        device = next(self.module.parameters()).device
+        if device.type == "cuda" and "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"], device)
+        elif device.type == "mps" and "random.mps" in tensors:
+            torch.mps.set_rng_state(tensors["random.mps"])
+        with torch.no_grad():
+            for name, weight in self.weights().items():
+                weight.copy_(tensors[f"weights.{name}"])
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": optimizer_state, "param_groups": groups})
+
+    @property
+    def _heads(self) -> Any:
+        return self.module.head if isinstance(self.module, Classifier) else self.module
+
+    @property
+    def _generators(self) -> list[torch.Generator]:
+        return [*self.shuffle_generators, *self._heads.sources]
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    return {
+        f"optimizer.{i}.{key}": torch.as_tensor(value)
+        for i, values in optimizer.state_dict()["state"].items()
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def _check_like(
+    own: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor], optional: set[str]
+) -> None:
+    """Refuse tensors of other names, shapes or types than a state's own, and NaN and infinity."""
+    if missing := own.keys() - optional - tensors.keys():
+        raise ValueError(f"{min(missing)} is missing")
+    if unknown := tensors.keys() - own.keys() - optional:
+        raise ValueError(f"{min(unknown)} is not part of this run")
+    for name, tensor in tensors.items():
+        like = own.get(name, tensor)
+        if (tensor.shape, tensor.dtype) != (like.shape, like.dtype):
+            raise ValueError(f"{name} is {tensor.dtype}{list(tensor.shape)}")
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{name} is not finite")
