@@ -21,20 +21,20 @@ from visionsweep.data.images import ImageFile
 from visionsweep.data.splits import load_splits
 from visionsweep.data.transforms import resized
 from visionsweep.features import extraction
-from visionsweep.features.cached import features_of
-from visionsweep.models.backbones import identify
-from visionsweep.models.fusion import fold_batchnorm
-from visionsweep.models.network import Network
+from visionsweep.features.cached import cached_features
+from visionsweep.models.backbones import resolve_backbone
+from visionsweep.models.fusion import fuse_conv_bn
+from visionsweep.models.lazy_model import LazyModel
 
 
 @torch.inference_mode()
-def baseline(files: list[ImageFile], network: Network) -> None:
+def baseline(files: list[ImageFile], network: LazyModel) -> None:
     """Decode the images and run the fused network, nothing else."""
     preprocessing = resized(224)
     with ThreadPoolExecutor(2) as threads:
         pixels = list(threads.map(lambda f: preprocessing.pixels(open_rgb(f.path)), files))
     module = network.backbone.module
-    folded = fold_batchnorm(module, preprocessing.normalize(torch.stack(pixels[:2])))
+    folded = fuse_conv_bn(module, preprocessing.normalize(torch.stack(pixels[:2])))
     folded = folded.to(memory_format=torch.channels_last)
     for start in range(0, len(pixels), 16):
         batch = preprocessing.normalize(torch.stack(pixels[start : start + 16]))
@@ -48,8 +48,8 @@ def main() -> None:
         files = [*splits.train, *splits.val, *splits.test]
         for name in ("efficientnet_b0", "efficientnet_b2"):
             config = ModelConfig(label=name, name=name, weights=None)
-            identity = identify(config, random_if_unavailable=True)
-            network = Network(identity, 224, 3, True, Path(folder) / "networks")
+            spec = resolve_backbone(config, random_if_unavailable=True)
+            network = LazyModel(spec, 224, 3, True, Path(folder) / "networks")
             _ = network.backbone
             seconds: dict[str, list[float]] = {"baseline": [], "ours": []}
             for turn in range(5):
@@ -59,7 +59,7 @@ def main() -> None:
                 extraction._pixels.clear()
                 cache = FeaturesConfig(cache_dir=f"{folder}/cache-{turn}")
                 start = time.perf_counter()
-                features_of(files, network, resized(224), torch.device("cpu"), cache)
+                cached_features(files, network, resized(224), torch.device("cpu"), cache)
                 seconds["ours"].append(time.perf_counter() - start)
             ratio = statistics.median(
                 ours / bare for ours, bare in zip(seconds["ours"], seconds["baseline"], strict=True)

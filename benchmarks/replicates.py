@@ -14,7 +14,7 @@ import torch
 
 from visionsweep.config.schema import OptimizerConfig
 from visionsweep.models.heads import Heads
-from visionsweep.models.seeds import seeds_of
+from visionsweep.models.seeds import replicate_seeds
 from visionsweep.runtime.threads import one_thread
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
@@ -25,14 +25,14 @@ IMAGES = {"train": 450, "val": 136, "test": 75}
 
 def seconds(replicates: int) -> float:
     """Train heads as a run does and return the seconds it took."""
-    seeds = seeds_of(42, replicates)
+    seeds = replicate_seeds(42, replicates)
     heads = Heads(WIDTH, CLASSES, 0.2, seeds)
     source = torch.Generator().manual_seed(0)
     batches = {}
     for split, count in IMAGES.items():
         features = torch.randn(count, WIDTH, generator=source)
         labels = torch.randint(0, CLASSES, (count,), generator=source)
-        orders = [torch.Generator().manual_seed(each.order) for each in seeds]
+        orders = [torch.Generator().manual_seed(each.shuffle) for each in seeds]
         batches[split] = TensorBatches(features, labels, 32, orders if split == "train" else ())
     optimizer = loop.make_optimizer(OptimizerConfig(name="Adam", lr=1e-3), heads)
     start = time.perf_counter()

@@ -18,11 +18,11 @@ from visionsweep.config.schema import DataConfig, FeaturesConfig, ModelConfig, O
 from visionsweep.data.splits import load_splits
 from visionsweep.data.transforms import resized
 from visionsweep.features import extraction
-from visionsweep.features.cached import features_of
-from visionsweep.models.backbones import identify
+from visionsweep.features.cached import cached_features
+from visionsweep.models.backbones import resolve_backbone
 from visionsweep.models.heads import Heads
-from visionsweep.models.network import Network
-from visionsweep.models.seeds import seeds_of
+from visionsweep.models.lazy_model import LazyModel
+from visionsweep.models.seeds import replicate_seeds
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
 
@@ -39,27 +39,27 @@ def images_per_second(folder: Path) -> float:
     splits = load_splits(DataConfig(label="s", source="sample", root=str(folder), fraction=0.2))
     files = [*splits.train, *splits.val, *splits.test]
     config = ModelConfig(label=BACKBONE, name=BACKBONE, weights=None)
-    identity = identify(config, random_if_unavailable=True)
-    network = Network(identity, 224, 3, True, folder / "networks")
+    spec = resolve_backbone(config, random_if_unavailable=True)
+    network = LazyModel(spec, 224, 3, True, folder / "networks")
     _ = network.backbone
     rates = []
     for turn in range(3):  # the best turn: other work only slows the others
         extraction._pixels.clear()
         start = time.perf_counter()
         cache = FeaturesConfig(cache_dir=str(folder / f"features-{turn}"))
-        features_of(files, network, resized(224), torch.device("cpu"), cache)
+        cached_features(files, network, resized(224), torch.device("cpu"), cache)
         rates.append(len(files) / (time.perf_counter() - start))
     return max(rates)
 
 
 def seconds_per_epoch() -> float:
     """Return the seconds of an epoch of five heads in one thread, scoring included."""
-    seeds = seeds_of(42, 5)
+    seeds = replicate_seeds(42, 5)
     heads = Heads(WIDTH, CLASSES, 0.2, seeds)
     batches = {}
     for split, part in SPLITS.items():
         count = round(IMAGES * TIMED_SHARE * part)
-        orders = [torch.Generator().manual_seed(each.order) for each in seeds]
+        orders = [torch.Generator().manual_seed(each.shuffle) for each in seeds]
         batches[split] = TensorBatches(
             torch.randn(count, WIDTH), torch.randint(0, CLASSES, (count,)), 32,
             orders if split == "train" else (),

@@ -35,7 +35,7 @@ from visionsweep.features.device_backbone import TOLERANCE, DeviceBackbone, rela
 from visionsweep.features.extraction import BATCH_SIZE, Extractor
 from visionsweep.models import backbones
 from visionsweep.models.heads import Heads
-from visionsweep.models.seeds import seeds_of
+from visionsweep.models.seeds import replicate_seeds
 from visionsweep.runtime.devices import device_facts, pick_device
 from visionsweep.runtime.threads import one_thread
 
@@ -143,7 +143,9 @@ def images_of(setup: Setup) -> list[ImageFile]:
 def build(name: str, size: int) -> nn.Module:
     """Build a torchvision backbone with random weights and calibrated BatchNorm."""
     config = ModelConfig(label=name, name=name, weights=None)
-    return backbones.build(backbones.identify(config, random_if_unavailable=False), size).module
+    return backbones.build(
+        backbones.resolve_backbone(config, random_if_unavailable=False), size
+    ).module
 
 
 def drawn_pixels(setup: Setup, count: int) -> torch.Tensor:
@@ -332,7 +334,7 @@ def check_heads(setup: Setup) -> Iterator[tuple[bool, str]]:
     for classes in (3, 10) if setup.quick else (3, 37, 101, 397, 1000):
         times = {}
         for device in dict.fromkeys((torch.device("cpu"), setup.device)):
-            heads = Heads(1280, classes, 0.2, seeds_of(0, 5)).to(device)
+            heads = Heads(1280, classes, 0.2, replicate_seeds(0, 5)).to(device)
             optimizer = torch.optim.Adam(heads.parameters())
             inputs = torch.rand(5, 32, 1280, device=device)
             labels = torch.randint(classes, (160,), device=device)

@@ -15,7 +15,7 @@ from visionsweep import reproduction
 from visionsweep.config.schema import leaf_keys
 from visionsweep.data.splits import load_splits
 from visionsweep.errors import UserError
-from visionsweep.models.backbones import identify
+from visionsweep.models.backbones import resolve_backbone
 from visionsweep.reproduction import MAY_MOVE, config_for, use_threads, whats_changed
 from visionsweep.runs.discovery import Run
 from visionsweep.runs.record import DataFacts
@@ -53,8 +53,8 @@ def run(tmp_path, pictures, make_record, monkeypatch) -> Run:
         "folder", list(splits.classes), splits.counts,
         {split: splits.digest(split) for split in ("train", "val", "test")}, [],
     )  # fmt: skip
-    identity = identify(config.model, random_if_unavailable=False)
-    made.model = msgspec.structs.replace(made.model, fingerprint=identity.fingerprint)
+    spec = resolve_backbone(config.model, random_if_unavailable=False)
+    made.model = msgspec.structs.replace(made.model, fingerprint=spec.fingerprint)
     made.versions = dict(provenance.versions())
     made.device = device_facts(torch.device("cpu"))
     return Run(tmp_path, made)

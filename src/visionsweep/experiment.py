@@ -26,7 +26,7 @@ from visionsweep.runs.record_file import write_record
 from visionsweep.runs.scores import Epoch, Measure, estimate_metrics, summarize
 from visionsweep.runtime import provenance, signals
 from visionsweep.runtime.devices import device_facts, pick_device, release_memory
-from visionsweep.runtime.micro_batching import shortage_explained
+from visionsweep.runtime.micro_batching import explain_out_of_memory
 from visionsweep.runtime.threads import one_thread
 from visionsweep.storage.files import disk_errors_explained, remove_leftovers, write_atomically
 from visionsweep.tensorboard.writer import RunWriter
@@ -79,7 +79,7 @@ def _run(config: Config, run_dir: Path, name: str) -> Record:
     status: Status = "failed"
     failure: Failure | None = None
     try:
-        with disk_errors_explained(run_dir), shortage_explained():
+        with disk_errors_explained(run_dir), explain_out_of_memory():
             run.execute()
         status = "completed"
     except BaseException as error:
@@ -142,7 +142,7 @@ class _Run:
         with self._timed("model"):
             network = network_of(config, resolved)
             self.model = model = model_facts(config, network, resolved.preprocessing)
-        summary = visible(network.card.summary, lines=True)
+        summary = visible(network.summary.layer_table, lines=True)
         write_atomically(run_dir / "model.txt", summary.encode())
         log.info(
             "%s: %s weights, %s trainable of %s parameters",
@@ -194,7 +194,7 @@ class _Run:
         ):
             if not self.history:
                 settings = OmegaConf.to_yaml(OmegaConf.create(asdict(config)))
-                events.begin(facts, settings, context.network.card.graph)
+                events.begin(facts, settings, context.network.summary.graph)
             train(context, state, progress, events, on_epoch)
             events.end(config, facts, summarize(self.history))
             predictions = {

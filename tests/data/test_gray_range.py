@@ -20,11 +20,11 @@ from visionsweep.data.gray import GrayFacts, recorded_range
 from visionsweep.data.splits import Splits, load_splits
 from visionsweep.data.thumbnails import thumbnails
 from visionsweep.data.transforms import resized
-from visionsweep.models.backbones import Identity
+from visionsweep.models.backbones import BackboneSpec
 from visionsweep.runs import fingerprint
 
 Write = Callable[..., Path]
-BACKBONE = Identity("resnet18", "random", "none", "abc", None, None)
+BACKBONE = BackboneSpec("resnet18", "random", "none", "abc", None, None)
 
 
 def deep(values: Any, kind: str = "uint16") -> Image.Image:

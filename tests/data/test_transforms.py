@@ -13,7 +13,7 @@ from visionsweep.data.dataset import ImageDataset
 from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, resized
 from visionsweep.models import backbones
-from visionsweep.models.network import Network
+from visionsweep.models.lazy_model import LazyModel
 from visionsweep.training.inputs import inputs_of
 
 GREY = Image.new("RGB", (60, 40), (128, 64, 255))
@@ -78,8 +78,8 @@ def test_only_training_images_are_augmented(tmp_path, monkeypatch: pytest.Monkey
     config = Config(batch_size=8)
     config.augmentation.name = "trivial_augment"
     config.model.name, config.model.weights = "mobilenet_v3_small", None
-    identity = backbones.identify(config.model, random_if_unavailable=True)
-    network = Network(identity, 32, classes=2, frozen=True, cards=tmp_path / "cards")
+    spec = backbones.resolve_backbone(config.model, random_if_unavailable=True)
+    network = LazyModel(spec, 32, classes=2, frozen=True, summary_dir=tmp_path / "cards")
     orders = [torch.Generator().manual_seed(0)]
     batches = inputs_of(splits, config, network, resized(32), torch.device("cpu"), orders)
     plain = resized(32).build()(noise(40, 40))

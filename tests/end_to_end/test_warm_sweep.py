@@ -25,9 +25,9 @@ try:
     runpy.run_path(script, run_name="__main__")
 except SystemExit as end:
     status = end.code
-from visionsweep.models import network
+from visionsweep.models import lazy_model
 images = sorted({name for name in opened if name.endswith(".png")})
-built = network._built.cache_info().misses
+built = lazy_model._built.cache_info().misses
 with open(report, "w") as file:
     json.dump({"images": images, "built": built}, file)
 sys.exit(status)

@@ -12,8 +12,8 @@ from visionsweep.data.images import ImageFile
 from visionsweep.data.synthetic import sample
 from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.features import cached, extraction
-from visionsweep.models.backbones import identify
-from visionsweep.models.network import Network
+from visionsweep.models.backbones import resolve_backbone
+from visionsweep.models.lazy_model import LazyModel
 
 SIZE = 64  # pixels a side
 
@@ -60,14 +60,14 @@ def files(tmp_path: Path, look_at) -> list[ImageFile]:
 
 
 @pytest.fixture
-def make_network(tmp_path: Path) -> Callable[..., Network]:
+def make_network(tmp_path: Path) -> Callable[..., LazyModel]:
     """Name a frozen network with random weights; nothing is built yet."""
 
-    def make(name: str = "resnet18", size: int = SIZE) -> Network:
-        identity = identify(
+    def make(name: str = "resnet18", size: int = SIZE) -> LazyModel:
+        spec = resolve_backbone(
             ModelConfig(label=name, name=name, weights=None), random_if_unavailable=False
         )
-        return Network(identity, size, 3, True, tmp_path / "cache" / "networks")
+        return LazyModel(spec, size, 3, True, tmp_path / "cache" / "networks")
 
     return make
 
@@ -78,7 +78,7 @@ def features(tmp_path: Path) -> Callable[..., torch.Tensor]:
 
     def ask(
         files: list[ImageFile],
-        network: Network,
+        network: LazyModel,
         preprocessing: Preprocessing | None = None,
         cache: str = "cache",
         max_size: str = "1 GB",
@@ -86,6 +86,6 @@ def features(tmp_path: Path) -> Callable[..., torch.Tensor]:
         cached._store.cache_clear()
         config = FeaturesConfig(str(tmp_path / cache), max_size)
         preprocessing = preprocessing or resized(SIZE)
-        return cached.features_of(files, network, preprocessing, torch.device("cpu"), config)
+        return cached.cached_features(files, network, preprocessing, torch.device("cpu"), config)
 
     return ask

@@ -18,10 +18,9 @@ from visionsweep.errors import UserError
 from visionsweep.features import extraction
 from visionsweep.features.extraction import BATCH_SIZE
 from visionsweep.features.shards import read_shard
-from visionsweep.models import network as network_module
-from visionsweep.models import weights
-from visionsweep.models.backbones import identify
-from visionsweep.models.network import Network
+from visionsweep.models import lazy_model, pretrained_weights
+from visionsweep.models.backbones import resolve_backbone
+from visionsweep.models.lazy_model import LazyModel
 
 SIZE = 64  # pixels a side, as in conftest.py
 
@@ -44,11 +43,11 @@ def test_a_renamed_copy_elsewhere_hits_and_no_backbone_is_built(
     elsewhere.mkdir()
     copies = [shutil.copy(f.path, elsewhere / f"copy of {f.path.name}.JPG") for f in files]
     shutil.rmtree(tmp_path / "images")
-    network_module._built.cache_clear()
+    lazy_model._built.cache_clear()
     again = features(look_at(copies), make_network())
     assert torch.equal(first, again)
     assert rows(tmp_path / "cache") == 12
-    assert network_module._built.cache_info().misses == 0
+    assert lazy_model._built.cache_info().misses == 0
 
 
 def test_a_warm_store_opens_no_image(files, make_network, features):
@@ -134,9 +133,9 @@ def test_other_weights_or_another_model_miss(tmp_path, files, make_network, feat
         torch.save(state, folder / "state.pth")
         digits = hashlib.sha256((folder / "state.pth").read_bytes()).hexdigest()[:8]
         monkeypatch.setattr(entry.value, "url", f"https://elsewhere.example/resnet18-{digits}.pth")
-        (folder / "state.pth").rename(weights.cache_path(entry))
-        identity = identify(config, random_if_unavailable=False)
-        network = Network(identity, SIZE, 3, True, tmp_path / "cache" / "networks")
+        (folder / "state.pth").rename(pretrained_weights.cache_path(entry))
+        spec = resolve_backbone(config, random_if_unavailable=False)
+        network = LazyModel(spec, SIZE, 3, True, tmp_path / "cache" / "networks")
         found.append(features(files, network))
     found.append(features(files, make_network("resnet34")))
     assert rows(tmp_path / "cache") == 36

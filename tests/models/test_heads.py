@@ -7,7 +7,7 @@ import torch
 
 from visionsweep.config.schema import OptimizerConfig
 from visionsweep.models.heads import Heads
-from visionsweep.models.seeds import seeds_of
+from visionsweep.models.seeds import replicate_seeds
 from visionsweep.runtime.threads import one_thread
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
@@ -28,9 +28,9 @@ def table(images: int, width: int, classes: int) -> tuple[torch.Tensor, torch.Te
 
 def trained(replicates: int, width: int, classes: int, optimizer: str, images: int = 75):
     """Train replicates for two epochs, as an experiment does."""
-    seeds = seeds_of(42, replicates)
+    seeds = replicate_seeds(42, replicates)
     heads = Heads(width, classes, 0.3, seeds)
-    orders = [torch.Generator().manual_seed(each.order) for each in seeds]
+    orders = [torch.Generator().manual_seed(each.shuffle) for each in seeds]
     batches = SplitBatches(
         TensorBatches(*table(images, width, classes), 16, orders),
         TensorBatches(*table(41, width, classes), 16),
@@ -64,26 +64,26 @@ def test_every_replicate_comes_to_something_else_and_their_mean_is_told():
 
 
 def test_neighbouring_seeds_share_no_replicate():
-    drawn = [seeds for seed in range(20) for seeds in seeds_of(seed, 5)]
-    for part in ("initialisation", "order", "dropout"):
+    drawn = [seeds for seed in range(20) for seeds in replicate_seeds(seed, 5)]
+    for part in ("init", "shuffle", "dropout"):
         assert len({getattr(seeds, part) for seeds in drawn}) == 100
-    assert seeds_of(3, 5)[:2] == seeds_of(3, 2)
+    assert replicate_seeds(3, 5)[:2] == replicate_seeds(3, 2)
 
 
 def test_weights_are_drawn_as_by_a_linear_layer():
-    heads = Heads(400, 50, 0.0, seeds_of(1, 5))
+    heads = Heads(400, 50, 0.0, replicate_seeds(1, 5))
     bound = 1 / 20
     for tensor in (heads.weight, heads.bias):
         assert tensor.abs().max() <= bound
         assert tensor.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
     state = torch.get_rng_state()
-    Heads(400, 50, 0.0, seeds_of(1, 5))
+    Heads(400, 50, 0.0, replicate_seeds(1, 5))
     assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("rate", [1e-6, 0.2, 0.5, 0.999])
 def test_dropout_drops_its_share_in_every_replicate_and_keeps_the_mean(rate: float):
-    heads = Heads(1280, 3, rate, seeds_of(0, 3))
+    heads = Heads(1280, 3, rate, replicate_seeds(0, 3))
     shape = torch.Size((3, 200, 1280))
     mask, scale = heads._kept(shape)
     dropped = (~mask).float().mean((1, 2))
@@ -96,7 +96,7 @@ def test_dropout_drops_its_share_in_every_replicate_and_keeps_the_mean(rate: flo
 
 def test_without_dropout_and_in_evaluation_nothing_is_dropped():
     features, _ = table(7, 12, 3)
-    heads = Heads(12, 3, 0.5, seeds_of(0, 2))
+    heads = Heads(12, 3, 0.5, replicate_seeds(0, 2))
     expected = torch.stack([features @ w.T + b for w, b in zip(heads.weight, heads.bias)])  # noqa: B905
     assert torch.allclose(heads.eval()(features), expected, atol=1e-6)
     assert not torch.allclose(heads.train()(features), expected, atol=1e-3)

@@ -8,11 +8,11 @@ import pytest
 from visionsweep.config.schema import leaf_keys
 from visionsweep.data.images import ImageFile
 from visionsweep.data.splits import Splits
-from visionsweep.models.backbones import Identity
+from visionsweep.models.backbones import BackboneSpec
 from visionsweep.runs import fingerprint
 from visionsweep.runs.names import WHERE
 
-IDENTITY = Identity("resnet18", "torchvision", "random", "abc", None, None)
+SPEC = BackboneSpec("resnet18", "torchvision", "random", "abc", None, None)
 
 
 def images(*digests: str) -> tuple[ImageFile, ...]:
@@ -28,18 +28,18 @@ def config(make_config):
 
 
 def test_where_and_how_a_run_is_made_does_not_count(config):
-    same = fingerprint.of(config, SPLITS, IDENTITY)
+    same = fingerprint.of(config, SPLITS, SPEC)
     moved = replace(
         config, outputs_dir="/elsewhere", sweep_dir="/x", device="cuda:3", num_workers=7,
         histograms=True, force=True, reuse=True, fail_fast=True, checkpoint_seconds=0.0,
         data=replace(config.data, root="/pictures", label="other"),
         model=replace(config.model, label="other"),
     )  # fmt: skip
-    assert fingerprint.of(moved, SPLITS, IDENTITY) == same
+    assert fingerprint.of(moved, SPLITS, SPEC) == same
     elsewhere = replace(
         SPLITS, train=tuple(replace(image, path=Path("/y") / image.path) for image in SPLITS.train)
     )
-    assert fingerprint.of(config, elsewhere, IDENTITY) == same
+    assert fingerprint.of(config, elsewhere, SPEC) == same
 
 
 @pytest.mark.parametrize(
@@ -71,18 +71,18 @@ def test_what_decides_numbers_counts_and_is_named(config, change):
         said = fingerprint.changed_settings(asdict(config), changed)
         assert [line.partition(":")[0] for line in said] == [key]
         assert f"{value} now" in said[0]
-    assert fingerprint.of(changed, SPLITS, IDENTITY) != fingerprint.of(config, SPLITS, IDENTITY)
+    assert fingerprint.of(changed, SPLITS, SPEC) != fingerprint.of(config, SPLITS, SPEC)
 
 
 def test_images_their_order_their_class_and_the_weights_count(config):
-    same = fingerprint.of(config, SPLITS, IDENTITY)
+    same = fingerprint.of(config, SPLITS, SPEC)
     others = [
-        (replace(SPLITS, val=images("d", "x")), IDENTITY),
-        (replace(SPLITS, train=images("c", "b", "a")), IDENTITY),
-        (replace(SPLITS, classes=("cat", "wolf")), IDENTITY),
-        (SPLITS, replace(IDENTITY, fingerprint="def")),
+        (replace(SPLITS, val=images("d", "x")), SPEC),
+        (replace(SPLITS, train=images("c", "b", "a")), SPEC),
+        (replace(SPLITS, classes=("cat", "wolf")), SPEC),
+        (SPLITS, replace(SPEC, fingerprint="def")),
     ]
-    found = [fingerprint.of(config, splits, identity) for splits, identity in others]
+    found = [fingerprint.of(config, splits, spec) for splits, spec in others]
     assert len({same, *found}) == 5
 
 
@@ -99,7 +99,7 @@ def test_every_key_is_either_where_or_decides_or_is_said_elsewhere(config):
 
 def test_images_and_weights_that_changed_since_a_record_are_named(make_record):
     earlier = make_record("a", 0.5)
-    other = replace(IDENTITY, fingerprint="def")
+    other = replace(SPEC, fingerprint="def")
     said = "\n".join(fingerprint.changed_facts(earlier, SPLITS, other))
     assert "train images: 225 there" in said and "3 now" in said
     assert "val images: 135 there" in said and "weights: IMAGENET1K_V1 there, random now" in said

@@ -14,12 +14,12 @@ from torch import nn
 from visionsweep.config.schema import OptimizerConfig
 from visionsweep.errors import UserError
 from visionsweep.models.heads import Heads
-from visionsweep.models.seeds import seeds_of
+from visionsweep.models.seeds import replicate_seeds
 from visionsweep.runtime.micro_batching import (
-    IN_TRAINING,
-    ImagesAtOnce,
+    TRAINING_WARNING,
+    AdaptiveMicroBatch,
+    explain_out_of_memory,
     is_out_of_memory,
-    shortage_explained,
 )
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
@@ -65,7 +65,7 @@ def points(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def heads() -> Heads:
-    return Heads(7, 3, 0.0, seeds_of(5, 3))
+    return Heads(7, 3, 0.0, replicate_seeds(5, 3))
 
 
 def splits(count: int, batch_size: int) -> SplitBatches:
@@ -81,8 +81,8 @@ def sgd(model: nn.Module) -> torch.optim.Optimizer:
     return loop.make_optimizer(OptimizerConfig(name="SGD", lr=0.5, momentum=0.9), model)
 
 
-def fitted(model: nn.Module, batches: SplitBatches, at_once: ImagesAtOnce | None = None):
-    return loop.fit(model, batches, sgd(model), 3, CPU, lambda _: None, at_once=at_once)
+def fitted(model: nn.Module, batches: SplitBatches, micro_batch: AdaptiveMicroBatch | None = None):
+    return loop.fit(model, batches, sgd(model), 3, CPU, lambda _: None, micro_batch=micro_batch)
 
 
 # ------------------------------------------------------------------------------------- training
@@ -92,9 +92,9 @@ def fitted(model: nn.Module, batches: SplitBatches, at_once: ImagesAtOnce | None
 def test_gradients_of_parts_add_up_to_the_step_of_the_whole_batch(count, batch_size, room):
     whole, parts = heads(), heads()
     expected = fitted(whole, splits(count, batch_size))
-    small, at_once = Small(parts, room), ImagesAtOnce()
-    history = fitted(small, splits(count, batch_size), at_once)
-    assert at_once.limit is not None and 1 <= at_once.limit <= room
+    small, micro_batch = Small(parts, room), AdaptiveMicroBatch()
+    history = fitted(small, splits(count, batch_size), micro_batch)
+    assert micro_batch.limit is not None and 1 <= micro_batch.limit <= room
     assert torch.allclose(parts.weight, whole.weight, atol=1e-5)
     assert torch.allclose(parts.bias, whole.bias, atol=1e-5)
     for ours, theirs in zip(history, expected, strict=True):
@@ -132,30 +132,32 @@ def test_gradients_of_an_attempt_that_failed_half_way_are_dropped():
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
     failing.register_forward_pre_hook(out_of_memory_in_the_second_part)
-    loop.train_one_epoch(failing, splits(24, 24).train, sgd(parts), CPU, ImagesAtOnce(limit=12))
+    loop.train_one_epoch(
+        failing, splits(24, 24).train, sgd(parts), CPU, AdaptiveMicroBatch(limit=12)
+    )
     assert calls == [12, 12, 6, 6, 6, 6]
     assert torch.allclose(parts.weight, whole.weight, atol=1e-6)
 
 
 def test_the_limit_is_found_once_and_kept_for_all_batches_epochs_and_splits():
-    model, at_once = Small(heads(), 6), ImagesAtOnce()
-    fitted(model, splits(60, 20), at_once)
-    assert at_once.limit == 5
+    model, micro_batch = Small(heads(), 6), AdaptiveMicroBatch()
+    fitted(model, splits(60, 20), micro_batch)
+    assert micro_batch.limit == 5
     assert model.sizes[:3] == [20, 10, 5] and model.failures == 2
-    loop.predict_logits(model, splits(60, 20).val, CPU, at_once)
+    loop.predict_logits(model, splits(60, 20).val, CPU, micro_batch)
     assert model.failures == 2 and max(model.sizes[3:]) == 5
 
 
 def test_parts_are_of_even_size_so_that_none_is_a_single_image():
     model = Small(heads(), 100)
-    loop.evaluate(model, TensorBatches(*points(9), 9), CPU, ImagesAtOnce(limit=4))
+    loop.evaluate(model, TensorBatches(*points(9), 9), CPU, AdaptiveMicroBatch(limit=4))
     assert model.sizes == [3, 3, 3]
 
 
 def test_where_memory_suffices_each_batch_is_computed_once_and_whole():
-    model, at_once = Small(heads(), 50), ImagesAtOnce()
-    fitted(model, splits(40, 16), at_once)
-    assert model.sizes == [16, 16, 8, 17, 11] * 3 and at_once.limit is None
+    model, micro_batch = Small(heads(), 50), AdaptiveMicroBatch()
+    fitted(model, splits(40, 16), micro_batch)
+    assert model.sizes == [16, 16, 8, 17, 11] * 3 and micro_batch.limit is None
 
 
 def test_what_an_attempt_computed_is_freed_before_the_next():
@@ -178,7 +180,7 @@ REALLY = """
 import resource, torch
 from torch import nn
 from visionsweep.training import loop as engine
-from visionsweep.runtime.micro_batching import ImagesAtOnce
+from visionsweep.runtime.micro_batching import AdaptiveMicroBatch
 
 class Wide(nn.Module):  # an image becomes 100,000 numbers, several times over
     def __init__(self):
@@ -188,12 +190,12 @@ class Wide(nn.Module):  # an image becomes 100,000 numbers, several times over
     def forward(self, images):
         return self.last((images.unsqueeze(2) * self.scale).tanh().sin().mean(2)).unsqueeze(0)
 
-def trained(batch, at_once):
+def trained(batch, micro_batch):
     torch.manual_seed(0)
     model = Wide()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    engine.train_one_epoch(model, [batch], optimizer, torch.device("cpu"), at_once)
-    return model, engine.evaluate(model, [batch], torch.device("cpu"), at_once)
+    engine.train_one_epoch(model, [batch], optimizer, torch.device("cpu"), micro_batch)
+    return model, engine.evaluate(model, [batch], torch.device("cpu"), micro_batch)
 
 torch.set_num_threads(1)
 batch = torch.randn(256, 1000), torch.arange(256) % 3
@@ -201,9 +203,9 @@ whole, scores = trained(batch, None)
 pages = int(open("/proc/self/statm").read().split()[0])
 room = pages * resource.getpagesize() + 150_000_000
 resource.setrlimit(resource.RLIMIT_AS, (room, room))
-at_once = ImagesAtOnce()
-parts, ours = trained(batch, at_once)
-assert at_once.limit is not None and at_once.limit <= 128
+micro_batch = AdaptiveMicroBatch()
+parts, ours = trained(batch, micro_batch)
+assert micro_batch.limit is not None and micro_batch.limit <= 128
 for a, b in zip(parts.parameters(), whole.parameters()):
     assert torch.allclose(a, b, atol=1e-5)
 assert abs(ours[0].loss - scores[0].loss) < 1e-5
@@ -252,7 +254,7 @@ def test_memory_too_small_for_one_image_is_an_error_that_says_what_to_do(step: s
 
 def test_it_is_said_loudly_how_many_are_computed_from_now_on(caplog):
     with caplog.at_level(logging.WARNING):
-        fitted(Small(heads(), 11), splits(44, 22), ImagesAtOnce(warning=IN_TRAINING))
+        fitted(Small(heads(), 11), splits(44, 22), AdaptiveMicroBatch(warning=TRAINING_WARNING))
     (record,) = caplog.records
     assert "OUT OF MEMORY WITH 22 IMAGES AT ONCE: FROM NOW ON 11 AT A TIME" in record.getMessage()
     assert "Tried to allocate 20.00 MiB" in record.getMessage()
@@ -276,10 +278,10 @@ def test_so_are_those_of_other_devices(message: str):
 
 def test_another_error_is_not_taken_for_it():
     model = nn.Linear(5, 3)  # wants other inputs
-    at_once = ImagesAtOnce()
+    micro_batch = AdaptiveMicroBatch()
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        loop.evaluate(model, TensorBatches(*points(12), 12), CPU, at_once)
-    assert at_once.limit is None
+        loop.evaluate(model, TensorBatches(*points(12), 12), CPU, micro_batch)
+    assert micro_batch.limit is None
 
 
 def test_what_fewer_images_do_not_mend_is_put_into_words():
@@ -291,9 +293,9 @@ def test_what_fewer_images_do_not_mend_is_put_into_words():
 
     optimizer.step = step
     with pytest.raises(UserError, match=r"does not hold the model.*\n.*2\.00 GiB") as caught:
-        shortage_explained()(loop.train_one_epoch)(model, splits(12, 12).train, optimizer, CPU)
+        explain_out_of_memory()(loop.train_one_epoch)(model, splits(12, 12).train, optimizer, CPU)
     assert "device=cpu" in str(caught.value)
-    with pytest.raises(RuntimeError, match="something else"), shortage_explained():
+    with pytest.raises(RuntimeError, match="something else"), explain_out_of_memory():
         raise RuntimeError("something else")
 
 
@@ -313,8 +315,8 @@ class SingleImages(nn.Module):
 )
 def test_no_part_is_a_single_image_where_batchnorm_trains(images: int, room: int, parts: list[int]):
     model = Small(SingleImages(), room)
-    at_once = ImagesAtOnce(alone=lambda: False)
-    loop.train_one_epoch(model, [points(images)], sgd(model), CPU, at_once)
+    micro_batch = AdaptiveMicroBatch(allows_single_image=lambda: False)
+    loop.train_one_epoch(model, [points(images)], sgd(model), CPU, micro_batch)
     done = model.sizes[-len(parts) :]
     assert sorted(done) == parts and 1 not in model.sizes
 
@@ -324,6 +326,10 @@ def test_memory_too_small_for_two_images_where_batchnorm_trains_is_an_error(imag
     model = Small(SingleImages(), room)
     with pytest.raises(UserError, match=r"does not hold [23] images"):
         loop.train_one_epoch(
-            model, [points(images)], sgd(model), CPU, ImagesAtOnce(alone=lambda: False)
+            model,
+            [points(images)],
+            sgd(model),
+            CPU,
+            AdaptiveMicroBatch(allows_single_image=lambda: False),
         )
     assert 1 not in model.sizes

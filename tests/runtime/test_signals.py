@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from visionsweep.models.heads import Heads
-from visionsweep.models.seeds import seeds_of
+from visionsweep.models.seeds import replicate_seeds
 from visionsweep.runtime import signals
 from visionsweep.runtime.signals import Interrupted
 from visionsweep.tensorboard.writer import RunWriter
@@ -113,7 +113,7 @@ def test_training_that_writes_events_ends_at_every_moment_of_a_signal(tmp_path):
     batches = TensorBatches(inputs, labels, 4)
     for attempt in range(40):
         signals._asked = None
-        heads = Heads(4, 2, 0.0, seeds_of(0, 1))
+        heads = Heads(4, 2, 0.0, replicate_seeds(0, 1))
         training = TensorBatches(inputs, labels, 4, [torch.Generator().manual_seed(0)])
         optimizer = torch.optim.SGD(heads.parameters(), lr=0.01)
         epochs = []

@@ -16,7 +16,7 @@ from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.transforms import resized
 from visionsweep.models.classifier import Classifier
 from visionsweep.models.heads import Heads
-from visionsweep.models.seeds import seeds_of
+from visionsweep.models.seeds import replicate_seeds
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
 from visionsweep.training.checkpoint import Progress, read_checkpoint, write_checkpoint
@@ -35,8 +35,8 @@ def heads(optimizer: str):
     """Return the training state of heads on features, and their batches."""
     inputs = torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(20) % 3
-    seeds = seeds_of(1, 3)
-    generators = [torch.Generator().manual_seed(seed.order) for seed in seeds]
+    seeds = replicate_seeds(1, 3)
+    generators = [torch.Generator().manual_seed(seed.shuffle) for seed in seeds]
     module = Heads(6, 3, 0.3, seeds)
     scored = TensorBatches(inputs, labels, 20)
     batches = SplitBatches(TensorBatches(inputs, labels, 8, generators), scored, scored)
@@ -71,8 +71,8 @@ class _Small(torch.nn.Module):
 
 def fine_tuning(pictures, workers: int = 0):
     """Return the training state of a network on augmented images, and its batches."""
-    seeds = seeds_of(2, 1)
-    generators = [torch.Generator().manual_seed(seeds[0].order)]
+    seeds = replicate_seeds(2, 1)
+    generators = [torch.Generator().manual_seed(seeds[0].shuffle)]
     loop.seed_everything(7)
     module = Classifier(_Small(), Heads(4, 2, 0.2, seeds), frozen=False)
     transform = resized(16)
@@ -152,13 +152,13 @@ def test_checkpoint_without_the_generators_is_noticed(tmp_path, monkeypatch):
 
 
 def test_frozen_backbone_is_not_part_of_the_state():
-    module = Classifier(_Small(), Heads(4, 2, 0.2, seeds_of(2, 2)), frozen=True)
+    module = Classifier(_Small(), Heads(4, 2, 0.2, replicate_seeds(2, 2)), frozen=True)
     state = TrainState(module, loop.make_optimizer(OPTIMIZERS["Adam"], module), [])
     assert set(state.weights()) == {"head.weight", "head.bias"}
 
 
 def test_checkpoint_of_another_network_is_refused():
-    other = Heads(5, 3, 0.0, seeds_of(0, 1))
+    other = Heads(5, 3, 0.0, replicate_seeds(0, 1))
     state = TrainState(other, loop.make_optimizer(OPTIMIZERS["Adam"], other), [])
     with pytest.raises(ValueError, match=r"random|weights"):
         state.load(heads("Adam")[0].tensors())

@@ -8,7 +8,7 @@ import torch
 from visionsweep.config.schema import OptimizerConfig
 from visionsweep.errors import UserError
 from visionsweep.models.heads import Heads
-from visionsweep.models.seeds import seeds_of
+from visionsweep.models.seeds import replicate_seeds
 from visionsweep.runs.scores import Epoch, Scores, SplitScores
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
@@ -56,7 +56,7 @@ def trained(lr: float, told: list[Epoch]) -> None:
     inputs, labels = torch.randn(24, 5, generator=source), torch.arange(24) % 2
     batches = TensorBatches(inputs, labels, 8)
     orders = [torch.Generator().manual_seed(seed) for seed in range(3)]
-    model = Heads(5, 2, 0.0, seeds_of(1, 3))
+    model = Heads(5, 2, 0.0, replicate_seeds(1, 3))
     optimizer = loop.make_optimizer(OptimizerConfig(name="SGD", lr=lr, momentum=0.9), model)
     loop.fit(
         model,

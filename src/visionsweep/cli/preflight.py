@@ -39,12 +39,12 @@ def refuse_unavailable_weights(configs: Iterable[Config]) -> None:
     }
     if not pretrained or all(config.data.source == "sample" for config in configs):
         return
-    from visionsweep.models.backbones import identify  # torch comes with this
+    from visionsweep.models.backbones import resolve_backbone  # torch comes with this
 
     problems: list[str] = []
     for model in pretrained.values():
         try:
-            identify(model, random_if_unavailable=False)
+            resolve_backbone(model, random_if_unavailable=False)
         except UserError as error:
             problems.append(f"{model.label}: {error}")
     if problems and any(_is_real(config.data) for config in configs):

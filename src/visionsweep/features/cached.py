@@ -12,7 +12,7 @@ from visionsweep.data.transforms import Preprocessing
 from visionsweep.features.device_backbone import feature_dtype
 from visionsweep.features.extraction import BATCH_SIZE, Extractor
 from visionsweep.features.store import FeatureStore
-from visionsweep.models.network import Network
+from visionsweep.models.lazy_model import LazyModel
 from visionsweep.runtime import provenance
 from visionsweep.runtime.devices import device_facts
 from visionsweep.storage.cache import cache_folder
@@ -41,9 +41,9 @@ def _store(
     return FeatureStore(cache / "features" / key, key, dict(about), parse_size(max_size))
 
 
-def features_of(
+def cached_features(
     files: Sequence[ImageFile],
-    network: Network,
+    network: LazyModel,
     preprocessing: Preprocessing,
     device: torch.device,
     config: FeaturesConfig,
@@ -62,12 +62,12 @@ def features_of(
     Returns:
         `float32[N, width]` on the CPU, in the order of the files.
     """
-    identity = network.identity
+    spec = network.spec
     versions = provenance.versions() | {"torch": torch.__version__}  # with its build, as +cu130
     about = {
-        "model": identity.name,
-        "weights": identity.weights,
-        "fingerprint": identity.fingerprint,
+        "model": spec.name,
+        "weights": spec.weights,
+        "fingerprint": spec.fingerprint,
         "transform": repr(preprocessing.facts()),
         "device": ", ".join([*_kernels(device), f"batches of {BATCH_SIZE[device.type]}"]),
         "versions": ", ".join(f"{p} {versions[p]}" for p in _DECIDE_NUMBERS if p in versions),
@@ -77,7 +77,7 @@ def features_of(
     by_digest = {file.digest: file for file in files}
 
     def extract(missing: list[str]) -> Iterator[tuple[list[str], torch.Tensor]]:
-        extractor = Extractor(network.backbone.module, preprocessing, device, identity.name)
+        extractor = Extractor(network.backbone.module, preprocessing, device, spec.name)
         return extractor.extract([by_digest[digest] for digest in missing])
 
     return store.get([file.digest for file in files], extract)

@@ -14,7 +14,7 @@ from visionsweep.data.decoding import open_rgb
 from visionsweep.data.synthetic import sample
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError
-from visionsweep.models.fusion import fold_batchnorm
+from visionsweep.models.fusion import fuse_conv_bn
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class DeviceBackbone:
         drawn = [sample.jpeg("train", name, sample.COUNTS["train"], 256) for name in sample.CLASSES]
         transform = self._preprocessing.build()
         example = torch.stack([transform(open_rgb(picture)) for picture in drawn])
-        return fold_batchnorm(self._backbone, example), example
+        return fuse_conv_bn(self._backbone, example), example
 
     @cached_property
     def _single(self) -> nn.Module:

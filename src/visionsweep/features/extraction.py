@@ -15,7 +15,7 @@ from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError
 from visionsweep.features.device_backbone import DeviceBackbone
 from visionsweep.runtime import terminal
-from visionsweep.runtime.micro_batching import ImagesAtOnce
+from visionsweep.runtime.micro_batching import AdaptiveMicroBatch
 from visionsweep.runtime.threads import cores
 
 # Images a batch: fixed for each kind of device, since kernels of other sizes give other last bits.
@@ -96,7 +96,7 @@ class Extractor:
         self._preprocessing = preprocessing
         self._device = device
         self._batch_size = BATCH_SIZE[device.type]
-        self._at_once = ImagesAtOnce(warning=_IN_PARTS)
+        self._micro_batch = AdaptiveMicroBatch(warning=_IN_PARTS)
 
     def extract(self, files: Sequence[ImageFile]) -> Iterator[tuple[list[str], torch.Tensor]]:
         """Compute features, showing how many images a second and how long it will take.
@@ -180,7 +180,7 @@ class Extractor:
         if count < self._batch_size:
             filling = pixels[:1].expand(self._batch_size - count, -1, -1, -1)
             pixels = torch.cat([pixels, filling])
-        return torch.cat(self._at_once.each(self._features, pixels))[:count]
+        return torch.cat(self._micro_batch.map(self._features, pixels))[:count]
 
     def _features(self, pixels: torch.Tensor) -> torch.Tensor:
         return self._backbone(pixels)

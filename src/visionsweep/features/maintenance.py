@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import Timeout
 from safetensors import SafetensorError, safe_open
 
-from visionsweep.features.shards import DAMAGED, SUFFIX, DamagedShardError, read_shard, set_aside
+from visionsweep.features.shards import DAMAGED, SUFFIX, DamagedShardError, quarantine, read_shard
 from visionsweep.features.store import lock_of
 from visionsweep.storage.files import A_DAY, remove_leftovers
 from visionsweep.storage.locks import NOTE
@@ -98,7 +98,7 @@ def verify(shard: Path) -> str | None:
     except OSError:
         return None
     except DamagedShardError as error:
-        set_aside(shard, str(error))
+        quarantine(shard, str(error))
         return str(error)
     return None
 

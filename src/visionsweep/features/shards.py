@@ -103,7 +103,7 @@ def _checksum(features: torch.Tensor) -> str:
     return digest_of(memoryview(numbers).cast("B"))
 
 
-def set_aside(path: Path, reason: str) -> None:
+def quarantine(path: Path, reason: str) -> None:
     """Rename a shard that cannot be used, so that its images are extracted again."""
     aside = path.with_suffix(DAMAGED)
     done = f"set aside as {aside.name}"

@@ -18,7 +18,7 @@ import torch
 from filelock import FileLock
 
 from visionsweep.features import shards
-from visionsweep.features.shards import SUFFIX, DamagedShardError, Shard, read_shard, set_aside
+from visionsweep.features.shards import SUFFIX, DamagedShardError, Shard, quarantine, read_shard
 from visionsweep.storage.cache import keep
 from visionsweep.storage.files import remove_leftovers, why
 from visionsweep.storage.locks import held, lock_at
@@ -73,7 +73,7 @@ class FeatureStore:
                     if missing := self._missing(digests):
                         kept = self._fill(missing, extract)
                 if kept:
-                    make_room(self.folder.parent, self.max_bytes, spare=self._used_by(digests))
+                    evict_lru(self.folder.parent, self.max_bytes, spare=self._used_by(digests))
         return self._gather(digests)
 
     @contextmanager
@@ -105,17 +105,17 @@ class FeatureStore:
             except OSError:
                 continue
             except DamagedShardError as error:
-                set_aside(path, str(error))
+                quarantine(path, str(error))
                 continue
             self._add(shard)
         if len({shard.features.shape[1] for shard in self._shards.values()}) > 1:
-            self._set_aside_other_widths(None)  # which of them is right is found out
+            self._quarantine_other_widths(None)  # which of them is right is found out
 
-    def _set_aside_other_widths(self, width: int | None) -> None:
+    def _quarantine_other_widths(self, width: int | None) -> None:
         """Set shards aside whose features have not the backbone's width, or all for None."""
         for path, shard in list(self._shards.items()):
             if shard.features.shape[1] != width:
-                set_aside(path, f"holds features of width {shard.features.shape[1]} among others")
+                quarantine(path, f"holds features of width {shard.features.shape[1]} among others")
                 self._forget(path)
 
     def _add(self, shard: Shard) -> None:
@@ -150,7 +150,7 @@ class FeatureStore:
         """
         path = self.folder / shards.file_name(digests)
         features = features.float().contiguous()
-        self._set_aside_other_widths(features.shape[1])
+        self._quarantine_other_widths(features.shape[1])
         shard = Shard(path, digests, features)
         writable = writable and keep(path, shards.encode(self.key, digests, features))
         if writable:
@@ -190,7 +190,7 @@ def lock_of(folder: Path) -> FileLock:
     return lock_at(lock_path(folder))
 
 
-def make_room(features_dir: Path, max_bytes: int, spare: set[Path]) -> list[Path]:
+def evict_lru(features_dir: Path, max_bytes: int, spare: set[Path]) -> list[Path]:
     """Delete the least recently used shards until all together are small enough.
 
     Args:

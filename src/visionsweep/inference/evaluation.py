@@ -14,11 +14,11 @@ from visionsweep.data.splits import SPLITS, Splits
 from visionsweep.errors import UserError
 from visionsweep.features.cached import cache_dir
 from visionsweep.inference.predictor import Predictor, load_predictor
-from visionsweep.models.network import Network
+from visionsweep.models.lazy_model import LazyModel
 from visionsweep.runs.discovery import Run
 from visionsweep.runs.recorded_config import config_of
 from visionsweep.runs.scores import Measure, estimate_metrics
-from visionsweep.runtime.micro_batching import ImagesAtOnce, shortage_explained
+from visionsweep.runtime.micro_batching import AdaptiveMicroBatch, explain_out_of_memory
 from visionsweep.runtime.threads import one_thread
 from visionsweep.training.inputs import inputs_of, predict, training_device, trains_on_features
 from visionsweep.training.resolve import resolve_splits
@@ -46,7 +46,7 @@ class Evaluation:
     trained_on: int | None
 
 
-@shortage_explained()
+@explain_out_of_memory()
 def evaluate(
     run: Run,
     data: DataConfig,
@@ -73,8 +73,10 @@ def evaluate(
     config = config_of(run.record)
     splits = resolve_splits(data, config.features)
     files = _as_labelled_by(predictor, splits, split)
-    at_once = ImagesAtOnce(run.record.images_at_once)  # other numbers give other last bits
-    outcomes = _outcomes(predictor, config, files, device, at_once)
+    micro_batch = AdaptiveMicroBatch(
+        run.record.images_at_once
+    )  # other numbers give other last bits
+    outcomes = _outcomes(predictor, config, files, device, micro_batch)
     recorded = run.record.data
     assert recorded is not None
     same = split in recorded.digests and splits.digest(split) == recorded.digests[split]
@@ -143,11 +145,11 @@ def _outcomes(
     config: Config,
     files: list[ImageFile],
     device: torch.device,
-    at_once: ImagesAtOnce,
+    micro_batch: AdaptiveMicroBatch,
 ) -> Outcomes:
     """Score by the same batches and the same kernels as in training: to the same last bit."""
-    network = Network(
-        predictor.identity,
+    network = LazyModel(
+        predictor.spec,
         predictor.preprocessing.size,
         len(predictor.classes),
         config.training.freeze_backbone,
@@ -160,4 +162,4 @@ def _outcomes(
     trained = predictor.model.head if on_features else predictor.model
     trained.to(device)
     with one_thread(when=on_features):
-        return predict(trained, batches, files, device, at_once)
+        return predict(trained, batches, files, device, micro_batch)

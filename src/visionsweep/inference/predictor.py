@@ -20,13 +20,13 @@ from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError
 from visionsweep.inference.explanation import Explanation, explain, seen_part
 from visionsweep.models import backbones, classifier
-from visionsweep.models.backbones import Identity, identify
+from visionsweep.models.backbones import BackboneSpec, resolve_backbone
 from visionsweep.models.classifier import Classifier
-from visionsweep.models.seeds import seeds_of
+from visionsweep.models.seeds import replicate_seeds
 from visionsweep.runs import weights_file
 from visionsweep.runs.discovery import Run
 from visionsweep.runs.recorded_config import config_of
-from visionsweep.runtime.micro_batching import ImagesAtOnce, shortage_explained
+from visionsweep.runtime.micro_batching import AdaptiveMicroBatch, explain_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Predictor:
         preprocessing: how an image becomes the model's input.
         device: where the model lies.
         temperature: what logits are divided by for a calibrated confidence.
-        identity: which backbone.
+        spec: which backbone.
     """
 
     run: Run
@@ -55,7 +55,7 @@ class Predictor:
     preprocessing: Preprocessing
     device: torch.device
     temperature: float
-    identity: Identity
+    spec: BackboneSpec
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Prediction:
     explanation: Explanation | None = None
 
 
-@shortage_explained()
+@explain_out_of_memory()
 def load_predictor(run: Run, device: torch.device) -> Predictor:
     """Rebuild a run's model from its record and its checkpoint.
 
@@ -97,28 +97,28 @@ def load_predictor(run: Run, device: torch.device) -> Predictor:
     if whole or run.record.weights == "random":
         config.weights = None  # all tensors come from the checkpoint, or from the fixed seed
     preprocessing = msgspec.convert(facts.preprocessing, Preprocessing)  # lists into tuples
-    identity = identify(config, random_if_unavailable=False)
-    if not whole and identity.fingerprint != facts.fingerprint:
+    spec = resolve_backbone(config, random_if_unavailable=False)
+    if not whole and spec.fingerprint != facts.fingerprint:
         raise UserError(
             f"{run.directory}: the head was trained on another backbone than {config.name} with "
-            f"{identity.weights} weights is today (fingerprint {facts.fingerprint}, now "
-            f"{identity.fingerprint}); put the weights file of that time back, or train again"
+            f"{spec.weights} weights is today (fingerprint {facts.fingerprint}, now "
+            f"{spec.fingerprint}); put the weights file of that time back, or train again"
         )
     path = run.directory / facts.checkpoint
     trained = weights_file.read(path, run.record)  # before anything is built
     tensors, temperature = trained.tensors, trained.temperature
-    backbone = backbones.build(identity, preprocessing.size)
+    backbone = backbones.build(spec, preprocessing.size)
     replicates = len(tensors["head.weight"])
     model = classifier.build(
         backbone,
         len(data.classes),
         dropout=facts.dropout,
         frozen=not whole,
-        seeds=seeds_of(0, replicates),
+        seeds=replicate_seeds(0, replicates),
     )
     weights_file.load(model, tensors, path, whole=whole)
     model.to(device).eval()
-    return Predictor(run, model, data.classes, preprocessing, device, temperature, identity)
+    return Predictor(run, model, data.classes, preprocessing, device, temperature, spec)
 
 
 def predict(
@@ -139,7 +139,7 @@ def predict(
     Yields:
         For each path, in order, the prediction, or why the file cannot be read.
     """
-    at_once = ImagesAtOnce()
+    micro_batch = AdaptiveMicroBatch()
     gray_range = predictor.preprocessing.gray_range
     deep, repaired = [], {}
     for start in range(0, len(paths), BATCH_SIZE):
@@ -152,7 +152,7 @@ def predict(
             if isinstance(found, Decoded) and found.repair:
                 repaired[path] = found.repair
         images = [image for image in opened if isinstance(image, Image.Image)]
-        answers = iter(_look(predictor, images, at_once, explained) if images else [])
+        answers = iter(_look(predictor, images, micro_batch, explained) if images else [])
         for path, image in zip(paths[start:], opened, strict=False):
             if isinstance(image, UnreadableImageError):
                 yield image
@@ -180,13 +180,18 @@ def _try_open(path: Path, gray_range: GrayRange | None) -> Decoded | UnreadableI
 
 
 def _look(
-    predictor: Predictor, images: list[Image.Image], at_once: ImagesAtOnce, explained: bool
+    predictor: Predictor,
+    images: list[Image.Image],
+    micro_batch: AdaptiveMicroBatch,
+    explained: bool,
 ) -> list[tuple[list[float], Explanation | None]]:
     """Return each image's class probabilities, and the explanation of the highest of them."""
     transform = predictor.preprocessing.build()
     batch = torch.stack([transform(image) for image in images])
     with torch.inference_mode():
-        parts = at_once.each(lambda part: predictor.model(part.to(predictor.device)).cpu(), batch)
+        parts = micro_batch.map(
+            lambda part: predictor.model(part.to(predictor.device)).cpu(), batch
+        )
     rows = calibrated(torch.cat(parts, dim=1).numpy(), predictor.temperature)
     explanations: list[Explanation | None] = [None] * len(images)
     if explained:
@@ -199,7 +204,7 @@ def _look(
             method, heat = explain(predictor.model, part.to(device), classes.to(device))
             return [(method, each) for each in heat]
 
-        found = itertools.chain(*at_once.each(explain_part, batch, best))
+        found = itertools.chain(*micro_batch.map(explain_part, batch, best))
         explanations = [
             Explanation(method, each, seen_part(predictor.preprocessing, *image.size))
             for (method, each), image in zip(found, images, strict=True)

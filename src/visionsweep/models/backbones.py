@@ -17,10 +17,10 @@ from visionsweep.config.schema import ModelConfig
 from visionsweep.data.synthetic import sample
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError, warn_loudly
-from visionsweep.models import torchvision_networks, weights, weights_file
-from visionsweep.models.batchnorm_calibration import settle_batchnorm
-from visionsweep.models.weights import WeightsUnavailableError
-from visionsweep.models.weights_file import WeightsFile
+from visionsweep.models import pickled_weights, pretrained_weights, torchvision_builders
+from visionsweep.models.batchnorm_calibration import calibrate_batchnorm
+from visionsweep.models.pickled_weights import WeightsFile
+from visionsweep.models.pretrained_weights import WeightsUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ RANDOM_WEIGHTS_SEED = 0  # one random backbone for all runs: it plays the part o
 
 
 @dataclass(frozen=True)
-class Identity:
+class BackboneSpec:
     """Which backbone it is: all that is known of one without building it.
 
     Attributes:
@@ -58,16 +58,16 @@ class Backbone:
         module: from `float32[N, 3, size, size]` to `float32[N, width]`, in evaluation mode.
         width: number of features.
         dropout: what the original network has before its last layer.
-        identity: which backbone it is.
+        spec: which backbone it is.
     """
 
     module: nn.Module
     width: int
     dropout: float
-    identity: Identity
+    spec: BackboneSpec
 
 
-def identify(config: ModelConfig, *, random_if_unavailable: bool) -> Identity:
+def resolve_backbone(config: ModelConfig, *, random_if_unavailable: bool) -> BackboneSpec:
     """Say which backbone a configuration means, fetching its weights if they are not here.
 
     Args:
@@ -80,13 +80,15 @@ def identify(config: ModelConfig, *, random_if_unavailable: bool) -> Identity:
         UserError: if there is no such model.
     """
     if config.source == "package":
-        return _identify_package(config)
+        return _resolve_package(config)
     if config.weights is None:
         return _random(config, None)
-    entry = weights.named(torchvision.models.get_model_weights(config.name), config.weights)
+    entry = pretrained_weights.named(
+        torchvision.models.get_model_weights(config.name), config.weights
+    )
     preset = _preset(entry.transforms())
     try:
-        file = weights.ensure_cached(entry, config.weights_url)
+        file = pretrained_weights.ensure_cached(entry, config.weights_url)
     except WeightsUnavailableError as error:
         if not random_if_unavailable:
             raise
@@ -98,10 +100,10 @@ def identify(config: ModelConfig, *, random_if_unavailable: bool) -> Identity:
         )
         return _random(config, preset)
     fingerprint = _fingerprint(config.name, file.digest)
-    return Identity(config.name, "torchvision", entry.name, fingerprint, preset, file, entry)
+    return BackboneSpec(config.name, "torchvision", entry.name, fingerprint, preset, file, entry)
 
 
-def _identify_package(config: ModelConfig) -> Identity:
+def _resolve_package(config: ModelConfig) -> BackboneSpec:
     timm = _timm(config.name)
     if not timm.is_model(config.name):
         raise UserError(f"model.name={config.name}: timm has no such model")
@@ -116,14 +118,14 @@ def _identify_package(config: ModelConfig) -> Identity:
     )
     if config.weights is None:
         return _random(config, preset)
-    file, label = weights.package_file(config.weights)
+    file, label = pretrained_weights.package_file(config.weights)
     fingerprint = _fingerprint(config.name, file.digest)
-    return Identity(config.name, "package", label, fingerprint, preset, file)
+    return BackboneSpec(config.name, "package", label, fingerprint, preset, file)
 
 
-def _random(config: ModelConfig, preset: Preprocessing | None) -> Identity:
+def _random(config: ModelConfig, preset: Preprocessing | None) -> BackboneSpec:
     recipe = f"random, seed {RANDOM_WEIGHTS_SEED}, scenes {sample.VERSION}, one thread"
-    return Identity(
+    return BackboneSpec(
         config.name, config.source, "random", _fingerprint(config.name, recipe), preset, None
     )
 
@@ -138,30 +140,30 @@ def _timm(name: str) -> Any:
     return timm
 
 
-def build(identity: Identity, size: int) -> Backbone:
+def build(spec: BackboneSpec, size: int) -> Backbone:
     """Build a backbone with its weights.
 
     Args:
-        identity: which one.
+        spec: which one.
         size: pixels a side of the images to come; some networks are built for one size.
 
     Raises:
         UserError: if it cannot be built, or cannot take images of this size.
     """
-    whole = _from_package(identity) if identity.source == "package" else None
-    network = whole or _from_torchvision(identity, size)
-    with _wrong_size_explained(identity.name, size):
-        if identity.weights == "random":
-            settle_batchnorm(network, size)
-        module, width, dropout = split(network.eval(), identity.name)
+    whole = _from_package(spec) if spec.source == "package" else None
+    network = whole or _from_torchvision(spec, size)
+    with _wrong_size_explained(spec.name, size):
+        if spec.weights == "random":
+            calibrate_batchnorm(network, size)
+        module, width, dropout = split(network.eval(), spec.name)
         with torch.inference_mode():
             features = module(torch.zeros(1, 3, size, size)).flatten(1)
     if features.shape != (1, width):
         raise UserError(
-            f"model.name={identity.name}: gives features of shape {tuple(features.shape)} where "
+            f"model.name={spec.name}: gives features of shape {tuple(features.shape)} where "
             f"its last layer takes {width}, so no head fits on it"
         )
-    return Backbone(module, width, dropout, identity)
+    return Backbone(module, width, dropout, spec)
 
 
 def untrained(name: str, source: str, size: int) -> nn.Module:
@@ -175,8 +177,8 @@ def untrained(name: str, source: str, size: int) -> nn.Module:
     Raises:
         UserError: if it cannot be built.
     """
-    identity = Identity(name, source, "random", "", None, None)
-    return _from_package(identity) if source == "package" else _from_torchvision(identity, size)
+    spec = BackboneSpec(name, source, "random", "", None, None)
+    return _from_package(spec) if source == "package" else _from_torchvision(spec, size)
 
 
 @contextmanager
@@ -186,29 +188,31 @@ def _fixed_random_state() -> Iterator[None]:
         yield
 
 
-def _from_torchvision(identity: Identity, size: int) -> nn.Module:
-    name, entry = identity.name, identity.entry
-    state = weights_file.read(identity.file) if identity.file is not None else None
+def _from_torchvision(spec: BackboneSpec, size: int) -> nn.Module:
+    name, entry = spec.name, spec.entry
+    state = pickled_weights.read(spec.file) if spec.file is not None else None
     try:
         with _fixed_random_state():
-            network = torchvision_networks.build(name, entry, size)
+            network = torchvision_builders.build(name, entry, size)
         if state is not None:
-            torchvision_networks.load(network, name, state)
+            torchvision_builders.load(network, name, state)
     except (RuntimeError, ValueError, AssertionError) as error:
         made_for = "" if entry is not None else f" for images of {size}x{size} pixels"
         remedy = "" if entry is not None else "; set another transform.size"
-        if identity.file is not None:
-            remedy = f"; is {identity.file.path} of another model?"
+        if spec.file is not None:
+            remedy = f"; is {spec.file.path} of another model?"
         raise UserError(f"model.name={name}: cannot be built{made_for}: {error}{remedy}") from error
-    return torchvision_networks.without_auxiliary_heads(network)
+    return torchvision_builders.without_auxiliary_heads(network)
 
 
-def _from_package(identity: Identity) -> nn.Module:
+def _from_package(spec: BackboneSpec) -> nn.Module:
     with _fixed_random_state():
-        network: nn.Module = _timm(identity.name).create_model(identity.name, pretrained=False)
-    if identity.file is not None:
-        stored = weights_file.read(identity.file, follow_links=True)
-        network.load_state_dict(weights.by_order(stored, network.state_dict(), identity.file.path))
+        network: nn.Module = _timm(spec.name).create_model(spec.name, pretrained=False)
+    if spec.file is not None:
+        stored = pickled_weights.read(spec.file, follow_links=True)
+        network.load_state_dict(
+            pretrained_weights.by_order(stored, network.state_dict(), spec.file.path)
+        )
     return network
 
 

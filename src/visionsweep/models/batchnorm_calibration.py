@@ -12,7 +12,7 @@ from visionsweep.runtime.threads import one_thread
 
 
 @torch.no_grad()
-def settle_batchnorm(network: nn.Module, size: int) -> None:
+def calibrate_batchnorm(network: nn.Module, size: int) -> None:
     """Give the BatchNorm layers of an untrained network statistics that keep signals alive.
 
     Fresh statistics (mean 0, variance 1) are far from what a random network computes: through the

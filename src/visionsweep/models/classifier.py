@@ -8,7 +8,7 @@ from torch import nn
 
 from visionsweep.models.backbones import Backbone
 from visionsweep.models.heads import Heads
-from visionsweep.models.seeds import Seeds, seeds_of
+from visionsweep.models.seeds import ReplicateSeeds, replicate_seeds
 
 
 class Classifier(nn.Module):
@@ -47,13 +47,13 @@ class Classifier(nn.Module):
         logits: torch.Tensor = self.head(features.flatten(1))
         return logits
 
-    def parameters_count(self) -> tuple[int, int]:
+    def count_parameters(self) -> tuple[int, int]:
         """Return the number of trainable parameters, and of all."""
         sizes = [(p.numel(), p.requires_grad) for p in self.parameters()]
         return sum(n for n, trained in sizes if trained), sum(n for n, _ in sizes)
 
 
-_ONE = tuple(seeds_of(0, replicates=1))
+_ONE = tuple(replicate_seeds(0, replicates=1))
 
 
 def build(
@@ -62,7 +62,7 @@ def build(
     *,
     dropout: float | None,
     frozen: bool,
-    seeds: Sequence[Seeds] = _ONE,
+    seeds: Sequence[ReplicateSeeds] = _ONE,
 ) -> Classifier:
     """Put new heads on a backbone.
 

@@ -14,7 +14,7 @@ TOLERANCE = 1e-4  # largest difference between folded and unfolded features, rel
 
 
 @torch.no_grad()
-def fold_batchnorm(network: nn.Module, example: torch.Tensor) -> nn.Module:
+def fuse_conv_bn(network: nn.Module, example: torch.Tensor) -> nn.Module:
     """Return a copy of a network whose BatchNorm layers are part of the convolutions before them.
 
     Which layers follow each other is seen by sending an example through; the folded network is then

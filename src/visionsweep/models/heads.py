@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from visionsweep.models.seeds import Seeds
+from visionsweep.models.seeds import ReplicateSeeds
 
 _LEVELS = 2**16  # of the random numbers that decide what is dropped
 
@@ -29,13 +29,15 @@ class Heads(nn.Module):
         sources: of the random numbers of each replicate's dropout.
     """
 
-    def __init__(self, width: int, classes: int, dropout: float, seeds: Sequence[Seeds]) -> None:
+    def __init__(
+        self, width: int, classes: int, dropout: float, seeds: Sequence[ReplicateSeeds]
+    ) -> None:
         super().__init__()
         self.dropout = dropout
         bound = 1 / math.sqrt(width)
         weights, biases = [], []
         for seed in seeds:
-            source = torch.Generator().manual_seed(seed.initialisation)
+            source = torch.Generator().manual_seed(seed.init)
             weights.append(torch.empty(classes, width).uniform_(-bound, bound, generator=source))
             biases.append(torch.empty(classes).uniform_(-bound, bound, generator=source))
         self.weight = nn.Parameter(torch.stack(weights))

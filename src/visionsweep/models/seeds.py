@@ -1,4 +1,4 @@
-"""Seeds of replicates: the same experiment again, with nothing random in common."""
+"""ReplicateSeeds of replicates: the same experiment again, with nothing random in common."""
 
 from dataclasses import dataclass
 
@@ -6,25 +6,25 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Seeds:
+class ReplicateSeeds:
     """What is random in one replicate.
 
     Attributes:
-        initialisation: of the head's weights.
-        order: in which training images come.
+        init: of the head's weights.
+        shuffle: in which training images come.
         dropout: which features are dropped.
     """
 
-    initialisation: int
-    order: int
+    init: int
+    shuffle: int
     dropout: int
 
 
-def seeds_of(seed: int, replicates: int) -> list[Seeds]:
+def replicate_seeds(seed: int, replicates: int) -> list[ReplicateSeeds]:
     """Derive the seeds of each replicate; the first are the same however many there are.
 
     They are hashed (`numpy.random.SeedSequence`), so that no replicate of one seed is one of its
     neighbour, as it would be with seed, seed + 1, ...
     """
     sequences = [np.random.SeedSequence(seed, spawn_key=(r,)) for r in range(replicates)]
-    return [Seeds(*map(int, sequence.generate_state(3))) for sequence in sequences]
+    return [ReplicateSeeds(*map(int, sequence.generate_state(3))) for sequence in sequences]

@@ -3,7 +3,7 @@
 from visionsweep.config.schema import Config
 from visionsweep.data.splits import SPLITS, Splits
 from visionsweep.data.transforms import Preprocessing
-from visionsweep.models.network import Network
+from visionsweep.models.lazy_model import LazyModel
 from visionsweep.runs.record import DataFacts, ModelFacts
 
 
@@ -18,18 +18,18 @@ def data_facts(config: Config, splits: Splits) -> DataFacts:
     )
 
 
-def model_facts(config: Config, network: Network, preprocessing: Preprocessing) -> ModelFacts:
+def model_facts(config: Config, network: LazyModel, preprocessing: Preprocessing) -> ModelFacts:
     """Return the facts about the network of a run, and how an image becomes its input."""
-    card, dropout = network.card, config.model.dropout
+    summary, dropout = network.summary, config.model.dropout
     return ModelFacts(
         label=config.model.label,
         name=config.model.name,
-        fingerprint=network.identity.fingerprint,
-        width=card.width,
-        dropout=card.original_dropout if dropout is None else dropout,
-        trainable=card.trainable,
-        parameters=card.parameters,
+        fingerprint=network.spec.fingerprint,
+        width=summary.width,
+        dropout=summary.original_dropout if dropout is None else dropout,
+        trainable=summary.trainable,
+        parameters=summary.parameters,
         preprocessing=preprocessing.facts(),
         checkpoint="head.safetensors" if network.frozen else "model.safetensors",
-        milliseconds=card.milliseconds,
+        milliseconds=summary.milliseconds,
     )

@@ -12,7 +12,7 @@ from visionsweep.config.schema import Config
 from visionsweep.data.gray import recorded_range
 from visionsweep.data.images import digest_of
 from visionsweep.data.splits import SPLITS, Splits
-from visionsweep.models.backbones import Identity
+from visionsweep.models.backbones import BackboneSpec
 from visionsweep.runs.names import WHERE
 from visionsweep.runs.record import SCHEMA_VERSION, Record
 
@@ -54,13 +54,13 @@ def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield key, value
 
 
-def of(config: Config, splits: Splits, identity: Identity) -> str:
+def of(config: Config, splits: Splits, spec: BackboneSpec) -> str:
     """Return 32 hexadecimal digits, the same for the same experiment.
 
     Args:
         config: of the run.
         splits: its images; their order counts, for it decides what comes in which batch.
-        identity: its backbone.
+        spec: its backbone.
     """
     images = {
         split: [(splits.classes[image.label], image.digest) for image in splits[split]]
@@ -70,7 +70,7 @@ def of(config: Config, splits: Splits, identity: Identity) -> str:
         SCHEMA_VERSION,
         sorted(settings(asdict(config)).items()),
         images,
-        identity.fingerprint,
+        spec.fingerprint,
     )
     if splits.gray_range is not None:
         facts += (splits.gray_range,)
@@ -92,7 +92,7 @@ def changed_settings(earlier: Mapping[str, Any], config: Config) -> list[str]:
     ]
 
 
-def changed_facts(earlier: Record, splits: Splits, identity: Identity) -> list[str]:
+def changed_facts(earlier: Record, splits: Splits, spec: BackboneSpec) -> list[str]:
     """List the images and weights that a run's record and what is here now differ in."""
     assert earlier.data is not None and earlier.model is not None
     changes = [
@@ -101,8 +101,8 @@ def changed_facts(earlier: Record, splits: Splits, identity: Identity) -> list[s
         for split in SPLITS
         if earlier.data.digests[split] != splits.digest(split)
     ]
-    if earlier.model.fingerprint != identity.fingerprint:
-        changes.append(f"weights: {earlier.weights} there, {identity.weights} now")
+    if earlier.model.fingerprint != spec.fingerprint:
+        changes.append(f"weights: {earlier.weights} there, {spec.weights} now")
     was = recorded_range(earlier.model.preprocessing)
     if was != splits.gray_range:
         changes.append(f"gray range: {was} there, {splits.gray_range} now")

@@ -34,7 +34,7 @@ _WORDS = (
     "could not create a primitive",  # oneDNN on a CPU; for other reasons too, but then of one image
 )
 # What to say of training in parts.
-IN_TRAINING = (
+TRAINING_WARNING = (
     "Gradients of the parts are added up: a step is that of the whole batch, up to rounding.",
     "But where a backbone with BatchNorm trains, each part is normalised by its own statistics.",
 )
@@ -60,7 +60,7 @@ def _said_by(error: RuntimeError) -> str:
 
 
 @contextmanager
-def shortage_explained() -> Iterator[None]:
+def explain_out_of_memory() -> Iterator[None]:
     """Put into words for the user that memory ran out where fewer images at once do not help.
 
     Raises:
@@ -74,17 +74,16 @@ def shortage_explained() -> Iterator[None]:
     raise UserError(f"The memory of the device does not hold the model. {_WAY_OUT}\n{said}")
 
 
-class ImagesAtOnce:
-    """How many images are computed at once: a whole batch, until memory does not hold it.
+class AdaptiveMicroBatch:
+    """Micro-batch size that starts at the whole batch and halves when memory runs out.
 
-    From then on it is half as many, for good: trying again in each batch would cost the time of a
-    failure each time.
+    The smaller size is kept for later batches, so each failure costs its time only once.
 
     Args:
-        limit: images; None for all of a batch.
-        warning: what is said, besides, when the limit goes down.
-        alone: says whether one image can be computed by itself; asked when it has to be. Where it
-            cannot, parts have two images at least, of which an odd one may go beyond the limit.
+        limit: number of images per micro-batch; None for whole batches.
+        warning: lines added to the warning when the limit is halved.
+        allows_single_image: whether a micro-batch may hold one image; called only when needed.
+            Otherwise micro-batches hold at least two images, and an odd one may exceed the limit.
 
     Attributes:
         limit: as given, or what it came to.
@@ -94,18 +93,18 @@ class ImagesAtOnce:
         self,
         limit: int | None = None,
         warning: Sequence[str] = (),
-        alone: Callable[[], bool] = lambda: True,
+        allows_single_image: Callable[[], bool] = lambda: True,
     ) -> None:
         self.limit = limit
         self._warning = warning
-        self._alone = alone
+        self._allows_single_image = allows_single_image
 
-    def each(
+    def map(
         self,
         work: Callable[..., Result],
         *tensors: torch.Tensor,
         axis: int = 0,
-        begin: Callable[[], object] | None = None,
+        before_attempt: Callable[[], object] | None = None,
     ) -> list[Result]:
         """Do some work on a batch, in parts where memory asks for it.
 
@@ -115,7 +114,7 @@ class ImagesAtOnce:
             work: is called with a part of each tensor; it moves them to the device itself.
             tensors: with the batch's images along `axis`.
             axis: along which parts are cut.
-            begin: is called before the batch, and again before each repetition.
+            before_attempt: is called before the batch, and again before each repetition.
 
         Returns:
             What came of each part, in order.
@@ -124,8 +123,8 @@ class ImagesAtOnce:
             UserError: if memory does not hold one image.
         """
         while True:
-            if begin is not None:
-                begin()
+            if before_attempt is not None:
+                before_attempt()
             try:
                 return [work(*part) for part in self._parts(tensors, axis)]
             except RuntimeError as error:
@@ -140,14 +139,14 @@ class ImagesAtOnce:
         if self.limit is None or images <= self.limit:
             return [tensors]
         count = -(-images // self.limit)
-        if images // count == 1 and not self._alone():
+        if images // count == 1 and not self._allows_single_image():
             count = max(1, images // 2)
         # `tensor_split` makes parts of even size: none is much smaller than the others.
         return list(zip(*(t.tensor_split(count, axis) for t in tensors), strict=True))
 
     def _halve(self, images: int, said: str) -> None:
         tried = images if self.limit is None else min(images, self.limit)
-        if tried <= 1 or ((tried <= 2 or images <= 3) and not self._alone()):
+        if tried <= 1 or ((tried <= 2 or images <= 3) and not self._allows_single_image()):
             count = "one image" if tried <= 1 else f"{min(images, 3)} images"
             raise UserError(
                 f"The memory of the device does not hold {count} on the way through the model. "

@@ -12,9 +12,9 @@ from visionsweep.data.dataset import ImageBatches, ImageDataset
 from visionsweep.data.images import ImageFile
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError
-from visionsweep.features.cached import cache_dir, features_of
-from visionsweep.models.network import Network
-from visionsweep.runtime.micro_batching import ImagesAtOnce
+from visionsweep.features.cached import cache_dir, cached_features
+from visionsweep.models.lazy_model import LazyModel
+from visionsweep.runtime.micro_batching import AdaptiveMicroBatch
 from visionsweep.training.batches import Batches, TensorBatches
 from visionsweep.training.loop import predict_logits
 
@@ -40,7 +40,7 @@ def training_device(batches: Batches, device: torch.device) -> torch.device:
 
 
 def features_device(
-    config: Config, network: Network, device: torch.device, images: int
+    config: Config, network: LazyModel, device: torch.device, images: int
 ) -> torch.device:
     """Return where features go: what does not fit into a GPU's memory, to the CPU.
 
@@ -52,7 +52,7 @@ def features_device(
     """
     if device.type != "cuda" or not trains_on_features(config):
         return device
-    needed, (free, _) = 4 * images * network.card.width, torch.cuda.mem_get_info(device)
+    needed, (free, _) = 4 * images * network.summary.width, torch.cuda.mem_get_info(device)
     if needed <= SHARE_FOR_FEATURES * free:
         return device
     log.warning(
@@ -62,17 +62,17 @@ def features_device(
     return torch.device("cpu")
 
 
-def _check_width(features: torch.Tensor, network: Network, config: Config) -> None:
+def _check_width(features: torch.Tensor, network: LazyModel, config: Config) -> None:
     """Refuse features of another width than the network's card says: one file of the cache lies.
 
     Raises:
         UserError: names the folders to delete.
     """
-    found, said = features.shape[1], network.card.width
+    found, said = features.shape[1], network.summary.width
     if found != said:
         cache = cache_dir(config.features)
         raise UserError(
-            f"the features of {network.identity.name} have {found:,} numbers an image, and its "
+            f"the features of {network.spec.name} have {found:,} numbers an image, and its "
             f"card in networks/ says {said:,}",
             where=cache,
             hint="Somebody wrote a file there that is not of this program. Delete networks/ and "
@@ -83,7 +83,7 @@ def _check_width(features: torch.Tensor, network: Network, config: Config) -> No
 def inputs_of(
     splits: Mapping[str, Sequence[ImageFile]],
     config: Config,
-    network: Network,
+    network: LazyModel,
     preprocessing: Preprocessing,
     device: torch.device,
     shuffle_generators: Sequence[torch.Generator] = (),
@@ -101,7 +101,7 @@ def inputs_of(
     """
     if trains_on_features(config):
         files = [image for images in splits.values() for image in images]
-        features = features_of(files, network, preprocessing, device, config.features)
+        features = cached_features(files, network, preprocessing, device, config.features)
         _check_width(features, network, config)
         trains_on = features_device(config, network, device, len(files))
         features = features.to(trains_on)
@@ -135,7 +135,7 @@ def inputs_of(
 
 
 def _joins_single(
-    splits: Mapping[str, Sequence[ImageFile]], config: Config, network: Network
+    splits: Mapping[str, Sequence[ImageFile]], config: Config, network: LazyModel
 ) -> bool:
     """Say whether a training image that is left over cannot be a batch of its own."""
     left_over = len(splits.get("train", ())) % config.batch_size == 1
@@ -153,7 +153,7 @@ def predict(
     batches: Batches,
     images: Sequence[ImageFile],
     device: torch.device,
-    micro_batch: ImagesAtOnce | None = None,
+    micro_batch: AdaptiveMicroBatch | None = None,
 ) -> Outcomes:
     """Return the predictions of a model for each image.
 

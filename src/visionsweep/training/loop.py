@@ -18,7 +18,7 @@ from torch import nn
 from visionsweep.config.schema import OptimizerConfig
 from visionsweep.runs.scores import Epoch, Scores, SplitScores
 from visionsweep.runtime import signals, terminal
-from visionsweep.runtime.micro_batching import IN_TRAINING, ImagesAtOnce
+from visionsweep.runtime.micro_batching import TRAINING_WARNING, AdaptiveMicroBatch
 from visionsweep.training.batches import Batches, SplitBatches
 from visionsweep.training.divergence import stop_if_diverged
 
@@ -76,7 +76,7 @@ def train_one_epoch(
     batches: Batches,
     optimizer: torch.optim.Optimizer,
     device: torch.device,
-    at_once: ImagesAtOnce | None = None,
+    micro_batch: AdaptiveMicroBatch | None = None,
 ) -> list[Scores]:
     """Go through the training batches once, and return the scores on the way of each replicate.
 
@@ -91,19 +91,21 @@ def train_one_epoch(
         batches: pairs of inputs and labels, `int64[N]` or `int64[R, N]`.
         optimizer: of the model's parameters.
         device: where the model lies.
-        at_once: how many images are computed at once; remembers where that had to be fewer.
+        micro_batch: how many images are computed at once; remembers where that had to be fewer.
 
     Raises:
         UserError: if device memory does not hold one image.
     """
-    at_once = at_once or ImagesAtOnce(warning=IN_TRAINING)
+    micro_batch = micro_batch or AdaptiveMicroBatch(warning=TRAINING_WARNING)
     model.train()
     sums = _Sums()
     for inputs, labels in batches:
         signals.check()
         learn = partial(_backward, model, device, labels.shape[-1])
         axis = labels.ndim - 1
-        parts = at_once.each(learn, inputs, labels, axis=axis, begin=optimizer.zero_grad)
+        parts = micro_batch.map(
+            learn, inputs, labels, axis=axis, before_attempt=optimizer.zero_grad
+        )
         optimizer.step()
         for losses, logits, truth in parts:
             sums.add(losses, logits, truth)
@@ -132,32 +134,38 @@ def _forward(
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, batches: Batches, device: torch.device, at_once: ImagesAtOnce | None = None
+    model: nn.Module,
+    batches: Batches,
+    device: torch.device,
+    micro_batch: AdaptiveMicroBatch | None = None,
 ) -> list[Scores]:
     """Score each replicate of a model, in evaluation mode; arguments as for `train_one_epoch`."""
-    at_once = at_once or ImagesAtOnce()
+    micro_batch = micro_batch or AdaptiveMicroBatch()
     model.eval()
     sums = _Sums()
     score = partial(_forward, model, device)
     for inputs, labels in batches:
         signals.check()
-        for losses, logits, truth in at_once.each(score, inputs, labels, axis=labels.ndim - 1):
+        for losses, logits, truth in micro_batch.map(score, inputs, labels, axis=labels.ndim - 1):
             sums.add(losses, logits, truth)
     return sums.scores()
 
 
 @torch.inference_mode()
 def predict_logits(
-    model: nn.Module, batches: Batches, device: torch.device, at_once: ImagesAtOnce | None = None
+    model: nn.Module,
+    batches: Batches,
+    device: torch.device,
+    micro_batch: AdaptiveMicroBatch | None = None,
 ) -> torch.Tensor:
     """Return the logits of all batches in their order, `float32[R, N, classes]` on the CPU."""
-    at_once = at_once or ImagesAtOnce()
+    micro_batch = micro_batch or AdaptiveMicroBatch()
     model.eval()
     parts: list[torch.Tensor] = []
     for inputs, labels in batches:
         signals.check()
         axis = labels.ndim - 1
-        parts += at_once.each(lambda part: model(part.to(device)).cpu(), inputs, axis=axis)
+        parts += micro_batch.map(lambda part: model(part.to(device)).cpu(), inputs, axis=axis)
     return torch.cat(parts, dim=1)
 
 
@@ -174,7 +182,7 @@ def fit(
     device: torch.device,
     on_epoch: Callable[[Epoch], None],
     done: Sequence[Epoch] = (),
-    at_once: ImagesAtOnce | None = None,
+    micro_batch: AdaptiveMicroBatch | None = None,
 ) -> list[Epoch]:
     """Train a model, scoring it on validation and test images after each epoch.
 
@@ -186,7 +194,7 @@ def fit(
         device: where the model lies.
         on_epoch: told of each epoch as it ends, also of one that diverged.
         done: epochs that the model has behind it already; training goes on after them.
-        at_once: how many images are computed at once, as for `train_one_epoch`.
+        micro_batch: how many images are computed at once, as for `train_one_epoch`.
 
     Returns:
         The epochs, in order, those done before among them.
@@ -196,7 +204,7 @@ def fit(
         DivergedError: if a training or validation loss of a replicate is not finite.
         UserError: if device memory does not hold one image.
     """
-    at_once = at_once or ImagesAtOnce(warning=IN_TRAINING)
+    micro_batch = micro_batch or AdaptiveMicroBatch(warning=TRAINING_WARNING)
     history = list(done)
     splits = (batches.train, batches.val, batches.test)
     sizes = [len(split) for split in splits if isinstance(split, Sized)]
@@ -206,9 +214,9 @@ def fit(
         )
         for number in range(len(done) + 1, epochs + 1):
             start = time.perf_counter()
-            train = train_one_epoch(model, train_batches, optimizer, device, at_once)
-            val = evaluate(model, val_batches, device, at_once)
-            test = evaluate(model, test_batches, device, at_once)
+            train = train_one_epoch(model, train_batches, optimizer, device, micro_batch)
+            val = evaluate(model, val_batches, device, micro_batch)
+            test = evaluate(model, test_batches, device, micro_batch)
             epoch = Epoch(
                 epoch=number,
                 train=_mean(train),

@@ -7,7 +7,7 @@ from visionsweep.data.splits import Splits, load_splits
 from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.errors import UserError
 from visionsweep.features.cached import image_memory
-from visionsweep.models.backbones import Identity, identify
+from visionsweep.models.backbones import BackboneSpec, resolve_backbone
 from visionsweep.runs import fingerprint
 
 
@@ -23,7 +23,7 @@ class Resolved:
     """
 
     splits: Splits
-    backbone: Identity
+    backbone: BackboneSpec
     preprocessing: Preprocessing
     fingerprint: str
 
@@ -38,7 +38,7 @@ def resolve(config: Config) -> Resolved:
         UserError: if images or weights are missing or unusable, or the backbone has no transform.
     """
     splits = resolve_splits(config.data, config.features)
-    backbone = identify(config.model, random_if_unavailable=splits.is_synthetic)
+    backbone = resolve_backbone(config.model, random_if_unavailable=splits.is_synthetic)
     if config.transform.name == "resize":
         preprocessing = resized(config.transform.size)
     elif backbone.preprocessing is not None:

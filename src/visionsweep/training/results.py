@@ -33,7 +33,7 @@ def write_diagnosis(run: RunContext, events: RunWriter, predictions: Outcomes) -
         project(
             sweep_dir if sweep_dir.absolute() in run.run_dir.absolute().parents else run.run_dir,
             run.run_dir,
-            f"{run.network.identity.fingerprint}-{splits.digest('val')[:16]}",
+            f"{run.network.spec.fingerprint}-{splits.digest('val')[:16]}",
             batches.inputs,
             [image.label for image in splits.val],
             splits.classes,

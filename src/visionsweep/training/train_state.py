@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from visionsweep.models.classifier import Classifier
-from visionsweep.runtime.micro_batching import IN_TRAINING, ImagesAtOnce
+from visionsweep.runtime.micro_batching import TRAINING_WARNING, AdaptiveMicroBatch
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,9 @@ class TrainState:
     module: nn.Module
     optimizer: torch.optim.Optimizer
     shuffle_generators: Sequence[torch.Generator]
-    micro_batch: ImagesAtOnce = field(default_factory=lambda: ImagesAtOnce(warning=IN_TRAINING))
+    micro_batch: AdaptiveMicroBatch = field(
+        default_factory=lambda: AdaptiveMicroBatch(warning=TRAINING_WARNING)
+    )
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Return what is trained by name: the tensors of the head, or of the whole network."""

@@ -17,11 +17,11 @@ from visionsweep.data.splits import SPLITS
 from visionsweep.features.cached import cache_dir
 from visionsweep.models import classifier
 from visionsweep.models.heads import Heads
-from visionsweep.models.network import Network
-from visionsweep.models.seeds import Seeds, seeds_of
+from visionsweep.models.lazy_model import LazyModel
+from visionsweep.models.seeds import ReplicateSeeds, replicate_seeds
 from visionsweep.runs.paths import CHECKPOINT
 from visionsweep.runs.scores import Epoch
-from visionsweep.runtime.micro_batching import IN_TRAINING, ImagesAtOnce
+from visionsweep.runtime.micro_batching import TRAINING_WARNING, AdaptiveMicroBatch
 from visionsweep.tensorboard.writer import RunWriter
 from visionsweep.training import loop
 from visionsweep.training.batches import Batches, SplitBatches
@@ -52,17 +52,17 @@ class RunContext:
     config: Config
     run_dir: Path
     resolved: Resolved
-    network: Network
+    network: LazyModel
     dropout: float
     device: torch.device
-    seeds: Sequence[Seeds]
+    seeds: Sequence[ReplicateSeeds]
     shuffle_generators: Sequence[torch.Generator]
     batches: Mapping[str, Batches]
 
 
-def network_of(config: Config, resolved: Resolved) -> Network:
+def network_of(config: Config, resolved: Resolved) -> LazyModel:
     """Return the network of a run; it is built only when needed."""
-    return Network(
+    return LazyModel(
         resolved.backbone,
         resolved.preprocessing.size,
         len(resolved.splits.classes),
@@ -75,7 +75,7 @@ def prepare(
     config: Config,
     run_dir: Path,
     resolved: Resolved,
-    network: Network,
+    network: LazyModel,
     dropout: float,
     device: torch.device,
 ) -> RunContext:
@@ -89,7 +89,7 @@ def prepare(
         dropout: dropout probability of the head.
         device: device of the backbone.
     """
-    seeds = seeds_of(config.seed, config.replicates)
+    seeds = replicate_seeds(config.seed, config.replicates)
     generators = [torch.Generator() for _ in seeds]
     images = {split: resolved.splits[split] for split in SPLITS}
     batches = inputs_of(images, config, network, resolved.preprocessing, device, generators)
@@ -110,12 +110,14 @@ def new_state(run: RunContext) -> TrainState:
     """Return the training state of a run before its first epoch, initialized from its seeds."""
     module = _new_module(run).to(run.device)
     for generator, seed in zip(run.shuffle_generators, run.seeds, strict=True):
-        generator.manual_seed(seed.order)
+        generator.manual_seed(seed.shuffle)
     return TrainState(
         module,
         loop.make_optimizer(run.config.optimizer, module),
         run.shuffle_generators,
-        ImagesAtOnce(warning=IN_TRAINING, alone=lambda: run.network.trains_on_one_image),
+        AdaptiveMicroBatch(
+            warning=TRAINING_WARNING, allows_single_image=lambda: run.network.trains_on_one_image
+        ),
     )
 
 
@@ -123,7 +125,7 @@ def _new_module(run: RunContext) -> nn.Module:
     """Return the heads, if they train on features, or else the whole network."""
     network, seeds = run.network, run.seeds
     if trains_on_features(run.config):
-        return Heads(network.card.width, network.classes, run.dropout, seeds)
+        return Heads(network.summary.width, network.classes, run.dropout, seeds)
     reason = "training images are augmented" if network.frozen else "the backbone is trained"
     log.info("Images pass through the whole network in every epoch, since %s", reason)
     backbone = network.backbone
@@ -185,5 +187,5 @@ def train(
         run.device,
         after_epoch,
         done=progress.history,
-        at_once=state.micro_batch,
+        micro_batch=state.micro_batch,
     )

