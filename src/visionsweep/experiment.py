@@ -194,7 +194,7 @@ class _Run:
         ):
             if not self.history:
                 settings = OmegaConf.to_yaml(OmegaConf.create(asdict(config)))
-                events.begin(facts, settings, context.network.summary.graph)
+                events.begin(facts, settings)
             train(context, state, progress, events, on_epoch)
             events.end(config, facts, summarize(self.history))
             predictions = {

@@ -27,7 +27,7 @@ except SystemExit as end:
     status = end.code
 from visionsweep.models import lazy_model
 images = sorted({name for name in opened if name.endswith(".png")})
-built = lazy_model._built.cache_info().misses
+built = lazy_model.build_shared.cache_info().misses
 with open(report, "w") as file:
     json.dump({"images": images, "built": built}, file)
 sys.exit(status)

@@ -43,11 +43,11 @@ def test_a_renamed_copy_elsewhere_hits_and_no_backbone_is_built(
     elsewhere.mkdir()
     copies = [shutil.copy(f.path, elsewhere / f"copy of {f.path.name}.JPG") for f in files]
     shutil.rmtree(tmp_path / "images")
-    lazy_model._built.cache_clear()
+    lazy_model.build_shared.cache_clear()
     again = features(look_at(copies), make_network())
     assert torch.equal(first, again)
     assert rows(tmp_path / "cache") == 12
-    assert lazy_model._built.cache_info().misses == 0
+    assert lazy_model.build_shared.cache_info().misses == 0
 
 
 def test_a_warm_store_opens_no_image(files, make_network, features):

@@ -62,7 +62,7 @@ def test_features_are_the_same_to_the_last_bit_with_any_number_of_threads(
     found = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        lazy_model._built.cache_clear()
+        lazy_model.build_shared.cache_clear()
         found.append(features(files, make_network(name), cache=f"cache-{threads}"))
     assert torch.equal(found[0], found[1])
 

@@ -1,13 +1,12 @@
-"""A network is described without being changed, and its graph is one that TensorBoard reads."""
+"""Tests of the layer table."""
 
 import copy
 
 import torch
-from tensorboard.compat.proto.graph_pb2 import GraphDef
 from torch import nn
 
 from visionsweep.models.classifier import Classifier
-from visionsweep.models.summary import describe
+from visionsweep.models.summary import count_parameters, layer_table
 
 
 def network() -> Classifier:
@@ -17,49 +16,30 @@ def network() -> Classifier:
     return Classifier(backbone, head, frozen=True)
 
 
-def test_the_summary_shows_layers_and_counts():
-    summary = describe(network(), 16).summary
-    assert "Conv2d" in summary and "Linear" in summary
-    assert "[1, 3, 16, 16]" in summary and "[1, 3]" in summary
-    assert "Trainable params: 15" in summary
-    assert f"Total params: {3 * 4 * 9 + 4 + 8 + 15}" in summary
+def test_layer_table_shows_shapes_and_parameters_of_each_layer():
+    rows = {line.split()[0]: line.split() for line in layer_table(network(), 16).splitlines()}
+    assert rows["backbone"][1:2] == ["(Sequential)"] and rows["backbone"][-2:] == ["120", "no"]
+    assert "[1, 4, 14, 14]" in " ".join(rows["0"]) or "(Dropout)" in rows["0"]
+    assert rows["head"][-2:] == ["15", "yes"]
 
 
-def test_the_graph_is_a_graph_def_that_names_the_layers():
-    nodes = GraphDef.FromString(describe(network(), 16).graph).node
-    names = " ".join(node.name for node in nodes)
-    assert "backbone" in names and "head" in names
-    assert any("conv" in node.op for node in nodes)
+def test_layer_table_ends_with_the_totals():
+    total = 3 * 4 * 9 + 4 + 8 + 15
+    assert count_parameters(network()) == (15, total)
+    assert layer_table(network(), 16).splitlines()[-2:] == [
+        f"Parameters: {total}",
+        "Trainable parameters: 15",
+    ]
 
 
-def test_describing_changes_nothing():
+def test_layer_table_leaves_the_network_and_the_random_state_unchanged():
     model = network()
     for mode in (True, False):
         model.train(mode)
         before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
         modes = [m.training for m in model.modules()]
-        describe(model, 16)
+        layer_table(model, 16)
         assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
         assert [m.training for m in model.modules()] == modes
         assert torch.equal(torch.get_rng_state(), state)
         assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
-
-
-class Restless(nn.Module):
-    """Cannot be traced: what it returns depends on how often it was asked."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(3 * 8 * 8, 2)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        if torch.jit.is_tracing():
-            raise RuntimeError("not while tracing")
-        return self.linear(images.flatten(1))
-
-
-def test_a_network_that_cannot_be_traced_has_a_summary_and_a_warning(caplog):
-    described = describe(Restless(), 8)
-    assert described.graph == b""
-    assert "Linear" in described.summary
-    assert "graph cannot be drawn: not while tracing" in caplog.text

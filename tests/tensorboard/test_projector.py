@@ -43,7 +43,7 @@ def a_run(home: Path, name: str) -> Path:
     run_dir = home / name
     run_dir.mkdir(parents=True)
     with RunWriter(run_dir) as writer:
-        writer.begin({"name": name}, "epochs: 1", b"")
+        writer.begin({"name": name}, "epochs: 1")
     return run_dir
 
 

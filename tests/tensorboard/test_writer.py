@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
-from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.util.tensor_util import make_ndarray
@@ -19,11 +18,9 @@ from torch import nn
 
 from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.thumbnails import Thumbnails, thumbnails
-from visionsweep.models.summary import describe
 from visionsweep.runs.scores import summarize
 from visionsweep.tensorboard.writer import RunWriter
 
-GRAPH = describe(nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2)), 8).graph
 CURVES = [f"{what}/{split}" for what in ("loss", "accuracy") for split in ("train", "val", "test")]
 RESULTS = [
     f"{when}/{split}_{what}"
@@ -37,13 +34,13 @@ RESULTS = [
 def write_events(make_config, make_history):
     """Write the events of a run as an experiment does."""
 
-    def write(run_dir: Path, *val_losses: float, graph: bytes = GRAPH, **choices):
+    def write(run_dir: Path, *val_losses: float, **choices):
         run_dir.mkdir(parents=True, exist_ok=True)
         history = make_history(*val_losses)
         config = make_config(epochs=len(history), **choices)
         facts = {"name": run_dir.name, "dataset": "sample", "weights": "random"}
         with RunWriter(run_dir) as writer:
-            writer.begin(facts, "epochs: 2\nmodel:\n  name: efficientnet_b0", graph)
+            writer.begin(facts, "epochs: 2\nmodel:\n  name: efficientnet_b0")
             for epoch in history:
                 writer.epoch(epoch)
             writer.end(config, facts, summarize(history))
@@ -72,7 +69,7 @@ def cut_off_and_go_on(run_dir: Path, make_config, make_history) -> None:
     history = make_history(0.9, 0.8, 0.7, 0.6, 0.5)
     facts = {"name": "run", "dataset": "sample", "weights": "random"}
     first = RunWriter(run_dir)
-    first.begin(facts, "epochs: 5", GRAPH)
+    first.begin(facts, "epochs: 5")
     for epoch in history[:4]:
         first.epoch(epoch)
         first.histograms(epoch.epoch, nn.Linear(2, 2))
@@ -94,7 +91,7 @@ def test_curves_of_a_run_that_was_taken_up_have_no_seam(tmp_path, make_config, m
     expected = [(n, loss) for n, loss in enumerate((0.9, 0.8, 0.7, 0.6, 0.5), 1)]
     assert points(events, "loss/val") == expected
     assert [e.step for e in events.Histograms("weights/head.weight")] == [1, 2]
-    assert "run/text_summary" in events.Tags()["tensors"] and events.Tags()["graph"]
+    assert "run/text_summary" in events.Tags()["tensors"]
 
 
 def test_a_run_that_begins_anew_forgets_the_events_of_its_failed_try(tmp_path, write_events):
@@ -138,20 +135,6 @@ def test_a_layout_draws_train_validation_and_test_in_one_chart(tmp_path, write_e
     }
     assert charts == {"loss": CURVES[:3], "accuracy": CURVES[3:]}
     assert set(CURVES) <= set(events.Tags()["scalars"])
-
-
-def test_the_graph_is_the_networks(tmp_path, write_events):
-    write_events(tmp_path, 0.9)
-    events = read_back(tmp_path)
-    assert events.Tags()["graph"]
-    assert events.Graph() == GraphDef.FromString(GRAPH)
-    assert len(events.Graph().node) > 3
-
-
-def test_a_network_without_a_graph_is_tracked_all_the_same(tmp_path, write_events):
-    write_events(tmp_path, 0.9, graph=b"")
-    assert not read_back(tmp_path).Tags()["graph"]
-    assert points(read_back(tmp_path), "loss/val") == [(1, 0.9)]
 
 
 def test_configuration_and_dataset_are_there_as_text(tmp_path, write_events):
@@ -204,7 +187,7 @@ def test_final_and_best_values_are_those_of_the_record(tmp_path, write_events):
 
 def test_a_run_that_stops_half_way_keeps_what_it_had(tmp_path, make_history):
     with pytest.raises(RuntimeError, match="out of memory"), RunWriter(tmp_path) as writer:
-        writer.begin({"dataset": "sample"}, "epochs: 2", b"")
+        writer.begin({"dataset": "sample"}, "epochs: 2")
         writer.epoch(make_history(0.9)[0])
         raise RuntimeError("out of memory")
     assert points(read_back(tmp_path), "loss/val") == [(1, 0.9)]
@@ -303,7 +286,7 @@ def test_a_run_with_all_there_is_to_see_stays_below_a_megabyte(
     head = nn.Linear(1280, 15)
     head(torch.ones(2, 1280)).sum().backward()
     with RunWriter(tmp_path / "run") as writer:
-        writer.begin({"dataset": "sample"}, "epochs: 10", GRAPH)
+        writer.begin({"dataset": "sample"}, "epochs: 10")
         for epoch in make_history(*[0.5] * 10):
             writer.epoch(epoch)
             writer.histograms(epoch.epoch, head)
@@ -417,7 +400,6 @@ def test_tensorboard_lists_one_run_an_experiment_and_its_hparams_table_a_row_eac
     scalars = tensorboard.ask("plugin/scalars/tags")
     assert set(scalars) == set(runs)
     assert set(CURVES) <= set(scalars[runs[0]])
-    assert sorted(tensorboard.ask("plugin/graphs/info")) == runs
     texts = {"run/text_summary", "config/text_summary"}
     assert set(tensorboard.ask("plugin/text/tags")[runs[0]]) == texts
     layout = tensorboard.ask("plugin/custom_scalars/layout")

@@ -47,11 +47,6 @@ class Classifier(nn.Module):
         logits: torch.Tensor = self.head(features.flatten(1))
         return logits
 
-    def count_parameters(self) -> tuple[int, int]:
-        """Return the number of trainable parameters, and of all."""
-        sizes = [(p.numel(), p.requires_grad) for p in self.parameters()]
-        return sum(n for n, trained in sizes if trained), sum(n for n, _ in sizes)
-
 
 _ONE = tuple(replicate_seeds(0, replicates=1))
 

@@ -1,4 +1,4 @@
-"""A network that is built only when it must be: what is known of it is kept beside the features."""
+"""Models that are built only when needed: a summary of each is cached beside the features."""
 
 import time
 from dataclasses import dataclass
@@ -10,32 +10,30 @@ import msgspec
 import torch
 import torchvision
 from msgspec import Meta
-from tensorboard.compat.proto.graph_pb2 import GraphDef
 from torch import nn
 
 from visionsweep.data.images import digest_of
 from visionsweep.models import backbones, classifier
 from visionsweep.models.backbones import Backbone, BackboneSpec
 from visionsweep.models.single_image import trains_on_one_image
-from visionsweep.models.summary import describe
+from visionsweep.models.summary import count_parameters, layer_table
 from visionsweep.runtime.threads import one_thread
 from visionsweep.storage.cache import keep
 from visionsweep.storage.untrusted import MB, read_regular
 from visionsweep.text.escaping import visible
 
-_LARGEST = 256 * MB  # of a summary
+_MAX_SUMMARY_BYTES = 16 * MB
 
 
 class ModelSummary(msgspec.Struct, frozen=True):
-    """What is known of a classifier without building it.
+    """Facts about a classifier that are needed without building it.
 
     Attributes:
         width: number of features.
-        original_dropout: what the original network has before its last layer.
-        trainable, parameters: numbers of parameters.
-        layer_table: its layers with output shapes and parameters.
-        graph: a serialized `GraphDef`; empty where the network cannot be traced.
-        milliseconds: a forward pass takes for one image, on one core of a CPU, in batches of 4.
+        original_dropout: dropout probability before the last layer of the original network.
+        trainable, parameters: numbers of trainable parameters and of all parameters.
+        layer_table: the modules with output shapes and parameters, as text.
+        milliseconds: time of a forward pass per image, on one CPU core in batches of 4.
     """
 
     width: Annotated[int, Meta(ge=1, le=2**24)]
@@ -43,21 +41,19 @@ class ModelSummary(msgspec.Struct, frozen=True):
     trainable: Annotated[int, Meta(ge=0, le=2**53)]
     parameters: Annotated[int, Meta(ge=0, le=2**53)]
     layer_table: str
-    graph: bytes
     milliseconds: Annotated[float, Meta(gt=0, le=1e9)]
 
 
 @lru_cache(maxsize=1)
-def _built(spec: BackboneSpec, size: int) -> Backbone:
-    """Build a backbone, unless it is the last one that was built."""
+def build_shared(spec: BackboneSpec, size: int) -> Backbone:
+    """Build a backbone, or return the last one that was built."""
     return backbones.build(spec, size)
 
 
 @torch.inference_mode()
-def _milliseconds(model: nn.Module, size: int) -> float:
-    """Time a forward pass on one core: the quickest of five, for others use the machine too."""
+def _forward_milliseconds(model: nn.Module, size: int) -> float:
+    """Time a forward pass on one core; the fastest of five, since other programs may be running."""
     images = torch.zeros(4, 3, size, size)
-    was_training = model.training
     model.eval()
     seconds = []
     with one_thread():
@@ -65,19 +61,18 @@ def _milliseconds(model: nn.Module, size: int) -> float:
             start = time.perf_counter()
             model(images)
             seconds.append(time.perf_counter() - start)
-    model.train(was_training)
     return 1000 * min(seconds) / len(images)
 
 
 @dataclass(frozen=True)
 class LazyModel:
-    """A backbone and the head to be put on it.
+    """A backbone and the size of its head, built on demand.
 
     Attributes:
         spec: which backbone.
-        size: pixels a side of its images.
+        size: image size in pixels.
         classes: number of classes.
-        frozen: whether the backbone stays as it is.
+        frozen: whether the backbone stays unchanged in training.
         summary_dir: folder of cached model summaries.
     """
 
@@ -89,55 +84,52 @@ class LazyModel:
 
     @property
     def backbone(self) -> Backbone:
-        """The backbone, built now if it is not at hand; nobody may change a frozen one."""
-        build = _built if self.frozen else backbones.build
+        """The backbone. A frozen one is shared between runs and must not be changed."""
+        build = build_shared if self.frozen else backbones.build
         return build(self.spec, self.size)
 
     @property
     def trains_on_one_image(self) -> bool:
-        """Whether a batch of one image is enough to train it."""
+        """Whether the model can be trained on a batch of one image."""
         return self.frozen or trains_on_one_image(self.spec.name, self.spec.source, self.size)
 
     @cached_property
     def summary(self) -> ModelSummary:
-        """The network's summary: read if there is one, otherwise made from the network."""
+        """The model's summary: from the cache, or measured on the built model."""
         facts = (self.spec.fingerprint, self.size, self.classes, self.frozen)
         versions = (torch.__version__, torchvision.__version__)
         path = self.summary_dir / f"{digest_of(repr((facts, versions)).encode())}.msgpack"
         try:
-            summary = msgspec.msgpack.decode(read_regular(path, _LARGEST), type=ModelSummary)
+            content = read_regular(path, _MAX_SUMMARY_BYTES)
+            summary = msgspec.msgpack.decode(content, type=ModelSummary)
             self._check(summary)
             return summary
-        except (OSError, ValueError, RecursionError):  # of msgspec's errors, too
-            summary = self._describe()
+        except (OSError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
+            summary = self._summarize()
         keep(path, msgspec.msgpack.encode(summary))
         return summary
 
     def _check(self, summary: ModelSummary) -> None:
-        """Refuse a summary that contradicts itself or holds what none of ours does.
+        """Check a cached summary, which another user may have written.
 
         Raises:
-            ValueError: if its numbers do not agree, its summary controls a terminal, or its graph
-                is none.
+            ValueError: if its numbers contradict one another, or its text has control characters.
         """
         head = self.classes * (summary.width + 1)
         if summary.parameters < summary.trainable or summary.trainable < head:
-            raise ValueError("numbers of parameters that no network has")
+            raise ValueError("numbers of parameters that no model has")
         if self.frozen and summary.trainable != head:
-            raise ValueError("a frozen network trains its head only")
+            raise ValueError("a frozen backbone has no trainable parameters")
         if visible(summary.layer_table, lines=True) != summary.layer_table:
-            raise ValueError("a summary with characters that cannot be seen")
-        try:
-            GraphDef.FromString(summary.graph)
-        except Exception as error:  # protobuf has no types for its own
-            raise ValueError("a graph that cannot be read") from error
+            raise ValueError("a layer table with invisible characters")
 
-    def _describe(self) -> ModelSummary:
+    def _summarize(self) -> ModelSummary:
         backbone = self.backbone
         model = classifier.build(backbone, self.classes, dropout=None, frozen=self.frozen)
-        trainable, parameters = model.count_parameters()
-        shown = describe(model, self.size)
         return ModelSummary(
-            backbone.width, backbone.dropout, trainable, parameters, shown.summary, shown.graph,
-            _milliseconds(model, self.size),
-        )  # fmt: skip
+            backbone.width,
+            backbone.dropout,
+            *count_parameters(model),
+            layer_table(model, self.size),
+            _forward_milliseconds(model, self.size),
+        )

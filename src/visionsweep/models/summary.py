@@ -1,61 +1,64 @@
-"""What a network looks like: its summary as text and its graph for TensorBoard."""
+"""Layer table of a network: output shape and number of parameters per module."""
 
-import logging
-import warnings
-from dataclasses import dataclass
+from typing import Any
 
 import torch
-import torchinfo
 from torch import nn
-from torch.utils.tensorboard._pytorch_graph import graph as trace_graph
 
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Description:
-    """How a network is shown.
-
-    Attributes:
-        summary: torchinfo's table of layers.
-        graph: a serialized `GraphDef`; empty where the network cannot be traced.
-    """
-
-    summary: str
-    graph: bytes
+_DEPTH = 4  # levels of nested modules that are listed
 
 
-def describe(model: nn.Module, size: int) -> Description:
-    """Describe a network by sending one black image through it.
+@torch.inference_mode()
+def layer_table(model: nn.Module, size: int) -> str:
+    """Return a table of a network's modules, made by one forward pass on a black image.
+
+    Neither the parameters, the training mode, nor the random state change.
 
     Args:
-        model: from `float32[N, 3, size, size]` to logits, on any device.
-        size: pixels a side of an image.
+        model: maps `float32[1, 3, size, size]` to logits.
+        size: image size in pixels.
+
+    Returns:
+        One line per module down to a depth of 4: name and type, output shape, number of
+        parameters, and whether they are trained; then totals.
     """
-    device = next(model.parameters()).device
-    black = torch.zeros(1, 3, size, size, device=device)
-    was_training = model.training
-    model.eval()
-    summary = str(
-        torchinfo.summary(
-            model,
-            input_data=black,  # by size alone it would draw from the random state
-            device=device,
-            col_names=("input_size", "output_size", "num_params", "trainable"),
-            row_settings=("var_names",),
-            depth=4,
-            verbose=0,
-        )
-    )
+    shapes: dict[nn.Module, str] = {}
+
+    def record_shape(module: nn.Module, _inputs: Any, output: Any) -> None:
+        shapes[module] = str(list(output.shape)) if isinstance(output, torch.Tensor) else ""
+
+    modes = {module: module.training for module in model.modules()}
+    hooks = [module.register_forward_hook(record_shape) for module in modes]
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # about tracing, of no use to a reader of the log
-            # Traced beforehand, without tracing a second time to check: half the time.
-            traced, _ = trace_graph(torch.jit.trace(model, black, check_trace=False), black)
-        graph = traced.SerializeToString()
-    except Exception as error:  # tracing fails in as many ways as there are networks
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        log.warning("The network's graph cannot be drawn: %s", reason)
-        graph = b""
-    model.train(was_training)
-    return Description(summary, graph)
+        model.eval()(torch.zeros(1, 3, size, size))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, training in modes.items():
+            module.training = training
+    header = ("Layer", "Output shape", "Parameters", "Trainable")
+    rows = [header, *_rows(model, shapes)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d}" for a, b, c, d in rows]
+    trainable, total = count_parameters(model)
+    lines.insert(1, "-" * len(lines[0]))
+    totals = [f"Parameters: {total:,}", f"Trainable parameters: {trainable:,}"]
+    return "\n".join([*lines, lines[1], *totals])
+
+
+def _rows(model: nn.Module, shapes: dict[nn.Module, str]) -> list[tuple[str, str, str, str]]:
+    rows = []
+    for path, module in model.named_modules():
+        depth = len(path.split(".")) if path else 0
+        if depth <= _DEPTH:
+            trainable, total = count_parameters(module)
+            trained = {0: "no", total: "yes"}.get(trainable, "partly") if total else ""
+            name = f"{path.rpartition('.')[2]} ({type(module).__name__})".lstrip()
+            rows.append(("  " * depth + name, shapes.get(module, ""), f"{total:,}", trained))
+    return rows
+
+
+def count_parameters(module: nn.Module) -> tuple[int, int]:
+    """Return the number of trainable parameters, and of all parameters."""
+    sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+    return sum(n for n, trained in sizes if trained), sum(n for n, _ in sizes)

@@ -54,7 +54,7 @@ _SHOWN_FIRST = frozenset({"model", "data", "epochs", "lr"})
 
 # What is written before training and with each epoch; the rest belongs to a run's end.
 _KEPT = (
-    "run/", "config/", "custom_scalars__config__", "graph",
+    "run/", "config/", "custom_scalars__config__",
     "loss/", "accuracy/", "learning_rate", "seconds_per_epoch", "weights/", "gradients/",
 )  # fmt: skip
 
@@ -108,7 +108,7 @@ class RunWriter:
         for path in files:
             for content in RawEventFileLoader(str(path)).Load():  # stops where a killed one stopped
                 event = Event.FromString(content)
-                tags = [value.tag for value in event.summary.value] or ["graph"]
+                tags = [value.tag for value in event.summary.value]
                 marks = {(tag, event.step) for tag in tags}
                 counts = event.step <= after_epoch and all(t.startswith(_KEPT) for t in tags)
                 if event.HasField("file_version") or not counts or marks & seen:
@@ -117,21 +117,18 @@ class RunWriter:
                 self._writer._get_file_writer().event_writer.add_event(event)
         self._writer.flush()
 
-    def begin(self, facts: dict[str, str], config_yaml: str, graph: bytes) -> None:
+    def begin(self, facts: dict[str, str], config_yaml: str) -> None:
         """Write what is known before training.
 
         Args:
             facts: shown as a table under the tag `run`.
             config_yaml: the configuration, shown under the tag `config`.
-            graph: a serialized `GraphDef` of the network.
         """
         self.facts(facts)
         self._writer.add_text(
             "config", "\n".join(f"    {visible(s)}" for s in config_yaml.split("\n"))
         )
         self._writer.add_custom_scalars(_LAYOUT)
-        if graph:
-            self._writer._get_file_writer().add_event(Event(graph_def=graph))
 
     def flush(self) -> None:
         """Have everything on disk that was written so far."""
