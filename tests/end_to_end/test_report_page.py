@@ -23,7 +23,7 @@ def test_it_is_drawn_without_an_error_or_a_request(page):
     asked = [
         event["params"]["request"]["url"]
         for event in events
-        if event["method"] == "Network.requestWillBeSent"
+        if event["method"] == "LazyModel.requestWillBeSent"
     ]
     assert [url for url in asked if not url.startswith("data:")] == [page.file.as_uri()]
     assert page.run("return document.querySelectorAll('.scatterlayer .trace').length")

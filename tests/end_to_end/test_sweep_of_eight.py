@@ -57,7 +57,7 @@ def test_every_run_is_scored_on_the_same_images(sweep_of_eight):
 def test_nobody_can_miss_that_sample_and_random_weights_were_used(sweep_of_eight):
     commands, done = sweep_of_eight
     assert done.stderr.count("!  THE PHOTOGRAPHS CANNOT BE REACHED") == 1  # framed, for all runs
-    assert "!  THE PRETRAINED WEIGHTS CANNOT BE REACHED" in done.stderr
+    assert "!  PRETRAINED WEIGHTS ARE UNAVAILABLE" in done.stderr
     for record in records(commands).values():
         assert (record["dataset"], record["weights"]) == ("sample", "random")
     assert re.search(r"dataset: sample.*weights: random", done.stdout)

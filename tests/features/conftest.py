@@ -34,7 +34,7 @@ def _fresh_process() -> Iterator[None]:
 
 
 def draw(path: Path, seed: int) -> Path:
-    """Write a drawn scene: random networks are settled on such, on other pictures they explode."""
+    """Write a rendered scene."""
     path.parent.mkdir(parents=True, exist_ok=True)
     kind = sample.CLASSES[seed % len(sample.CLASSES)]
     path.write_bytes(sample.jpeg("test", kind, seed, 80))

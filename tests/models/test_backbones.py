@@ -13,6 +13,7 @@ from torch import nn
 
 from visionsweep.config.schema import ModelConfig
 from visionsweep.config.validation import torchvision_models
+from visionsweep.data.transforms import resized
 from visionsweep.errors import UserError
 from visionsweep.models import (
     backbones,
@@ -22,6 +23,8 @@ from visionsweep.models import (
     torchvision_builders,
 )
 from visionsweep.models.backbones import Backbone, build, resolve_backbone
+from visionsweep.models.calibration_images import calibration_images
+from visionsweep.models.last_layer import remove_last_layer
 from visionsweep.models.summary import count_parameters
 
 # Pixels a side for the families that 32 is too small for, or that cannot be cut up into.
@@ -95,8 +98,6 @@ def cheap_numbers(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(nn.init, name, fill)
     for name in ("normal_", "trunc_normal_", "kaiming_normal_", "xavier_normal_"):
         monkeypatch.setattr(nn.init, name, leave)
-    # Four images of noise instead of twelve scenes for the statistics of BatchNorm.
-    monkeypatch.setattr(batchnorm_calibration, "scenes_outside_the_sample", noise_images)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small images: threads would mostly wait for one another
     yield
@@ -168,7 +169,7 @@ def test_network_with_weights_is_the_one_that_torchvision_builds_and_its_feature
     plant(state, pretrained_weights.cache_path(entry).name)
     theirs = torchvision.models.get_model(name, weights=entry).eval()
     size = SIZES.get(name, 32)
-    expected, width, _ = backbones.split(theirs, name)
+    expected, width, _ = remove_last_layer(theirs, name)
     config = ModelConfig(label=name, name=name, weights="DEFAULT")
     ours = load_backbone(config, size, random_if_unavailable=False)
     if name in SCALED:  # the auxiliary heads are left out
@@ -220,8 +221,8 @@ def test_a_checkpoint_trained_from_weights_computes_the_same_in_a_network_built_
 
 
 def test_a_network_without_a_linear_layer_is_refused_by_name():
-    with pytest.raises(UserError, match=r"model\.name=odd: ends in no linear layer"):
-        backbones.split(nn.Sequential(nn.Conv2d(3, 4, 1)), "odd")
+    with pytest.raises(UserError, match=r"model\.name=odd"):
+        remove_last_layer(nn.Sequential(nn.Conv2d(3, 4, 1)), "odd")
 
 
 @pytest.mark.parametrize(
@@ -280,16 +281,18 @@ def test_backbones_of_another_name_have_another_fingerprint():
     assert untrained("resnet18").spec.fingerprint != untrained("resnet34").spec.fingerprint
 
 
-def test_settled_batchnorm_keeps_the_features_of_a_random_network_alive():
-    images = batchnorm_calibration.scenes_outside_the_sample(64)
+def test_calibrated_batchnorm_keeps_the_features_of_a_random_network_from_vanishing():
+    images = resized(64).normalize(calibration_images(12, 64))
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(0)
-        network, _, _ = backbones.split(torchvision.models.efficientnet_b0(), "efficientnet_b0")
+        network, _, _ = remove_last_layer(torchvision.models.efficientnet_b0(), "efficientnet_b0")
         before = network.eval()(images)
         momenta = [m.momentum for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
         batchnorm_calibration.calibrate_batchnorm(network, 64)
         after = network(images)
-    assert before.std(0).mean() < 1e-3, "the premise: unsettled, images cannot be told apart"
+    assert before.std(0).mean() < 1e-3, (
+        "the premise: without calibration, all images have the same features"
+    )
     assert 0.02 < after.std(0).mean() < 50
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     assert [m.momentum for m in norms] == momenta
@@ -297,16 +300,16 @@ def test_settled_batchnorm_keeps_the_features_of_a_random_network_alive():
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "tf_efficientnet_lite0"])
-def test_a_backbone_without_weights_tells_images_apart(name: str):
+def test_features_of_a_random_backbone_differ_between_images(name: str):
     source = "package" if name.startswith("tf_") else "torchvision"
     config = ModelConfig(label=name, name=name, source=source, weights=None)
     module = load_backbone(config, 64, random_if_unavailable=False).module
     with torch.inference_mode():
-        features = module(batchnorm_calibration.scenes_outside_the_sample(64))
+        features = module(resized(64).normalize(calibration_images(12, 64)))
     assert features.std(0).mean() > 0.02
 
 
-def test_settling_changes_nothing_where_there_is_no_batchnorm():
+def test_calibration_changes_nothing_without_batchnorm():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LayerNorm([4, 30, 30])).train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     batchnorm_calibration.calibrate_batchnorm(network, 32)

@@ -1,4 +1,4 @@
-"""BatchNorm is folded where that changes nothing, and nowhere else."""
+"""BatchNorm is fused where that changes nothing, and nowhere else."""
 
 import logging
 
@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from visionsweep.config.schema import ModelConfig
-from visionsweep.models import backbones, batchnorm_calibration
+from visionsweep.data.transforms import resized
+from visionsweep.models import backbones
+from visionsweep.models.calibration_images import calibration_images
 from visionsweep.models.fusion import TOLERANCE, fuse_conv_bn
 
 
@@ -16,7 +18,7 @@ def norms(network: nn.Module) -> int:
 
 
 def lively(network: nn.Module) -> nn.Module:
-    """Give BatchNorm statistics and weights that a wrong folding would show."""
+    """Give BatchNorm statistics and weights that a wrong fusion would change."""
     generator = torch.Generator().manual_seed(1)
     for m in network.modules():
         if isinstance(m, nn.BatchNorm2d):
@@ -41,18 +43,18 @@ def relative_difference(one: torch.Tensor, other: torch.Tensor) -> float:
     [("resnet18", 0), ("mobilenet_v3_small", 0), ("efficientnet_b0", 0), ("densenet121", 62)],
 )
 @torch.no_grad()
-def test_folding_leaves_no_batchnorm_behind_a_convolution_and_the_same_features(name, left):
+def test_fusion_removes_each_batchnorm_after_a_convolution_and_keeps_the_features(name, left):
     """In densenet121 a BatchNorm precedes most convolutions: there it stays."""
     config = ModelConfig(label=name, name=name, weights=None)
     network = backbones.build(
         backbones.resolve_backbone(config, random_if_unavailable=False), 32
     ).module
     before = norms(network)
-    scenes = batchnorm_calibration.scenes_outside_the_sample(32)
-    folded = fuse_conv_bn(network, scenes[:2])
-    assert norms(folded) == left < before
+    images = resized(32).normalize(calibration_images(12, 32))
+    fused = fuse_conv_bn(network, images[:2])
+    assert norms(fused) == left < before
     assert norms(network) == before
-    assert relative_difference(folded(scenes[2:]), network(scenes[2:])) <= TOLERANCE
+    assert relative_difference(fused(images[2:]), network(images[2:])) <= TOLERANCE
 
 
 class BeforeConvolution(nn.Module):
@@ -97,24 +99,24 @@ class SharedNorm(nn.Module):
 def test_a_batchnorm_that_does_not_belong_to_one_convolution_stays(example, kind):
     torch.manual_seed(0)
     network = lively(kind())
-    folded = fuse_conv_bn(network, example)
-    assert norms(folded) == 1
-    assert torch.equal(folded(example), network(example))
+    fused = fuse_conv_bn(network, example)
+    assert norms(fused) == 1
+    assert torch.equal(fused(example), network(example))
 
 
 @pytest.mark.parametrize("in_place", [False, True])
 @torch.no_grad()
-def test_folding_is_refused_where_the_outputs_would_differ(example, caplog, in_place):
+def test_fusion_is_refused_where_the_outputs_would_differ(example, caplog, in_place):
     torch.manual_seed(0)
     conv, norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
     # An activation in place hands on the convolution's own tensor, so that the two seem neighbours.
     network = nn.Sequential(conv, nn.ReLU(inplace=True), norm) if in_place else UsedTwice()
     lively(network)
     with caplog.at_level(logging.WARNING):
-        folded = fuse_conv_bn(network, example)
-    assert "BatchNorm is not folded" in caplog.text
-    assert norms(folded) == 1
-    assert torch.equal(folded(example), network(example))
+        fused = fuse_conv_bn(network, example)
+    assert "Conv-BN is not fused" in caplog.text
+    assert norms(fused) == 1
+    assert torch.equal(fused(example), network(example))
 
 
 @torch.no_grad()
@@ -122,7 +124,7 @@ def test_the_activation_inside_timms_batchnorm_is_kept(example):
     timm_layers = pytest.importorskip("timm.layers")
     torch.manual_seed(0)
     network = lively(nn.Sequential(nn.Conv2d(3, 4, 3), timm_layers.BatchNormAct2d(4)))
-    folded = fuse_conv_bn(network, example)
-    assert norms(folded) == 0
-    assert folded(example).min() == 0
-    assert relative_difference(folded(example), network(example)) <= TOLERANCE
+    fused = fuse_conv_bn(network, example)
+    assert norms(fused) == 0
+    assert fused(example).min() == 0
+    assert relative_difference(fused(example), network(example)) <= TOLERANCE

@@ -232,7 +232,7 @@ def test_weights_out_of_reach_only_warn_where_random_ones_will_do(checkpoints, c
     with caplog.at_level(logging.WARNING):
         backbone = load(random_if_unavailable=True)
     assert backbone.spec.weights == "random"
-    assert "THIS RUN USES A RANDOM BACKBONE" in caplog.text
+    assert "THIS RUN USES RANDOM WEIGHTS" in caplog.text
     assert "!!!!!!!!" in caplog.text
     assert RESNET18 in caplog.text, "the reason is named"
     fresh = load(chosen=None)

@@ -23,7 +23,7 @@ _DECIDE_NUMBERS = ("torch", "torchvision", "timm", "pillow")
 
 
 def cache_dir(config: FeaturesConfig) -> Path:
-    """Return the folder that outlives runs: features, cards of networks, memories of images."""
+    """Return the cache folder: features, model summaries, image digests."""
     return cache_folder(config.cache_dir)
 
 

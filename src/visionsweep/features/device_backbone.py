@@ -10,10 +10,9 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from visionsweep.data.decoding import open_rgb
-from visionsweep.data.synthetic import sample
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError
+from visionsweep.models.calibration_images import calibration_images
 from visionsweep.models.fusion import fuse_conv_bn
 
 log = logging.getLogger(__name__)
@@ -71,14 +70,11 @@ class DeviceBackbone:
 
     @cached_property
     def _fused(self) -> tuple[nn.Module, torch.Tensor]:
-        """The fused backbone on the CPU, and the example it was checked with.
+        """The fused backbone on the CPU, and the images it was compared on.
 
-        The example is always the same drawn scenes: which images come first must not decide an
-        image's features. On noise a random EfficientNet amplifies rounding errors too much.
+        These are always the same: an image's features must not depend on the images before it.
         """
-        drawn = [sample.jpeg("train", name, sample.COUNTS["train"], 256) for name in sample.CLASSES]
-        transform = self._preprocessing.build()
-        example = torch.stack([transform(open_rgb(picture)) for picture in drawn])
+        example = self._preprocessing.normalize(calibration_images(3, self._preprocessing.size))
         return fuse_conv_bn(self._backbone, example), example
 
     @cached_property

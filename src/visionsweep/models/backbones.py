@@ -1,4 +1,4 @@
-"""Backbones: classification networks without their last layer, whatever a family calls it."""
+"""Backbones: classification networks without their last layer, pretrained or random."""
 
 import hashlib
 import json
@@ -14,31 +14,36 @@ from torch import nn
 from torchvision.models import WeightsEnum
 
 from visionsweep.config.schema import ModelConfig
-from visionsweep.data.synthetic import sample
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError, warn_loudly
-from visionsweep.models import pickled_weights, pretrained_weights, torchvision_builders
+from visionsweep.models import (
+    calibration_images,
+    pickled_weights,
+    pretrained_weights,
+    torchvision_builders,
+)
 from visionsweep.models.batchnorm_calibration import calibrate_batchnorm
+from visionsweep.models.last_layer import remove_last_layer
 from visionsweep.models.pickled_weights import WeightsFile
 from visionsweep.models.pretrained_weights import WeightsUnavailableError
 
 log = logging.getLogger(__name__)
 
-RANDOM_WEIGHTS_SEED = 0  # one random backbone for all runs: it plays the part of pretrained weights
+RANDOM_WEIGHTS_SEED = 0  # the same random backbone for all runs, in place of pretrained weights
 
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """Which backbone it is: all that is known of one without building it.
+    """Everything that identifies a backbone, known without building it.
 
     Attributes:
-        name: its builder's name.
+        name: name of the architecture in torchvision or timm.
         source: `torchvision` or `package`.
-        weights: what it was trained on, `IMAGENET1K_V1`, or `random`.
-        fingerprint: of name and weights; equal for backbones that compute the same.
-        preprocessing: how its weights saw images, or None where they saw none.
-        file: the file of weights; None for random ones.
-        entry: torchvision's entry for the weights, or None.
+        weights: name of the pretrained weights, `IMAGENET1K_V1`, or `random`.
+        fingerprint: hash of name and weights; equal for backbones with equal features.
+        preprocessing: transform that the weights were trained with; None for random weights.
+        file: weights file; None for random weights.
+        entry: torchvision's entry of the weights; None for other weights.
     """
 
     name: str
@@ -52,13 +57,13 @@ class BackboneSpec:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network that turns images into features.
+    """A network that maps images to features.
 
     Attributes:
-        module: from `float32[N, 3, size, size]` to `float32[N, width]`, in evaluation mode.
+        module: network from `float32[N, 3, size, size]` to `float32[N, width]`, in evaluation mode.
         width: number of features.
-        dropout: what the original network has before its last layer.
-        spec: which backbone it is.
+        dropout: dropout probability before the last layer of the original network.
+        spec: identity of the backbone.
     """
 
     module: nn.Module
@@ -68,24 +73,23 @@ class Backbone:
 
 
 def resolve_backbone(config: ModelConfig, *, random_if_unavailable: bool) -> BackboneSpec:
-    """Say which backbone a configuration means, fetching its weights if they are not here.
+    """Return the backbone that a configuration names, after downloading its weights if necessary.
 
     Args:
-        config: which model and weights.
-        random_if_unavailable: whether weights that cannot be had are replaced by random ones, with
-            a warning; for the rendered sample only.
+        config: model and weights.
+        random_if_unavailable: whether unavailable weights are replaced by random ones, with a
+            warning; for the rendered sample only.
 
     Raises:
-        WeightsUnavailableError: if the weights cannot be had.
+        WeightsUnavailableError: if the weights are unavailable.
         UserError: if there is no such model.
     """
     if config.source == "package":
-        return _resolve_package(config)
+        return _package_spec(config)
     if config.weights is None:
         return _random(config, None)
-    entry = pretrained_weights.named(
-        torchvision.models.get_model_weights(config.name), config.weights
-    )
+    entries = torchvision.models.get_model_weights(config.name)
+    entry = pretrained_weights.named(entries, config.weights)
     preset = _preset(entry.transforms())
     try:
         file = pretrained_weights.ensure_cached(entry, config.weights_url)
@@ -94,27 +98,27 @@ def resolve_backbone(config: ModelConfig, *, random_if_unavailable: bool) -> Bac
             raise
         warn_loudly(
             log,
-            "THE PRETRAINED WEIGHTS CANNOT BE REACHED: THIS RUN USES A RANDOM BACKBONE.",
+            "PRETRAINED WEIGHTS ARE UNAVAILABLE: THIS RUN USES RANDOM WEIGHTS.",
             str(error).splitlines()[0],
-            "Good enough to try the program on the sample; the record says `weights: random`.",
+            "This shows how the program works, not which model is better.",
         )
         return _random(config, preset)
     fingerprint = _fingerprint(config.name, file.digest)
     return BackboneSpec(config.name, "torchvision", entry.name, fingerprint, preset, file, entry)
 
 
-def _resolve_package(config: ModelConfig) -> BackboneSpec:
+def _package_spec(config: ModelConfig) -> BackboneSpec:
     timm = _timm(config.name)
     if not timm.is_model(config.name):
-        raise UserError(f"model.name={config.name}: timm has no such model")
-    made_for = timm.get_pretrained_cfg(config.name)
-    side = made_for.input_size[-1]
+        raise UserError("timm has no such model", where=f"model.name={config.name}")
+    pretrained = timm.get_pretrained_cfg(config.name)
+    size = pretrained.input_size[-1]
     preset = Preprocessing(
-        (round(side / made_for.crop_pct),),
-        side,
-        made_for.interpolation,
-        tuple(made_for.mean),
-        tuple(made_for.std),
+        (round(size / pretrained.crop_pct),),
+        size,
+        pretrained.interpolation,
+        tuple(pretrained.mean),
+        tuple(pretrained.std),
     )
     if config.weights is None:
         return _random(config, preset)
@@ -124,7 +128,7 @@ def _resolve_package(config: ModelConfig) -> BackboneSpec:
 
 
 def _random(config: ModelConfig, preset: Preprocessing | None) -> BackboneSpec:
-    recipe = f"random, seed {RANDOM_WEIGHTS_SEED}, scenes {sample.VERSION}, one thread"
+    recipe = f"random, seed {RANDOM_WEIGHTS_SEED}, calibration {calibration_images.VERSION}"
     return BackboneSpec(
         config.name, config.source, "random", _fingerprint(config.name, recipe), preset, None
     )
@@ -135,7 +139,7 @@ def _timm(name: str) -> Any:
         import timm
     except ImportError as error:
         raise WeightsUnavailableError(
-            f"model.name={name}: this model comes from timm; pip install -e '.[lite]'"
+            "this model needs timm", where=f"model.name={name}", hint="pip install -e '.[lite]'"
         ) from error
     return timm
 
@@ -144,35 +148,36 @@ def build(spec: BackboneSpec, size: int) -> Backbone:
     """Build a backbone with its weights.
 
     Args:
-        spec: which one.
-        size: pixels a side of the images to come; some networks are built for one size.
+        spec: identity of the backbone.
+        size: pixels per side of its images; some networks are built for one size.
 
     Raises:
-        UserError: if it cannot be built, or cannot take images of this size.
+        UserError: if it cannot be built, or does not accept images of this size.
     """
     whole = _from_package(spec) if spec.source == "package" else None
     network = whole or _from_torchvision(spec, size)
-    with _wrong_size_explained(spec.name, size):
+    with _explained_size_errors(spec.name, size):
         if spec.weights == "random":
             calibrate_batchnorm(network, size)
-        module, width, dropout = split(network.eval(), spec.name)
+        module, width, dropout = remove_last_layer(network.eval(), spec.name)
         with torch.inference_mode():
             features = module(torch.zeros(1, 3, size, size)).flatten(1)
     if features.shape != (1, width):
         raise UserError(
-            f"model.name={spec.name}: gives features of shape {tuple(features.shape)} where "
-            f"its last layer takes {width}, so no head fits on it"
+            f"its features have the shape {tuple(features.shape)} where its last layer expects "
+            f"{width} numbers, so no head fits on it",
+            where=f"model.name={spec.name}",
         )
     return Backbone(module, width, dropout, spec)
 
 
 def untrained(name: str, source: str, size: int) -> nn.Module:
-    """Build a whole network with random parameters, and without its auxiliary heads.
+    """Build a network with random parameters, without its auxiliary heads.
 
     Args:
-        name: its builder's name.
+        name: name of the architecture in torchvision or timm.
         source: `torchvision` or `package`.
-        size: pixels a side of the images to come.
+        size: pixels per side of its images.
 
     Raises:
         UserError: if it cannot be built.
@@ -197,11 +202,13 @@ def _from_torchvision(spec: BackboneSpec, size: int) -> nn.Module:
         if state is not None:
             torchvision_builders.load(network, name, state)
     except (RuntimeError, ValueError, AssertionError) as error:
-        made_for = "" if entry is not None else f" for images of {size}x{size} pixels"
-        remedy = "" if entry is not None else "; set another transform.size"
-        if spec.file is not None:
-            remedy = f"; is {spec.file.path} of another model?"
-        raise UserError(f"model.name={name}: cannot be built{made_for}: {error}{remedy}") from error
+        hint = f"Is {spec.file.path} of another model?" if spec.file is not None else ""
+        of_size = ""
+        if entry is None:
+            of_size, hint = f" for images of {size}x{size} pixels", "Set another transform.size."
+        raise UserError(
+            f"cannot be built{of_size}: {error}", where=f"model.name={name}", hint=hint
+        ) from error
     return torchvision_builders.without_auxiliary_heads(network)
 
 
@@ -210,26 +217,26 @@ def _from_package(spec: BackboneSpec) -> nn.Module:
         network: nn.Module = _timm(spec.name).create_model(spec.name, pretrained=False)
     if spec.file is not None:
         stored = pickled_weights.read(spec.file, follow_links=True)
-        network.load_state_dict(
-            pretrained_weights.by_order(stored, network.state_dict(), spec.file.path)
-        )
+        expected = network.state_dict()
+        network.load_state_dict(pretrained_weights.by_order(stored, expected, spec.file.path))
     return network
 
 
 @contextmanager
-def _wrong_size_explained(name: str, size: int) -> Iterator[None]:
-    """Turn what a network has against images of a size into a `UserError`, before any work."""
+def _explained_size_errors(name: str, size: int) -> Iterator[None]:
+    """Raise a network's error about the size of its images as a `UserError`."""
     try:
         yield
     except (RuntimeError, ValueError, AssertionError) as error:
         raise UserError(
-            f"model.name={name}: cannot take images of {size}x{size} pixels: {error}; "
-            "set transform.size, or transform=pretrained for the size it was trained with"
+            f"does not accept images of {size}x{size} pixels: {error}",
+            where=f"model.name={name}",
+            hint="Set transform.size, or use transform=pretrained for its own size.",
         ) from error
 
 
 def _preset(transforms: Any) -> Preprocessing:
-    """Read torchvision's `ImageClassification` preset."""
+    """Convert torchvision's `ImageClassification` preset."""
     return Preprocessing(
         tuple(transforms.resize_size),
         transforms.crop_size[0],
@@ -237,42 +244,6 @@ def _preset(transforms: Any) -> Preprocessing:
         tuple(transforms.mean),
         tuple(transforms.std),
     )
-
-
-def split(network: nn.Module, name: str) -> tuple[nn.Module, int, float]:
-    """Take the last linear layer off a classification network, and the dropout right before it.
-
-    Args:
-        network: the whole network; it is changed in place.
-        name: its name, for the message.
-
-    Returns:
-        The network that now ends in features, their number, and the dropout's probability.
-
-    Raises:
-        UserError: if the network ends in no linear layer.
-    """
-    leaves = [(path, m) for path, m in network.named_modules() if not list(m.children())]
-    if name.startswith("squeezenet"):
-        # Its last layer is a 1x1 convolution, followed by pooling: pool first, and it is linear.
-        classifier = network.classifier
-        assert isinstance(classifier, nn.Sequential)
-        dropout, convolution = classifier[0], classifier[1]
-        assert isinstance(dropout, nn.Dropout) and isinstance(convolution, nn.Conv2d)
-        network.classifier = nn.AdaptiveAvgPool2d(1)
-        return network, convolution.in_channels, dropout.p
-    linear = [i for i, (_, m) in enumerate(leaves) if isinstance(m, nn.Linear)]
-    if not linear:
-        raise UserError(f"model.name={name}: ends in no linear layer, so no head fits on it")
-    path, last = leaves[linear[-1]]
-    assert isinstance(last, nn.Linear)
-    network.set_submodule(path, nn.Identity())
-    probability = 0.0
-    before_path, before = leaves[linear[-1] - 1]
-    if isinstance(before, nn.Dropout):
-        network.set_submodule(before_path, nn.Identity())
-        probability = before.p
-    return network, last.in_features, probability
 
 
 def _fingerprint(name: str, content: str) -> str:

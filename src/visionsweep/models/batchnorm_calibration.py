@@ -1,28 +1,26 @@
-"""Makes a network with random weights fit to train a head on."""
-
-from functools import cache
+"""Calibrate the BatchNorm statistics of networks with random weights."""
 
 import torch
 from torch import nn
 
-from visionsweep.data.decoding import open_rgb
-from visionsweep.data.synthetic import sample
 from visionsweep.data.transforms import resized
+from visionsweep.models.calibration_images import calibration_images
 from visionsweep.runtime.threads import one_thread
+
+_IMAGES = 12
 
 
 @torch.no_grad()
 def calibrate_batchnorm(network: nn.Module, size: int) -> None:
-    """Give the BatchNorm layers of an untrained network statistics that keep signals alive.
+    """Set the running statistics of each BatchNorm layer to those of calibration images.
 
-    Fresh statistics (mean 0, variance 1) are far from what a random network computes: through the
-    layers of an EfficientNet features shrink to nothing, and a head cannot be trained on them. So
-    the statistics are measured once, on scenes that are drawn like the sample but not part of it.
-    Noise will not do: measured on it, real images end in features a hundred times too large.
+    Initial statistics (mean 0, variance 1) are far from the activations of a random network: the
+    features of an EfficientNet vanish, and no head can be trained on them.
 
     Args:
-        network: whole or without its last layer; changed in place.
-        size: pixels a side of the images it will see.
+        network: network with or without its last layer; changed in place, in evaluation mode
+            afterwards.
+        size: pixels per side of its images.
     """
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
@@ -31,23 +29,10 @@ def calibrate_batchnorm(network: nn.Module, size: int) -> None:
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # an average over what is seen, not a moving one
+        norm.momentum = None  # cumulative average instead of a moving one
         norm.train()
-    with one_thread():  # a sum over several threads' parts has other last bits
-        network(scenes_outside_the_sample(size))
+    with one_thread():  # a sum over the parts of several threads rounds differently
+        network(resized(size).normalize(calibration_images(_IMAGES, size)))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
-
-
-@cache
-def scenes_outside_the_sample(size: int) -> torch.Tensor:
-    """Draw scenes like the sample's that are not part of it, `float32[12, 3, size, size]`."""
-    transform = resized(size).build()
-    return torch.stack(
-        [
-            transform(open_rgb(sample.jpeg("train", label, index, sample.SHORT_SIDE)))
-            for index in range(sample.COUNTS["train"], sample.COUNTS["train"] + 4)
-            for label in sample.CLASSES
-        ]
-    )
