@@ -22,7 +22,7 @@ from visionsweep.data.splits import load_splits
 from visionsweep.data.transforms import resized
 from visionsweep.features import extraction
 from visionsweep.features.cached import cached_features
-from visionsweep.models.backbones import resolve_backbone
+from visionsweep.models.backbone_spec import resolve_backbone
 from visionsweep.models.fusion import fuse_conv_bn
 from visionsweep.models.lazy_model import LazyModel
 

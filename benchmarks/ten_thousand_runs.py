@@ -19,7 +19,7 @@ from visionsweep.data.splits import load_splits
 from visionsweep.data.transforms import resized
 from visionsweep.features import extraction
 from visionsweep.features.cached import cached_features
-from visionsweep.models.backbones import resolve_backbone
+from visionsweep.models.backbone_spec import resolve_backbone
 from visionsweep.models.heads import Heads
 from visionsweep.models.lazy_model import LazyModel
 from visionsweep.models.seeds import replicate_seeds

@@ -33,7 +33,7 @@ from visionsweep.data.transforms import resized
 from visionsweep.errors import UserError
 from visionsweep.features.device_backbone import TOLERANCE, DeviceBackbone, relative_error
 from visionsweep.features.extraction import BATCH_SIZE, Extractor
-from visionsweep.models import backbones
+from visionsweep.models import backbone_spec, backbones
 from visionsweep.models.heads import Heads
 from visionsweep.models.seeds import replicate_seeds
 from visionsweep.runtime.devices import device_facts, pick_device
@@ -144,7 +144,7 @@ def build(name: str, size: int) -> nn.Module:
     """Build a torchvision backbone with random weights and calibrated BatchNorm."""
     config = ModelConfig(label=name, name=name, weights=None)
     return backbones.build(
-        backbones.resolve_backbone(config, random_if_unavailable=False), size
+        backbone_spec.resolve_backbone(config, random_if_unavailable=False), size
     ).module
 
 

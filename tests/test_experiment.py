@@ -63,7 +63,7 @@ def photos(tmp_path: Path) -> Path:
 def config(tmp_path: Path, photos: Path, make_config) -> Config:
     """Heads on a random resnet18, in a cache of its own."""
     cached._store.cache_clear()
-    extraction._pixels.clear()
+    extraction.pixel_memory.clear()
     made = make_config()
     return replace(
         made,
@@ -301,7 +301,7 @@ def test_evaluating_names_what_was_lost_too(
     run(replace(config, features=FeaturesConfig(str(tmp_path / "first"))))
     (done,) = find_runs([tmp_path / "outputs"]).runs
     monkeypatch.setenv("VISIONSWEEP_CACHE", str(tmp_path / "other"))  # holds no feature
-    extraction._pixels.clear()
+    extraction.pixel_memory.clear()
     afterwards(evaluation, "resolve_splits", lambda: shutil.rmtree(photos))
     with pytest.raises(UserError, match=r"\.png: .*No such file.*bring it back"):
         evaluation.evaluate(done, config.data, "test", torch.device("cpu"))

@@ -15,7 +15,7 @@ from visionsweep import reproduction
 from visionsweep.config.schema import leaf_keys
 from visionsweep.data.splits import load_splits
 from visionsweep.errors import UserError
-from visionsweep.models.backbones import resolve_backbone
+from visionsweep.models.backbone_spec import resolve_backbone
 from visionsweep.reproduction import MAY_MOVE, config_for, use_threads, whats_changed
 from visionsweep.runs.discovery import Run
 from visionsweep.runs.record import DataFacts

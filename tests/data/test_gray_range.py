@@ -20,7 +20,7 @@ from visionsweep.data.gray import GrayFacts, recorded_range
 from visionsweep.data.splits import Splits, load_splits
 from visionsweep.data.thumbnails import thumbnails
 from visionsweep.data.transforms import resized
-from visionsweep.models.backbones import BackboneSpec
+from visionsweep.models.backbone_spec import BackboneSpec
 from visionsweep.runs import fingerprint
 
 Write = Callable[..., Path]

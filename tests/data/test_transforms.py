@@ -12,7 +12,7 @@ from visionsweep.config.schema import Config
 from visionsweep.data.dataset import ImageDataset
 from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, resized
-from visionsweep.models import backbones
+from visionsweep.models import backbone_spec, backbones
 from visionsweep.models.lazy_model import LazyModel
 from visionsweep.training.inputs import inputs_of
 
@@ -78,7 +78,7 @@ def test_only_training_images_are_augmented(tmp_path, monkeypatch: pytest.Monkey
     config = Config(batch_size=8)
     config.augmentation.name = "trivial_augment"
     config.model.name, config.model.weights = "mobilenet_v3_small", None
-    spec = backbones.resolve_backbone(config.model, random_if_unavailable=True)
+    spec = backbone_spec.resolve_backbone(config.model, random_if_unavailable=True)
     network = LazyModel(spec, 32, classes=2, frozen=True, summary_dir=tmp_path / "cards")
     orders = [torch.Generator().manual_seed(0)]
     batches = inputs_of(splits, config, network, resized(32), torch.device("cpu"), orders)

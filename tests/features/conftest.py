@@ -12,7 +12,7 @@ from visionsweep.data.images import ImageFile
 from visionsweep.data.synthetic import sample
 from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.features import cached, extraction
-from visionsweep.models.backbones import resolve_backbone
+from visionsweep.models.backbone_spec import resolve_backbone
 from visionsweep.models.lazy_model import LazyModel
 
 SIZE = 64  # pixels a side
@@ -26,7 +26,8 @@ def _fresh_process() -> Iterator[None]:
     long.
     """
     cached._store.cache_clear()
-    extraction._pixels = extraction.PixelMemory()
+    extraction.pixel_memory.clear()
+    extraction.pixel_memory.enabled = False
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -18,8 +18,8 @@ from visionsweep.errors import UserError
 from visionsweep.features import extraction
 from visionsweep.features.extraction import BATCH_SIZE
 from visionsweep.features.shards import read_shard
-from visionsweep.models import lazy_model, weights
-from visionsweep.models.backbones import resolve_backbone
+from visionsweep.models import lazy_model, pretrained_weights
+from visionsweep.models.backbone_spec import resolve_backbone
 from visionsweep.models.lazy_model import LazyModel
 
 SIZE = 64  # pixels a side, as in conftest.py
@@ -131,7 +131,7 @@ def test_other_weights_or_another_model_miss(tmp_path, files, make_network, feat
         torch.save(state, folder / "state.pth")
         digits = hashlib.sha256((folder / "state.pth").read_bytes()).hexdigest()[:8]
         monkeypatch.setattr(entry.value, "url", f"https://elsewhere.example/resnet18-{digits}.pth")
-        (folder / "state.pth").rename(weights.cache_path(entry))
+        (folder / "state.pth").rename(pretrained_weights.cache_path(entry))
         spec = resolve_backbone(config, random_if_unavailable=False)
         network = LazyModel(spec, SIZE, 3, True, tmp_path / "cache" / "networks")
         found.append(features(files, network))
@@ -148,7 +148,7 @@ def test_an_image_that_changed_unseen_is_refused_and_nothing_is_kept_under_its_n
         features(files, make_network())
     assert rows(tmp_path / "cache") == 0
     files[6].path.unlink()
-    extraction._pixels.clear()
+    extraction.pixel_memory.clear()
     with pytest.raises(UserError, match=r"06\.jpg: cannot be read: No such file"):
         features(files[6:], make_network())
 

@@ -68,9 +68,9 @@ class Spoiled(nn.Module):
 
 
 def test_features_that_are_not_finite_are_an_error_that_names_image_and_backbone(files):
-    extractor = Extractor(Spoiled().eval(), resized(SIZE), CPU, "convnext_tiny")
+    backbone = DeviceBackbone(Spoiled().eval(), resized(SIZE), CPU, "convnext_tiny")
     with pytest.raises(UserError) as error:
-        list(extractor.extract(files))
+        list(Extractor(backbone).extract(files))
     assert error.value.where == "convnext_tiny"
     assert sum(str(file.path) in error.value.what for file in files) == 1
 

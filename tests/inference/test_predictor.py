@@ -19,8 +19,8 @@ from visionsweep.data.decoding import UnreadableImageError
 from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.errors import UserError
 from visionsweep.inference.predictor import Prediction, Predictor, load_predictor, predict
-from visionsweep.models import backbones
-from visionsweep.models.backbones import BackboneSpec
+from visionsweep.models import backbone_spec
+from visionsweep.models.backbone_spec import BackboneSpec
 
 
 class BrightnessModel(torch.nn.Module):
@@ -134,7 +134,7 @@ def test_a_model_that_diverged_names_no_class(predictor, grey_image):
 def trained_run(write_run, make_record, tmp_path):
     """Write a run of a random resnet18 with a checkpoint; returns the run."""
     config = ModelConfig(label="resnet18", name="resnet18", weights=None)
-    fingerprint = backbones.resolve_backbone(config, random_if_unavailable=False).fingerprint
+    fingerprint = backbone_spec.resolve_backbone(config, random_if_unavailable=False).fingerprint
 
     def write(**tensors):
         directory = write_run("run", 0.5, weights="random")

@@ -16,13 +16,14 @@ from visionsweep.config.validation import torchvision_models
 from visionsweep.data.transforms import resized
 from visionsweep.errors import UserError
 from visionsweep.models import (
-    backbones,
+    backbone_spec,
     batchnorm_calibration,
     classifier,
     pretrained_weights,
     torchvision_builders,
 )
-from visionsweep.models.backbones import Backbone, build, resolve_backbone
+from visionsweep.models.backbone_spec import resolve_backbone
+from visionsweep.models.backbones import Backbone, build
 from visionsweep.models.calibration_images import calibration_images
 from visionsweep.models.last_layer import remove_last_layer
 from visionsweep.models.summary import count_parameters
@@ -130,7 +131,7 @@ def test_a_head_fits_on_every_model_that_torchvision_lists(name: str, cheap_numb
 @pytest.mark.parametrize("name", torchvision_models())
 def test_every_models_default_weights_have_a_transform_that_can_be_read(name: str):
     entry = pretrained_weights.named(torchvision.models.get_model_weights(name), "DEFAULT")
-    preset = backbones._preset(entry.transforms())
+    preset = backbone_spec.torchvision_preprocessing(entry.transforms())
     assert preset.size >= 224
     assert len(preset.mean) == len(preset.std) == 3
     assert pretrained_weights.cache_path(entry).name.endswith(".pth")

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from visionsweep.config.schema import ModelConfig, OptimizerConfig
-from visionsweep.models import backbones, classifier
+from visionsweep.models import backbone_spec, backbones, classifier
 from visionsweep.models.classifier import Classifier
 from visionsweep.models.heads import Heads
 from visionsweep.models.seeds import replicate_seeds
@@ -20,7 +20,7 @@ from visionsweep.training.batches import TensorBatches
 @pytest.fixture(scope="module")
 def resnet() -> backbones.Backbone:
     config = ModelConfig(label="resnet18", name="resnet18", weights=None)
-    return backbones.build(backbones.resolve_backbone(config, random_if_unavailable=False), 32)
+    return backbones.build(backbone_spec.resolve_backbone(config, random_if_unavailable=False), 32)
 
 
 @pytest.fixture

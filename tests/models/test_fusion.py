@@ -8,7 +8,7 @@ from torch import nn
 
 from visionsweep.config.schema import ModelConfig
 from visionsweep.data.transforms import resized
-from visionsweep.models import backbones
+from visionsweep.models import backbone_spec, backbones
 from visionsweep.models.calibration_images import calibration_images
 from visionsweep.models.fusion import TOLERANCE, fuse_conv_bn
 
@@ -47,7 +47,7 @@ def test_fusion_removes_each_batchnorm_after_a_convolution_and_keeps_the_feature
     """In densenet121 a BatchNorm precedes most convolutions: there it stays."""
     config = ModelConfig(label=name, name=name, weights=None)
     network = backbones.build(
-        backbones.resolve_backbone(config, random_if_unavailable=False), 32
+        backbone_spec.resolve_backbone(config, random_if_unavailable=False), 32
     ).module
     before = norms(network)
     images = resized(32).normalize(calibration_images(12, 32))

@@ -9,7 +9,7 @@ import torch
 
 from visionsweep.config.schema import ModelConfig
 from visionsweep.models import classifier, lazy_model
-from visionsweep.models.backbones import resolve_backbone
+from visionsweep.models.backbone_spec import resolve_backbone
 from visionsweep.models.lazy_model import LazyModel
 from visionsweep.models.summary import count_parameters
 

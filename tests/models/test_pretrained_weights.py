@@ -20,7 +20,8 @@ from torchvision.models._api import Weights, WeightsEnum
 from visionsweep.config.schema import ModelConfig
 from visionsweep.errors import UserError
 from visionsweep.models import pickled_weights, pretrained_weights
-from visionsweep.models.backbones import Backbone, build, resolve_backbone
+from visionsweep.models.backbone_spec import resolve_backbone
+from visionsweep.models.backbones import Backbone, build
 from visionsweep.models.pretrained_weights import WeightsUnavailableError, ensure_cached
 
 RESNET18 = "resnet18-f37072fd.pth"  # torchvision's name for IMAGENET1K_V1

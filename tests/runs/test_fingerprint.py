@@ -8,7 +8,7 @@ import pytest
 from visionsweep.config.schema import leaf_keys
 from visionsweep.data.images import ImageFile
 from visionsweep.data.splits import Splits
-from visionsweep.models.backbones import BackboneSpec
+from visionsweep.models.backbone_spec import BackboneSpec
 from visionsweep.runs import fingerprint
 from visionsweep.runs.names import WHERE
 

@@ -39,7 +39,7 @@ def refuse_unavailable_weights(configs: Iterable[Config]) -> None:
     }
     if not pretrained or all(config.data.source == "sample" for config in configs):
         return
-    from visionsweep.models.backbones import resolve_backbone  # torch comes with this
+    from visionsweep.models.backbone_spec import resolve_backbone  # torch comes with this
 
     problems: list[str] = []
     for model in pretrained.values():

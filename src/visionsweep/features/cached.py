@@ -9,7 +9,7 @@ import torch
 from visionsweep.config.schema import FeaturesConfig, parse_size
 from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.transforms import Preprocessing
-from visionsweep.features.device_backbone import feature_dtype
+from visionsweep.features.device_backbone import DeviceBackbone, feature_dtype
 from visionsweep.features.extraction import BATCH_SIZE, Extractor
 from visionsweep.features.store import FeatureStore
 from visionsweep.models.lazy_model import LazyModel
@@ -77,8 +77,8 @@ def cached_features(
     by_digest = {file.digest: file for file in files}
 
     def extract(missing: list[str]) -> Iterator[tuple[list[str], torch.Tensor]]:
-        extractor = Extractor(network.backbone.module, preprocessing, device, spec.name)
-        return extractor.extract([by_digest[digest] for digest in missing])
+        backbone = DeviceBackbone(network.backbone.module, preprocessing, device, spec.name)
+        return Extractor(backbone).extract([by_digest[digest] for digest in missing])
 
     return store.get([file.digest for file in files], extract)
 

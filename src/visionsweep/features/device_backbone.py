@@ -1,4 +1,4 @@
-"""A frozen backbone on the device that computes, checked against the CPU before it is used."""
+"""A frozen backbone on its compute device, compared with the CPU before it is used."""
 
 import copy
 import logging
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 # Largest difference from the CPU's float32 features, relative to the largest feature.
 # Measured on an H200: docs/results.md, "On a GPU".
 TOLERANCE = 0.05
+CHECK_IMAGES = 3
 
 
 def feature_dtype(device: torch.device) -> torch.dtype:
@@ -28,18 +29,18 @@ def feature_dtype(device: torch.device) -> torch.dtype:
 
 
 class DeviceBackbone:
-    """A backbone with fused BatchNorm in channels-last layout, on its device.
+    """A backbone with fused Conv-BN layers in channels-last layout, on its compute device.
 
-    Where the device computes in float16, a row that is not finite is computed again in float32, so
-    a network whose activations exceed 65,504 has the features that a CPU gives it.
+    If the device computes in float16, rows that are not finite are recomputed in float32, so a
+    network whose activations exceed 65,504 has the same features as on a CPU.
 
     Args:
-        backbone: on the CPU in evaluation mode, from `float32[N, 3, size, size]` to
+        backbone: network on the CPU in evaluation mode, from `float32[N, 3, size, size]` to
             `float32[N, width]`; not changed.
-        preprocessing: mean and standard deviation of the images.
+        preprocessing: how an image becomes a tensor.
         device: where to compute.
-        name: the backbone's name in messages.
-        dtype: precision of convolutions and matrix products; the device's own by default.
+        name: name of the backbone, for messages.
+        dtype: precision of convolutions and matrix products; by default the device's.
     """
 
     def __init__(
@@ -50,66 +51,74 @@ class DeviceBackbone:
         name: str = "the backbone",
         dtype: torch.dtype | None = None,
     ) -> None:
+        self.preprocessing = preprocessing
+        self.device = device
+        self.name = name
         self._backbone = backbone.eval()
-        self._preprocessing = preprocessing
-        self._device = device
-        self._name = name
         self._dtype = dtype or feature_dtype(device)
 
     @torch.inference_mode()
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return features, `float32[N, width]` on the CPU, of `uint8[N, 3, size, size]`."""
-        pixels = pixels.to(self._device, non_blocking=True)  # asynchronous if the source is pinned
-        images = self._preprocessing.normalize(pixels)
+        pixels = pixels.to(self.device, non_blocking=True)  # asynchronous if the source is pinned
+        images = self.preprocessing.normalize(pixels)
         images = images.contiguous(memory_format=torch.channels_last)
         features = self._forward(self.network, images)
-        if self.network is not self._single and not (finite := _finite_rows(features)).all():
-            again = self._forward(self._single, images)
-            features = torch.where(finite.unsqueeze(1), features, again)
+        if self.network is not self._float32 and not (finite := features.isfinite().all(1)).all():
+            recomputed = self._forward(self._float32, images)
+            features = torch.where(finite.unsqueeze(1), features, recomputed)
         return features
 
     @cached_property
-    def _fused(self) -> tuple[nn.Module, torch.Tensor]:
-        """The fused backbone on the CPU, and the images it was compared on.
+    def _example(self) -> torch.Tensor:
+        """Normalized images, `float32[3, 3, size, size]`, to compare networks and devices on.
 
-        These are always the same: an image's features must not depend on the images before it.
+        Always the same ones: an image's features must not depend on which images come first.
         """
-        example = self._preprocessing.normalize(calibration_images(3, self._preprocessing.size))
-        return fuse_conv_bn(self._backbone, example), example
+        return self.preprocessing.normalize(
+            calibration_images(CHECK_IMAGES, self.preprocessing.size)
+        )
 
     @cached_property
-    def _single(self) -> nn.Module:
+    def fused(self) -> nn.Module:
+        """The fused backbone on the CPU."""
+        return fuse_conv_bn(self._backbone, self._example)
+
+    @cached_property
+    def _float32(self) -> nn.Module:
         """The fused backbone in float32 on the device."""
-        network = copy.deepcopy(self._fused[0]) if self._device.type != "cpu" else self._fused[0]
-        return network.to(self._device).to(memory_format=torch.channels_last)
+        network = copy.deepcopy(self.fused) if self.device.type != "cpu" else self.fused
+        return network.to(self.device).to(memory_format=torch.channels_last)
 
     @cached_property
     def network(self) -> nn.Module:
-        """The network on its device, in half precision if that gives the CPU's features.
+        """The network on its device, in half precision if its features agree with the CPU's.
 
         Raises:
-            UserError: if the device gives other features in float32, too.
+            UserError: if even float32 features disagree.
         """
-        if self._device.type == "cpu" and self._dtype == torch.float32:
-            return self._single
-        fused, example = self._fused
-        expected = fused(example).flatten(1).float()
-        images = example.to(self._device).contiguous(memory_format=torch.channels_last)
-        candidates = [self._single]
+        if self.device.type == "cpu" and self._dtype == torch.float32:
+            return self._float32
+        expected = self.fused(self._example).flatten(1).float()
+        images = self._example.to(self.device).contiguous(memory_format=torch.channels_last)
+        candidates = [self._float32]
         if self._dtype != torch.float32:
-            candidates.insert(0, _with_weights_in(self._dtype, self._single))
+            candidates.insert(0, _with_weights_in(self._dtype, self._float32))
         for network in candidates:
             error = relative_error(self._forward(network, images), expected)
             if error <= TOLERANCE:
                 return network
             log.warning(
-                "%s: features differ by %.2g of the largest between %s and the CPU in %s",
-                self._name, error, self._device,
-                "float32" if network is self._single else str(self._dtype).removeprefix("torch."),
-            )  # fmt: skip
+                "%s: the largest relative difference of features between %s in %s and the CPU "
+                "is %.2g",
+                self.name,
+                self.device,
+                "float32" if network is self._float32 else str(self._dtype).removeprefix("torch."),
+                error,
+            )
         raise UserError(
-            f"{self._device} computes other features than the CPU, and nothing is stored",
-            where=self._name,
+            f"the features on {self.device} differ from those on the CPU, and nothing is stored",
+            where=self.name,
             hint="Use device=cpu, or another version of the driver or of torch.",
         )
 
@@ -120,25 +129,21 @@ class DeviceBackbone:
 
     @contextmanager
     def _kernels(self, network: nn.Module) -> Iterator[None]:
-        """Choose precision and attention kernels: every kernel's *forward* pass is repeatable."""
-        half = network is not self._single
+        """Select precision and attention kernels; all their *forward* passes are deterministic."""
+        backends = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+        half = network is not self._float32
         with (
-            torch.autocast(self._device.type, self._dtype, enabled=half),
-            sdpa_kernel(
-                [
-                    SDPBackend.FLASH_ATTENTION,
-                    SDPBackend.EFFICIENT_ATTENTION,
-                    SDPBackend.MATH,
-                ]
-            ),
+            torch.autocast(self.device.type, self._dtype, enabled=half),
+            sdpa_kernel(backends),
         ):
             yield
 
 
 def _with_weights_in(dtype: torch.dtype, network: nn.Module) -> nn.Module:
-    """Return a copy whose convolutions and linear layers hold weights that autocast need not cast.
+    """Return a copy whose convolutions and linear layers hold weights of a dtype.
 
-    Autocast does not keep the cast weights of a frozen network: it would cast them in each batch.
+    Autocast does not keep the converted weights of a frozen network, and would convert them again
+    in every batch.
     """
     converted = copy.deepcopy(network)
     for module in converted.modules():
@@ -147,10 +152,6 @@ def _with_weights_in(dtype: torch.dtype, network: nn.Module) -> nn.Module:
     return converted
 
 
-def _finite_rows(features: torch.Tensor) -> torch.Tensor:
-    return torch.isfinite(features).all(1)
-
-
-def relative_error(got: torch.Tensor, expected: torch.Tensor) -> float:
-    """Return the largest difference relative to the largest expected number; NaN if not finite."""
-    return float((got - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
+def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    """Return the largest difference relative to the largest expected value; NaN if not finite."""
+    return float((actual - expected).abs().max() / expected.abs().max().clamp(min=1e-12))

@@ -20,7 +20,7 @@ from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError
 from visionsweep.inference.explanation import Explanation, explain, seen_part
 from visionsweep.models import backbones, classifier
-from visionsweep.models.backbones import BackboneSpec, resolve_backbone
+from visionsweep.models.backbone_spec import BackboneSpec, resolve_backbone
 from visionsweep.models.classifier import Classifier
 from visionsweep.models.seeds import replicate_seeds
 from visionsweep.runs import weights_file

@@ -45,7 +45,11 @@ def _dead_leaves(seed: int, size: int) -> torch.Tensor:
     place = (torch.arange(size) + 0.5) / size
     image = mean_color.to(torch.uint8).reshape(3, 1, 1).repeat(1, size, size)
     for disk in order.tolist():
-        y, x = centers[disk].tolist()
-        inside = (place[:, None] - y) ** 2 + (place[None, :] - x) ** 2 <= radii[disk] ** 2
-        image[:, inside] = colors[disk][:, None]
+        (y, x), radius = centers[disk].tolist(), radii[disk]
+        rows, columns = (
+            slice(max(0, int((c - radius) * size) - 1), int((c + radius) * size) + 2)
+            for c in (y, x)
+        )
+        inside = (place[rows, None] - y) ** 2 + (place[columns] - x) ** 2 <= radius**2
+        image[:, rows, columns][:, inside] = colors[disk][:, None]
     return image

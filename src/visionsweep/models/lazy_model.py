@@ -14,7 +14,8 @@ from torch import nn
 
 from visionsweep.data.images import digest_of
 from visionsweep.models import backbones, classifier
-from visionsweep.models.backbones import Backbone, BackboneSpec
+from visionsweep.models.backbone_spec import BackboneSpec
+from visionsweep.models.backbones import Backbone
 from visionsweep.models.single_image import trains_on_one_image
 from visionsweep.models.summary import count_parameters, layer_table
 from visionsweep.runtime.threads import one_thread

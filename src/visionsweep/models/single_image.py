@@ -12,7 +12,7 @@ import torchvision
 
 from visionsweep.config.schema import ModelConfig, TransformConfig
 from visionsweep.errors import UserError
-from visionsweep.models.backbones import untrained
+from visionsweep.models.backbones import build_untrained
 
 
 @cache
@@ -28,7 +28,7 @@ def trains_on_one_image(name: str, source: str, size: int) -> bool:
     for device in ("meta", "cpu"):  # the first knows shapes alone: no memory, no arithmetic
         try:
             with torch.random.fork_rng(devices=[]), torch.device(device):
-                untrained(name, source, size).train()(torch.zeros(1, 3, size, size))
+                build_untrained(name, source, size).train()(torch.zeros(1, 3, size, size))
         except (UserError, RuntimeError, ValueError, AssertionError) as error:
             if device == "meta" and isinstance(error.__cause__ or error, NotImplementedError):
                 continue  # RegNets look at numbers while they are built

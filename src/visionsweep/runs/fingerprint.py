@@ -12,7 +12,7 @@ from visionsweep.config.schema import Config
 from visionsweep.data.gray import recorded_range
 from visionsweep.data.images import digest_of
 from visionsweep.data.splits import SPLITS, Splits
-from visionsweep.models.backbones import BackboneSpec
+from visionsweep.models.backbone_spec import BackboneSpec
 from visionsweep.runs.names import WHERE
 from visionsweep.runs.record import SCHEMA_VERSION, Record
 

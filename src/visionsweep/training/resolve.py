@@ -7,7 +7,7 @@ from visionsweep.data.splits import Splits, load_splits
 from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.errors import UserError
 from visionsweep.features.cached import image_memory
-from visionsweep.models.backbones import BackboneSpec, resolve_backbone
+from visionsweep.models.backbone_spec import BackboneSpec, resolve_backbone
 from visionsweep.runs import fingerprint
 
 
