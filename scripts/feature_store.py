@@ -21,7 +21,7 @@ from tqdm import tqdm
 from visionsweep.cli.entry import path_argument, run_command
 from visionsweep.errors import UserError
 from visionsweep.features import maintenance
-from visionsweep.features.maintenance import Stored
+from visionsweep.features.maintenance import StoreInfo
 from visionsweep.report.console import PlainConsole
 from visionsweep.storage.cache import cache_folder
 from visionsweep.storage.files import explained
@@ -80,7 +80,7 @@ def show(cache: Path) -> int:
     console.print(
         f"features: {len(stores)} stores, {sum(s.images for s in stores):,} rows, {decimal(total)}"
     )
-    for name, files in maintenance.memories(cache).items():
+    for name, files in maintenance.caches(cache).items():
         size = sum(file.stat().st_size for file in files)
         total += size
         console.print(f"{name}: {len(files)} files, {decimal(size)}")
@@ -103,14 +103,14 @@ def verify(cache: Path) -> int:
 
 
 def delete(cache: Path, model: str | None, *, sure: bool) -> int:
-    """Delete stores, all of them or a model's; with all of them, the memories beside them."""
+    """Delete stores, all of them or a model's; with all of them, the cached files beside them."""
     stores = maintenance.stores(cache)
     chosen = [stored for stored in stores if model in (None, stored.model)]
     if model is not None and not chosen:
         there = ", ".join(sorted({stored.model for stored in stores})) or "none"
         raise UserError(f"--model {model}: no features of it in {cache}; there are: {there}")
-    memories = [f for files in maintenance.memories(cache).values() for f in files if model is None]
-    if not chosen and not memories:
+    cached = [f for files in maintenance.caches(cache).values() for f in files if model is None]
+    if not chosen and not cached:
         print(f"Nothing to delete in {cache}")
         return 0
     size = decimal(sum(stored.bytes for stored in chosen))
@@ -120,7 +120,7 @@ def delete(cache: Path, model: str | None, *, sure: bool) -> int:
         return 1
     with explained(cache, "Not all is deleted."):
         busy = [stored for stored in chosen if not maintenance.delete(stored)]
-        for file in memories if not busy else ():
+        for file in cached if not busy else ():
             file.unlink(missing_ok=True)
     for stored in busy:
         print(f"{_named(stored)}: in use by another process; not deleted", file=sys.stderr)
@@ -139,7 +139,7 @@ def _in_short(transform: str) -> str:
         return transform
 
 
-def _named(stored: Stored) -> str:
+def _named(stored: StoreInfo) -> str:
     return f"{stored.model} ({stored.folder})"
 
 

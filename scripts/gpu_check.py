@@ -4,78 +4,42 @@
     python scripts/gpu_check.py --device cpu --quick   # the same checks, small, on the CPU
 
 Prints one line per check. The exit status is 1 if one failed. Needs no network: networks have
-random weights, images are drawn. Its figures for docs/results.md are printed as Markdown by
+random weights, images are rendered. Its figures for docs/results.md are printed as Markdown by
 `--markdown`.
 """
 
 import argparse
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from gpu_check_runs import Setup, check_memory, check_repeats, check_resume, check_sweep
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
 from visionsweep.cli.entry import run_command
 from visionsweep.config.schema import ModelConfig
+from visionsweep.data.decoding import open_rgb
 from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.synthetic import sample
 from visionsweep.data.transforms import resized
 from visionsweep.errors import UserError
-from visionsweep.features.device_backbone import TOLERANCE, DeviceBackbone, relative_error
+from visionsweep.features.device_backbone import (
+    CHECK_IMAGES,
+    TOLERANCE,
+    DeviceBackbone,
+    relative_error,
+)
 from visionsweep.features.extraction import BATCH_SIZE, Extractor
 from visionsweep.models import backbone_spec, backbones
 from visionsweep.models.heads import Heads
 from visionsweep.models.seeds import replicate_seeds
 from visionsweep.runtime.devices import device_facts, pick_device
 from visionsweep.runtime.threads import one_thread
-
-TRAIN = Path(__file__).resolve().parent.parent / "src" / "train.py"
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What all checks share.
-
-    Attributes:
-        device: what is checked.
-        folder: a temporary folder.
-        quick: whether to use small networks and images.
-    """
-
-    device: torch.device
-    folder: Path
-    quick: bool
-
-    @property
-    def size(self) -> int:
-        """Pixels per side."""
-        return 32 if self.quick else 224
-
-    @property
-    def networks(self) -> list[str]:
-        """Names of torchvision models, one per family of kernels."""
-        return ["resnet18"] if self.quick else ["resnet18", "efficientnet_b0", "vit_b_16"]
-
-    def command(self, name: str, *settings: str) -> list[str]:
-        """Return the command of a run or sweep with random weights on the drawn images."""
-        multirun = ["-m"] if any("," in setting for setting in settings) else []
-        return [
-            sys.executable, str(TRAIN), *multirun, "model.weights=null", "data=folder",
-            f"transform.size={self.size}", f"device={self.device}",
-            f"sweep_dir={self.folder / name}",
-            f"features.cache_dir={self.folder / 'cache'}", *settings,
-        ]  # fmt: skip
-
 
 Check = Callable[[Setup], Iterator[tuple[bool, str]]]
 
@@ -104,10 +68,10 @@ def main(arguments: list[str]) -> int:
             start = time.perf_counter()
             title = (check.__doc__ or "").strip().splitlines()[0].removesuffix(".")
             try:
-                found = list(check(setup))
+                results = list(check(setup))
             except Exception as error:  # the other checks still have to run
-                found = [(False, f"{type(error).__name__}: {error}")]
-            for passed, measured in found:
+                results = [(False, f"{type(error).__name__}: {error}")]
+            for passed, measured in results:
                 rows.append((title, "ok" if passed else "FAILED", measured))
                 print(" | ".join(rows[-1]), flush=True)
             print(f"  ({time.perf_counter() - start:.1f} s)", flush=True)
@@ -123,7 +87,7 @@ def main(arguments: list[str]) -> int:
 
 
 def draw_images(folder: Path) -> None:
-    """Draw the images of two data sets, `three` and `two` classes."""
+    """Render the images of two data sets, `three` and `two` classes."""
     for name, classes in (("three", sample.CLASSES), ("two", sample.CLASSES[:2])):
         for label in classes:
             for split, count in (("train", 12), ("val", 4), ("test", 4)):
@@ -148,10 +112,8 @@ def build(name: str, size: int) -> nn.Module:
     ).module
 
 
-def drawn_pixels(setup: Setup, count: int) -> torch.Tensor:
-    """Return drawn images, `uint8[count, 3, size, size]`, repeated as needed."""
-    from visionsweep.data.decoding import open_rgb
-
+def rendered_pixels(setup: Setup, count: int) -> torch.Tensor:
+    """Return rendered images, `uint8[count, 3, size, size]`, repeated as needed."""
     preprocessing = resized(setup.size)
     files = images_of(setup)
     pixels = torch.stack([preprocessing.pixels(open_rgb(file.path)) for file in files])
@@ -160,7 +122,7 @@ def drawn_pixels(setup: Setup, count: int) -> torch.Tensor:
 
 def check_features(setup: Setup) -> Iterator[tuple[bool, str]]:
     """Features agree with the CPU's."""
-    pixels = drawn_pixels(setup, 32)
+    pixels = rendered_pixels(setup, 32)
     for name in setup.networks:
         network = build(name, setup.size)
         expected = DeviceBackbone(network, resized(setup.size), torch.device("cpu"))(pixels)
@@ -168,8 +130,8 @@ def check_features(setup: Setup) -> Iterator[tuple[bool, str]]:
         if setup.device == torch.device("cuda"):
             devices = [torch.device("cuda", n) for n in range(torch.cuda.device_count())]
         for device in devices:
-            got = DeviceBackbone(network, resized(setup.size), device)(pixels)
-            error = relative_error(got, expected)
+            actual = DeviceBackbone(network, resized(setup.size), device)(pixels)
+            error = relative_error(actual, expected)
             yield error <= TOLERANCE, f"{name}, {device}: relative error {error:.1e}"
 
 
@@ -188,11 +150,11 @@ class Overflowing(nn.Module):
 
 def check_overflow(setup: Setup) -> Iterator[tuple[bool, str]]:
     """Features that overflow float16 are those of float32."""
-    pixels = drawn_pixels(setup, 16)
+    pixels = rendered_pixels(setup, 16)
     network, preprocessing = Overflowing().eval(), resized(setup.size)
     expected = DeviceBackbone(network, preprocessing, torch.device("cpu"))(pixels)
-    got = DeviceBackbone(network, preprocessing, setup.device, dtype=torch.float16)(pixels)
-    error = relative_error(got, expected)
+    actual = DeviceBackbone(network, preprocessing, setup.device, dtype=torch.float16)(pixels)
+    error = relative_error(actual, expected)
     yield error <= TOLERANCE, f"relative error {error:.1e}"
 
 
@@ -202,94 +164,16 @@ def check_not_finite(setup: Setup) -> Iterator[tuple[bool, str]]:
     class Spoiled(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             features = images.mean((2, 3))
-            # Only a real batch is larger than the example that the device is checked with.
-            return features / 0.0 if len(images) > len(sample.CLASSES) else features
+            # Batches of images are larger than the one the device is compared with the CPU on.
+            return features / 0.0 if len(images) > CHECK_IMAGES else features
 
-    extractor = Extractor(Spoiled().eval(), resized(setup.size), setup.device, "spoiled")
+    backbone = DeviceBackbone(Spoiled().eval(), resized(setup.size), setup.device, "spoiled")
     try:
-        list(extractor.extract(images_of(setup)))
+        list(Extractor(backbone).extract(images_of(setup)))
     except UserError as error:
         yield error.where == "spoiled" and ".jpg" in error.what, "refused"
     else:
         yield False, "accepted"
-
-
-def check_repeats(setup: Setup) -> Iterator[tuple[bool, str]]:
-    """Training twice gives the same weights."""
-    root = f"data.root={setup.folder / 'three'}"
-    runs = [("heads", "resnet18", ()), ("fine-tuning", "resnet18", ("training=fine_tuning",))]
-    if not setup.quick:
-        runs.append(("fine-tuning", "vit_b_16", ("training=fine_tuning",)))
-        runs.append(("fine-tuning", "efficientnet_b0", ("training=fine_tuning",)))
-    for kind, model, settings in runs:
-        weights = []
-        for turn in ("first", "second"):
-            name = f"{kind}-{model}-{turn}"
-            asked = ["model=torchvision", f"model.name={model}", root, "epochs=2", *settings]
-            subprocess.run(setup.command(name, *asked), check=True, capture_output=True, text=True)
-            file = "head.safetensors" if kind == "heads" else "model.safetensors"
-            weights.append((setup.folder / name / file).read_bytes())
-        yield weights[0] == weights[1], f"{kind}, {model}: {len(weights[0]):,} bytes compared"
-
-
-def check_sweep(setup: Setup) -> Iterator[tuple[bool, str]]:
-    """A sweep with augmentation goes from three classes to two."""
-    roots = f"data.root={setup.folder / 'three'},{setup.folder / 'two'}"
-    command = setup.command(
-        "augmented", "model=resnet18", roots, "epochs=1", "augmentation=trivial_augment"
-    )
-    done = subprocess.run(command, capture_output=True, text=True)
-    last = "" if done.returncode == 0 else f": {done.stderr.strip()[-300:]}"
-    yield done.returncode == 0, f"exit status {done.returncode}{last}"
-
-
-def check_resume(setup: Setup) -> Iterator[tuple[bool, str]]:
-    """A run that is interrupted and resumed has the weights of one that was not."""
-    settings = [
-        f"data.root={setup.folder / 'three'}", "model=resnet18",
-        f"epochs={4 if setup.quick else 12}",
-        "training=fine_tuning", "checkpoint_seconds=0",
-    ]  # fmt: skip
-    whole = setup.command("whole", *settings)
-    subprocess.run(whole, check=True, capture_output=True)
-    command, directory = setup.command("cut", *settings), setup.folder / "cut"
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not (directory / "checkpoint.safetensors").exists():
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    process.wait()
-    subprocess.run(command, check=True, capture_output=True)
-    weights = [
-        (setup.folder / name / "model.safetensors").read_bytes() for name in ("whole", "cut")
-    ]
-    record = (directory / "result.json").read_text()
-    resumed = '"continued_after": []' not in record
-    yield resumed and weights[0] == weights[1], "resumed" if resumed else "was not interrupted"
-
-
-def check_memory(setup: Setup) -> Iterator[tuple[bool, str]]:
-    """Training computes a batch in parts where memory does not hold it."""
-    if setup.device.type != "cuda":
-        yield True, "not tried: only CUDA's memory can be limited"
-        return
-    limited = (
-        "import runpy, sys, torch; "
-        f"torch.cuda.set_per_process_memory_fraction({1.5e9} / torch.cuda.mem_get_info()[1]); "
-        "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
-    )
-    settings = [
-        "model=resnet50", f"data.root={setup.folder / 'three'}", "epochs=1", "batch_size=36",
-        "training=fine_tuning",
-    ]  # fmt: skip
-    command = setup.command("memory", *settings)
-    done = subprocess.run(
-        [command[0], "-c", limited, *command[1:]],
-        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-    said = [
-        line for line in done.stdout.splitlines() + done.stderr.splitlines() if "AT A TIME" in line
-    ]
-    yield done.returncode == 0 and bool(said), said[0].strip("! ") if said else done.stderr[-200:]
 
 
 def seconds(work: Callable[[], object], device: torch.device, repeats: int) -> float:
@@ -308,7 +192,7 @@ def seconds(work: Callable[[], object], device: torch.device, repeats: int) -> f
 def check_speed(setup: Setup) -> Iterator[tuple[bool, str]]:
     """Extraction takes the time of the bare network."""
     batch = BATCH_SIZE[setup.device.type]
-    pixels = drawn_pixels(setup, batch)
+    pixels = rendered_pixels(setup, batch)
     if setup.device.type == "cuda":
         pixels = pixels.pin_memory()
     for name in setup.networks:
@@ -346,8 +230,8 @@ def check_heads(setup: Setup) -> Iterator[tuple[bool, str]]:
 
             with one_thread():
                 times[str(device)] = 1000 * seconds(step, device, 20)
-        told = ", ".join(f"{name} {value:.2f} ms" for name, value in times.items())
-        yield True, f"{classes} classes, width 1280, 5 replicates, per step: {told}"
+        measured = ", ".join(f"{name} {value:.2f} ms" for name, value in times.items())
+        yield True, f"{classes} classes, width 1280, 5 replicates, per step: {measured}"
 
 
 CHECKS: dict[str, Check] = {

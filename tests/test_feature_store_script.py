@@ -98,7 +98,7 @@ def test_verify_sets_damaged_shards_aside_and_removes_what_is_left_over(cache, r
     first = run(cache, "verify")
     assert first.returncode == 1
     assert "2 shards read, 1 damaged, 2 leftovers removed" in first.stdout
-    assert damaged.name in caplog.text and "set aside" in caplog.text
+    assert damaged.name in caplog.text and "renamed to" in caplog.text
     assert shards_of(cache) == [sound]
     assert damaged.with_suffix(".damaged").is_file() and young.is_file()
     assert not temporary.exists() and not old.exists()

@@ -296,14 +296,14 @@ def test_the_least_recently_used_shards_go_first(tmp_path, filled):
     sizes = filled[0].stat().st_size
     for path, days in zip(filled, (2, 3, 1), strict=True):
         age(path, days)
-    assert evict_lru(tmp_path / "features", 2 * sizes, spare=set()) == [filled[1]]
-    assert evict_lru(tmp_path / "features", sizes, spare=set()) == [filled[0]]
+    assert evict_lru(tmp_path / "features", 2 * sizes, in_use=set()) == [filled[1]]
+    assert evict_lru(tmp_path / "features", sizes, in_use=set()) == [filled[0]]
     assert shards_of(tmp_path) == [filled[2]]
 
 
 def test_shards_in_use_stay_even_if_they_are_the_oldest_and_too_large(tmp_path, filled):
     age(filled[0], 9)
-    deleted = evict_lru(tmp_path / "features", 1, spare={filled[0]})
+    deleted = evict_lru(tmp_path / "features", 1, in_use={filled[0]})
     assert sorted(deleted) == filled[1:]
     assert shards_of(tmp_path) == [filled[0]]
 
@@ -341,7 +341,7 @@ def test_a_store_too_small_for_one_request_still_answers_it(tmp_path, backbone):
 
 def test_features_of_a_deleted_shard_are_extracted_again(tmp_path, filled, backbone):
     images = read_shard(filled[2], KEY).digests
-    evict_lru(tmp_path / "features", filled[0].stat().st_size, spare={filled[0], filled[1]})
+    evict_lru(tmp_path / "features", filled[0].stat().st_size, in_use={filled[0], filled[1]})
     assert torch.equal(open_store(tmp_path).get(DIGESTS, backbone), table(DIGESTS))
     assert sorted(backbone.asked) == sorted(images)
 

@@ -108,7 +108,7 @@ def test_a_damaged_shard_in_a_read_only_cache_is_passed_over(small_disk, caplog)
     backbone = Backbone()
     assert torch.equal(open_store(small_disk.path).get(DIGESTS, backbone), table(DIGESTS))
     assert backbone.asked == DIGESTS
-    assert "cannot be set aside (Read-only file system)" in caplog.text
+    assert "cannot be renamed (Read-only file system)" in caplog.text
     assert maintenance.verify(shard) is not None and shard.is_file()
     assert maintenance.tidy(small_disk.path) == []
 

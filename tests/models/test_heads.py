@@ -85,13 +85,13 @@ def test_weights_are_drawn_as_by_a_linear_layer():
 def test_dropout_drops_its_share_in_every_replicate_and_keeps_the_mean(rate: float):
     heads = Heads(1280, 3, rate, replicate_seeds(0, 3))
     shape = torch.Size((3, 200, 1280))
-    mask, scale = heads._kept(shape)
+    mask, scale = heads.dropout_mask(shape)
     dropped = (~mask).float().mean((1, 2))
     spread = 4 * (rate * (1 - rate) / (200 * 1280)) ** 0.5 + 2 / 2**16
     assert ((dropped - rate).abs() < spread).all()
     assert scale * mask.float().mean().item() == pytest.approx(1, abs=0.15)
     assert not torch.equal(mask[0], mask[1])
-    assert not torch.equal(mask, heads._kept(shape)[0])
+    assert not torch.equal(mask, heads.dropout_mask(shape)[0])
 
 
 def test_without_dropout_and_in_evaluation_nothing_is_dropped():

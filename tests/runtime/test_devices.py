@@ -56,7 +56,7 @@ def test_heads_train_on_the_cpu_where_their_features_would_fill_a_gpu(monkeypatc
         width = 1000
 
     class Frozen:
-        card = Width
+        summary = Width
 
     config, gpu = make_config(), torch.device("cuda")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (8_000_000, 80_000_000))

@@ -1,4 +1,4 @@
-"""Features of images: out of the store, and extracted now where the store has none."""
+"""Return features of images: from the feature store, or extracted if it lacks them."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -18,8 +18,8 @@ from visionsweep.runtime.devices import device_facts
 from visionsweep.storage.cache import cache_folder
 from visionsweep.text.paths import as_path, as_text
 
-# Packages whose release may change a feature's last bits.
-_DECIDE_NUMBERS = ("torch", "torchvision", "timm", "pillow")
+# Packages whose releases may change the last bits of features.
+_NUMERIC_PACKAGES = ("torch", "torchvision", "timm", "pillow")
 
 
 def cache_dir(config: FeaturesConfig) -> Path:
@@ -28,16 +28,16 @@ def cache_dir(config: FeaturesConfig) -> Path:
 
 
 def image_memory(config: FeaturesConfig, root: str) -> Path:
-    """Return the file that remembers what the images below a data set's root hold."""
-    place = as_text(as_path(root).absolute())
-    return cache_dir(config) / "images" / f"{digest_of(place.encode())}.json"
+    """Return the file with the cached digests and facts of the images below a root folder."""
+    absolute = as_text(as_path(root).absolute())
+    return cache_dir(config) / "images" / f"{digest_of(absolute.encode())}.json"
 
 
 @cache
 def _store(
     cache: Path, max_size: str, key: str, about: tuple[tuple[str, str], ...]
 ) -> FeatureStore:
-    """Return the store of a key, one object for the life of the process: its shards stay mapped."""
+    """Return the store of a key. There is one per process, so that its shards stay mapped."""
     return FeatureStore(cache / "features" / key, key, dict(about), parse_size(max_size))
 
 
@@ -50,14 +50,14 @@ def cached_features(
 ) -> torch.Tensor:
     """Return the features of images under a frozen backbone.
 
-    The backbone is built and images are opened only if the store lacks something.
+    The backbone is built, and images are opened, only if the store lacks features.
 
     Args:
-        files: the images; copies of one image share an entry.
-        network: whose backbone.
-        preprocessing: how an image becomes a tensor.
-        device: where to compute what is missing.
-        config: where the store is, and how large it may grow.
+        files: images; copies of an image share an entry.
+        network: model whose backbone is used.
+        preprocessing: transform from image to tensor.
+        device: device that computes missing features.
+        config: folder and maximum size of the store.
 
     Returns:
         `float32[N, width]` on the CPU, in the order of the files.
@@ -70,7 +70,7 @@ def cached_features(
         "fingerprint": spec.fingerprint,
         "transform": repr(preprocessing.facts()),
         "device": ", ".join([*_kernels(device), f"batches of {BATCH_SIZE[device.type]}"]),
-        "versions": ", ".join(f"{p} {versions[p]}" for p in _DECIDE_NUMBERS if p in versions),
+        "versions": ", ".join(f"{p} {versions[p]}" for p in _NUMERIC_PACKAGES if p in versions),
     }
     key = digest_of(repr(sorted(about.items())).encode())
     store = _store(cache_dir(config), config.max_size, key, tuple(about.items()))
@@ -84,7 +84,7 @@ def cached_features(
 
 
 def _kernels(device: torch.device) -> list[str]:
-    """List what of a device decides the last bits of features."""
+    """Return the properties of a device that affect the last bits of features."""
     if device.type == "cpu":
         return ["cpu"]
     facts = device_facts(device)

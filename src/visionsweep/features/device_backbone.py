@@ -37,8 +37,8 @@ class DeviceBackbone:
     Args:
         backbone: network on the CPU in evaluation mode, from `float32[N, 3, size, size]` to
             `float32[N, width]`; not changed.
-        preprocessing: how an image becomes a tensor.
-        device: where to compute.
+        preprocessing: transform from image to tensor.
+        device: device that computes.
         name: name of the backbone, for messages.
         dtype: precision of convolutions and matrix products; by default the device's.
     """

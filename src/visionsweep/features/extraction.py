@@ -28,7 +28,7 @@ class PixelMemory:
     """Decoded images, in one preallocated tensor per transform to avoid fragmentation.
 
     Attributes:
-        enabled: whether images are kept. A single run decodes no image twice.
+        enabled: True if images are kept. A single run decodes no image twice.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What a person does with the feature store now and then: look at it, verify it, delete it."""
+"""Maintain the feature store: list, verify, and delete stored features."""
 
 import shutil
 import time
@@ -16,8 +16,8 @@ from visionsweep.storage.locks import NOTE
 from visionsweep.storage.untrusted import MB, check_regular, decode_json, read_regular
 from visionsweep.text.escaping import visible
 
-_KEY = "[0-9a-f]" * 32  # so that nothing else is taken for ours, whatever folder is named
-_MEMORIES = {
+_KEY = "[0-9a-f]" * 32  # matches no files of others in the folder
+_CACHES = {
     "networks": f"{_KEY}.msgpack",
     "images": f"{_KEY}.json",
     "images/facts": f"{_KEY}.json",
@@ -26,16 +26,16 @@ _MEMORIES = {
 
 
 @dataclass(frozen=True)
-class Stored:
-    """One store: the features of a backbone under a transform.
+class StoreInfo:
+    """Facts about one store: the features of a backbone under a transform.
 
     Attributes:
-        folder: where it lies.
-        about: what its key stands for: `model`, `weights`, `transform`, `device`, ...
+        folder: folder of its shards.
+        about: meaning of its key: `model`, `weights`, `transform`, `device`, ...
         images: number of rows in its shards.
         bytes: size of its shards.
-        used: when one of its shards was last used, in seconds since 1970; 0 without shards.
-        unreadable: number of shards whose head cannot be read.
+        used: time of last use, in seconds since 1970; 0 without shards.
+        unreadable: number of shards whose header cannot be read.
     """
 
     folder: Path
@@ -47,26 +47,26 @@ class Stored:
 
     @property
     def model(self) -> str:
-        """The backbone's name; `?` where the store does not tell."""
+        """Name of the backbone; `?` if unknown."""
         return self.about.get("model", "?")
 
 
-def stores(cache: Path) -> list[Stored]:
-    """Describe every store of a cache, last used first; only the heads of shards are read."""
-    found = [_describe(folder) for folder in (cache / "features").glob(_KEY) if folder.is_dir()]
-    return sorted(found, key=lambda stored: -stored.used)
+def stores(cache: Path) -> list[StoreInfo]:
+    """Return facts about every store of a cache, last used first, reading only shard headers."""
+    infos = [_describe(folder) for folder in (cache / "features").glob(_KEY) if folder.is_dir()]
+    return sorted(infos, key=lambda info: -info.used)
 
 
-def _describe(folder: Path) -> Stored:
+def _describe(folder: Path) -> StoreInfo:
     try:
-        found = decode_json(read_regular(folder / "about.json", MB), dict[str, str])
-        about = {visible(key): visible(value) for key, value in found.items()}  # a line each
+        content = decode_json(read_regular(folder / "about.json", MB), dict[str, str])
+        about = {visible(key): visible(value) for key, value in content.items()}  # no line breaks
     except (OSError, ValueError):
         about = {}
     images = size = unreadable = 0
     used = 0.0
     for path in folder.glob(f"*{SUFFIX}"):
-        with suppress(OSError):  # made room meanwhile
+        with suppress(OSError):  # evicted meanwhile
             try:
                 facts = check_regular(path)
                 size, used = size + facts.st_size, max(used, facts.st_mtime)
@@ -74,24 +74,24 @@ def _describe(folder: Path) -> Stored:
                     images += opened.get_slice("features").get_shape()[0]
             except (SafetensorError, IndexError, ValueError):
                 unreadable += 1
-    return Stored(folder, about, images, size, used, unreadable)
+    return StoreInfo(folder, about, images, size, used, unreadable)
 
 
-def memories(cache: Path) -> dict[str, list[Path]]:
-    """List what is remembered of networks and images, by the name of its folder."""
-    return {name: sorted((cache / name).glob(pattern)) for name, pattern in _MEMORIES.items()}
+def caches(cache: Path) -> dict[str, list[Path]]:
+    """Return the cached files about models and images by the name of their folder."""
+    return {name: sorted((cache / name).glob(pattern)) for name, pattern in _CACHES.items()}
 
 
 def shards(cache: Path) -> list[Path]:
-    """List the shards of all stores."""
+    """Return the shards of all stores."""
     return sorted((cache / "features").glob(f"{_KEY}/*{SUFFIX}"))
 
 
 def verify(shard: Path) -> str | None:
-    """Read a shard whole; set it aside if it is damaged.
+    """Read a whole shard, and quarantine it if it is damaged.
 
     Returns:
-        What is wrong with it, or None: it is sound, has gone meanwhile or may not be read.
+        The damage; None if the shard is intact, was deleted meanwhile, or is not readable.
     """
     try:
         read_shard(shard, key=shard.parent.name)
@@ -104,13 +104,13 @@ def verify(shard: Path) -> str | None:
 
 
 def tidy(cache: Path) -> list[Path]:
-    """Remove what killed processes left, and damaged shards after a day.
+    """Remove temporary files of killed processes, and quarantined shards after a day.
 
-    A temporary file goes if nobody can be writing it: its store's lock is free, or, where there is
-    no lock, it is a day old.
+    A temporary file is removed if no process can be writing it: the lock of its store is free, or,
+    without a lock, it is a day old.
 
     Returns:
-        The files that were removed.
+        The removed files.
     """
     removed = []
     for folder in (cache / "features").glob(_KEY):
@@ -121,13 +121,13 @@ def tidy(cache: Path) -> list[Path]:
                 if time.time() - path.stat().st_mtime >= A_DAY:
                     path.unlink()
                     removed.append(path)
-    for name in _MEMORIES:
+    for name in _CACHES:
         removed += remove_leftovers(cache / name)
     return removed
 
 
-def delete(stored: Stored) -> bool:
-    """Delete a store, unless a process holds its lock; return whether it is gone."""
+def delete(stored: StoreInfo) -> bool:
+    """Delete a store; return False if a process holds its lock."""
     try:
         with lock_of(stored.folder).acquire(timeout=0):
             shutil.rmtree(stored.folder)

@@ -1,4 +1,4 @@
-"""Shards: immutable files with the features of some hundred images, which vouch for themselves."""
+"""Shards: immutable files with the features of up to 512 images, with checksums."""
 
 import json
 import logging
@@ -19,21 +19,21 @@ log = logging.getLogger(__name__)
 
 FORMAT = "visionsweep-features-1"
 SUFFIX = ".safetensors"
-DAMAGED = ".damaged"  # takes the suffix's place where a shard cannot be used
+DAMAGED = ".damaged"  # suffix of a quarantined shard
 
 
 class DamagedShardError(Exception):
-    """A shard that is not whole, or not ours."""
+    """A shard that is incomplete, changed, or of another origin."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard, verified.
+    """A verified shard.
 
     Attributes:
-        path: the file.
-        digests: of the images, in the order of the rows.
-        features: `float32[N, width]`, mapped from the file; in memory if that could not be written.
+        path: its file.
+        digests: image digests in the order of the rows.
+        features: `float32[N, width]`, mapped from the file, or in memory if it is not writable.
     """
 
     path: Path
@@ -45,39 +45,39 @@ def read_shard(path: Path, key: str | None = None) -> Shard:
     """Map a shard into memory and verify its checksum.
 
     Args:
-        path: the file.
-        key: the store key that it must have been written under, or None for any.
+        path: file.
+        key: expected store key; None accepts any.
 
     Raises:
         DamagedShardError: if it is truncated, changed, of another format or of another key, or if
             its features are not finite.
-        OSError: if it cannot be read, often since it has gone: another process made room.
+        OSError: if it cannot be read, for example because another process evicted it.
     """
     try:
         check_regular(path)
         with safe_open(path, framework="pt") as opened:
             facts = opened.metadata() or {}
             if facts.get("format") != FORMAT or set(opened.keys()) != {"features"}:
-                raise DamagedShardError("not a file of this store")
+                raise DamagedShardError("not a file of the feature store")
             features = opened.get_tensor("features")
         digests = decode_json(facts.get("digests", ""), list[str])
     except (SafetensorError, ValueError) as error:
-        raise DamagedShardError(f"not whole: {error}") from error
+        raise DamagedShardError(f"incomplete: {error}") from error
     if key is not None and facts.get("key") != key:
         raise DamagedShardError("written for another backbone or transform")
     if features.dtype != torch.float32 or features.ndim != 2 or not features.numel():
-        raise DamagedShardError("holds no features")
+        raise DamagedShardError("has no features")
     if len(digests) != len(features) or path.name != file_name(digests):
-        raise DamagedShardError("holds other images than its name says")
+        raise DamagedShardError("its images do not match its name")
     if _checksum(features) != facts.get("checksum"):
         raise DamagedShardError("its content has changed since it was written")
-    if not torch.isfinite(features).all():  # none is written with such: another wrote this one
-        raise DamagedShardError("holds features that are not finite numbers")
+    if not torch.isfinite(features).all():  # such features are never written
+        raise DamagedShardError("has features that are not finite")
     return Shard(path, digests, features)
 
 
 def file_name(digests: Sequence[str]) -> str:
-    """Name a shard by its images: the name vouches for the list, the checksum for the features."""
+    """Return a shard's file name, the digest of its list of images."""
     return f"{digest_of(''.join(digests).encode())}{SUFFIX}"
 
 
@@ -85,8 +85,8 @@ def encode(key: str, digests: Sequence[str], features: torch.Tensor) -> bytes:
     """Return the content of a shard.
 
     Args:
-        key: the store key that it is written under.
-        digests: of the images, in the order of the rows.
+        key: store key.
+        digests: image digests in the order of the rows.
         features: `float32[N, width]`, contiguous.
     """
     facts = {
@@ -104,13 +104,13 @@ def _checksum(features: torch.Tensor) -> str:
 
 
 def quarantine(path: Path, reason: str) -> None:
-    """Rename a shard that cannot be used, so that its images are extracted again."""
-    aside = path.with_suffix(DAMAGED)
-    done = f"set aside as {aside.name}"
+    """Rename a damaged shard, so that its images are extracted again."""
+    renamed = path.with_suffix(DAMAGED)
+    result = f"renamed to {renamed.name}"
     try:
-        path.replace(aside)
-    except FileNotFoundError:  # another process was quicker
+        path.replace(renamed)
+    except FileNotFoundError:  # another process renamed it
         pass
     except OSError as error:
-        done = f"cannot be set aside ({why(error)})"
-    log.warning("%s: %s; %s, its images are extracted again", path, reason, done)
+        result = f"cannot be renamed ({why(error)})"
+    log.warning("%s: %s; %s, and its images are extracted again", path, reason, result)

@@ -1,9 +1,9 @@
-"""The feature store: what a frozen backbone made of an image, kept by the image's content.
+"""The feature store: features of frozen backbones, addressed by image content.
 
-Features lie in `CACHE/features/KEY/`, one folder for each backbone and transform, in shards:
-immutable safetensors files of some hundred images, each naming its images' digests. Readers merge
-the shards and map them into memory. There is no server and no database; by a lock file one process
-extracts while the others wait for what it finds.
+`CACHE/features/KEY/` holds the features of one backbone and transform in shards: immutable
+safetensors files of up to 512 images with the images' digests. Readers map the shards into memory.
+There is no server and no database. A lock file lets one process extract while others wait for its
+results.
 """
 
 import json
@@ -25,7 +25,7 @@ from visionsweep.storage.locks import held, lock_at
 
 log = logging.getLogger(__name__)
 
-SHARD_IMAGES = 512  # what a killed process loses at most
+SHARD_IMAGES = 512  # per shard: the most that a killed process loses
 
 Extract = Callable[[list[str]], Iterator[tuple[list[str], torch.Tensor]]]
 
@@ -34,14 +34,13 @@ Extract = Callable[[list[str]], Iterator[tuple[list[str], torch.Tensor]]]
 class FeatureStore:
     """The features of one backbone under one transform.
 
-    Where the cache cannot be written, features are extracted and returned all the same, and kept
-    for nobody.
+    If the cache is not writable, features are extracted and returned, but not stored.
 
     Attributes:
-        folder: where the shards lie.
-        key: names backbone, transform and versions; written into every shard.
-        about: what the key stands for, for people.
-        max_bytes: how large all features of the cache may be together.
+        folder: folder of the shards.
+        key: digest of backbone, transform, and versions; stored in every shard.
+        about: meaning of the key, stored for humans.
+        max_bytes: maximum size of all features of the cache together.
     """
 
     folder: Path
@@ -52,39 +51,39 @@ class FeatureStore:
     _places: dict[str, tuple[Path, int]] = field(default_factory=dict, repr=False)
 
     def get(self, digests: Sequence[str], extract: Extract) -> torch.Tensor:
-        """Return the features of images, extracting and keeping those that are not here yet.
+        """Return the features of images, after extracting and storing missing ones.
 
         Args:
-            digests: content digests; one may stand more than once.
-            extract: gives the features of the digests it is asked for, part by part.
+            digests: content digests; may repeat.
+            extract: function that yields the features of a list of digests in parts.
 
         Returns:
             `float32[N, width]` in the order of `digests`.
 
         Raises:
-            UserError: whatever `extract` raises.
+            UserError: if `extract` does.
         """
         self._refresh()
         if self._missing(digests):
             with self._alone():
                 self._refresh()
-                kept = False
-                for _ in range(2):  # again for what stood in shards of another width
+                stored = False
+                for _ in range(2):  # a second time for shards that had another width
                     if missing := self._missing(digests):
-                        kept = self._fill(missing, extract)
-                if kept:
-                    evict_lru(self.folder.parent, self.max_bytes, spare=self._used_by(digests))
+                        stored = self._fill(missing, extract)
+                if stored:
+                    evict_lru(self.folder.parent, self.max_bytes, in_use=self._shards_of(digests))
         return self._gather(digests)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the store's lock; where there can be none, others may extract the same features."""
+        """Hold the store's lock, or warn if the file system has no locks."""
         path = lock_path(self.folder)
         with ExitStack() as stack:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(held(path, "extracting the same features"))
-                remove_leftovers(self.folder, age=0)  # nobody else writes now
+                remove_leftovers(self.folder, age=0)  # no other process is writing
             except OSError as error:
                 log.warning("%s: no lock, others may do the same work now: %s", path, why(error))
             yield
@@ -93,13 +92,13 @@ class FeatureStore:
         return [digest for digest in dict.fromkeys(digests) if digest not in self._places]
 
     def _refresh(self) -> None:
-        """Take note of shards that came, and forget those that went."""
-        there: set[Path] = set()
-        with suppress(OSError):  # a cache that may not be read
-            there = set(self.folder.glob(f"*{SUFFIX}")) if self.folder.is_dir() else set()
-        for gone in set(self._shards) - there:
-            self._forget(gone)
-        for path in sorted(there - set(self._shards)):
+        """Read new shards, and drop those that were deleted."""
+        paths: set[Path] = set()
+        with suppress(OSError):  # an unreadable cache
+            paths = set(self.folder.glob(f"*{SUFFIX}")) if self.folder.is_dir() else set()
+        for deleted in set(self._shards) - paths:
+            self._forget(deleted)
+        for path in sorted(paths - set(self._shards)):
             try:
                 shard = read_shard(path, self.key)
             except OSError:
@@ -109,13 +108,13 @@ class FeatureStore:
                 continue
             self._add(shard)
         if len({shard.features.shape[1] for shard in self._shards.values()}) > 1:
-            self._quarantine_other_widths(None)  # which of them is right is found out
+            self._quarantine_other_widths(None)  # the next extraction shows which one is right
 
     def _quarantine_other_widths(self, width: int | None) -> None:
-        """Set shards aside whose features have not the backbone's width, or all for None."""
+        """Quarantine shards of another feature width; all shards if the width is None."""
         for path, shard in list(self._shards.items()):
             if shard.features.shape[1] != width:
-                quarantine(path, f"holds features of width {shard.features.shape[1]} among others")
+                quarantine(path, f"has features of another width: {shard.features.shape[1]}")
                 self._forget(path)
 
     def _add(self, shard: Shard) -> None:
@@ -128,7 +127,7 @@ class FeatureStore:
         self._places = {d: place for d, place in self._places.items() if place[0] != path}
 
     def _fill(self, missing: list[str], extract: Extract) -> bool:
-        """Extract what is missing; return whether all of it is on disk."""
+        """Extract missing features; return True if all of them are on disk."""
         log.info("Extracting the features of %d images", len(missing))
         writable = keep(self.folder / "about.json", json.dumps(self.about, indent=2).encode())
         digests: list[str] = []
@@ -144,9 +143,9 @@ class FeatureStore:
         return writable
 
     def _write(self, digests: list[str], features: torch.Tensor, writable: bool) -> bool:
-        """Add a shard, on disk if that is possible; return whether it was.
+        """Add a shard, on disk if possible; return True if it is on disk.
 
-        What is not on disk stays in memory until the next request finds no file of it.
+        Otherwise it stays in memory until the next request.
         """
         path = self.folder / shards.file_name(digests)
         features = features.float().contiguous()
@@ -154,12 +153,12 @@ class FeatureStore:
         shard = Shard(path, digests, features)
         writable = writable and keep(path, shards.encode(self.key, digests, features))
         if writable:
-            with suppress(FileNotFoundError):  # another process made room at once
+            with suppress(FileNotFoundError):  # evicted by another process
                 shard = read_shard(path, self.key)
         self._add(shard)
         return writable
 
-    def _used_by(self, digests: Sequence[str]) -> set[Path]:
+    def _shards_of(self, digests: Sequence[str]) -> set[Path]:
         return {self._places[digest][0] for digest in digests}
 
     def _gather(self, digests: Sequence[str]) -> torch.Tensor:
@@ -172,48 +171,48 @@ class FeatureStore:
             positions.append(position)
             rows.append(row)
         for path, (positions, rows) in by_shard.items():
-            # Selecting by an index tensor takes a tenth of the time that features[rows] takes.
-            found = self._shards[path].features.index_select(0, torch.tensor(rows))
-            out.index_copy_(0, torch.tensor(positions), found)
-            with suppress(OSError):  # gone already, or in a cache that may only be read
-                os.utime(path)  # used now: what was not is the first to make room
+            # Ten times as fast as features[rows].
+            selected = self._shards[path].features.index_select(0, torch.tensor(rows))
+            out.index_copy_(0, torch.tensor(positions), selected)
+            with suppress(OSError):  # deleted, or in a read-only cache
+                os.utime(path)  # evict_lru deletes the oldest first
         return out
 
 
 def lock_path(folder: Path) -> Path:
-    """Return the file of the lock that whoever extracts for a store holds meanwhile."""
+    """Return the lock file that a process holds while it extracts features for a store."""
     return folder.with_suffix(".lock")
 
 
 def lock_of(folder: Path) -> FileLock:
-    """Return that lock, for whoever looks after a store."""
+    """Return the lock of a store."""
     return lock_at(lock_path(folder))
 
 
-def evict_lru(features_dir: Path, max_bytes: int, spare: set[Path]) -> list[Path]:
-    """Delete the least recently used shards until all together are small enough.
+def evict_lru(features_dir: Path, max_bytes: int, in_use: set[Path]) -> list[Path]:
+    """Delete the least recently used shards until the store is small enough.
 
     Args:
-        features_dir: the folder of all stores.
-        max_bytes: how much may stay.
-        spare: shards that are in use and stay in any case.
+        features_dir: folder of all stores.
+        max_bytes: maximum size of all shards together.
+        in_use: shards that are never deleted.
 
     Returns:
-        The files that were deleted.
+        The deleted files.
     """
     sizes: dict[Path, os.stat_result] = {}
     for path in features_dir.glob(f"*/*{SUFFIX}"):
-        with suppress(OSError):  # another process makes room, too
+        with suppress(OSError):  # deleted by another process
             sizes[path] = path.stat()
     total = sum(facts.st_size for facts in sizes.values())
     deleted = []
-    for path in sorted(sizes.keys() - spare, key=lambda path: sizes[path].st_mtime_ns):
+    for path in sorted(sizes.keys() - in_use, key=lambda path: sizes[path].st_mtime_ns):
         if total <= max_bytes:
             break
-        with suppress(OSError):  # not ours to delete
+        with suppress(OSError):  # of another user
             path.unlink(missing_ok=True)
             total -= sizes[path].st_size
             deleted.append(path)
     if deleted:
-        log.info("The feature store is full: %d shards not used lately are deleted", len(deleted))
+        log.info("The feature store is full: deleted %d least recently used shards", len(deleted))
     return deleted

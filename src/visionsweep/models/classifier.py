@@ -1,4 +1,4 @@
-"""A classifier: a backbone with new heads on it, frozen or not."""
+"""Classifiers: a backbone, frozen or trained, followed by replicated heads."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -14,13 +14,13 @@ from visionsweep.models.seeds import ReplicateSeeds, replicate_seeds
 class Classifier(nn.Module):
     """A backbone followed by a head, or by replicates of it.
 
-    A frozen backbone stays as it is: no gradients, and evaluation mode whatever mode the classifier
-    is in, since BatchNorm statistics drift in training mode even without gradients.
+    A frozen backbone has no gradients and stays in evaluation mode even while the classifier
+    trains, since BatchNorm statistics drift in training mode even without gradients.
 
     Args:
-        backbone: from images to `float32[N, width]`.
-        head: from features to `float32[R, N, classes]`, the logits of each replicate.
-        frozen: whether the backbone stays as it is.
+        backbone: network from images to features, `float32[N, width]`.
+        head: module from features to logits, `float32[R, N, classes]`.
+        frozen: True to keep the backbone unchanged.
     """
 
     def __init__(self, backbone: nn.Module, head: Heads, *, frozen: bool) -> None:
@@ -31,7 +31,7 @@ class Classifier(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode, for the head alone where the backbone is frozen."""
+        """Set training mode; a frozen backbone stays in evaluation mode."""
         super().train(mode)
         if self.frozen:
             self.backbone.eval()
@@ -59,14 +59,14 @@ def build(
     frozen: bool,
     seeds: Sequence[ReplicateSeeds] = _ONE,
 ) -> Classifier:
-    """Put new heads on a backbone.
+    """Return a classifier with new heads on a backbone.
 
     Args:
-        backbone: what turns images into features.
+        backbone: backbone.
         classes: number of classes.
-        dropout: of the heads; None takes the original model's.
-        frozen: whether the backbone stays as it is.
-        seeds: of each replicate; one head by default.
+        dropout: dropout probability of the heads; None takes that of the original model.
+        frozen: True to keep the backbone unchanged.
+        seeds: seeds per replicate; by default those of one head.
     """
     rate = backbone.dropout if dropout is None else dropout
     heads = Heads(backbone.width, classes, rate, seeds)

@@ -1,4 +1,4 @@
-"""The head of a classifier, as often as it is replicated: all replicates are one computation."""
+"""Replicated linear heads, computed as one batched matrix product."""
 
 import math
 from collections.abc import Sequence
@@ -8,25 +8,25 @@ from torch import nn
 
 from visionsweep.models.seeds import ReplicateSeeds
 
-_LEVELS = 2**16  # of the random numbers that decide what is dropped
+_LEVELS = 2**16  # of the 16-bit random numbers that select dropped features
 
 
 class Heads(nn.Module):
     """Replicates of a head, `dropout -> linear`, side by side.
 
-    Each has its own random numbers, and no number of one enters another's, so the first is the
-    same to the last bit whether it is alone or not.
+    Each replicate has its own random generators and parameters, so it is bitwise identical with
+    any number of other replicates.
 
     Args:
         width: number of features.
         classes: number of classes.
-        dropout: probability of dropping a feature in training; kept to a 65536th.
-        seeds: of each replicate.
+        dropout: dropout probability of a feature, rounded to a multiple of 1/65536.
+        seeds: seeds per replicate.
 
     Attributes:
-        weight: `float32[R, classes, width]`, drawn as by `nn.Linear`.
+        weight: `float32[R, classes, width]`, initialized as in `nn.Linear`.
         bias: `float32[R, classes]`.
-        sources: of the random numbers of each replicate's dropout.
+        sources: random generators of dropout, one per replicate.
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class Heads(nn.Module):
         bound = 1 / math.sqrt(width)
         weights, biases = [], []
         for seed in seeds:
-            source = torch.Generator().manual_seed(seed.init)
-            weights.append(torch.empty(classes, width).uniform_(-bound, bound, generator=source))
-            biases.append(torch.empty(classes).uniform_(-bound, bound, generator=source))
+            generator = torch.Generator().manual_seed(seed.init)
+            weights.append(torch.empty(classes, width).uniform_(-bound, bound, generator=generator))
+            biases.append(torch.empty(classes).uniform_(-bound, bound, generator=generator))
         self.weight = nn.Parameter(torch.stack(weights))
         self.bias = nn.Parameter(torch.stack(biases))
         self.sources = [torch.Generator().manual_seed(seed.dropout) for seed in seeds]
@@ -52,28 +52,29 @@ class Heads(nn.Module):
         """
         if features.ndim == 2:
             features = features.expand(len(self.weight), -1, -1)
-        scale = 1.0  # makes up for what is dropped
+        scale = 1.0  # compensates for dropped features
         if self.training and self.dropout:
-            kept, scale = self._kept(features.shape)
-            features = torch.where(kept.to(features.device), features, 0.0)
+            mask, scale = self.dropout_mask(features.shape)
+            features = torch.where(mask.to(features.device), features, 0.0)
         weight = self.weight.transpose(1, 2)
         return torch.baddbmm(self.bias.unsqueeze(1), features, weight, alpha=scale)
 
-    def _kept(self, shape: torch.Size) -> tuple[torch.Tensor, float]:
-        """Draw which features are kept, `bool` of a shape, and by what to multiply them.
+    def dropout_mask(self, shape: torch.Size) -> tuple[torch.Tensor, float]:
+        """Return a random mask, True where a feature is kept, and the factor for kept features.
 
-        Four comparisons a random number: ten times as fast as `nn.Dropout`, which would take more
-        time than all else in a step. Drawn on the CPU, so every device drops the same.
+        Four comparisons per 64-bit random number are ten times as fast as `nn.Dropout`, which would
+        take most of the time of a step. The CPU generates the mask, so it is the same on every
+        device.
         """
         count = math.prod(shape[1:])
         bits = torch.empty(shape[0], -(-count // 4), dtype=torch.int64)
-        for row, source in zip(bits, self.sources, strict=True):
-            row.random_(-(2**63), None, generator=source)
-        kept = min(max(round((1 - self.dropout) * _LEVELS), 1), _LEVELS - 1)
-        drawn = bits.view(torch.int16)[:, :count].view(shape)
-        return drawn < kept - _LEVELS // 2, _LEVELS / kept
+        for row, generator in zip(bits, self.sources, strict=True):
+            row.random_(-(2**63), None, generator=generator)
+        n_kept = min(max(round((1 - self.dropout) * _LEVELS), 1), _LEVELS - 1)
+        levels = bits.view(torch.int16)[:, :count].view(shape)
+        return levels < n_kept - _LEVELS // 2, _LEVELS / n_kept
 
     def extra_repr(self) -> str:
-        """Describe the module where it is printed."""
+        """Return the description of the module for its `repr`."""
         replicates, classes, width = self.weight.shape
         return f"{replicates} x (dropout {self.dropout:g}, linear {width} -> {classes})"

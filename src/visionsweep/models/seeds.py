@@ -1,4 +1,4 @@
-"""ReplicateSeeds of replicates: the same experiment again, with nothing random in common."""
+"""Seeds of replicates: independent random numbers for each repetition of an experiment."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ReplicateSeeds:
-    """What is random in one replicate.
+    """Seeds of one replicate.
 
     Attributes:
-        init: of the head's weights.
-        shuffle: in which training images come.
-        dropout: which features are dropped.
+        init: seed of the initial weights of the head.
+        shuffle: seed of the order of training images.
+        dropout: seed of the dropout masks.
     """
 
     init: int
@@ -21,10 +21,10 @@ class ReplicateSeeds:
 
 
 def replicate_seeds(seed: int, replicates: int) -> list[ReplicateSeeds]:
-    """Derive the seeds of each replicate; the first are the same however many there are.
+    """Return the seeds of each replicate; the first ones do not depend on the number of replicates.
 
-    They are hashed (`numpy.random.SeedSequence`), so that no replicate of one seed is one of its
-    neighbour, as it would be with seed, seed + 1, ...
+    They are hashed by `numpy.random.SeedSequence`. With seed, seed + 1, ..., runs of neighboring
+    seeds would share replicates.
     """
     sequences = [np.random.SeedSequence(seed, spawn_key=(r,)) for r in range(replicates)]
     return [ReplicateSeeds(*map(int, sequence.generate_state(3))) for sequence in sequences]

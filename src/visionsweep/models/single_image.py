@@ -1,8 +1,8 @@
-"""Whether a network can be trained on a batch of one image.
+"""Determine whether a network can be trained on batches of one image.
 
-BatchNorm takes the statistics of a channel over the images of a batch and their pixels. Where an
-image has one pixel left, as in the last layers of a ResNet at 32 pixels, one image has no variance,
-and torch refuses.
+BatchNorm computes the statistics of a channel over the images of a batch and their pixels. If one
+pixel is left, as in the last layers of a ResNet at 32 pixels, one image has no variance, and torch
+raises an error.
 """
 
 from functools import cache
@@ -18,32 +18,32 @@ from visionsweep.models.backbones import build_untrained
 @cache
 @torch.no_grad()
 def trains_on_one_image(name: str, source: str, size: int) -> bool:
-    """Say whether a network can be trained on one image; nothing is downloaded for it.
+    """Return whether a network can be trained on batches of one image, without its weights.
 
     Args:
-        name: its builder's name.
+        name: name of the model in torchvision or timm.
         source: `torchvision` or `package`.
-        size: pixels a side of the image.
+        size: image size in pixels.
     """
-    for device in ("meta", "cpu"):  # the first knows shapes alone: no memory, no arithmetic
+    for device in ("meta", "cpu"):  # "meta" computes shapes only
         try:
             with torch.random.fork_rng(devices=[]), torch.device(device):
                 build_untrained(name, source, size).train()(torch.zeros(1, 3, size, size))
         except (UserError, RuntimeError, ValueError, AssertionError) as error:
             if device == "meta" and isinstance(error.__cause__ or error, NotImplementedError):
-                continue  # RegNets look at numbers while they are built
-            # Whatever else is wrong with the network is said where it is built.
+                continue  # RegNets read values while they are built
+            # Other errors are raised when the network is built.
             return "more than 1 value per channel" not in str(error)
         return True
     return True
 
 
 def image_size(model: ModelConfig, transform: TransformConfig) -> int | None:
-    """Return the pixels a side of the images of a run, or None where its weights do not say.
+    """Return the image size of a run in pixels, or None if its weights do not define one.
 
     Args:
-        model: which network and weights.
-        transform: how an image becomes a tensor.
+        model: model and weights.
+        transform: transform from image to tensor.
     """
     if transform.name == "resize":
         return transform.size
@@ -52,8 +52,8 @@ def image_size(model: ModelConfig, transform: TransformConfig) -> int | None:
             import timm
         except ImportError:
             return None
-        made_for = timm.get_pretrained_cfg(model.name)
-        return None if made_for is None else int(made_for.input_size[-1])
+        pretrained = timm.get_pretrained_cfg(model.name)
+        return None if pretrained is None else int(pretrained.input_size[-1])
     weights = torchvision.models.get_model_weights(model.name).__members__
     if model.weights not in weights:
         return None
@@ -61,11 +61,11 @@ def image_size(model: ModelConfig, transform: TransformConfig) -> int | None:
 
 
 def why_not_alone(model: ModelConfig, transform: TransformConfig) -> str | None:
-    """Say why a network cannot be trained with `batch_size=1`, or return None if it can.
+    """Return why a network cannot be trained with `batch_size=1`, or None if it can.
 
     Args:
-        model: which network and weights.
-        transform: how an image becomes a tensor.
+        model: model and weights.
+        transform: transform from image to tensor.
     """
     size = image_size(model, transform)
     if size is None or trains_on_one_image(model.name, model.source, size):

@@ -1,4 +1,4 @@
-"""Picks the device that computes and sets it so that it repeats its numbers."""
+"""Select the compute device and make it deterministic."""
 
 import os
 import platform
@@ -10,40 +10,40 @@ from visionsweep.errors import UserError
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device by name; `auto` is CUDA, then Apple's MPS, then the CPU.
+    """Return a device by name; `auto` selects CUDA, Apple's MPS, or the CPU, in this order.
 
-    CUDA is set to kernels that give the same numbers each time.
+    CUDA is set to deterministic kernels.
 
     Raises:
-        UserError: if the device is not there.
+        UserError: if the machine has no such device.
     """
     if name == "auto":
         mps = "mps" if torch.backends.mps.is_available() else "cpu"
         name = "cuda" if torch.cuda.is_available() else mps
     device = torch.device(name)
-    there = {
+    available = {
         "cpu": True,
         "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
         "mps": torch.backends.mps.is_available(),
     }
-    if not there[device.type]:
+    if not available[device.type]:
         raise UserError(
             "this machine has no such device", where=f"device={name}", hint="Use device=auto."
         )
     if device.type == "cuda":
-        _make_cuda_repeatable()
+        _make_cuda_deterministic()
     return device
 
 
-def _make_cuda_repeatable() -> None:
-    """Set what torch's notes on reproducibility ask for; a CPU's numbers repeat without it.
+def _make_cuda_deterministic() -> None:
+    """Apply torch's notes on reproducibility; a CPU is deterministic without them.
 
-    Attention has no repeatable backward pass but the math kernel's: with the memory-efficient one
-    the test loss of a ViT-B/16 after one epoch changed in the seventh digit, and a step of 32
-    images took as long (94 ms on an H200). Convolutions may round their inputs to TF32, matrix
-    products may not: torch's defaults, set here so that no environment variable changes them.
+    Only the math kernel of attention has a deterministic backward pass. With the memory-efficient
+    one, the test loss of a ViT-B/16 after one epoch changed in the seventh digit, and a step of 32
+    images took as long (94 ms on an H200). TF32 is allowed in convolutions, not in matrix products:
+    torch's defaults, set here so that no environment variable changes them.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before cuBLAS is first used
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -52,15 +52,15 @@ def _make_cuda_repeatable() -> None:
     torch.backends.cuda.enable_cudnn_sdp(False)
     torch.backends.cuda.enable_math_sdp(True)
     torch.use_deterministic_algorithms(True, warn_only=True)  # includes cuDNN's
-    # Every output is written before it is read, so filling it first only takes time.
+    # Every output is written before it is read; filling it first would only take time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def device_facts(device: torch.device) -> dict[str, Any]:
-    """Return what of the device decides a run's numbers, for the record.
+    """Return the properties of a device that affect the numbers of a run, for the record.
 
-    Of a CPU these are the number of threads that torch computes with and the widest instructions;
-    of CUDA also the compute capability, the versions of CUDA and cuDNN, and where TF32 is used.
+    For a CPU: the number of torch's threads and the widest vector instructions. For CUDA also the
+    compute capability, the versions of CUDA and cuDNN, and where TF32 is used.
     """
     facts: dict[str, Any] = {
         "type": device.type,
@@ -86,7 +86,7 @@ def release_memory(kind: str | None) -> None:
     """Return cached device memory to the system, for the next run or another process.
 
     Args:
-        kind: the device's type; nothing is done for a CPU or None.
+        kind: device type; a CPU or None has no cached memory.
     """
     if kind == "cuda":
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""What is done where a device's memory does not hold a batch: fewer images are computed at once."""
+"""Adaptive micro-batching: split batches that do not fit into device memory."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +13,9 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# The allocators of CUDA and HIP raise torch.OutOfMemoryError; the libraries on top of them, and the
-# other devices, a RuntimeError (torch.AcceleratorError is one) that only its words tell.
-_WORDS = (
+# The allocators of CUDA and HIP raise torch.OutOfMemoryError. Libraries on top of them and other
+# devices raise a RuntimeError (such as torch.AcceleratorError) that only its message identifies.
+_MESSAGES = (
     "CUDA error: out of memory",
     "HIP error: out of memory",
     "CUDNN_STATUS_ALLOC_FAILED",
@@ -31,29 +31,28 @@ _WORDS = (
     "DefaultCPUAllocator: can't allocate memory",  # Linux and macOS
     "DefaultCPUAllocator: not enough memory",  # Windows
     "CUBLAS_STATUS_ALLOC_FAILED",
-    "could not create a primitive",  # oneDNN on a CPU; for other reasons too, but then of one image
+    "could not create a primitive",  # oneDNN on a CPU; other causes fail for one image, too
 )
-# What to say of training in parts.
 TRAINING_WARNING = (
-    "Gradients of the parts are added up: a step is that of the whole batch, up to rounding.",
-    "But where a backbone with BatchNorm trains, each part is normalised by its own statistics.",
+    "Gradients are accumulated: a step is that of the whole batch, up to rounding.",
+    "In a trained backbone, BatchNorm normalizes each micro-batch by its own statistics.",
 )
 
-_WAY_OUT = (
-    "Try a smaller transform.size, a smaller model, or device=cpu; if another program holds the "
-    "memory of the device, end it."
+_HINT = (
+    "Use a smaller transform.size, a smaller model, or device=cpu, or end other programs that use "
+    "the device."
 )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error means that a device's memory was too small."""
+    """Return whether an error means that device memory ran out."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
+    return isinstance(error, RuntimeError) and any(message in str(error) for message in _MESSAGES)
 
 
-def _said_by(error: RuntimeError) -> str:
-    """Return the first line of an error that `is_out_of_memory`; raise any other again."""
+def _first_line(error: RuntimeError) -> str:
+    """Return the first line of an out-of-memory error; raise any other error again."""
     if not is_out_of_memory(error):
         raise error
     return str(error).partition("\n")[0]
@@ -61,7 +60,7 @@ def _said_by(error: RuntimeError) -> str:
 
 @contextmanager
 def explain_out_of_memory() -> Iterator[None]:
-    """Put into words for the user that memory ran out where fewer images at once do not help.
+    """Turn out-of-memory errors that smaller micro-batches cannot avoid into a `UserError`.
 
     Raises:
         UserError: instead of the device's error.
@@ -70,8 +69,8 @@ def explain_out_of_memory() -> Iterator[None]:
         yield
         return
     except RuntimeError as error:
-        said = _said_by(error)
-    raise UserError(f"The memory of the device does not hold the model. {_WAY_OUT}\n{said}")
+        message = _first_line(error)
+    raise UserError(f"the memory of the device does not hold the model ({message})", hint=_HINT)
 
 
 class AdaptiveMicroBatch:
@@ -86,7 +85,7 @@ class AdaptiveMicroBatch:
             Otherwise micro-batches hold at least two images, and an odd one may exceed the limit.
 
     Attributes:
-        limit: as given, or what it came to.
+        limit: current micro-batch size; None for whole batches.
     """
 
     def __init__(
@@ -106,21 +105,21 @@ class AdaptiveMicroBatch:
         axis: int = 0,
         before_attempt: Callable[[], object] | None = None,
     ) -> list[Result]:
-        """Do some work on a batch, in parts where memory asks for it.
+        """Apply a function to a batch, in micro-batches if memory requires it.
 
-        A batch in which memory runs out is done again from its beginning, in smaller parts.
+        If memory runs out, the whole batch is repeated with smaller micro-batches.
 
         Args:
-            work: is called with a part of each tensor; it moves them to the device itself.
-            tensors: with the batch's images along `axis`.
-            axis: along which parts are cut.
-            before_attempt: is called before the batch, and again before each repetition.
+            work: function of one micro-batch of each tensor; it moves them to the device.
+            tensors: tensors with the images of the batch along `axis`.
+            axis: axis to split along.
+            before_attempt: function called before the first attempt and before each repetition.
 
         Returns:
-            What came of each part, in order.
+            The result of each micro-batch, in order.
 
         Raises:
-            UserError: if memory does not hold one image.
+            UserError: if memory does not hold the smallest micro-batch.
         """
         while True:
             if before_attempt is not None:
@@ -128,9 +127,9 @@ class AdaptiveMicroBatch:
             try:
                 return [work(*part) for part in self._parts(tensors, axis)]
             except RuntimeError as error:
-                said = _said_by(error)
-            # Only here is the error gone, and with its traceback all tensors of the attempt.
-            self._halve(tensors[0].shape[axis], said)
+                message = _first_line(error)
+            # Outside of `except`, the traceback no longer keeps the tensors of the attempt alive.
+            self._halve(tensors[0].shape[axis], message)
 
     def _parts(
         self, tensors: tuple[torch.Tensor, ...], axis: int
@@ -141,16 +140,16 @@ class AdaptiveMicroBatch:
         count = -(-images // self.limit)
         if images // count == 1 and not self._allows_single_image():
             count = max(1, images // 2)
-        # `tensor_split` makes parts of even size: none is much smaller than the others.
+        # `tensor_split` returns parts of even size.
         return list(zip(*(t.tensor_split(count, axis) for t in tensors), strict=True))
 
-    def _halve(self, images: int, said: str) -> None:
+    def _halve(self, images: int, message: str) -> None:
         tried = images if self.limit is None else min(images, self.limit)
         if tried <= 1 or ((tried <= 2 or images <= 3) and not self._allows_single_image()):
             count = "one image" if tried <= 1 else f"{min(images, 3)} images"
             raise UserError(
-                f"The memory of the device does not hold {count} on the way through the model. "
-                f"{_WAY_OUT}\n{said}"
+                f"the memory of the device does not hold {count} ({message})",
+                hint=_HINT,
             )
         self.limit = -(-tried // 2)
         if torch.cuda.is_available():
@@ -158,4 +157,4 @@ class AdaptiveMicroBatch:
         elif torch.backends.mps.is_available():
             torch.mps.empty_cache()
         headline = f"OUT OF MEMORY WITH {tried} IMAGES AT ONCE: FROM NOW ON {self.limit} AT A TIME."
-        warn_loudly(log, headline, said, *self._warning)
+        warn_loudly(log, headline, message, *self._warning)

@@ -1,4 +1,4 @@
-"""How many threads of the CPU compute."""
+"""Number of CPU threads."""
 
 import os
 from collections.abc import Iterator
@@ -9,13 +9,12 @@ from contextlib import contextmanager
 def one_thread(*, when: bool = True) -> Iterator[None]:
     """Compute in one CPU thread inside the block.
 
-    For what is too small to be shared: with two threads a step of a head takes as long as the
-    slower of them is kept waiting, measured at 7 times as long on a machine with something else to
-    do. And for what must not depend on the number of threads: sums over parts, one a thread, are
-    rounded otherwise than the sum over all.
+    Use it for small computations: with two threads, a step of a head waits for the slower one, and
+    took 7 times as long on a busy machine. And use it for results that must not depend on the
+    number of threads: partial sums per thread round differently from one sum.
 
     Args:
-        when: whether to do so at all.
+        when: False to leave the number of threads unchanged.
     """
     import torch
 
@@ -28,5 +27,5 @@ def one_thread(*, when: bool = True) -> Iterator[None]:
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
