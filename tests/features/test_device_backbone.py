@@ -1,4 +1,4 @@
-"""Features of a device are finite, and those that the CPU gives; what is not is never stored."""
+"""Tests of device agreement and of features that are not finite."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ SIZE = 64
 
 
 class Bright(nn.Module):
-    """A network whose activations leave the range of float16 for a white image alone."""
+    """A network whose activations exceed the range of float16 only for a white image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Bright(nn.Module):
         return self.convolution(images.mean((2, 3), keepdim=True)).flatten(1) * 1e-3
 
 
-def test_a_row_that_overflows_half_precision_is_computed_again_and_no_other_row_changes():
+def test_overflowing_row_is_recomputed_in_float32_and_other_rows_stay():
     pixels = torch.full((3, 3, SIZE, SIZE), 100, dtype=torch.uint8)
     pixels[1] = 255
     single = DeviceBackbone(Bright().eval(), resized(SIZE), CPU)(pixels)
@@ -39,7 +39,7 @@ def test_a_row_that_overflows_half_precision_is_computed_again_and_no_other_row_
 
 
 class Wrong(nn.Module):
-    """A network that computes something else after its first call, as a broken kernel would."""
+    """A network whose output changes with each call, as with a broken kernel."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Wrong(nn.Module):
         return images.mean((2, 3)) + self.calls
 
 
-def test_a_device_that_computes_other_features_than_the_cpu_is_refused(caplog):
+def test_device_with_other_features_than_the_cpu_is_refused(caplog):
     backbone = DeviceBackbone(Wrong().eval(), resized(SIZE), CPU, "resnet18", torch.float16)
     with pytest.raises(UserError) as error:
         backbone(torch.zeros(2, 3, SIZE, SIZE, dtype=torch.uint8))
@@ -59,7 +59,7 @@ def test_a_device_that_computes_other_features_than_the_cpu_is_refused(caplog):
 
 
 class Spoiled(nn.Module):
-    """A backbone that gives no numbers for the image that is brightest."""
+    """A backbone whose features are NaN for the brightest image."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         features = images.mean((2, 3))
@@ -67,7 +67,7 @@ class Spoiled(nn.Module):
         return torch.where(spoiled.unsqueeze(1), torch.nan, features)
 
 
-def test_features_that_are_not_finite_are_an_error_that_names_image_and_backbone(files):
+def test_error_about_non_finite_features_names_image_and_backbone(files):
     backbone = DeviceBackbone(Spoiled().eval(), resized(SIZE), CPU, "convnext_tiny")
     with pytest.raises(UserError) as error:
         list(Extractor(backbone).extract(files))
@@ -75,9 +75,7 @@ def test_features_that_are_not_finite_are_an_error_that_names_image_and_backbone
     assert sum(str(file.path) in error.value.what for file in files) == 1
 
 
-def test_features_that_are_not_finite_are_not_stored(
-    files, make_network, features, tmp_path, monkeypatch
-):
+def test_non_finite_features_are_not_stored(files, make_network, features, tmp_path, monkeypatch):
     monkeypatch.setattr(LazyModel, "backbone", _with_module(make_network().backbone, Spoiled()))
     with pytest.raises(UserError):
         features(files, make_network())

@@ -1,4 +1,4 @@
-"""Extraction agrees with the plain way, image after image through the unfolded network."""
+"""Tests that extracted features agree with the unfused network."""
 
 from collections.abc import Iterator
 
@@ -30,7 +30,7 @@ LITE0 = ModelConfig(
     "name",
     ["resnet18", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "lite0"],
 )
-def test_features_agree_with_the_unfolded_network_and_predictions_are_equal(
+def test_features_agree_with_the_unfused_network_and_predictions_are_equal(
     tmp_path, files, make_network, features, name
 ):
     network = make_network() if name == "lite0" else make_network(name)
@@ -57,7 +57,7 @@ def test_features_agree_with_the_unfolded_network_and_predictions_are_equal(
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
-def test_features_are_the_same_to_the_last_bit_with_any_number_of_threads(
+def test_features_are_bitwise_identical_with_any_number_of_threads(
     files, make_network, features, name
 ):
     found = []
@@ -68,7 +68,7 @@ def test_features_are_the_same_to_the_last_bit_with_any_number_of_threads(
     assert torch.equal(found[0], found[1])
 
 
-def test_a_device_that_is_too_small_for_a_batch_computes_it_in_parts_and_says_so_loudly(
+def test_batch_that_exceeds_memory_is_split_with_a_warning(
     files, make_network, monkeypatch, caplog
 ):
     network = make_network()

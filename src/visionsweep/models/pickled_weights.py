@@ -1,4 +1,4 @@
-"""Weights files: hashed and read as data that somebody else may have written."""
+"""Hash and read pickled weights files without executing code in them."""
 
 import hashlib
 import io
@@ -20,11 +20,11 @@ _BLAKE2B = partial(hashlib.blake2b, digest_size=16)
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A weights file whose content is known.
+    """A weights file with verified content.
 
     Attributes:
-        path: where it lies.
-        digest: BLAKE2b of its bytes, 32 hexadecimal digits.
+        path: file.
+        digest: BLAKE2b of its content, 32 hexadecimal digits.
     """
 
     path: Path
@@ -35,18 +35,18 @@ _checked: dict[tuple[object, ...], WeightsFile] = {}
 
 
 def check(path: Path, sha256: str | None, *, follow_links: bool = False) -> WeightsFile:
-    """Hash a weights file and compare it with the hash that it should have.
+    """Hash a weights file, and compare it with the expected hash.
 
-    The result is remembered for the life of the process while the file stays the same by device,
-    inode, size, and times of content and inode.
+    Results are cached within the process, by device, inode, size, and modification and change
+    times of the file.
 
     Args:
-        path: the file.
-        sha256: the first hexadecimal digits of its SHA-256, or all 64; None where none is known.
-        follow_links: whether a symbolic link will do.
+        path: file.
+        sha256: the first hexadecimal digits of its SHA-256, or all 64; None skips the comparison.
+        follow_links: True to accept a symbolic link.
 
     Raises:
-        UserError: if it is no regular file, is too large, or has another hash.
+        UserError: if it is not a regular file, is too large, or has another hash.
     """
     try:
         with open_regular(path, follow_links=follow_links) as file:
@@ -69,21 +69,21 @@ def check(path: Path, sha256: str | None, *, follow_links: bool = False) -> Weig
 
 
 def read(file: WeightsFile, *, follow_links: bool = False) -> dict[str, torch.Tensor]:
-    """Read the tensors of a weights file; no code in it is executed.
+    """Read the tensors of a weights file without executing code in it.
 
     The file is read into memory once. The same bytes are hashed and then unpickled by torch with
-    `weights_only=True`, so a file that is replaced in between is noticed.
+    `weights_only=True`, so a replaced file is detected.
 
     Args:
-        file: the file, with the digest that its bytes must have.
-        follow_links: whether a symbolic link will do.
+        file: file and expected digest.
+        follow_links: True to accept a symbolic link.
 
     Returns:
-        Tensors by name, with the versions of the modules they come from where the file has them
-        (`_metadata`, which `load_state_dict` reads).
+        Tensors by name, with the module versions of the file if it has them (`_metadata`, which
+        `load_state_dict` reads).
 
     Raises:
-        UserError: if the file has changed, is damaged, would execute code, or holds anything but
+        UserError: if the file has changed, is damaged, contains code, or contains anything but
             tensors.
     """
     path = file.path
@@ -103,7 +103,7 @@ def _unpickled(path: Path, content: bytes) -> dict[str, torch.Tensor]:
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and EOF errors of every kind
-        reason = (str(error).splitlines() or [type(error).__name__])[0]  # EOFError says nothing
+        reason = (str(error).splitlines() or [type(error).__name__])[0]  # EOFError has no message
         raise UserError(
             f"not a readable weights file ({reason})", where=path, hint=_FETCHED_AGAIN
         ) from error
@@ -130,7 +130,7 @@ def _unreadable(path: Path, error: OSError) -> UserError:
     return UserError(
         f"cannot be read as a weights file: {why(error)}",
         where=path,
-        hint="Put the file itself there; a folder above it may be a link",
+        hint="It must be a regular file; its parent folders may be links.",
     )
 
 
@@ -152,9 +152,9 @@ def _refuse_hash(path: Path, actual: str, expected: str | None) -> None:
 
 
 def _refuse_inflation(path: Path, content: bytes) -> None:
-    """Refuse a zip archive, which is what torch writes, that would unpack to more than the limit.
+    """Refuse a zip archive (torch's format) that unpacks to more than the limit.
 
-    What is damaged is left to the reader to name.
+    Damaged archives are left to `torch.load`.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:

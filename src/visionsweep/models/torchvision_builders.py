@@ -1,8 +1,8 @@
-"""Networks of torchvision, built without weights and filled with tensors that were read safely.
+"""Build torchvision models without weights, and load tensors that were read safely.
 
-`torchvision.models.NAME(weights=...)` reads the weights file itself, with a reader that may run
-code in it. What else that call does is done here: the options that go with the weights, and the
-names that tensors of older files have.
+`torchvision.models.NAME(weights=...)` reads the weights file itself, with a loader that may execute
+code in it. This module does the rest of that call: the options that belong to the weights, and the
+tensor names of older files.
 """
 
 import re
@@ -14,20 +14,20 @@ import torchvision
 from torch import nn
 from torchvision.models import WeightsEnum
 
-_RESCALING = ("googlenet", "inception_v3")  # with weights they rescale their input
-# What torchvision.models.densenet renames in its files: `norm.1` has become `norm1`.
+_RESCALING = ("googlenet", "inception_v3")  # rescale their input if built with weights
+# torchvision.models.densenet renames tensors of its files: `norm.1` is now `norm1`.
 _OLD_DENSENET = re.compile(
     r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.(?:weight|bias|running_mean|running_var))$"
 )
 
 
 def build(name: str, entry: WeightsEnum | None, size: int) -> nn.Module:
-    """Build a network with random weights, of the shape that an entry's weights fit into.
+    """Build a network with random weights that an entry's weights can be loaded into.
 
     Args:
-        name: torchvision's name of the model.
-        entry: the weights that will be loaded, or None if none will.
-        size: pixels per side of the images to come, for networks that are built for one size.
+        name: name of the model in torchvision.
+        entry: weights to be loaded later, or None.
+        size: image size in pixels, for networks that are built for one size.
 
     Raises:
         RuntimeError, ValueError, AssertionError: if torchvision cannot build it for this size.
@@ -50,7 +50,7 @@ def _random_options(name: str, size: int) -> dict[str, Any]:
 
 
 def _options_of(name: str, entry: WeightsEnum) -> dict[str, Any]:
-    """Return the options that torchvision's builders set when they are given weights."""
+    """Return the options that torchvision's builders set for weights."""
     meta: dict[str, Any] = entry.value.meta
     options: dict[str, Any] = {}
     if meta["categories"] is not None:  # as of VGG16's IMAGENET1K_FEATURES
@@ -67,17 +67,17 @@ def _options_of(name: str, entry: WeightsEnum) -> dict[str, Any]:
 
 
 def load(network: nn.Module, name: str, state: dict[str, torch.Tensor]) -> None:
-    """Copy tensors into a network, which must have exactly these.
+    """Load tensors into a network.
 
     Args:
-        network: as `build` returns it.
-        name: torchvision's name of the model.
-        state: tensors by name, as `pickled_weights.read` returns them. Where the file does not say
-            which version of BatchNorm wrote it, `num_batches_tracked` may be missing.
+        network: network from `build`.
+        name: name of the model in torchvision.
+        state: tensors by name from `pickled_weights.read`. In files without module versions,
+            `num_batches_tracked` may be missing.
 
     Raises:
-        RuntimeError: if a tensor is missing, left over or of another shape; lists them.
-        ValueError: if the version of a module is unknown to torchvision.
+        RuntimeError: if a tensor is missing, unexpected, or of another shape.
+        ValueError: if torchvision does not know the version of a module.
     """
     if name.startswith("densenet"):
         renamed = OrderedDict((_OLD_DENSENET.sub(r"\1\2", key), t) for key, t in state.items())
@@ -88,7 +88,7 @@ def load(network: nn.Module, name: str, state: dict[str, torch.Tensor]) -> None:
 
 
 def without_auxiliary_heads(network: nn.Module) -> nn.Module:
-    """Take the auxiliary classifiers off GoogLeNet and Inception: only the main one is used."""
+    """Remove the auxiliary classifiers of GoogLeNet and Inception."""
     if hasattr(network, "aux_logits"):
         setattr(network, "aux_logits", False)  # noqa: B010 (typed as a submodule)
         for part in ("aux1", "aux2", "AuxLogits"):
