@@ -18,6 +18,7 @@ from visionsweep.models.seeds import replicate_seeds
 from visionsweep.runtime.threads import one_thread
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
+from visionsweep.training.optimizers import make_optimizer
 
 WIDTH, CLASSES, TURNS = 1280, 3, 15
 IMAGES = {"train": 450, "val": 136, "test": 75}
@@ -34,7 +35,7 @@ def seconds(replicates: int) -> float:
         labels = torch.randint(0, CLASSES, (count,), generator=source)
         orders = [torch.Generator().manual_seed(each.shuffle) for each in seeds]
         batches[split] = TensorBatches(features, labels, 32, orders if split == "train" else ())
-    optimizer = loop.make_optimizer(OptimizerConfig(name="Adam", lr=1e-3), heads)
+    optimizer = make_optimizer(OptimizerConfig(name="Adam", lr=1e-3), heads)
     start = time.perf_counter()
     with one_thread():
         loop.fit(heads, SplitBatches(**batches), optimizer, 10, torch.device("cpu"), lambda _: None)

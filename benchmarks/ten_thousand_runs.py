@@ -25,6 +25,7 @@ from visionsweep.models.lazy_model import LazyModel
 from visionsweep.models.seeds import replicate_seeds
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
+from visionsweep.training.optimizers import make_optimizer
 
 RUNS, IMAGES, BACKBONES = 10_000, 100_000, 50
 BACKBONE = "efficientnet_b2"  # medium size; 1,408 features
@@ -64,7 +65,7 @@ def seconds_per_epoch() -> float:
             torch.randn(count, WIDTH), torch.randint(0, CLASSES, (count,)), 32,
             orders if split == "train" else (),
         )  # fmt: skip
-    optimizer = loop.make_optimizer(OptimizerConfig(name="Adam", lr=1e-3), heads)
+    optimizer = make_optimizer(OptimizerConfig(name="Adam", lr=1e-3), heads)
     with loop.one_thread():
         history = loop.fit(
             heads, SplitBatches(**batches), optimizer, 2, torch.device("cpu"), lambda _: None

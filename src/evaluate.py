@@ -113,9 +113,11 @@ def _data(run: "Run", settings: list[str]) -> "DataConfig":
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    from visionsweep.config.derived import keys
+    from visionsweep.config.derived import settings as declared
     from visionsweep.config.overrides import values_for
-    from visionsweep.config.schema import leaf_keys, path_keys, register_schema
-    from visionsweep.config.validation import check
+    from visionsweep.config.schema import register_schema
+    from visionsweep.config.validation import validate_config
     from visionsweep.errors import UserError, nearest
     from visionsweep.runs import names
     from visionsweep.runs.recorded_config import (
@@ -129,12 +131,12 @@ def _data(run: "Run", settings: list[str]) -> "DataConfig":
     values = values_for(settings)
     for setting in settings:
         key, equals, _ = setting.partition("=")
-        if key not in path_keys() and not uninterpolated(setting):
+        if key not in keys(path=True) and not uninterpolated(setting):
             raise UserError(f"{setting}: holds ${{, and nothing is interpolated here")
         if not equals or not key.startswith("data"):
             raise UserError(f"{setting}: only data=... and data.KEY=... can be given here")
-        if key != "data" and key not in leaf_keys():
-            raise UserError(f"{setting}: no such key{nearest(key, leaf_keys())}")
+        if key != "data" and key not in declared():
+            raise UserError(f"{setting}: no such key{nearest(key, declared())}")
     register_schema()
     names.register_resolvers()
     own = [s for s in settings if s.startswith("data=")]
@@ -154,7 +156,7 @@ def _data(run: "Run", settings: list[str]) -> "DataConfig":
             OmegaConf.update(composed, key, values[key])
         except OmegaConfBaseException as error:
             raise UserError(str(error).splitlines()[0], where=f"{key}={values[key]}") from error
-    return check(composed).data
+    return validate_config(composed).data
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from visionsweep.cli import command_line
 from visionsweep.cli.entry import run_command
 from visionsweep.cli.help import manual
 from visionsweep.config.schema import register_schema
-from visionsweep.config.validation import check
+from visionsweep.config.validation import validate_config
 from visionsweep.runs import names
 from visionsweep.runtime import signals
 from visionsweep.sweep import launchers, session
@@ -40,7 +40,7 @@ def main(composed: DictConfig) -> float:
         remember_pixels()
     name = names.name_of(composed, settings)
     with session.job(composed, name):
-        config = check(composed, looking=False)
+        config = validate_config(composed, look_at_files=False)
         names.relabel(config, list(settings.overrides.task))
         with launchers.share_of_the_machine(settings, config):
             record = run_experiment(config, Path(settings.runtime.output_dir), name)

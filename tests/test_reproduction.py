@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 from visionsweep import reproduction
-from visionsweep.config.schema import leaf_keys
+from visionsweep.config.derived import settings
 from visionsweep.data.splits import load_splits
 from visionsweep.errors import UserError
 from visionsweep.models.backbone_spec import resolve_backbone
-from visionsweep.reproduction import MAY_MOVE, config_for, use_threads, whats_changed
+from visionsweep.reproduction import CHANGEABLE, config_for, use_threads, whats_changed
 from visionsweep.runs.discovery import Run
 from visionsweep.runs.record import DataFacts
 from visionsweep.runs.recorded_config import config_of, not_followed, read_back
@@ -161,7 +161,7 @@ def test_where_and_on_what_it_runs_may_be_changed(run, tmp_path):
     assert config.features.cache_dir == str(tmp_path)
 
 
-@pytest.mark.parametrize("key", sorted(set(leaf_keys()) - MAY_MOVE))
+@pytest.mark.parametrize("key", sorted(set(settings()) - CHANGEABLE))
 def test_what_decides_numbers_is_refused(run, key):
     with pytest.raises(UserError, match="another experiment"):
         config_for(run, [f"{key}=1"], Path("again"))

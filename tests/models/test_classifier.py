@@ -15,6 +15,7 @@ from visionsweep.models.seeds import replicate_seeds
 from visionsweep.models.summary import count_parameters
 from visionsweep.training import loop
 from visionsweep.training.batches import TensorBatches
+from visionsweep.training.optimizers import make_optimizer
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def batches() -> TensorBatches:
 
 
 def train(model: Classifier, batches: TensorBatches, epochs: int = 2) -> None:
-    optimizer = loop.make_optimizer(OptimizerConfig(name="Adam", lr=0.01), model)
+    optimizer = make_optimizer(OptimizerConfig(name="Adam", lr=0.01), model)
     for _ in range(epochs):
         loop.train_one_epoch(model, batches, optimizer, torch.device("cpu"))
 
@@ -92,7 +93,7 @@ def test_frozen_backbone_is_bit_for_bit_the_same_after_training_and_its_head_is_
 
 def test_the_optimizer_of_a_frozen_classifier_sees_the_head_alone(make):
     model = make(frozen=True)
-    optimizer = loop.make_optimizer(OptimizerConfig(name="Adam", lr=0.01), model)
+    optimizer = make_optimizer(OptimizerConfig(name="Adam", lr=0.01), model)
     seen = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert seen == {id(p) for p in model.head.parameters()}
 

@@ -11,6 +11,7 @@ from visionsweep.models.seeds import replicate_seeds
 from visionsweep.runtime.threads import one_thread
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
+from visionsweep.training.optimizers import make_optimizer
 
 CPU = torch.device("cpu")
 OPTIMIZERS = {
@@ -36,7 +37,7 @@ def trained(replicates: int, width: int, classes: int, optimizer: str, images: i
         TensorBatches(*table(41, width, classes), 16),
         TensorBatches(*table(23, width, classes), 16),
     )
-    made = loop.make_optimizer(OPTIMIZERS[optimizer], heads)
+    made = make_optimizer(OPTIMIZERS[optimizer], heads)
     with one_thread():
         return heads, loop.fit(heads, batches, made, 2, CPU, lambda _: None)
 

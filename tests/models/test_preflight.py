@@ -9,9 +9,8 @@ import pytest
 import torchvision
 
 from visionsweep.cli import command_line, preflight
-from visionsweep.config.published_weights import torchvision_weights
+from visionsweep.config.published_weights import torchvision_models, torchvision_weights
 from visionsweep.config.schema import register_schema
-from visionsweep.config.validation import torchvision_models
 from visionsweep.errors import UserError
 from visionsweep.runs import names
 

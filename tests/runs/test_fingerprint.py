@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from visionsweep.config.schema import leaf_keys
+from visionsweep.config.derived import keys, result_settings, settings
 from visionsweep.data.images import ImageFile
 from visionsweep.data.splits import Splits
 from visionsweep.models.backbone_spec import BackboneSpec
 from visionsweep.runs import fingerprint
-from visionsweep.runs.names import WHERE
 
 SPEC = BackboneSpec("resnet18", "torchvision", "random", "abc", None, None)
 
@@ -59,7 +58,7 @@ def test_where_and_how_a_run_is_made_does_not_count(config):
     ],
     ids=str,
 )
-def test_what_decides_numbers_counts_and_is_named(config, change):
+def test_result_settings_change_the_fingerprint_and_are_named(config, change):
     changed = config
     for key, value in change.items():
         *group, name = key.split(".")
@@ -67,11 +66,32 @@ def test_what_decides_numbers_counts_and_is_named(config, change):
         changed = replace(
             config, **({group[0]: replace(getattr(config, group[0]), **part)} if group else part)
         )
-        assert key not in WHERE
+        assert key not in keys(role="runtime")
         said = fingerprint.changed_settings(asdict(config), changed)
         assert [line.partition(":")[0] for line in said] == [key]
         assert f"{value} now" in said[0]
     assert fingerprint.of(changed, SPLITS, SPEC) != fingerprint.of(config, SPLITS, SPEC)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer._target_": "torch.optim.NAdam"},
+        {"optimizer.arguments": {"betas": [0.8, 0.9]}},
+        {"augmentation._target_": "torchvision.transforms.v2.ColorJitter"},
+    ],
+    ids=str,
+)
+def test_another_class_or_argument_changes_the_fingerprint(config, change):
+    ((key, value),) = change.items()
+    group, _, name = key.partition(".")
+    changed = replace(config, **{group: replace(getattr(config, group), **{name: value})})
+    assert fingerprint.of(changed, SPLITS, SPEC) != fingerprint.of(config, SPLITS, SPEC)
+
+
+def test_the_class_of_the_name_keeps_the_fingerprint_of_records_without_classes(config):
+    named = replace(config, optimizer=replace(config.optimizer, _target_="torch.optim.Adam"))
+    assert fingerprint.of(named, SPLITS, SPEC) == fingerprint.of(config, SPLITS, SPEC)
 
 
 def test_images_their_order_their_class_and_the_weights_count(config):
@@ -86,15 +106,18 @@ def test_images_their_order_their_class_and_the_weights_count(config):
     assert len({same, *found}) == 5
 
 
-def test_every_key_is_either_where_or_decides_or_is_said_elsewhere(config):
-    """A new key lands among those that decide unless somebody says otherwise."""
-    deciding = set(fingerprint.settings(asdict(config)))
-    left_out = set(leaf_keys()) - deciding - WHERE
+def test_every_setting_determines_the_result_unless_it_is_declared_otherwise(config):
+    """The role of a new setting is `result` by default."""
+    deciding = set(result_settings(asdict(config)))
+    left_out = set(settings()) - deciding - keys(role="runtime")
     assert left_out == {
         "data.gray_range", "data.label", "data.name", "data.root", "data.splits", 
         "model.label", "optimizer.fine_tuning_lr", "training.name", "training.replicates",
+        # with the values that older records imply
+        "augmentation._target_", "augmentation.arguments",
+        "optimizer._target_", "optimizer.arguments",
     }  # fmt: skip
-    assert not deciding & WHERE
+    assert not deciding & keys(role="runtime")
 
 
 def test_images_and_weights_that_changed_since_a_record_are_named(make_record):

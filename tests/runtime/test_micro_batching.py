@@ -23,6 +23,7 @@ from visionsweep.runtime.micro_batching import (
 )
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
+from visionsweep.training.optimizers import make_optimizer
 
 CPU = torch.device("cpu")
 MESSAGES = (
@@ -78,7 +79,7 @@ def splits(count: int, batch_size: int) -> SplitBatches:
 
 
 def sgd(model: nn.Module) -> torch.optim.Optimizer:
-    return loop.make_optimizer(OptimizerConfig(name="SGD", lr=0.5, momentum=0.9), model)
+    return make_optimizer(OptimizerConfig(name="SGD", lr=0.5, momentum=0.9), model)
 
 
 def fitted(model: nn.Module, batches: SplitBatches, micro_batch: AdaptiveMicroBatch | None = None):

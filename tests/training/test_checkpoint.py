@@ -10,16 +10,17 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from visionsweep.config.schema import OptimizerConfig
+from visionsweep.config.schema import AugmentationConfig, OptimizerConfig
 from visionsweep.data.dataset import ImageBatches, ImageDataset
 from visionsweep.data.images import ImageFile, digest_of
-from visionsweep.data.transforms import resized
+from visionsweep.data.transforms import build_augmentation, resized
 from visionsweep.models.classifier import Classifier
 from visionsweep.models.heads import Heads
 from visionsweep.models.seeds import replicate_seeds
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
 from visionsweep.training.checkpoint import Progress, read_checkpoint, write_checkpoint
+from visionsweep.training.optimizers import make_optimizer
 from visionsweep.training.train_state import TrainState
 
 OPTIMIZERS = {
@@ -40,7 +41,7 @@ def heads(optimizer: str):
     module = Heads(6, 3, 0.3, seeds)
     scored = TensorBatches(inputs, labels, 20)
     batches = SplitBatches(TensorBatches(inputs, labels, 8, generators), scored, scored)
-    made = loop.make_optimizer(OPTIMIZERS[optimizer], module)
+    made = make_optimizer(OPTIMIZERS[optimizer], module)
     return TrainState(module, made, generators), batches
 
 
@@ -78,11 +79,12 @@ def fine_tuning(pictures, workers: int = 0):
     transform = resized(16)
 
     def loader(augmentation: str, shuffle=None):
+        augmentation = build_augmentation(AugmentationConfig(augmentation))
         data = ImageDataset(pictures, transform.build(augmentation))
         return ImageBatches(data, 4, shuffle=shuffle, workers=workers if shuffle else 0)
 
     batches = SplitBatches(loader("trivial_augment", generators[0]), loader("none"), loader("none"))
-    return TrainState(module, loop.make_optimizer(OPTIMIZERS["Adam"], module), generators), batches
+    return TrainState(module, make_optimizer(OPTIMIZERS["Adam"], module), generators), batches
 
 
 def interrupt_and_resume(make, tmp_path: Path, *, after: int, epochs: int = 6):
@@ -153,13 +155,13 @@ def test_checkpoint_without_the_generators_is_noticed(tmp_path, monkeypatch):
 
 def test_frozen_backbone_is_not_part_of_the_state():
     module = Classifier(_Small(), Heads(4, 2, 0.2, replicate_seeds(2, 2)), frozen=True)
-    state = TrainState(module, loop.make_optimizer(OPTIMIZERS["Adam"], module), [])
+    state = TrainState(module, make_optimizer(OPTIMIZERS["Adam"], module), [])
     assert set(state.weights()) == {"head.weight", "head.bias"}
 
 
 def test_checkpoint_of_another_network_is_refused():
     other = Heads(5, 3, 0.0, replicate_seeds(0, 1))
-    state = TrainState(other, loop.make_optimizer(OPTIMIZERS["Adam"], other), [])
+    state = TrainState(other, make_optimizer(OPTIMIZERS["Adam"], other), [])
     with pytest.raises(ValueError, match=r"random|weights"):
         state.load(heads("Adam")[0].tensors())
 

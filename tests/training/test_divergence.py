@@ -13,6 +13,7 @@ from visionsweep.runs.scores import Epoch, Scores, SplitScores
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
 from visionsweep.training.divergence import DivergedError, stop_if_diverged
+from visionsweep.training.optimizers import make_optimizer
 
 CPU = torch.device("cpu")
 
@@ -57,7 +58,7 @@ def trained(lr: float, told: list[Epoch]) -> None:
     batches = TensorBatches(inputs, labels, 8)
     orders = [torch.Generator().manual_seed(seed) for seed in range(3)]
     model = Heads(5, 2, 0.0, replicate_seeds(1, 3))
-    optimizer = loop.make_optimizer(OptimizerConfig(name="SGD", lr=lr, momentum=0.9), model)
+    optimizer = make_optimizer(OptimizerConfig(name="SGD", lr=lr, momentum=0.9), model)
     loop.fit(
         model,
         SplitBatches(TensorBatches(inputs, labels, 8, orders), batches, batches),

@@ -12,6 +12,7 @@ from torch import nn
 from visionsweep.config.schema import OptimizerConfig
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
+from visionsweep.training.optimizers import make_optimizer
 
 CPU = torch.device("cpu")
 
@@ -52,7 +53,7 @@ def head(*, seed: int = 0) -> nn.Sequential:
 
 
 def sgd(model: nn.Module, lr: float = 0.1) -> torch.optim.Optimizer:
-    return loop.make_optimizer(OptimizerConfig(name="SGD", lr=lr), model)
+    return make_optimizer(OptimizerConfig(name="SGD", lr=lr), model)
 
 
 def train(epochs: int, *, seed: int = 42, model: nn.Module | None = None, **options):
@@ -230,7 +231,7 @@ def test_optimizers_are_made_with_what_the_configuration_says(name: str):
     config = OptimizerConfig(
         name=name, lr=0.02, weight_decay=0.5, momentum=0.8 if name == "SGD" else None
     )
-    optimizer = loop.make_optimizer(config, head())
+    optimizer = make_optimizer(config, head())
     assert type(optimizer) is getattr(torch.optim, name)
     (group,) = optimizer.param_groups
     assert (group["lr"], group["weight_decay"]) == (0.02, 0.5)

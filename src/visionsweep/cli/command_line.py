@@ -26,9 +26,11 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from visionsweep.cli import placement, preflight
 from visionsweep.config import overrides as command_arguments
-from visionsweep.config.overrides import GROUPS, ONCE, Arguments, values_of
-from visionsweep.config.schema import Config, leaf_keys
-from visionsweep.config.validation import check, what_is_right
+from visionsweep.config.derived import GROUPS, keys, settings
+from visionsweep.config.overrides import Arguments, values_of
+from visionsweep.config.schema import Config
+from visionsweep.config.targets import STANDARD, optimizer_target
+from visionsweep.config.validation import validate_config
 from visionsweep.errors import UserError, nearest
 from visionsweep.sweep.launchers import refuse_impossible
 from visionsweep.text import shell
@@ -81,7 +83,7 @@ def checked(
             found.settings, name, sweeping=found.flags.multirun, crossing=make_sure_of_weights
         )
     given = [text.partition("=")[0] for text in found.settings]
-    settings = placement.homes_expanded(config, given)
+    changed = placement.homes_expanded(config, given)
     resume = OmegaConf.select(config, "resume")
     if resume is not None:
         if "sweep_dir" in given:
@@ -89,14 +91,14 @@ def checked(
         outputs = Path(shell.expanded(config.outputs_dir))
         directory = placement.earlier(shell.expanded(resume), outputs, sweeping=sweeping)
         found.settings[:] = [t for t in found.settings if t.partition("=")[0] != "resume"]
-        settings = [*settings, shell.setting("sweep_dir", directory)]
+        changed = [*changed, shell.setting("sweep_dir", directory)]
     else:
         directory = Path(shell.expanded(config.sweep_dir))
     placement.refuse_unwritable(directory)
     if make_sure_of_weights and sweeping:
         preflight.refuse_unavailable_weights(configs)
     command_arguments.say(found.notes)
-    found.settings.extend(settings)
+    found.settings.extend(changed)
     return found.for_hydra()
 
 
@@ -160,19 +162,29 @@ def _check_all(
         config = compose_named(list(first.values()), name)
     local = preflight.runs_here(config.hydra.launcher)
     config = _without_hydra(config)
-    found = [check(config)]
+    found = [_validated(config)]
     for group in ("model", "data") if crossing and sweeping and local else ():
         for choice in _crossed(lists, group):
             found.append(
-                check(_without_hydra(compose_named(list((first | choice).values()), name)))
+                _validated(_without_hydra(compose_named(list((first | choice).values()), name)))
             )
     for key, values in lists.items():
         for text in values[1:]:
-            changed = _with_value(config, text) if key in leaf_keys() else None
+            changed = _with_value(config, text) if key in settings() else None
             if changed is None:
                 changed = _without_hydra(compose_named(list((first | {key: text}).values()), name))
-            found.append(check(changed))
+            found.append(_validated(changed))
     return config, sweeping, found if local else []
+
+
+def _validated(config: DictConfig) -> Config:
+    """Validate a configuration, including an optimizer that is not one of torch's usual ones."""
+    valid = validate_config(config)
+    if optimizer_target(valid.optimizer) not in STANDARD:
+        from visionsweep.training.optimizers import refuse_optimizer  # imports torch
+
+        refuse_optimizer(valid.optimizer, valid.replicates)
+    return valid
 
 
 def _crossed(lists: dict[str, list[str]], group: str) -> Iterator[dict[str, str]]:
@@ -193,7 +205,7 @@ def _refuse_wrong_lists(
 ) -> None:
     for override in parsed:
         key, values = override.get_key_element(), lists[override.get_key_element()]
-        if key in ONCE and len(values) > 1:
+        if key in keys(of_sweep=True) and len(values) > 1:
             raise UserError(f"{override.input_line}: one value for the whole sweep")
         if override.is_sweep_override() and not sweeping:
             raise UserError(
@@ -232,7 +244,7 @@ def _with_value(config: DictConfig, text: str) -> DictConfig | None:
 
 
 def _parse(overrides: list[str]) -> list[Override]:
-    known = [*leaf_keys(), *GROUPS]
+    known = [*settings(), *GROUPS]
     for text in overrides:
         key, equals, right_side = text.partition("=")
         if not equals and not text.startswith("~"):
@@ -253,9 +265,9 @@ def _parse(overrides: list[str]) -> list[Override]:
         ) from error
     for override in parsed:
         key, value = override.get_key_element(), override.value()
-        if key.lstrip("~") in leaf_keys() and override.is_delete():
+        if key.lstrip("~") in settings() and override.is_delete():
             raise UserError(
-                f"{key}: a key cannot be taken away; should be {what_is_right(key[1:])}"
+                f"{key}: a key cannot be taken away; should be {settings()[key[1:]].valid_values}"
             )
         if key in GROUPS and not (override.is_sweep_override() or isinstance(value, str | dict)):
             options = GlobalHydra.instance().config_loader().get_group_options(key)
@@ -290,11 +302,11 @@ def compose_named(overrides: list[str], name: str) -> DictConfig:
 def _explain(error: Exception, overrides: list[str]) -> str:
     cause = error.__cause__ or error
     full_key = getattr(cause, "full_key", None) or ""
-    known = [*leaf_keys(), *GROUPS]
+    known = [*settings(), *GROUPS]
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
-        if key == full_key and key in leaf_keys():
-            return f"{override}: should be {what_is_right(key)}"
+        if key == full_key and key in settings():
+            return f"{override}: should be {settings()[key].valid_values}"
         if key.startswith("hydra.") and key == full_key and isinstance(cause, ValidationError):
             return f"{override}: {str(cause).splitlines()[0]}"
         if (

@@ -1,41 +1,75 @@
-"""The manual behind `python src/train.py --help`: groups, options and keys, read from `conf/`.
+"""Text of `python src/train.py --help`: groups and options from `conf/`, settings from the schema.
 
-Hydra's own help composes the configuration once for each group and takes more than a second.
+Hydra's own help composes the configuration once per group and takes more than a second.
 """
 
+import shutil
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf
+
+from visionsweep.config.derived import SECTIONS, settings
+
+_NARROWEST, _WIDEST = 60, 110
 
 
 def manual(config_dir: Path) -> str:
-    """Write the manual.
+    """Return the help.
 
     Args:
-        config_dir: the folder of `config.yaml`. The first comment line of each option's file says
-            what the option is for.
+        config_dir: folder of `config.yaml`. The first comment of each option's file describes it.
     """
     with initialize_config_dir(str(config_dir.resolve()), version_base="1.3"):
         config = compose("config", return_hydra_config=True)
     about, choices = config.hydra.help, config.hydra.runtime.choices
-    with open_dict(config):
-        del config["hydra"]
+    columns = min(max(shutil.get_terminal_size((100, 24)).columns, _NARROWEST), _WIDEST)
     groups = sorted(f for f in config_dir.iterdir() if f.is_dir() and f.name != "hydra")
-    parts = [about.header, "GROUPS: choose with group=option (* is what you get if you do not)"]
-    parts += [_group(folder, choices.get(folder.name)) for folder in groups]
-    parts += ["KEYS: set with key=value, for example optimizer.lr=0.003"]
-    parts += [textwrap.indent(OmegaConf.to_yaml(config), "  "), about.footer]
-    return "\n\n".join(part.rstrip() for part in parts)
+    header = [textwrap.fill(text, columns) for text in about.header.split("\n\n")]
+    parts = [*header, "GROUPS: choose with group=option (* marks the default)"]
+    parts += [_group(folder, choices.get(folder.name), columns) for folder in groups]
+    parts.append("SETTINGS: change with key=value, for example optimizer.lr=0.003; (default)")
+    for section in (*SECTIONS, ""):
+        keys = [key for key in settings() if key.rpartition(".")[0] == section]
+        parts.append("\n".join(_setting(key, config, columns) for key in keys))
+    return "\n\n".join(part.rstrip() for part in (*parts, about.footer))
 
 
-def _group(folder: Path, chosen: str | None) -> str:
+def _group(folder: Path, chosen: str | None, columns: int) -> str:
     lines = [f"  {folder.name}"]
     for file in sorted(folder.glob("*.yaml")):
         comments = [s for s in file.read_text(encoding="utf-8").splitlines() if s.startswith("#")]
-        said = [s.lstrip("# ") for s in comments if not s.startswith("# @package")]
+        about = [s.lstrip("# ") for s in comments if not s.startswith("# @package")]
         mark = "*" if file.stem == chosen else " "
-        text = f"{mark} {file.stem:20} {said[0] if said else ''}"
-        lines.append(textwrap.fill(text, 99, initial_indent="    ", subsequent_indent=" " * 27))
+        lines.append(_entry(f"{mark} {file.stem}", about[0] if about else "", columns))
     return "\n".join(lines)
+
+
+def _setting(key: str, config: Any, columns: int) -> str:
+    """Return a setting's help, its default, and its choices or bounds."""
+    declared = settings()[key]
+    value = OmegaConf.to_container(config, resolve=False)
+    for name in key.split("."):
+        value = value[name]  # type: ignore[index,call-overload]
+    text = declared.help
+    if declared.choices:
+        text += f": {', '.join(declared.choices)}"
+    elif declared.is_number:
+        text += f"; {declared.valid_values}"
+    if isinstance(value, dict) and any(value.values()):
+        return _entry(key, text, columns)  # from the option's file, and long
+    default = "null" if value is None else str(value).lower() if declared.type is bool else value
+    return _entry(key, f"{text} ({default})", columns)
+
+
+def _entry(name: str, text: str, columns: int) -> str:
+    start = f"    {name:<25} "
+    if len(start) > 30:
+        return f"    {name}\n" + textwrap.fill(
+            text, columns, initial_indent=" " * 30, subsequent_indent=" " * 30
+        )
+    return textwrap.fill(
+        text, columns, initial_indent=start, subsequent_indent=" " * 30, break_on_hyphens=False
+    )

@@ -7,7 +7,6 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import NoReturn, cast
 
 import hydra
@@ -17,12 +16,11 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
 
 import visionsweep
-from visionsweep.config.schema import leaf_keys, path_keys
+from visionsweep.config import derived
+from visionsweep.config.derived import GROUPS, keys
+from visionsweep.config.path_settings import literal_path, path_text, refuse_split_path
 from visionsweep.errors import UserError, nearest
 from visionsweep.text import shell
-
-ONCE = ("outputs_dir", "sweep_dir", "resume", "force", "reuse", "fail_fast")  # not to be swept
-GROUPS = ("model", "data", "transform", "augmentation", "optimizer", "training", "experiment")
 
 _PRINTING = ("help", "hydra_help", "cfg", "info", "shell_completion")  # these flags run nothing
 _SWITCHES = ("help", "hydra_help", "shell_completion", "run", "resolve")
@@ -111,7 +109,7 @@ def _refuse_flags(found: Arguments) -> None:
 
 def _refuse_slip(text: str, following: Sequence[str]) -> None:
     """Refuse an argument that is mistyped in a way that no grammar can see or word well."""
-    known = [*leaf_keys(), *GROUPS]
+    known = [*derived.settings(), *GROUPS]
     key, equals, value = text.partition("=")
     bare = key.lstrip("-+~")
     _refuse_letters(text, known)
@@ -124,7 +122,7 @@ def _refuse_slip(text: str, following: Sequence[str]) -> None:
             f"{text}: no value; settings are key=value; write {key.strip()}=..., without spaces "
             "around ="
         )
-    if value.startswith("=") and bare not in path_keys():
+    if value.startswith("=") and bare not in keys(path=True):
         raise UserError("has two equals signs", where=text, hint=f"Write {key}={value.lstrip('=')}")
     if not equals and ":" in text and text.partition(":")[0] in known:
         meant = text.replace(":", "=", 1)
@@ -152,7 +150,7 @@ def _refuse_letters(text: str, known: Sequence[str]) -> None:
             hint=f"Write {dashes}{rest}",
         )
     key = text.partition("=")[0]
-    looked_at = key if key.lstrip("+") in path_keys() else text
+    looked_at = key if key.lstrip("+") in keys(path=True) else text
     for letter in looked_at:
         if not letter.isprintable() and letter not in "\t\n":
             name = unicodedata.name(letter, f"U+{ord(letter):04X}")
@@ -161,27 +159,10 @@ def _refuse_letters(text: str, known: Sequence[str]) -> None:
             )
 
 
-def refuse_split_path(before: str, text: str) -> None:
-    """Refuse an argument that looks like the rest of a path with spaces.
-
-    Args:
-        before: the argument before it.
-        text: the argument.
-    """
-    key, equals, _ = before.partition("=")
-    if equals and key.lstrip("+") in path_keys() and "=" not in text and text[:1] not in "~-":
-        whole = shell.word(f"{before} {text}")
-        raise UserError(
-            "no value; settings are key=value, and a space ends one",
-            where=text,
-            hint=f"Quote paths with spaces: {whole}",
-        )
-
-
 def _without_plus(text: str) -> str:
     """Take `++` from a key of the schema, where it says nothing: the key is there already."""
     key, equals, _ = text.partition("=")
-    known = key.startswith("++") and key[2:] in (*leaf_keys(), *GROUPS)
+    known = key.startswith("++") and key[2:] in (*derived.settings(), *GROUPS)
     return text[2:] if equals and known else text
 
 
@@ -194,65 +175,6 @@ def _each_key_once(settings: list[str]) -> tuple[list[str], list[str]]:
         if text != last[key := text.partition("=")[0]]
     ]
     return list(last.values()), notes
-
-
-def literal_path(text: str) -> str:
-    """Write a setting that names a folder so that Hydra reads what was typed, `~` expanded.
-
-    A value that is quoted for Hydra is what the quotes hold. Anything else is taken as it is, as
-    other programs take paths: `2024_01` is no number, `null` no null and `a (1)` no call. Commas
-    part the values of a sweep where there is no such path and the key can be swept. `${...}` stays
-    an interpolation unless there is such a path.
-
-    Args:
-        text: any setting.
-
-    Returns:
-        The setting, changed if its key is one of `path_keys()`.
-    """
-    key, equals, value = text.partition("=")
-    if not equals or key.lstrip("+") not in path_keys() or not value:
-        return text
-    if key.lstrip("+") == "resume" and value == "null":
-        return text
-    quoted = _quoted_text(value)
-    if quoted is not None and _path_text(value) == quoted:
-        return text
-    values = [value]
-    swept = key.lstrip("+") not in (*ONCE, "features.cache_dir")
-    if swept and not _exists(value) and quoted is None:
-        if re.search(r"^,|,,|,$|^(glob|range|interval)\(.*\)$", value):
-            return text  # for Hydra to read or refuse
-        if choice := re.fullmatch(r"choice\((.*)\)", value):
-            value = choice[1]
-        values = _split(value)
-    return shell.settings(key, map(_path_text, values))
-
-
-def _path_text(value: str) -> str:
-    """Return the text that a value means to Hydra, with `${` protected where it is meant so."""
-    text = _quoted_text(value)
-    if text is None or (_exists(value) and not _exists(text)):
-        text = shell.literal(value) if _exists(value) else value
-    return shell.expanded(text)
-
-
-def _quoted_text(value: str) -> str | None:
-    if len(value) < 2 or value[0] not in "\"'" or value[-1] != value[0]:
-        return None
-    return shell.parsed_text(value)
-
-
-def _exists(value: str) -> bool:
-    return Path(shell.expanded(value)).exists()
-
-
-def _split(value: str) -> list[str]:
-    """Split a value at its commas, but for those in quotes and brackets."""
-    parts = re.findall(
-        r"""(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\([^()]*\)|\[[^\]]*\]|[^,])+""", value
-    )
-    return [part.strip() for part in parts]
 
 
 def values_for(settings: Sequence[str]) -> dict[str, object]:
@@ -270,8 +192,8 @@ def values_for(settings: Sequence[str]) -> dict[str, object]:
         key, equals, value = text.partition("=")
         if not equals:
             raise UserError("no value; settings are key=value", where=text)
-        if key in path_keys():
-            found[key] = _path_text(value)
+        if key in keys(path=True):
+            found[key] = path_text(value)
             continue
         try:
             override = OverridesParser.create().parse_override(text)

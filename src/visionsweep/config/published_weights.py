@@ -1,9 +1,23 @@
-"""Which weights torchvision publishes for a model, read from its source without importing it."""
+"""Models and weights of torchvision, read from its source without importing it."""
 
 import ast
 import importlib.util
+import re
 from functools import cache
 from pathlib import Path
+
+
+@cache
+def torchvision_models() -> tuple[str, ...]:
+    """Return the names of torchvision's classification models.
+
+    Importing torchvision takes seconds; a test compares this with `torchvision.models`.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    assert spec is not None and spec.origin is not None
+    sources = (Path(spec.origin).parent / "models").glob("*.py")
+    registered = re.compile(r"^@register_model\(\)\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
+    return tuple(sorted(n for s in sources for n in registered.findall(s.read_text("utf-8"))))
 
 
 @cache
@@ -15,14 +29,14 @@ def torchvision_weights() -> dict[str, tuple[str, ...]]:
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         return {}
-    found: dict[str, tuple[str, ...]] = {}
+    by_model: dict[str, tuple[str, ...]] = {}
     for file in sorted((Path(spec.origin).parent / "models").glob("*.py")):
         body = ast.parse(file.read_text(encoding="utf-8")).body
         entries = {node.name: _entries(node) for node in body if isinstance(node, ast.ClassDef)}
         for node in body:
             if isinstance(node, ast.FunctionDef) and (weights := _annotation(node)) in entries:
-                found[node.name] = entries[weights]
-    return found
+                by_model[node.name] = entries[weights]
+    return by_model
 
 
 def _entries(enum: ast.ClassDef) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
+from visionsweep.config.schema import AugmentationConfig
+from visionsweep.config.targets import augmentation_target, build_target
 from visionsweep.data.gray import GrayRange
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -52,20 +54,20 @@ class Preprocessing:
         """What of it decides the pixels: two that agree here share decoded images."""
         return replace(self, mean=(), std=())
 
-    def _to_pixels(self, augmentation: str) -> list[torch.nn.Module]:
+    def _to_pixels(self, augmentation: torch.nn.Module | None) -> list[torch.nn.Module]:
         steps: list[torch.nn.Module] = [] if len(self.resize) > 1 else [_CutLongSide()]
         steps.append(
             v2.Resize(list(self.resize), InterpolationMode(self.interpolation), antialias=True)
         )
         if self.crop:
             steps.append(v2.CenterCrop(self.crop))
-        if augmentation == "trivial_augment":
-            steps.append(v2.TrivialAugmentWide())
+        if augmentation is not None:
+            steps.append(augmentation)
         return [*steps, v2.PILToTensor()]
 
     def pixels(self, image: Image.Image) -> torch.Tensor:
         """Turn a PIL image into `uint8[3, size, size]`, before normalisation."""
-        pixels: torch.Tensor = v2.Compose(self._to_pixels("none"))(image)
+        pixels: torch.Tensor = v2.Compose(self._to_pixels(None))(image)
         return pixels
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -74,11 +76,11 @@ class Preprocessing:
         scaled: torch.Tensor = v2.functional.normalize(values, list(self.mean), list(self.std))
         return scaled
 
-    def build(self, augmentation: str = "none") -> v2.Compose:
-        """Make the transform from a PIL image to `float32[3, size, size]`.
+    def build(self, augmentation: torch.nn.Module | None = None) -> v2.Compose:
+        """Return the transform from a PIL image to `float32[3, size, size]`.
 
         Args:
-            augmentation: `none`, or `trivial_augment` for training images.
+            augmentation: random transform of PIL images, for training images.
         """
         return v2.Compose([*self._to_pixels(augmentation), self.normalize])
 
@@ -103,3 +105,16 @@ class _CutLongSide(torch.nn.Module):
 def resized(size: int) -> Preprocessing:
     """Return the preprocessing of `transform=resize`: a square, ImageNet's statistics."""
     return Preprocessing((size, size), None, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
+
+
+def build_augmentation(config: AugmentationConfig) -> torch.nn.Module | None:
+    """Return the random transform of training images, or None if they stay as they are.
+
+    Raises:
+        UserError: if the class is not allowed, or refuses its arguments.
+    """
+    target = augmentation_target(config)
+    if target is None:
+        return None
+    transform: torch.nn.Module = build_target("augmentation", target, config.arguments)
+    return transform

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from visionsweep.config.schema import FeaturesConfig, parse_size
+from visionsweep.config.schema import FeaturesConfig
+from visionsweep.config.values import parse_size
 from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.features.device_backbone import DeviceBackbone, feature_dtype

@@ -3,20 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from visionsweep.config.derived import always_shown, flatten, group_labels, keys, short_names
 from visionsweep.runs.discovery import Run
-from visionsweep.runs.names import WHERE
 
-# What stands for all keys of its group: with `model=effnetb2` come a name, weights and a dropout.
-_STANDS_FOR = {
-    "model": "model.label",
-    "data": "data.label",
-    "transform": "transform.name",
-    "augmentation": "augmentation.name",
-    "optimizer": "optimizer.name",
-    "training": "training.name",
-}
-_SHORT = {label: group for group, label in _STANDS_FOR.items()}
-ALWAYS = ("model", "data", "epochs")
+ALWAYS = always_shown()
 
 
 def settings_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -34,12 +24,16 @@ def settings_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """
     columns = _columns([run.record.config for run in runs])
     missing = [_MISSING] * len(runs)
-    shown = {short: columns.get(_STANDS_FOR.get(short, short), missing) for short in ALWAYS}
-    swept = [key for key, column in columns.items() if key not in WHERE and len(_texts(column)) > 1]
+    labels, names = group_labels(), short_names()
+    shown = {name: columns.get(labels.get(name, name), missing) for name in ALWAYS}
+    hidden = keys(role="runtime")
+    swept = [
+        key for key, column in columns.items() if key not in hidden and len(_texts(column)) > 1
+    ]
     shown |= {
-        _SHORT.get(key, key): columns[key]
+        names.get(key, key): columns[key]
         for key in swept
-        if not _follows(key, columns) and _SHORT.get(key, key) not in ALWAYS
+        if not _follows(key, columns) and names.get(key, key) not in ALWAYS
     }
     return [
         {key: value for key, (value, _) in zip(shown, row, strict=True)}
@@ -61,7 +55,10 @@ def _columns(configs: Sequence[Mapping[str, Any]]) -> dict[str, _Column]:
         written = [repr(config[name]) if name in config else "" for config in configs]
         parts = {text: config[name] for text, config in zip(written, configs, strict=True) if text}
         pieces = {
-            text: {key: (value, repr(value)) for key, value in _leaves({name: part})}
+            text: {
+                key: (_comparable(value), repr(_comparable(value)))
+                for key, value in flatten({name: part}).items()
+            }
             for text, part in parts.items()
         }
         alike = len(set(written)) == 1
@@ -72,24 +69,17 @@ def _columns(configs: Sequence[Mapping[str, Any]]) -> dict[str, _Column]:
     return columns
 
 
+def _comparable(value: Any) -> Any:
+    return repr(value) if isinstance(value, Mapping | list) else value
+
+
 def _texts(column: _Column) -> set[str]:
     return {text for _, text in column}
 
 
-def _leaves(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found = []
-    for name, value in config.items():
-        if isinstance(value, Mapping) and f"{prefix}{name}" in _STANDS_FOR.keys() | {"features"}:
-            found += _leaves(value, f"{prefix}{name}.")
-        else:
-            text = repr(value) if isinstance(value, Mapping | list) else value  # to be compared
-            found.append((f"{prefix}{name}", text))
-    return found
-
-
 def _follows(key: str, columns: Mapping[str, _Column]) -> bool:
     """Whether the choice in the key's own group, or of the kind of training, decides the key."""
-    deciders = {_STANDS_FOR.get(key.partition(".")[0], ""), "training.name"} - {key}
+    deciders = {group_labels().get(key.partition(".")[0], ""), "training.name"} - {key}
     return any(
         _decides(columns[decider], columns[key]) for decider in deciders if decider in columns
     )

@@ -1,57 +1,20 @@
-"""What makes two runs the same experiment: a hash of all that decides the numbers.
+"""Fingerprint of a run: a hash of everything that determines its numbers.
 
-That is the configuration without paths, device, workers, labels and logging; the images of each
-split in their order; the weights of the backbone; and the version of the record.
+These are the settings whose role is `result`, the images of each split in order, the weights of the
+backbone, and the version of the record.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from visionsweep.config.derived import result_settings
 from visionsweep.config.schema import Config
 from visionsweep.data.gray import recorded_range
 from visionsweep.data.images import digest_of
 from visionsweep.data.splits import SPLITS, Splits
 from visionsweep.models.backbone_spec import BackboneSpec
-from visionsweep.runs.names import WHERE
 from visionsweep.runs.record import SCHEMA_VERSION, Record
-
-# What is called so, what images decide by what they hold, and what only other keys refer to.
-_SAID_ELSEWHERE = {
-    "model.label",
-    "data.label",
-    "data.name",
-    "data.root",
-    "data.splits",
-    "data.gray_range",
-    "optimizer.fine_tuning_lr",
-    "training.name",
-    "training.replicates",
-}
-
-_MAPPINGS = {
-    "data.archives",
-    "data.checksums",
-    "data.splits",
-}  # settings that are mappings themselves
-
-
-def settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that decide a run's numbers, by dotted key.
-
-    Args:
-        config: the whole configuration, as in a record.
-    """
-    return {k: v for k, v in _leaves(config) if k not in WHERE | _SAID_ELSEWHERE}
-
-
-def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in config.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, Mapping) and key not in _MAPPINGS:
-            yield from _leaves(value, f"{key}.")
-        else:
-            yield key, value
 
 
 def of(config: Config, splits: Splits, spec: BackboneSpec) -> str:
@@ -68,7 +31,7 @@ def of(config: Config, splits: Splits, spec: BackboneSpec) -> str:
     }
     facts: tuple[Any, ...] = (
         SCHEMA_VERSION,
-        sorted(settings(asdict(config)).items()),
+        sorted(result_settings(asdict(config)).items()),
         images,
         spec.fingerprint,
     )
@@ -84,7 +47,7 @@ def changed_settings(earlier: Mapping[str, Any], config: Config) -> list[str]:
         earlier: as in a record. What it does not know yet cannot have changed.
         config: of now.
     """
-    was, now = settings(earlier), settings(asdict(config))
+    was, now = result_settings(earlier), result_settings(asdict(config))
     return [
         f"{key}: {was[key]} there, {now[key]} now"
         for key in sorted(was.keys() & now.keys())

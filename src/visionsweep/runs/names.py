@@ -1,4 +1,4 @@
-"""What a run is called: a readable directory name, different for different settings."""
+"""Directory names of runs: readable, and different for different settings."""
 
 import hashlib
 import re
@@ -6,65 +6,42 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from visionsweep.config.schema import Config, leaf_keys
+from visionsweep.config.derived import always_shown, keys, settings
+from visionsweep.config.schema import Config
 from visionsweep.runs.paths import CLAIM, RECORD
 
-# Keys that say where, on what and how a run is made, not what it is. Two runs that differ in
-# nothing else are the same experiment; should one sweep hold both, the second finds it finished.
-WHERE = {
-    "outputs_dir",
-    "sweep_dir",
-    "device",
-    "threads",
-    "num_workers",
-    "histograms",
-    "data.base_url",
-    "data.checksums",
-    "model.weights_url",
-    "data.if_unreachable",
-    "data.verify",
-    "features.cache_dir",
-    "features.max_size",
-    "checkpoint_seconds",
-    "resume",
-    "force",
-    "reuse",
-    "fail_fast",
-}
-_ALWAYS_SHOWN = {"model", "data", "epochs"}
-_LONGEST = 120  # characters; file systems allow 255 bytes a name
+_LONGEST = 120  # characters; file systems allow 255 bytes per name
 
 
 def run_name(choices: dict[str, str], epochs: int, overrides: list[str], *, study: bool) -> str:
-    """Name a run after its model, its data, its epochs and all else that was asked for.
+    """Return the name of a run: model, data, epochs, and every other setting of the command.
 
     Args:
-        choices: the option chosen in each config group, `{"model": "effnetb0", ...}`.
+        choices: option of each config group, `{"model": "effnetb0", ...}`.
         epochs: number of epochs.
-        overrides: what the command line (or the study) set for this run, `key=value`.
-        study: whether an `experiment` file sweeps, which then goes without saying in each name.
+        overrides: settings of the command line or of the experiment file, `key=value`.
+        study: whether an experiment file sweeps; its name is then left out.
 
     Returns:
         `effnetb0_10pct_5-epochs`, `effnetb0_10pct_5-epochs_lr-0.01_seed-3`, ...: letters, digits
-        and `.+-_` only. Where that loses something of a value, a hash of all settings is appended.
+        and `.+-_` only. A hash of all settings is appended if a value needs other characters.
     """
-    settings = dict(o.lstrip("+~").partition("=")[::2] for o in overrides)
+    given = dict(o.lstrip("+~").partition("=")[::2] for o in overrides)
     folder = choices.get("data") == "folder"
-    hidden = WHERE | _ALWAYS_SHOWN | ({"experiment"} if study else set())
-    shown = {k: v for k, v in settings.items() if k not in hidden}
+    hidden = {*keys(role="runtime"), *always_shown()} | ({"experiment"} if study else set())
+    shown = {k: v for k, v in given.items() if k not in hidden}
     if not folder:
         shown.pop("data.root", None)
-    keys = leaf_keys()
-    last_parts = [key.rpartition(".")[2] for key in keys]
+    last_parts = [key.rpartition(".")[2] for key in settings()]
     parts = [choices["model"], choices["data"], f"{epochs}-epochs"]
     exact = True
     for key, value in sorted(shown.items()):
         short = key.rpartition(".")[2]
         text = re.sub(r"[^A-Za-z0-9.+-]+", "-", value.rpartition("/")[2]).strip("-.")
-        exact &= text == value or key in choices  # an option is a file name: safe as it is
+        exact &= text == value or key in choices  # an option is a file name, and safe
         if key in choices:
             text = value
-        alone = key in keys and last_parts.count(short) == 1
+        alone = key in settings() and last_parts.count(short) == 1
         parts.append(f"{short if alone or key in choices else key}-{text}")
     whole = "_".join(parts)
     name = re.sub(r"[^A-Za-z0-9.+_-]", "-", whole)
@@ -76,11 +53,11 @@ def run_name(choices: dict[str, str], epochs: int, overrides: list[str], *, stud
 
 
 def name_of(config: DictConfig, hydra: DictConfig) -> str:
-    """Name the run of a composed configuration.
+    """Return the name of the run of a composed configuration.
 
     Args:
-        config: the experiment's own keys.
-        hydra: Hydra's node of the same configuration.
+        config: composed configuration.
+        hydra: its node of Hydra's own settings.
     """
     return run_name(
         {k: v for k, v in hydra.runtime.choices.items() if v is not None and "/" not in k},
@@ -91,14 +68,14 @@ def name_of(config: DictConfig, hydra: DictConfig) -> str:
 
 
 def relabel(config: Config, overrides: list[str]) -> None:
-    """Correct the labels of a configuration whose model or fraction was set by hand.
+    """Correct the labels of a configuration whose model or fraction was overridden.
 
-    `model=effnetb0 model.name=resnet34` is a resnet34, and `data=10pct data.fraction=0.05` is 5 %.
+    `model=effnetb0 model.name=resnet34` is a resnet34; `data=10pct data.fraction=0.05` is 5%.
     """
-    settings = {o.lstrip("+~").partition("=")[0] for o in overrides}
-    if "model.name" in settings and "model.label" not in settings:
+    given = {o.lstrip("+~").partition("=")[0] for o in overrides}
+    if "model.name" in given and "model.label" not in given:
         config.model.label = config.model.name
-    if "data.fraction" in settings and "data.label" not in settings:
+    if "data.fraction" in given and "data.label" not in given:
         part = f"{config.data.fraction * 100:g}pct"
         config.data.label = (
             part if config.data.source == "archives" else f"{config.data.label}-{part}"
@@ -106,7 +83,7 @@ def relabel(config: Config, overrides: list[str]) -> None:
 
 
 def unused(directory: Path) -> Path:
-    """Return a directory that no run has: this one, or the first of `..._again-2`, `-3`, ..."""
+    """Return a directory without a run: this one, or the first of `..._again-2`, `-3`, ..."""
     candidate, number = directory, 1
     while any((candidate / name).exists() for name in (CLAIM, RECORD)):
         number += 1
@@ -115,10 +92,10 @@ def unused(directory: Path) -> Path:
 
 
 def register_resolvers() -> None:
-    """Make known to OmegaConf where the run that is being composed goes.
+    """Register OmegaConf resolvers of the directory of the run that is being composed.
 
-    `${run_name:}` is its name, in a sweep that of its directory; `${run_dir:}` its directory
-    outside a sweep. With `force=true` both are of a directory that no run has yet.
+    `${run_name:}` is the name of its directory in a sweep, `${run_dir:}` its directory outside a
+    sweep. With `force=true`, both refer to a directory without a run.
     """
 
     def run_name(*, _root_: DictConfig) -> str:

@@ -6,7 +6,7 @@ followed: this machine's own stand in their stead, or those that a person gives.
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,8 +16,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from visionsweep.config.schema import Config, leaf_keys, path_keys, register_schema
-from visionsweep.config.validation import CHOICES, torchvision_models
+from visionsweep.config.derived import flatten, keys, settings
+from visionsweep.config.published_weights import torchvision_models
+from visionsweep.config.schema import Config, register_schema
 from visionsweep.errors import UserError
 from visionsweep.runs import names
 from visionsweep.runs.record import RecordSummary
@@ -25,22 +26,9 @@ from visionsweep.text import shell
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
 
-# Where something lies or is fetched from: never taken from a record.
-PLACES = (
-    "data.root",
-    "data.base_url",
-    "data.archives",
-    "data.checksums",
-    "data.splits",
-    "features.cache_dir",
-    "model.weights_url",
-    "outputs_dir",
-    "sweep_dir",
-    "resume",
-)
-# What decides no number is this machine's own, too; `device` does, and the sample is other images.
-_OWN = (names.WHERE | set(PLACES)) - {"device", "data.if_unreachable"}
-_OF_NO_USE = {"outputs_dir", "sweep_dir", "resume"}  # to whom a record is handed
+PLACES = keys(place=True)
+# Taken from this machine's `conf/`: places, and what determines no number.
+_LOCAL = PLACES | keys(role="runtime", recorded=False)
 
 
 @dataclass(frozen=True)
@@ -68,19 +56,14 @@ def read_back(record: RecordSummary) -> Recorded:
         UserError: if a value would be interpolated, is of another type, or names a package that
             `conf/model` does not.
     """
-    known = leaf_keys()
-    kept = dict(_leaves(record.config, set(known)))
+    known = settings()
+    kept = flatten(record.config)
     own = _own_settings(record)
     merged = OmegaConf.structured(Config)
     places = {}
     for key in known:
-        if key in _OWN:
-            if (
-                key in PLACES
-                and key in kept
-                and key not in _OF_NO_USE
-                and kept[key] != own.get(key)
-            ):
+        if key in _LOCAL:
+            if key in PLACES - keys(of_sweep=True) and key in kept and kept[key] != own.get(key):
                 places[key] = _as_setting(kept[key])
             if own.get(key) is not None:
                 OmegaConf.update(merged, key, own[key], merge=False, force_add=True)
@@ -91,7 +74,8 @@ def read_back(record: RecordSummary) -> Recorded:
             OmegaConf.update(merged, key, 1)
     _check_model(merged)
     unknown = {key: value for key, value in kept.items() if key not in known}
-    return Recorded(merged, unknown, [key for key in known if key not in kept], places)
+    absent = [key for key, item in known.items() if key not in kept and item.implied is None]
+    return Recorded(merged, unknown, absent, places)
 
 
 def config_of(record: RecordSummary) -> Config:
@@ -135,19 +119,6 @@ def _take(merged: DictConfig, key: str, value: Any) -> None:
         raise UserError(reason, where=f"config.{key} of the record") from error
 
 
-def _leaves(config: Mapping[str, Any], known: set[str], prefix: str = "") -> list[tuple[str, Any]]:
-    """List the values of a recorded configuration by their dotted keys."""
-    found: list[tuple[str, Any]] = []
-    for name, value in config.items():
-        key = f"{prefix}{name}"
-        inside = any(other.startswith(f"{key}.") for other in known)
-        if isinstance(value, dict) and key not in known and inside:
-            found += _leaves(value, known, f"{key}.")
-        else:
-            found.append((key, value))
-    return found
-
-
 # ------------------------------------------------------------------------------- this machine's own
 
 
@@ -171,9 +142,9 @@ def _composed(choice: str | None, cache_folder: str | None) -> dict[str, Any]:
     names.register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose("config", [f"data={choice}"] if choice else [])
-    keys = {key for key in _OWN if choice or not key.startswith("data.")}
+    local = {key for key in _LOCAL if choice or not key.startswith("data.")}
     found = {}
-    for key in keys - {"sweep_dir"}:  # of a sweep that is not begun
+    for key in local - {"sweep_dir"}:  # of a sweep that has not begun
         value = OmegaConf.select(composed, key)  # None where it is missing
         found[key] = OmegaConf.to_container(value) if isinstance(value, DictConfig) else value
     return found
@@ -205,7 +176,7 @@ def _check_model(config: DictConfig) -> None:
     """Refuse a model that this machine does not know by name: nothing else is imported or read."""
     model = config.model
     where = "config.model of the record"
-    if model.source not in CHOICES["model.source"]:
+    if model.source not in settings()["model.source"].choices:
         raise UserError(f"source: {model.source} is none", where=where)
     if model.source == "torchvision" and model.name not in torchvision_models():
         raise UserError(f"name: torchvision has no classification model {model.name}", where=where)
@@ -250,7 +221,8 @@ def require_places(run_dir: Path, recorded: Recorded, settings: Sequence[str], s
     hint: str | None = None
     if all(map(uninterpolated, said.values())):
         again = [
-            shell.setting(k, Path(v)) if k in path_keys() else f"{k}={v}" for k, v in said.items()
+            shell.setting(k, Path(v)) if k in keys(path=True) else f"{k}={v}"
+            for k, v in said.items()
         ]
         command = shell.command("python", shell.script(script), run_dir, *settings, *again)
         hint = f"If you trust what the record says:\n  {command}"

@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from visionsweep.config.schema import leaf_types
-from visionsweep.config.validation import in_range
+from visionsweep.config.derived import settings
 from visionsweep.runs.fields import MOST_REPLICATES, SPLITS, Positive
 from visionsweep.runs.record import DataFacts, ModelFacts, Record
 from visionsweep.runs.scores import Epoch, EpochScores, Measure, Scores
@@ -103,7 +102,7 @@ def check_config(config: Mapping[str, Any]) -> None:
         value: Any = config
         for part in parts:
             value = value.get(part) if isinstance(value, dict) else None
-        if value is not None and not in_range(".".join(parts), value):
+        if value is not None and not settings()[".".join(parts)].accepts(value):
             raise ValueError(f"config.{'.'.join(parts)}: {value!r} is out of range")
 
 
@@ -111,10 +110,10 @@ def check_config(config: Mapping[str, Any]) -> None:
 def _schema() -> type[msgspec.Struct]:
     """Return the type of a recorded configuration: every key optional, and null where it may be."""
     sections: dict[str, list[tuple[str, Any, Any]]] = {"": []}
-    for key, kind in leaf_types().items():
+    for key, declared in settings().items():
         section, _, name = key.rpartition(".")
         # `replicates` is null in records of a version that trained one head
-        kind = kind | None if name == "replicates" else kind
+        kind = declared.type | None if name == "replicates" else declared.type
         sections.setdefault(section, []).append((name, kind, None))
     parts = [
         (name, msgspec.defstruct(f"Recorded{name.title()}", items), None)
@@ -128,9 +127,7 @@ def _schema() -> type[msgspec.Struct]:
 def _numbers() -> tuple[tuple[str, ...], ...]:
     """List the keys whose values are numbers, each in its parts."""
     return tuple(
-        tuple(key.split("."))
-        for key, kind in leaf_types().items()
-        if kind in (int, float, int | None, float | None)
+        tuple(key.split(".")) for key, declared in settings().items() if declared.is_number
     )
 
 

@@ -3,6 +3,7 @@
 import io
 import threading
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -20,6 +21,7 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from visionsweep.config.derived import always_shown, flatten, settings, short_names
 from visionsweep.config.schema import Config
 from visionsweep.runs.scores import Epoch, EpochScores, Metrics, Scores
 from visionsweep.text.escaping import class_columns, markdown, visible
@@ -50,7 +52,7 @@ _LAYOUT = {
 }
 # TensorBoard shows five columns of its HPARAMS table unasked, by alphabet, but first those that are
 # said to differ between runs: without this the model would not be among them.
-_SHOWN_FIRST = frozenset({"model", "data", "epochs", "lr"})
+_SHOWN_FIRST = frozenset({*always_shown(), "lr"})
 
 # What is written before training and with each epoch; the rest belongs to a run's end.
 _KEPT = (
@@ -253,19 +255,9 @@ def _flat(when: str, scores: EpochScores) -> dict[str, float]:
 
 
 def _hyperparameters(config: Config, facts: dict[str, str]) -> dict[str, Any]:
-    chosen = {
-        "model": config.model.label,
-        "data": config.data.label,
-        "epochs": config.epochs,
-        "lr": config.optimizer.lr,
-        "optimizer": config.optimizer.name,
-        "batch_size": config.batch_size,
-        "seed": config.seed,
-        "training": config.training.name,
-        "augmentation": config.augmentation.name,
-        "transform": config.transform.name,
-        "weight_decay": config.optimizer.weight_decay,
-        "dataset": facts["dataset"],
-        "weights": facts["weights"],
-    }
+    """Return the values of the HParams table, by the last part of their names in tables."""
+    flat, names = flatten(asdict(config)), short_names()
+    shown = [key for key, declared in settings().items() if declared.hparam]
+    chosen = {names[key].rpartition(".")[2]: flat[key] for key in shown}
+    chosen |= {"dataset": facts["dataset"], "weights": facts["weights"]}
     return {k: visible(v) if isinstance(v, str) else v for k, v in chosen.items()}

@@ -8,9 +8,10 @@ import torch
 
 from visionsweep.analysis.predictions import Outcomes
 from visionsweep.config.schema import Config
+from visionsweep.config.targets import augmentation_target
 from visionsweep.data.dataset import ImageBatches, ImageDataset
 from visionsweep.data.images import ImageFile
-from visionsweep.data.transforms import Preprocessing
+from visionsweep.data.transforms import Preprocessing, build_augmentation
 from visionsweep.errors import UserError
 from visionsweep.features.cached import cache_dir, cached_features
 from visionsweep.models.lazy_model import LazyModel
@@ -26,7 +27,7 @@ _SCORED_AT_ONCE = 1024  # features; heads alone need no memory worth a smaller b
 
 def trains_on_features(config: Config) -> bool:
     """Say whether an image gives the same features in every epoch."""
-    return config.training.freeze_backbone and config.augmentation.name == "none"
+    return config.training.freeze_backbone and augmentation_target(config.augmentation) is None
 
 
 def training_device(batches: Batches, device: torch.device) -> torch.device:
@@ -119,7 +120,7 @@ def inputs_of(
 
     def images(split: str) -> Batches:
         training = split == "train"
-        augmentation = config.augmentation.name if training else "none"
+        augmentation = build_augmentation(config.augmentation) if training else None
         return ImageBatches(
             ImageDataset(
                 splits[split], preprocessing.build(augmentation), preprocessing.gray_range

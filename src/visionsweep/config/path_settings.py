@@ -1,0 +1,84 @@
+"""Settings that name files and folders, whose text is taken literally."""
+
+import re
+from pathlib import Path
+
+from visionsweep.config.derived import keys
+from visionsweep.errors import UserError
+from visionsweep.text import shell
+
+
+def refuse_split_path(before: str, text: str) -> None:
+    """Refuse an argument that looks like the rest of a path with spaces.
+
+    Args:
+        before: the argument before it.
+        text: the argument.
+    """
+    key, equals, _ = before.partition("=")
+    if equals and key.lstrip("+") in keys(path=True) and "=" not in text and text[:1] not in "~-":
+        whole = shell.word(f"{before} {text}")
+        raise UserError(
+            "no value; settings are key=value, and a space ends one",
+            where=text,
+            hint=f"Quote paths with spaces: {whole}",
+        )
+
+
+def literal_path(text: str) -> str:
+    """Write a setting that names a folder so that Hydra reads what was typed, `~` expanded.
+
+    A value that is quoted for Hydra is what the quotes hold. Anything else is taken as it is, as
+    other programs take paths: `2024_01` is no number, `null` no null and `a (1)` no call. Commas
+    part the values of a sweep where there is no such path and the key can be swept. `${...}` stays
+    an interpolation unless there is such a path.
+
+    Args:
+        text: any setting.
+
+    Returns:
+        The setting, changed if its key is one of `keys(path=True)`.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or key.lstrip("+") not in keys(path=True) or not value:
+        return text
+    if key.lstrip("+") == "resume" and value == "null":
+        return text
+    quoted = _quoted_text(value)
+    if quoted is not None and path_text(value) == quoted:
+        return text
+    values = [value]
+    swept = key.lstrip("+") not in (*keys(of_sweep=True), "features.cache_dir")
+    if swept and not _exists(value) and quoted is None:
+        if re.search(r"^,|,,|,$|^(glob|range|interval)\(.*\)$", value):
+            return text  # for Hydra to read or refuse
+        if choice := re.fullmatch(r"choice\((.*)\)", value):
+            value = choice[1]
+        values = _split(value)
+    return shell.settings(key, map(path_text, values))
+
+
+def path_text(value: str) -> str:
+    """Return the text that a value means to Hydra, with `${` protected where it is meant so."""
+    text = _quoted_text(value)
+    if text is None or (_exists(value) and not _exists(text)):
+        text = shell.literal(value) if _exists(value) else value
+    return shell.expanded(text)
+
+
+def _quoted_text(value: str) -> str | None:
+    if len(value) < 2 or value[0] not in "\"'" or value[-1] != value[0]:
+        return None
+    return shell.parsed_text(value)
+
+
+def _exists(value: str) -> bool:
+    return Path(shell.expanded(value)).exists()
+
+
+def _split(value: str) -> list[str]:
+    """Split a value at its commas, but for those in quotes and brackets."""
+    parts = re.findall(
+        r"""(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\([^()]*\)|\[[^\]]*\]|[^,])+""", value
+    )
+    return [part.strip() for part in parts]

@@ -1,0 +1,123 @@
+"""The declaration of one setting: its help, the values it may have, and its roles."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field
+from typing import Any, Literal, get_args
+
+Role = Literal["result", "derived", "runtime"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is declared of a setting beside its type and default.
+
+    Attributes:
+        help: one line for `--help`.
+        role: `result` if it determines a run's numbers; `derived` if other settings, images, or
+            weights determine what it determines; `runtime` if it says where and how a run is made.
+        choices: allowed texts; empty if there are others.
+        ge, gt, le, lt: bounds of a number.
+        valid: check that bounds cannot express; None if there is none.
+        expected: description of valid values; by default made from type and bounds.
+        path: whether it names a file or folder; its text is then taken literally.
+        place: whether it says where data are, which is never taken from a record.
+        of_sweep: whether it has one value for a whole sweep.
+        recorded: whether a `runtime` setting is taken from a record when a run is reproduced.
+        names_group: whether it is the name of its config group's option in tables.
+        always_shown: whether tables show it even if it was not swept.
+        hparam: whether TensorBoard's HParams table shows it.
+        implied: value in records that lack the setting, from their configuration.
+        key: dotted key.
+        type: type annotation.
+    """
+
+    help: str
+    role: Role = "result"
+    choices: tuple[str, ...] = ()
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    valid: Callable[[Any], bool] | None = None
+    expected: str = ""
+    path: bool = False
+    place: bool = False
+    of_sweep: bool = False
+    recorded: bool = False
+    names_group: bool = False
+    always_shown: bool = False
+    hparam: bool = False
+    implied: Callable[[Mapping[str, Any]], Any] | None = None
+    key: str = ""
+    type: Any = None
+
+    @property
+    def optional(self) -> bool:
+        """Whether the value may be null."""
+        return type(None) in get_args(self.type)
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the value is a number."""
+        return self.type in (int, float, int | None, float | None)
+
+    def accepts(self, value: Any) -> bool:
+        """Return whether a value of the declared type is valid."""
+        if value is None:
+            return self.optional
+        if self.choices:
+            return value in self.choices
+        if self.is_number:
+            return (
+                math.isfinite(value)
+                and (self.ge is None or value >= self.ge)
+                and (self.gt is None or value > self.gt)
+                and (self.le is None or value <= self.le)
+                and (self.lt is None or value < self.lt)
+            )
+        return self.valid is None or self.valid(value)
+
+    @property
+    def valid_values(self) -> str:
+        """Description of the valid values, `"a whole number of at least 1"`."""
+        null = ", or null" if self.optional else ""
+        return (self.expected or self._from_type()) + null
+
+    def _from_type(self) -> str:
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        if self.path:
+            return "a path"
+        if self.type is bool:
+            return "true or false"
+        if not self.is_number:
+            return "a text"
+        number = "a whole number" if int in (self.type, *get_args(self.type)) else "a number"
+        if self.gt is not None and self.lt is not None:
+            return f"{number} between {self.gt:g} and {self.lt:g}"
+        if self.ge is not None and self.le is not None:
+            return f"{number} from {self.ge:.10g} to {self.le:.10g}"
+        if self.ge is not None and self.lt is not None:
+            return f"{number} from {self.ge:g} to below {self.lt:g}"
+        if self.ge is not None:
+            return f"{number} of at least {self.ge:g}"
+        if self.gt is not None:
+            above = f"{number} above {self.gt:g}"
+            return above if self.le is None else f"{above} and at most {self.le:g}"
+        return number
+
+
+def setting(help: str, default: Any = MISSING, *, factory: Any = MISSING, **declared: Any) -> Any:
+    """Return a dataclass field that carries a `Setting`.
+
+    Args:
+        help: one line for `--help`.
+        default: default value.
+        factory: function that makes the default value, if it is mutable.
+        declared: attributes of `Setting`.
+    """
+    metadata = {"setting": Setting(help, **declared)}
+    if factory is not MISSING:
+        return field(default_factory=factory, metadata=metadata)
+    return field(default=default, metadata=metadata)

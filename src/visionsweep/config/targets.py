@@ -1,0 +1,130 @@
+"""Optimizer and augmentation classes that `_target_` names, from an allow-list of modules.
+
+The name comes from a configuration or from somebody else's record. Only these modules are imported,
+and only classes of the expected kind are called.
+"""
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from visionsweep.errors import UserError, nearest
+
+MODULES = {
+    "optimizer": ("torch.optim", "timm.optim"),
+    "augmentation": ("torchvision.transforms.v2",),
+}
+_BASES = {"optimizer": ("torch.optim", "Optimizer"), "augmentation": ("torch.nn", "Module")}
+# Valid with these arguments, without a look at their modules: importing torch takes seconds.
+STANDARD = {
+    "torch.optim.Adam": {"lr", "weight_decay"},
+    "torch.optim.AdamW": {"lr", "weight_decay"},
+    "torch.optim.SGD": {"lr", "weight_decay", "momentum"},
+    "torchvision.transforms.v2.TrivialAugmentWide": set(),
+}
+
+
+def optimizer_target(config: Any) -> str:
+    """Return the class of an optimizer, `torch.optim.Adam`."""
+    return config._target_ or f"torch.optim.{config.name}"
+
+
+def optimizer_arguments(config: Any) -> dict[str, Any]:
+    """Return the keyword arguments of an optimizer; those at 0 or null by default are left out."""
+    arguments = {"lr": config.lr, **config.arguments}
+    if config.weight_decay or optimizer_target(config) in STANDARD:
+        arguments["weight_decay"] = config.weight_decay
+    if config.momentum is not None:
+        arguments["momentum"] = config.momentum
+    return arguments
+
+
+def augmentation_target(config: Any) -> str | None:
+    """Return the class of an augmentation, or None if training images stay as they are."""
+    if config._target_ is None and config.name == "trivial_augment":
+        return "torchvision.transforms.v2.TrivialAugmentWide"  # in records without `_target_`
+    target: str | None = config._target_
+    return target
+
+
+def refuse_target(group: str, target: str, arguments: Mapping[str, Any]) -> None:
+    """Refuse a class that is not allowed or does not take these arguments; build nothing.
+
+    Args:
+        group: `optimizer` or `augmentation`.
+        target: dotted name of the class.
+        arguments: its keyword arguments.
+
+    Raises:
+        UserError: if the module is not on the list, or has no such class, or if an argument is
+            unknown or missing.
+    """
+    if target in STANDARD and arguments.keys() <= STANDARD[target]:
+        return
+    where = f"{group}._target_={target}"
+    module_name, _, name = target.rpartition(".")
+    if module_name not in MODULES[group]:
+        raise UserError(
+            f"only classes in {' and '.join(MODULES[group])} are allowed",
+            where=where,
+            hint=f"Write the name as {MODULES[group][0]}.NAME.",
+        )
+    reserved = [key for key in arguments if str(key).startswith("_")]
+    if reserved:
+        raise UserError(f"no such argument: {', '.join(reserved)}", where=f"{group}.arguments")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        hint = "pip install -e '.[lite]'" if module_name.startswith("timm") else None
+        raise UserError(f"cannot be imported: {error}", where=where, hint=hint) from error
+    base_module, base_name = _BASES[group]
+    base = getattr(importlib.import_module(base_module), base_name)
+    classes = {
+        key: item
+        for key, item in vars(module).items()
+        if not key.startswith("_") and inspect.isclass(item) and issubclass(item, base)
+    }
+    if name not in classes or classes[name] is base:
+        raise UserError(f"{module_name} has no such class{nearest(name, classes)}", where=where)
+    _refuse_arguments(group, classes[name], arguments)
+
+
+def _refuse_arguments(group: str, target: type, arguments: Mapping[str, Any]) -> None:
+    signature = inspect.signature(target)
+    parameters = signature.parameters
+    takes_any = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters.values())
+    unknown = [key for key in arguments if key not in parameters and not takes_any]
+    if unknown:
+        raise UserError(
+            f"{target.__name__} has no such argument{nearest(unknown[0], parameters)}",
+            where=f"{group}.arguments.{unknown[0]}",
+        )
+    given = {"params": []} | dict(arguments) if group == "optimizer" else arguments
+    try:
+        signature.bind(**given)
+    except TypeError as error:
+        raise UserError(f"{target.__name__}: {error}", where=f"{group}.arguments") from error
+
+
+def build_target(group: str, target: str, arguments: Mapping[str, Any], **objects: Any) -> Any:
+    """Build the class that a setting names.
+
+    Args:
+        group: `optimizer` or `augmentation`.
+        target: dotted name of the class.
+        arguments: keyword arguments from the configuration.
+        objects: further keyword arguments, passed as they are.
+
+    Raises:
+        UserError: if the class is not allowed, or refuses the arguments.
+    """
+    refuse_target(group, target, arguments)
+    from hydra.utils import instantiate
+
+    call = {"_target_": target, "_partial_": True, "_recursive_": False, "_convert_": "all"}
+    try:
+        return instantiate(call | dict(arguments))(**objects)
+    except Exception as error:
+        cause = error.__cause__ or error
+        raise UserError(f"{target}: {cause}", where=f"{group}.arguments") from error

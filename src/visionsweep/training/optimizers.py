@@ -1,0 +1,67 @@
+"""Optimizers: built from the class that the configuration names."""
+
+import torch
+from torch import nn
+
+from visionsweep.config.schema import OptimizerConfig
+from visionsweep.config.targets import build_target, optimizer_arguments, optimizer_target
+from visionsweep.errors import UserError
+
+
+def make_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimizer of a model's trainable parameters.
+
+    Raises:
+        UserError: if the class is not allowed, or refuses its arguments or these parameters.
+    """
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    return _build(config, trainable)
+
+
+def refuse_optimizer(config: OptimizerConfig, replicates: int) -> None:
+    """Refuse an optimizer that cannot train a head, or in which replicates affect each other.
+
+    Two steps of a small head are compared with those of its first replicate alone. An optimizer
+    that scales updates by the norm of a whole tensor, as LAMB does, mixes the replicates.
+
+    Args:
+        config: optimizer.
+        replicates: number of heads trained side by side.
+
+    Raises:
+        UserError: if it cannot be used.
+    """
+    where = f"optimizer._target_={optimizer_target(config)}"
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(2, 3, 4, generator=generator), torch.randn(2, 3, generator=generator)
+    gradients = [[torch.randn(p.shape, generator=generator) for p in start] for _ in range(2)]
+
+    def after_two_steps(heads: int) -> list[torch.Tensor]:
+        parameters = [nn.Parameter(p[:heads].clone()) for p in start]
+        optimizer = _build(config, parameters)
+        for step in gradients:
+            for parameter, gradient in zip(parameters, step, strict=True):
+                parameter.grad = gradient[:heads].clone()
+            optimizer.step()
+        return [p.detach()[:1] for p in parameters]
+
+    try:
+        alone, together = after_two_steps(1), after_two_steps(2)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"cannot train a head: {error}", where=where) from error
+    mixed = not all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+    if mixed and replicates > 1:
+        raise UserError(
+            "updates depend on all replicates, which would no longer be independent",
+            where=where,
+            hint="Use replicates=1, or an optimizer that updates each number by itself.",
+        )
+
+
+def _build(config: OptimizerConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    optimizer: torch.optim.Optimizer = build_target(
+        "optimizer", optimizer_target(config), optimizer_arguments(config), params=parameters
+    )
+    return optimizer
