@@ -150,7 +150,7 @@ NUMBERS = {
     "data.val_share": ([0.0, 1.0, float("nan")], "a number between 0 and 1"),
     "data.test_share": ([0.0, 1.0, float("nan")], "a number between 0 and 1"),
     "data.split_seed": ([-1], "a whole number of at least 0"),
-    "transform.size": ([7, 0, -224], "of at least 8, at least 8"),
+    "transform.size": ([7, 0, -224], "a whole number of at least 8"),
     "optimizer.lr": ([0.0, -0.1, float("nan"), float("inf")], "above 0"),
     "optimizer.fine_tuning_lr": ([0.0, float("nan")], "above 0"),
     "optimizer.weight_decay": ([-0.1, float("nan"), float("inf")], "a number of at least 0"),
