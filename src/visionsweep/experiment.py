@@ -16,7 +16,6 @@ from omegaconf import OmegaConf
 from visionsweep.analysis.calibration import fit_temperature
 from visionsweep.analysis.predictions import Outcomes
 from visionsweep.config.schema import Config
-from visionsweep.data.gray import GrayRange
 from visionsweep.errors import UserError, let_go
 from visionsweep.runs import claims
 from visionsweep.runs.facts import data_facts, model_facts
@@ -62,7 +61,7 @@ def run_experiment(config: Config, run_dir: Path, name: str) -> Record:
         a record, too, and raises.
 
     Raises:
-        UserError: for an error that the user can fix.
+        UserError: if settings, images, weights or memory do not allow the run.
     """
     with disk_errors_explained(run_dir):
         if finished := finished_run(config, run_dir):
@@ -136,8 +135,8 @@ class _Run:
             self.reused = reuse_completed(config, run_dir, resolved.fingerprint, facts)
             if self.reused is not None:
                 return
-        if resolved.splits.gray_range is not None:
-            _log_gray_range(resolved.splits.gray_range, config)
+        if (limits := resolved.splits.gray_range) is not None:
+            log.info("Gray images of more than 8 bits: black is %g, white is %g", *limits)
 
         with self._timed("model"):
             network = network_of(config, resolved)
@@ -162,20 +161,16 @@ class _Run:
             write_predictions(run_dir, resolved.splits, predictions, temperature)
             write_weights(run_dir / model.checkpoint, state, temperature)
             (run_dir / CHECKPOINT).unlink(missing_ok=True)
-        final = summarize(self.history).final
-        log.info(
-            "validation loss %.4f, accuracy %.1f%%; test loss %.4f, accuracy %.1f%%",
-            final.val.loss,
-            100 * final.val.accuracy,
-            final.test.loss,
-            100 * final.test.accuracy,
-        )
+        last = self.history[-1]
+        for split, scores in (("validation", last.val), ("test", last.test)):
+            log.info("%s loss %.4f, accuracy %.1f%%", split, scores.loss, 100 * scores.accuracy)
 
     def _train(self, context: RunContext) -> tuple[TrainState, dict[str, Outcomes]]:
         """Train from the checkpoint or from the seeds, and return state and predictions."""
-        config, splits, backbone = self.config, context.resolved.splits, context.resolved.backbone
+        config, resolved = self.config, context.resolved
+        splits, weights = resolved.splits, resolved.backbone.weights
         state, progress = resume_or_start(
-            config, self.run_dir, context.resolved.fingerprint, lambda: new_state(context)
+            config, self.run_dir, resolved.fingerprint, lambda: new_state(context)
         )
         self.history, self.resumed_after = [*progress.history], progress.resumed_after
         self.images_at_once = progress.images_at_once
@@ -186,7 +181,7 @@ class _Run:
             self.history.append(epoch)
             self.images_at_once = state.micro_batch.limit
 
-        facts = {"name": self.name, "dataset": splits.dataset, "weights": backbone.weights}
+        facts = {"name": self.name, "dataset": splits.dataset, "weights": weights}
         facts |= {f"{split} images": str(count) for split, count in splits.counts.items()}
         with (
             RunWriter(self.run_dir, after_epoch=len(self.history)) as events,
@@ -222,10 +217,9 @@ class _Run:
         """Assemble the record from the results of the steps so far.
 
         Args:
-            status: how the run ended.
-            failure: the error that ended it, if any.
+            status: status of the run.
+            failure: error that ended it, if any.
         """
-        resolved = self.resolved
         record = Record(
             status=status,
             name=self.name,
@@ -244,7 +238,7 @@ class _Run:
             continued_after=self.resumed_after,
             images_at_once=self.images_at_once,
         )
-        if resolved is not None:
+        if (resolved := self.resolved) is not None:
             record.dataset, record.weights = resolved.splits.dataset, resolved.backbone.weights
             record.data = data_facts(self.config, resolved.splits)
             record.fingerprint = resolved.fingerprint
@@ -253,10 +247,3 @@ class _Run:
             for name in _REUSED:
                 setattr(record, name, getattr(self.reused.record, name))
         return record
-
-
-def _log_gray_range(limits: GrayRange, config: Config) -> None:
-    source = "data.gray_range"
-    if config.data.gray_range is None:
-        source = "measured on the training images; set data.gray_range=[LOW,HIGH] to change it"
-    log.info("Images of more than 8 bits: black is %g, white is %g (%s)", *limits, source)

@@ -102,7 +102,7 @@ def test_a_killed_fine_tuning_run_ends_as_one_that_was_never_killed(pictures):
 
     done = pictures.run("train.py", *settings, "resume=last")
     assert done.returncode == 0, done.stderr
-    assert "its claim is broken" in done.stdout and "Taken up after epoch" in done.stdout
+    assert "its claim is broken" in done.stdout and "Resumed after epoch" in done.stdout
     a, b = (read_record(d / "result.json") for d in (pictures.directory / "whole", directory))
     assert b.continued_after and b.continued_after[0] >= 2
     assert (b.metrics, b.evaluation) == (a.metrics, a.evaluation)

@@ -138,9 +138,18 @@ def test_resumed_fine_tuning_on_augmented_images_is_identical(tmp_path, pictures
 
 @pytest.mark.parametrize("optimizer", ["RMSprop", "NAdam", "Adagrad", "Adafactor", "Rprop"])
 def test_state_of_any_torch_optimizer_is_restored(tmp_path, optimizer):
+    check_optimizer(getattr(torch.optim, optimizer), tmp_path)
+
+
+@pytest.mark.parametrize("optimizer", ["Lamb", "Lion", "AdaBelief", "NAdamW"])
+def test_state_of_optimizers_of_timm_is_restored(tmp_path, optimizer):
+    check_optimizer(getattr(pytest.importorskip("timm.optim"), optimizer), tmp_path)
+
+
+def check_optimizer(optimizer, tmp_path):
     def make():
         state, batches = heads("Adam")
-        made = getattr(torch.optim, optimizer)(state.module.parameters(), lr=0.01)
+        made = optimizer(state.module.parameters(), lr=0.01)
         return replace(state, optimizer=made), batches
 
     assert_identical(*interrupt_and_resume(make, tmp_path, after=2))

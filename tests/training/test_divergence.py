@@ -1,4 +1,4 @@
-"""A loss that is no number any more ends the run; a huge one does not."""
+"""A NaN or infinite loss ends the run; a huge one does not."""
 
 import math
 
@@ -19,66 +19,62 @@ CPU = torch.device("cpu")
 
 
 def epoch(*losses: tuple[float, float], lr: float = 0.5) -> Epoch:
-    """The third epoch, by the training and validation loss of each replicate."""
-    each = tuple(
+    """Return the third epoch, from the training and validation loss of each replicate."""
+    replicates = tuple(
         SplitScores(Scores(train, 0.5), Scores(val, 0.5), Scores(1.0, 0.5)) for train, val in losses
     )
-    first = each[0]
-    return Epoch(3, first.train, first.val, first.test, lr, 0.1, each)
+    first = replicates[0]
+    return Epoch(3, first.train, first.val, first.test, lr, 0.1, replicates)
 
 
 @pytest.mark.parametrize(
-    ("losses", "said"),
+    ("losses", "message"),
     [
-        ([(math.nan, 1.0)], "the training loss is not a number"),
-        ([(1.0, math.nan)], "the validation loss is not a number"),
+        ([(math.nan, 1.0)], "the training loss is NaN"),
+        ([(1.0, math.nan)], "the validation loss is NaN"),
         ([(1.0, math.inf)], "the validation loss is infinite"),
-        ([(1, 1), (math.nan, 1), (1, 1)], "the training loss of replicate 2 of 3 is not a number"),
-        ([(1, 1), (1, math.inf), (1, math.nan)], "loss of replicates 2 and 3 of 3 is not a number"),
-        ([(math.nan, 1)] * 5, "the training loss of all 5 replicates is not a number"),
+        ([(1, 1), (math.nan, 1), (1, 1)], "the training loss of replicate 2 of 3 is NaN"),
+        ([(1, 1), (1, math.inf), (1, math.nan)], "loss of replicates 2 and 3 of 3 is NaN"),
+        ([(math.nan, 1)] * 5, "the training loss of all 5 replicates is NaN"),
     ],
 )
-def test_the_message_says_what_where_and_what_to_do(losses, said: str):
-    with pytest.raises(DivergedError, match=said) as caught:
+def test_error_names_loss_epoch_and_a_lower_learning_rate(losses, message: str):
+    with pytest.raises(DivergedError, match=message) as caught:
         stop_if_diverged(epoch(*losses))
-    text = str(caught.value)
-    assert "in epoch 3" in text and "learning rate of 0.5" in text and "optimizer.lr=0.05" in text
+    assert "in epoch 3" in caught.value.what and "learning rate of 0.5" in caught.value.what
+    assert "optimizer.lr=0.05" in caught.value.hint
     assert isinstance(caught.value, UserError)
 
 
 @pytest.mark.parametrize("loss", [0.0, 1.0, 3e38, 1e300])
-def test_a_huge_loss_that_is_finite_passes(loss: float):
+def test_huge_finite_loss_does_not_end_the_run(loss: float):
     stop_if_diverged(epoch((loss, loss), (loss, loss)))
 
 
-def trained(lr: float, told: list[Epoch]) -> None:
-    """Train three heads on noise for six epochs."""
-    source = torch.Generator().manual_seed(0)
-    inputs, labels = torch.randn(24, 5, generator=source), torch.arange(24) % 2
+def train(lr: float) -> tuple[list[Epoch], DivergedError | None]:
+    """Train three heads on noise for six epochs; return the epochs, and the error if any."""
+    generator = torch.Generator().manual_seed(0)
+    inputs, labels = torch.randn(24, 5, generator=generator), torch.arange(24) % 2
     batches = TensorBatches(inputs, labels, 8)
-    orders = [torch.Generator().manual_seed(seed) for seed in range(3)]
+    generators = [torch.Generator().manual_seed(seed) for seed in range(3)]
     model = Heads(5, 2, 0.0, replicate_seeds(1, 3))
     optimizer = make_optimizer(OptimizerConfig(name="SGD", lr=lr, momentum=0.9), model)
-    loop.fit(
-        model,
-        SplitBatches(TensorBatches(inputs, labels, 8, orders), batches, batches),
-        optimizer,
-        6,
-        CPU,
-        told.append,
-    )
+    splits = SplitBatches(TensorBatches(inputs, labels, 8, generators), batches, batches)
+    epochs: list[Epoch] = []
+    try:
+        loop.fit(model, splits, optimizer, 6, CPU, epochs.append)
+    except DivergedError as error:
+        return epochs, error
+    return epochs, None
 
 
-def test_training_ends_with_the_epoch_that_diverged_which_is_told_of_first():
-    told: list[Epoch] = []
-    with pytest.raises(DivergedError) as caught:
-        trained(3e38, told)
-    assert 1 <= len(told) < 6 and f"in epoch {told[-1].epoch}:" in str(caught.value)
-    assert not math.isfinite(told[-1].train.loss)
-    assert all(math.isfinite(each.train.loss) for each in told[:-1])
+def test_training_ends_with_the_diverged_epoch_which_is_reported():
+    epochs, error = train(3e38)
+    assert 1 <= len(epochs) < 6 and f"in epoch {epochs[-1].epoch}:" in error.what
+    assert not math.isfinite(epochs[-1].train.loss)
+    assert all(math.isfinite(epoch.train.loss) for epoch in epochs[:-1])
 
 
-def test_training_with_a_rate_that_only_makes_losses_huge_goes_to_its_end():
-    told: list[Epoch] = []
-    trained(1e30, told)
-    assert len(told) == 6 and told[-1].val.loss > 1e20
+def test_training_with_huge_finite_losses_runs_to_its_end():
+    epochs, error = train(1e30)
+    assert error is None and len(epochs) == 6 and epochs[-1].val.loss > 1e20

@@ -1,4 +1,4 @@
-"""Batches: what training and scoring go through, and those that are cut out of tensors."""
+"""Batches of training and evaluation, and batches of tensors in memory."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
 
 @dataclass(frozen=True)
 class SplitBatches:
-    """Batches of each split; going through `train` again gives the next epoch's order."""
+    """Batches of each split; each iteration over `train` shuffles anew."""
 
     train: Batches
     val: Batches
@@ -19,15 +19,15 @@ class SplitBatches:
 
 
 class TensorBatches:
-    """Batches cut out of tensors that lie in memory.
+    """Batches of tensors in memory.
 
     Args:
         inputs: `float32[N, width]`.
         labels: `int64[N]`.
-        batch_size: rows a batch; the last one may be smaller.
-        shuffle: the source of a new order in each epoch for each of R replicates; then batches
-            are `float32[R, B, width]` and `int64[R, B]`. Without, they are `float32[B, width]` and
-            `int64[B]`, in the order of the rows.
+        batch_size: rows per batch; the last batch may be smaller.
+        shuffle: generator of the order of each of R replicates; batches are then
+            `float32[R, B, width]` and `int64[R, B]`. Without generators, batches are
+            `float32[B, width]` and `int64[B]`, in the order of the rows.
     """
 
     def __init__(

@@ -45,7 +45,7 @@ def write_checkpoint(path: Path, tensors: dict[str, torch.Tensor], progress: Pro
     Args:
         path: the file.
         tensors: training state, `TrainState.tensors()`.
-        progress: how far the run has come.
+        progress: progress of the run.
     """
     write_atomically(path, save(tensors, {"progress": msgspec.json.encode(progress).decode()}))
 

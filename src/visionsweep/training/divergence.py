@@ -1,4 +1,4 @@
-"""Stops a run whose loss is no longer a number."""
+"""End a run whose loss is NaN or infinite."""
 
 import math
 
@@ -9,39 +9,40 @@ _SPLITS = {"train": "training", "val": "validation"}
 
 
 class DivergedError(UserError):
-    """Training went astray: a loss is infinite or not a number, and no later epoch mends that."""
+    """Training diverged: a loss is NaN or infinite, and no later epoch can repair that."""
 
 
 def stop_if_diverged(epoch: Epoch) -> None:
-    """Look at the losses of an epoch, replicate by replicate. A huge one that is finite may pass.
+    """Raise if a training or validation loss of a replicate is not finite.
 
     Args:
-        epoch: with the scores of each replicate.
+        epoch: scores of the epoch, with those of each replicate.
 
     Raises:
-        DivergedError: if a training or validation loss is not finite.
+        DivergedError: if a loss is NaN or infinite.
     """
     for split, name in _SPLITS.items():
         losses = [getattr(scores, split).loss for scores in epoch.replicates]
-        astray = [number for number, loss in enumerate(losses, 1) if not math.isfinite(loss)]
-        if not astray:
+        diverged = [number for number, loss in enumerate(losses, 1) if not math.isfinite(loss)]
+        if not diverged:
             continue
-        kind = "not a number" if any(math.isnan(loss) for loss in losses) else "infinite"
+        kind = "NaN" if any(math.isnan(loss) for loss in losses) else "infinite"
         rate = epoch.learning_rate
         raise DivergedError(
-            f"Training diverged in epoch {epoch.epoch}: the {name} loss{_of(astray, len(losses))} "
-            f"is {kind}, at a learning rate of {rate:g}. Take a smaller one, such as a tenth: "
-            f"optimizer.lr={rate / 10:g}. If it diverges with any, look at the images, at "
-            "optimizer.weight_decay and optimizer.momentum, or try optimizer=adam."
+            f"Training diverged in epoch {epoch.epoch}: the {name} loss"
+            f"{_replicates(diverged, len(losses))} is {kind}, at a learning rate of {rate:g}",
+            hint=f"Lower it, for instance to a tenth: optimizer.lr={rate / 10:g}. If training "
+            "still diverges, check the images, optimizer.weight_decay and optimizer.momentum, or "
+            "try optimizer=adam.",
         )
 
 
-def _of(astray: list[int], replicates: int) -> str:
-    """Say which replicates are meant, counted from 1; nothing where there is only one."""
-    if replicates == 1:
+def _replicates(numbers: list[int], count: int) -> str:
+    """Name replicates by number, from 1, as `" of replicates 2 and 3 of 5"`."""
+    if count == 1:
         return ""
-    if len(astray) == replicates:
-        return f" of all {replicates} replicates"
-    *others, last = map(str, astray)
+    if len(numbers) == count:
+        return f" of all {count} replicates"
+    *others, last = map(str, numbers)
     listed = f"{', '.join(others)} and {last}" if others else last
-    return f" of replicate{'s' if others else ''} {listed} of {replicates}"
+    return f" of replicate{'s' if others else ''} {listed} of {count}"

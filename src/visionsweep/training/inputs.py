@@ -1,4 +1,4 @@
-"""What goes into what is trained: features of a frozen backbone, or images."""
+"""Inputs of training and evaluation: features of a frozen backbone, or images."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -22,20 +22,20 @@ from visionsweep.training.loop import predict_logits
 log = logging.getLogger(__name__)
 
 SHARE_FOR_FEATURES = 0.5  # of the free memory of a GPU
-_SCORED_AT_ONCE = 1024  # features; heads alone need no memory worth a smaller batch
+_EVALUATION_BATCH_SIZE = 1024  # features; heads need little memory
 
 
 def trains_on_features(config: Config) -> bool:
-    """Say whether an image gives the same features in every epoch."""
+    """Return whether an image has the same features in every epoch."""
     return config.training.freeze_backbone and augmentation_target(config.augmentation) is None
 
 
 def training_device(batches: Batches, device: torch.device) -> torch.device:
-    """Return where a run trains: heads beside their features, networks where they compute.
+    """Return the device to train on: that of the features, or of the backbone.
 
     Args:
-        batches: of any split, as `inputs_of` made them.
-        device: where the backbone computes.
+        batches: batches of any split, as returned by `inputs_of`.
+        device: device of the backbone.
     """
     return batches.inputs.device if isinstance(batches, TensorBatches) else device
 
@@ -43,13 +43,13 @@ def training_device(batches: Batches, device: torch.device) -> torch.device:
 def features_device(
     config: Config, network: LazyModel, device: torch.device, images: int
 ) -> torch.device:
-    """Return where features go: what does not fit into a GPU's memory, to the CPU.
+    """Return the device of the features: the CPU if they do not fit into a GPU's memory.
 
     Args:
-        config: of the run.
-        network: whose head, or which as a whole, is trained.
-        device: where the backbone computes.
-        images: number of images whose features are trained on or scored.
+        config: configuration of the run.
+        network: network of the run.
+        device: device of the backbone.
+        images: number of images.
     """
     if device.type != "cuda" or not trains_on_features(config):
         return device
@@ -64,20 +64,19 @@ def features_device(
 
 
 def _check_width(features: torch.Tensor, network: LazyModel, config: Config) -> None:
-    """Refuse features of another width than the network's card says: one file of the cache lies.
+    """Refuse cached features of another width than the cached summary of the network.
 
     Raises:
-        UserError: names the folders to delete.
+        UserError: if the widths differ.
     """
-    found, said = features.shape[1], network.summary.width
-    if found != said:
-        cache = cache_dir(config.features)
+    width, expected = features.shape[1], network.summary.width
+    if width != expected:
         raise UserError(
-            f"the features of {network.spec.name} have {found:,} numbers an image, and its "
-            f"card in networks/ says {said:,}",
-            where=cache,
-            hint="Somebody wrote a file there that is not of this program. Delete networks/ and "
-            "features/ in it; both are computed again.",
+            f"the cached features of {network.spec.name} have width {width:,}, but the network's "
+            f"summary in networks/ has {expected:,}",
+            where=cache_dir(config.features),
+            hint="Another program has written there. Delete networks/ and features/ in this "
+            "folder; both are computed again.",
         )
 
 
@@ -89,14 +88,14 @@ def inputs_of(
     device: torch.device,
     shuffle_generators: Sequence[torch.Generator] = (),
 ) -> dict[str, Batches]:
-    """Make the batches of some splits; those of `train` come in a new order in each epoch.
+    """Return the batches of each split; those of `train` are shuffled anew in each epoch.
 
     Args:
-        splits: the images of each.
-        config: of the run.
-        network: whose head, or which as a whole, takes the batches.
-        preprocessing: how an image becomes a tensor.
-        device: where to compute.
+        splits: images of each split.
+        config: configuration of the run.
+        network: network of the run.
+        preprocessing: transform from an image to the network's input.
+        device: device of the backbone.
         shuffle_generators: generator of the training order of each replicate. Images, unlike
             features, come in the first one's order for all replicates.
     """
@@ -104,15 +103,14 @@ def inputs_of(
         files = [image for images in splits.values() for image in images]
         features = cached_features(files, network, preprocessing, device, config.features)
         _check_width(features, network, config)
-        trains_on = features_device(config, network, device, len(files))
-        features = features.to(trains_on)
-        labels = torch.tensor([image.label for image in files]).to(trains_on)
+        features = features.to(features_device(config, network, device, len(files)))
+        labels = torch.tensor([image.label for image in files]).to(features.device)
         counts = [len(images) for images in splits.values()]
         parts = zip(splits, features.split(counts), labels.split(counts), strict=True)
         return {
             split: TensorBatches(rows, classes, config.batch_size, shuffle_generators)
             if split == "train"
-            else TensorBatches(rows, classes, _SCORED_AT_ONCE)
+            else TensorBatches(rows, classes, _EVALUATION_BATCH_SIZE)
             for split, rows, classes in parts
         }
 
@@ -138,12 +136,12 @@ def inputs_of(
 def _joins_single(
     splits: Mapping[str, Sequence[ImageFile]], config: Config, network: LazyModel
 ) -> bool:
-    """Say whether a training image that is left over cannot be a batch of its own."""
-    left_over = len(splits.get("train", ())) % config.batch_size == 1
-    if not left_over or network.frozen or network.trains_on_one_image:
+    """Return whether a single last training image has to join the batch before it."""
+    single = len(splits.get("train", ())) % config.batch_size == 1
+    if not single or network.frozen or network.trains_on_one_image:
         return False
     log.info(
-        "The last batch of an epoch has %d images, for BatchNorm cannot train on the one left over",
+        "The last batch of each epoch has %d images, since BatchNorm cannot train on a single one",
         config.batch_size + 1,
     )
     return True

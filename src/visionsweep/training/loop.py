@@ -1,8 +1,4 @@
-"""Training and scoring, in plain PyTorch.
-
-`fit` does not know whether it is given a head and features or a whole network and images: a model,
-and batches of what it takes.
-"""
+"""Train and evaluate a model in plain PyTorch: heads on features, or a network on images."""
 
 import random
 import time
@@ -33,22 +29,22 @@ def seed_everything(seed: int) -> None:
 
 
 class _Sums:
-    """Loss and hits of each replicate, summed over images on the device and read once an epoch."""
+    """Loss and correct predictions per replicate, summed on the device and read once per epoch."""
 
     def __init__(self) -> None:
         self.losses: torch.Tensor | float = 0.0
-        self.hits: torch.Tensor | int = 0
+        self.correct: torch.Tensor | int = 0
         self.images = 0
 
     def add(self, losses: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
         self.losses = self.losses + losses.detach().sum(1)
-        self.hits = self.hits + (logits.argmax(2) == labels).sum(1)
+        self.correct = self.correct + (logits.argmax(2) == labels).sum(1)
         self.images += logits.shape[1]
 
     def scores(self) -> list[Scores]:
-        assert isinstance(self.losses, torch.Tensor) and isinstance(self.hits, torch.Tensor)
-        pairs = zip(self.losses.tolist(), self.hits.tolist(), strict=True)
-        return [Scores(loss / self.images, hits / self.images) for loss, hits in pairs]
+        assert isinstance(self.losses, torch.Tensor) and isinstance(self.correct, torch.Tensor)
+        pairs = zip(self.losses.tolist(), self.correct.tolist(), strict=True)
+        return [Scores(loss / self.images, correct / self.images) for loss, correct in pairs]
 
 
 def _losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -66,20 +62,20 @@ def train_one_epoch(
     device: torch.device,
     micro_batch: AdaptiveMicroBatch | None = None,
 ) -> list[Scores]:
-    """Go through the training batches once, and return the scores on the way of each replicate.
+    """Train for one epoch, and return the running scores of each replicate.
 
-    A replicate's gradient is that of its own mean loss: the sum of all has no other term in it.
+    Losses are summed over replicates, so each replicate's gradient is that of its own mean loss.
 
-    A batch that device memory does not hold is computed in parts whose gradients add up to that of
-    the whole, up to rounding. Two things differ: BatchNorm in training mode normalises each part by
-    its own statistics, and a batch done again draws its dropout again.
+    A batch that device memory does not hold is split into micro-batches; their gradients add up to
+    that of the batch, up to rounding. But BatchNorm in training mode normalizes each micro-batch by
+    its own statistics, and a repeated batch draws a new dropout mask.
 
     Args:
-        model: from inputs to logits, `float32[R, N, classes]`.
+        model: model from inputs to logits, `float32[R, N, classes]`.
         batches: pairs of inputs and labels, `int64[N]` or `int64[R, N]`.
-        optimizer: of the model's parameters.
-        device: where the model lies.
-        micro_batch: how many images are computed at once; remembers where that had to be fewer.
+        optimizer: optimizer of the model's parameters.
+        device: device of the model.
+        micro_batch: micro-batch size, lowered when memory runs out; a whole batch by default.
 
     Raises:
         UserError: if device memory does not hold one image.
@@ -89,10 +85,10 @@ def train_one_epoch(
     sums = _Sums()
     for inputs, labels in batches:
         signals.check()
-        learn = partial(_backward, model, device, labels.shape[-1])
+        backward = partial(_backward, model, device, labels.shape[-1])
         axis = labels.ndim - 1
         parts = micro_batch.map(
-            learn, inputs, labels, axis=axis, before_attempt=optimizer.zero_grad
+            backward, inputs, labels, axis=axis, before_attempt=optimizer.zero_grad
         )
         optimizer.step()
         for losses, logits, truth in parts:
@@ -106,7 +102,7 @@ _Part = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 def _backward(
     model: nn.Module, device: torch.device, images: int, inputs: torch.Tensor, labels: torch.Tensor
 ) -> _Part:
-    """Add the gradient of a part of a batch of so many images; return losses, logits and labels."""
+    """Add the gradient of a micro-batch of a batch of N images; return losses, logits, labels."""
     losses, logits, labels = _forward(model, device, inputs, labels)
     (losses.sum() / images).backward()
     return losses, logits, labels
@@ -127,7 +123,7 @@ def evaluate(
     device: torch.device,
     micro_batch: AdaptiveMicroBatch | None = None,
 ) -> list[Scores]:
-    """Score each replicate of a model, in evaluation mode; arguments as for `train_one_epoch`."""
+    """Return the scores of each replicate in evaluation mode; arguments as `train_one_epoch`."""
     micro_batch = micro_batch or AdaptiveMicroBatch()
     model.eval()
     sums = _Sums()
@@ -146,7 +142,7 @@ def predict_logits(
     device: torch.device,
     micro_batch: AdaptiveMicroBatch | None = None,
 ) -> torch.Tensor:
-    """Return the logits of all batches in their order, `float32[R, N, classes]` on the CPU."""
+    """Return the logits of all batches in order, `float32[R, N, classes]` on the CPU."""
     micro_batch = micro_batch or AdaptiveMicroBatch()
     model.eval()
     parts: list[torch.Tensor] = []
@@ -172,23 +168,23 @@ def fit(
     done: Sequence[Epoch] = (),
     micro_batch: AdaptiveMicroBatch | None = None,
 ) -> list[Epoch]:
-    """Train a model, scoring it on validation and test images after each epoch.
+    """Train a model, and evaluate it on validation and test images after each epoch.
 
     Args:
-        model: from inputs to the logits of its replicates, `float32[R, N, classes]`.
-        batches: what it trains on and is scored on.
-        optimizer: of the model's parameters.
-        epochs: how many times to go through the training batches.
-        device: where the model lies.
-        on_epoch: told of each epoch as it ends, also of one that diverged.
-        done: epochs that the model has behind it already; training goes on after them.
-        micro_batch: how many images are computed at once, as for `train_one_epoch`.
+        model: model from inputs to logits, `float32[R, N, classes]`.
+        batches: batches of each split.
+        optimizer: optimizer of the model's parameters.
+        epochs: number of epochs, those of `done` included.
+        device: device of the model.
+        on_epoch: called with the scores of each epoch, also of one that diverged.
+        done: scores of the epochs that the model has been trained for already.
+        micro_batch: micro-batch size, as for `train_one_epoch`.
 
     Returns:
-        The epochs, in order, those done before among them.
+        The scores of all epochs in order, those of `done` included.
 
     Raises:
-        Interrupted: between two batches, if the user wants to stop.
+        Interrupted: between two batches, after Ctrl-C or SIGTERM.
         DivergedError: if a training or validation loss of a replicate is not finite.
         UserError: if device memory does not hold one image.
     """
@@ -227,20 +223,17 @@ def fit(
 
 
 def _bar(epochs: int, done: int, sizes: Sequence[int]) -> "tqdm[Any]":
-    """Return a progress bar of epochs; of batches, where those of each split are of images."""
+    """Return a progress bar: of batches if their numbers are known, else of epochs."""
     if not sizes:
         return terminal.bar(desc="Training", unit="epoch", total=epochs, initial=done)
-    each = sum(sizes)
-    return terminal.bar(desc="Training", unit="batch", total=epochs * each, initial=done * each)
+    batches = sum(sizes)
+    return terminal.bar(
+        desc="Training", unit="batch", total=epochs * batches, initial=done * batches
+    )
 
 
 class _Counted:
-    """Batches that move a progress bar on.
-
-    Args:
-        batches: what to go through.
-        bar: the bar.
-    """
+    """Batches that advance a progress bar."""
 
     def __init__(self, batches: Batches, bar: "tqdm[Any]") -> None:
         self._batches, self._bar = batches, bar

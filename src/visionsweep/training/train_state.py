@@ -66,11 +66,11 @@ class TrainState:
         moments = _optimizer_tensors(reference)
         own = self.tensors() | moments
         _check_like(own, tensors, optional={*moments, "random.cuda", "random.mps"})
-        optimizer_state: dict[int, dict[str, torch.Tensor]] = {}
+        optimizer_state: dict[int, dict[str, Any]] = {}
         for i, values in reference.state_dict()["state"].items():
             names = {k: name for k in values if (name := f"optimizer.{i}.{k}") in moments}
             if not tensors.keys().isdisjoint(names.values()):  # else it had no gradient so far
-                optimizer_state[i] = {key: tensors[name] for key, name in names.items()}
+                optimizer_state[i] = {k: _like(values[k], tensors[n]) for k, n in names.items()}
 
         for i, source in enumerate(self._generators):
             source.set_state(tensors[f"random.{i}"])
@@ -84,6 +84,9 @@ class TrainState:
             for name, weight in self.weights().items():
                 weight.copy_(tensors[f"weights.{name}"])
         groups = self.optimizer.state_dict()["param_groups"]
+        for i, group in enumerate(groups):
+            if (name := f"group.{i}.step") in tensors:
+                group["step"] = int(tensors[name])
         self.optimizer.load_state_dict({"state": optimizer_state, "param_groups": groups})
 
     @property
@@ -96,12 +99,25 @@ class TrainState:
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    return {
-        f"optimizer.{i}.{key}": torch.as_tensor(value)
+    """Return the state of each parameter, and the steps that optimizers of timm count per group."""
+    steps = {
+        f"group.{i}.step": torch.as_tensor(group["step"])
+        for i, group in enumerate(optimizer.param_groups)
+        if "step" in group
+    }
+    return steps | {
+        f"optimizer.{i}.{key}": value
+        if isinstance(value, torch.Tensor)
+        else torch.tensor(value, dtype=torch.float64)
         for i, values in optimizer.state_dict()["state"].items()
         for key, value in values.items()
         if value is not None
     }
+
+
+def _like(value: Any, tensor: torch.Tensor) -> Any:
+    """Return a tensor as what an optimizer keeps: a tensor, or a number of the type of `value`."""
+    return tensor if isinstance(value, torch.Tensor) else type(value)(tensor.item())
 
 
 def _check_like(

@@ -152,9 +152,9 @@ def train(
     """Train a run to its last epoch, writing events and checkpoints.
 
     Args:
-        run: what to train with.
-        state: training state; it is changed in place, as by an optimizer.
-        progress: how far the run has come.
+        run: inputs of training.
+        state: training state, updated in place.
+        progress: progress of the run so far.
         events: TensorBoard's event writer.
         on_epoch: called with the scores of each epoch, also of one that diverged.
 
