@@ -187,8 +187,8 @@ def test_the_terminal_says_it_in_words(write, tmp_path):
     leaderboard.show([tmp_path / "outputs"], found, groups, console=console)
     said = text.getvalue()
     assert "│ ★ │ effnetb0" in said
-    assert "How to read it" in said
-    assert "It is better than the other one by more than chance explains" in said
+    assert "confidence intervals (docs" in said
+    assert "It is significantly better than the other one" in said
     assert "effnetb2 over effnetb0: +" in said
 
 

@@ -33,36 +33,39 @@ def evidence(tmp_path, make_record):
 @pytest.mark.parametrize(
     ("marks", "cheapest", "advice"),
     [
-        ("", 0, "There is no other run on the same images to compare it with."),
-        (">", 0, "It is better than the other one by more than chance explains: take it."),
-        (">>", 0, "It is better than each of the 2 others by more than chance explains: take it."),
-        ("=", 1, "The other one cannot be told from it and is cheaper: take b, 10pct, 1 epoch."),
+        ("", 0, "No other run was scored on the same images."),
+        (">", 0, "It is significantly better than the other one: take it."),
+        (">>", 0, "It is significantly better than each of the 2 others: take it."),
+        (
+            "=",
+            1,
+            "The other one is statistically tied with it and is cheaper: take b, 10pct, 1 epoch.",
+        ),
         (
             "==>",
             2,
-            "2 of 3 others cannot be told from it; the cheapest of those is c, 10pct, 1 epoch: "
+            "2 of the 3 others are statistically tied with it; the cheapest is c, 10pct, 1 epoch: "
             "take it.",
         ),
         (
             "=>",
             0,
-            "1 of 2 others cannot be told from it, but none of them is cheaper: take it.",
+            "1 of the 2 others is statistically tied with it, and none is cheaper: take it.",
         ),
         (
             ">?",
             0,
-            "It is better than the other one by more than chance explains: take it "
+            "It is significantly better than the other one: take it "
             "(1 more run could not be compared).",
         ),
         (
             "??",
             None,
-            "Whether it is really better than the others cannot be said: what they made of single "
-            "images was not kept.",
+            "It cannot be compared with the others: their predictions were not kept.",
         ),
     ],
 )
-def test_the_advice_follows_from_who_can_be_told_apart(evidence, marks, cheapest, advice):
+def test_advice_follows_from_the_runs_that_are_tied(evidence, marks, cheapest, advice):
     found = evidence(marks, cheapest)
     assert headline(found, labels_of(found)).advice == advice
 
@@ -99,7 +102,7 @@ def test_network_that_was_trained_from_random_weights_may_be_recommended(simulat
 @pytest.mark.parametrize(
     ("marks", "needed", "said"),
     [
-        ("=", 238, "About 240 more validation images would tell the first two apart."),
+        ("=", 238, "About 240 more validation images would separate the first two."),
         ("=", None, None),
         (">", 0, None),
         (">=", 30, None),  # the first two are apart already
@@ -117,7 +120,7 @@ def test_how_many_more_images_are_needed_is_said_where_they_are(evidence, marks,
         ((0.05, 0.02, 0.08), ": 0.05 higher than with those [0.02, 0.08]."),
         (
             (-0.01, -0.06, 0.04),
-            ": whether that is a gain cannot be said (change −0.01 [−0.06, +0.04]).",
+            ": not a significant change (change −0.01 [−0.06, +0.04]).",
         ),
     ],
 )

@@ -4,13 +4,23 @@ import csv
 import io
 import json
 import math
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from visionsweep.report import leaderboard
-from visionsweep.report.columns import BY_KEY, COLUMNS, as_csv, ordered, swept_columns
-from visionsweep.runs.discovery import find_runs
+from visionsweep.report import columns, leaderboard
+from visionsweep.report.column_values import Column
+from visionsweep.report.columns import (
+    BY_KEY,
+    COLUMNS,
+    as_csv,
+    columns_of,
+    ordered,
+    swept_columns,
+)
+from visionsweep.report.page.leaderboard_table import standings
+from visionsweep.runs.discovery import FoundRuns, find_runs
 from visionsweep.runs.record import Failure
 
 
@@ -124,7 +134,7 @@ def test_a_row_holds_what_was_asked_for_and_what_came_of_it(write_run, shown):
     row = next(line for line in shown().splitlines() if "│ a-run" in line)
     cells = [cell.strip() for cell in row.strip("│┃| ").split("│")]
     assert cells == [
-        *("★", "effnetb2", "20pct", "2", "0.2500", "", "87.5 %", "0.3000", "80.0 %", ""),
+        *("★", "effnetb2", "20pct", "2", "0.2500", "", "87.5%", "0.3000", "80.0%", ""),
         *("4,227", "61.2", "a-run"),
     ]
 
@@ -137,7 +147,7 @@ def test_of_very_many_runs_the_first_are_shown_and_the_rest_are_said_to_be_there
         write_run(name, loss)
     text = shown()
     assert text.count("│ effnetb0") == 2 and "│ c " not in text
-    assert "The first 2 of 3 runs; all are compared. With --top 3 the table shows them all" in text
+    assert "The first 2 of 3 runs; all are compared. --top 3 shows them all" in text
     assert shown(top=3).count("│ effnetb0") == 3
     assert all("The first" not in shown(top=top) for top in (1, 3))
 
@@ -239,20 +249,39 @@ def test_csv_has_what_was_swept_too(rates, ranked):
     assert [float(row["optimizer.lr"]) for row in table] == [0.02, 0.1, 1e-4]
 
 
-def test_a_narrow_terminal_says_what_it_has_no_room_for(rates, shown):
+def test_a_new_column_appears_in_terminal_markdown_csv_and_report(simulated_sweep, monkeypatch):
+    new = Column("luck", "luck", lambda row: 7.5, lambda row: "seven and a half")
+    monkeypatch.setattr(columns, "COLUMNS", (*columns.COLUMNS, new))
+    monkeypatch.setitem(columns.BY_KEY, "luck", new)
+    evidence = simulated_sweep(epochs=(5,))
+    rows = evidence.rows
+    table = columns_of(rows, "table")
+    markdown = leaderboard.as_markdown(rows, table)
+    assert "seven and a half" in markdown and "| luck |" in markdown
+    assert next(csv.DictReader(io.StringIO(as_csv(rows))))["luck"] == "7.5"
+    page = standings(evidence)
+    assert page.headings[-1].title == "luck"
+    assert page.lines[0].cells[-1].text == "seven and a half"
+    console = Console(width=300, file=io.StringIO())
+    found = FoundRuns([row.run for row in rows], [], [])
+    leaderboard.show([Path("outputs")], found, [evidence], console=console)
+    assert "seven and a half" in console.file.getvalue()
+
+
+def test_a_narrow_terminal_names_the_columns_left_out(rates, shown):
     text = " ".join(shown(width=75).split())
-    said = text[text.index("No room for ") :].partition(":")[0]
-    heads = text[: text.index("No room for ")]
+    said = text[text.index("Columns left out: ") :].partition(".")[0]
+    heads = text[: text.index("Columns left out: ")]
     assert "model" in said and "model" not in heads.partition("┡")[0]  # all have the same
     assert "optimizer.lr" not in said and "val loss" not in said
-    assert "No room" not in shown(width=250)
+    assert "left out" not in shown(width=250)
 
 
 def test_the_accuracies_outlast_the_difference_to_the_leader(rates, shown):
     heads = [shown(width=width).partition("┡")[0] for width in range(60, 200, 4)]
-    without = [text for text in heads if "to the leader" not in text]
+    without = [text for text in heads if "diff. to best" not in text]
     assert any("val acc" in text for text in without)
-    assert all("val acc" in text for text in heads if "to the leader" in text)
+    assert all("val acc" in text for text in heads if "diff. to best" in text)
 
 
 def test_what_the_table_is_sorted_by_stays(rates, shown):
@@ -262,7 +291,7 @@ def test_what_the_table_is_sorted_by_stays(rates, shown):
 
 def test_a_table_of_one_run_is_not_explained(write_run, shown):
     write_run("a", 0.3)
-    assert "How to read it" not in shown()
+    assert "confidence intervals (docs" not in shown()
 
 
 def test_an_unfinished_run_is_named_with_its_directory_where_that_is_not_plain(

@@ -14,7 +14,7 @@ def test_each_run_stands_with_its_interval_and_its_mark(written, simulated_sweep
     page = written(evidence)
     shown = page.lines
     assert len(shown) == len(evidence.rows) == 8
-    marks = {"leader": "leader", "level": "cannot be told apart", "behind": "worse"}
+    marks = {"leader": "best", "level": "tied with best", "behind": "worse"}
     assert {row.mark for row in evidence.rows} == set(marks)
     for line, row in zip(shown, evidence.rows, strict=True):
         loss = row.run.record.evaluation["val"]["loss"]
@@ -29,8 +29,8 @@ def test_each_run_stands_with_its_interval_and_its_mark(written, simulated_sweep
 def test_the_first_sentence_says_what_won_and_what_to_take(written, simulated_sweep):
     lead = written(simulated_sweep()).every("p", **{"class": "lead"})[0].text
     assert lead.startswith("effnetb2, 20pct, 10 epochs has the lowest validation loss, 0.18 [")
-    assert "2 of 7 others cannot be told from it" in lead
-    assert lead.endswith("the cheapest of those is effnetb0, 20pct, 10 epochs: take it.")
+    assert "2 of the 7 others are statistically tied with it" in lead
+    assert lead.endswith("the cheapest is effnetb0, 20pct, 10 epochs: take it.")
 
 
 def test_effects_and_the_learning_curve_are_said_and_drawn(written, simulated_sweep):
@@ -39,7 +39,7 @@ def test_effects_and_the_learning_curve_are_said_and_drawn(written, simulated_sw
     table = page.every("table", **{"class": "effects"})[0]
     said = {row.every("th")[0].text: row.text for row in table.every("tbody")[0].every("tr")}
     assert list(said) == ["effnetb2 over effnetb0", "20pct over 10pct", "10 epochs over 5"]
-    assert "not distinguishable" in said["effnetb2 over effnetb0"]
+    assert "not significant" in said["effnetb2 over effnetb0"]
     assert "better" in said["20pct over 10pct"]
     data = json.loads(page.every("script", id="g1-learning-data")[0].text)
     assert data["images"] == [225, 450] and data["doubled_images"] == 900
@@ -122,7 +122,7 @@ def test_runs_scored_on_other_images_stand_in_another_section(written, simulated
 
 @pytest.mark.parametrize(
     ("facts", "said"),
-    [({"weights": "random"}, "random weights"), ({"dataset": "sample"}, "built-in drawings")],
+    [({"weights": "random"}, "random weights"), ({"dataset": "sample"}, "rendered")],
 )
 def test_what_keeps_numbers_from_meaning_anything_is_said(written, simulated_sweep, facts, said):
     warnings = written(simulated_sweep(epochs=(1,), **facts)).every("p", role="note")

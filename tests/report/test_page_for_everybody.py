@@ -115,7 +115,7 @@ def test_records_of_an_earlier_version_are_shown_without_intervals(written, by_h
     page = written(by_hand(0.25, 0.5))
     assert "0.250" in page.lines[0].text and "[" not in page.lines[0].text
     assert "not compared" in page.lines[1].text
-    assert "cannot be said" in page.every("p", **{"class": "lead"})[0].text
+    assert "cannot be compared" in page.every("p", **{"class": "lead"})[0].text
 
 
 def test_commands_can_be_pasted_into_a_shell(written, by_hand, tmp_path):

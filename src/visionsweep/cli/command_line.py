@@ -307,6 +307,8 @@ def _explain(error: Exception, overrides: list[str]) -> str:
         key, _, value = override.lstrip("+~").partition("=")
         if key == full_key and key in settings():
             return f"{override}: should be {settings()[key].valid_values}"
+        if key.endswith(".arguments") and full_key.startswith(f"{key}."):
+            return f"{override}: give each argument by itself: +{full_key}=..."
         if key.startswith("hydra.") and key == full_key and isinstance(cause, ValidationError):
             return f"{override}: {str(cause).splitlines()[0]}"
         if (

@@ -154,7 +154,10 @@ class AugmentationConfig:
         implied=lambda config: _IMPLIED.get(config["augmentation"]["name"]),
     )
     arguments: dict[str, Any] = setting(
-        "arguments of the class", factory=dict, expected="{name: value}", implied=lambda _: {}
+        "arguments of the class: +augmentation.arguments.NAME=VALUE",
+        factory=dict,
+        expected="{name: value}",
+        implied=lambda _: {},
     )
 
 
@@ -176,7 +179,7 @@ class OptimizerConfig:
         implied=lambda config: f"torch.optim.{config['optimizer']['name']}",
     )
     arguments: dict[str, Any] = setting(
-        "further arguments of the class",
+        "further arguments of the class: +optimizer.arguments.NAME=VALUE",
         factory=dict,
         expected="{name: value}",
         implied=lambda _: {},

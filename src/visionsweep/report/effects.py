@@ -7,18 +7,18 @@ from typing import Literal
 from visionsweep.analysis.factors import Effect
 from visionsweep.report import numbers
 
-Reading = Literal["better", "worse", "not distinguishable"]
+Reading = Literal["better", "worse", "not significant"]
 
 
 @dataclass(frozen=True)
 class EffectLine:
-    """What a value brought over another.
+    """Effect of a value relative to another.
 
     Attributes:
         change: `20pct over 10pct`.
         number: the effect on the validation loss with its interval.
-        reading: the same in a word.
-        effect: what is said.
+        reading: the effect in a word.
+        effect: the effect.
     """
 
     change: str
@@ -28,7 +28,7 @@ class EffectLine:
 
 
 def effect_lines(effects: Sequence[Effect]) -> list[EffectLine]:
-    """Put effects into words, in their order."""
+    """Return effects in words, in their order."""
     return [
         EffectLine(
             change=_change(effect),
@@ -42,7 +42,7 @@ def effect_lines(effects: Sequence[Effect]) -> list[EffectLine]:
 
 def _reading(effect: Effect) -> Reading:
     if not effect.distinguishable:
-        return "not distinguishable"
+        return "not significant"
     return "better" if effect.effect.value < 0 else "worse"
 
 

@@ -1,4 +1,4 @@
-"""What comparable runs prove: who leads, who cannot be told from it, and what made it so."""
+"""Comparison of the runs of one group: the best, those tied with it, and effects of settings."""
 
 import math
 from collections import defaultdict
@@ -21,12 +21,13 @@ Mark = Literal["leader", "level", "behind", "unknown"]
 
 @dataclass(frozen=True)
 class Row:
-    """A run and how it stands to the leader.
+    """A run and its comparison with the best run.
 
     Attributes:
         run: the run.
-        mark: `level` cannot be told from the leader, `behind` is worse, `unknown` was not compared.
-        comparison: with the leader; None for the leader itself and where outcomes are missing.
+        mark: `level` if tied with the best run, `behind` if significantly worse, `unknown` if not
+            compared.
+        comparison: comparison with the best run; None for that run, or without predictions.
     """
 
     run: Run
@@ -36,17 +37,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What runs that were scored on the same images say together.
+    """Comparison of runs that were scored on the same images.
 
     Attributes:
-        rows: the runs, lowest validation loss first.
-        cheapest: of the leader and those level with it, the one to take; None if unknown, or if all
-            of these are untrained (`is_untrained`).
-        images_needed: more images that would tell the first two apart; None if unknown.
-        effects: of each swept value over the rest of the grid.
-        curve: of the loss over the number of training images; None where that was not swept.
-        passed_over: files of outcomes that are damaged or not of their run, with the reason; their
-            runs are in no row.
+        rows: runs, lowest validation loss first.
+        cheapest: cheapest of the best run and those tied with it; None if unknown, or if all of
+            them are untrained (`is_untrained`).
+        images_needed: number of further images that would separate the first two; None if unknown.
+        effects: effect of each swept value, averaged over the grid.
+        curve: loss over the number of training images; None if it was not swept.
+        passed_over: invalid files of predictions with the reason; their runs are in no row.
     """
 
     rows: list[Row]
@@ -61,9 +61,8 @@ def gather(runs: Sequence[Run]) -> Evidence:
     """Compare runs image by image.
 
     Args:
-        runs: completed ones, scored on the same validation images. One whose outcomes were not
-            kept, or which diverged, is shown and not compared. One whose outcomes are damaged or
-            not its own is passed over.
+        runs: completed runs, scored on the same validation images. A run without predictions, or
+            that diverged, is shown and not compared. A run with invalid predictions is skipped.
     """
     runs, found, passed_over = _with_losses(sorted(runs, key=val_loss))
     compared = {k: each for k, each in enumerate(found) if each is not None}
@@ -94,13 +93,13 @@ def gather(runs: Sequence[Run]) -> Evidence:
 
 
 def is_untrained(run: Run) -> bool:
-    """Say whether a run's backbone has random weights and was frozen: no image has changed it."""
+    """Return whether a run's backbone has random weights and was frozen."""
     model = run.record.model
     return run.record.weights == "random" and model is not None and model.checkpoint == HEAD
 
 
 def _to_take(rows: Sequence[Row]) -> Run | None:
-    """Return the cheapest run of the leader and those level with it that learned from images."""
+    """Return the cheapest of the best run and those tied with it, without untrained ones."""
     best = [row.run for row in rows if row.mark in ("leader", "level")]
     return min((run for run in best if not is_untrained(run)), key=_cost, default=None)
 
@@ -159,7 +158,7 @@ def _losses(run: Run) -> RunLosses | None:
 
 
 def _mark(place: int, comparison: Comparison | None, *, repeats: bool) -> Mark:
-    """Say how a run stands to the leader; one that repeats it with another seed is as good."""
+    """Return the mark of a run; repeats of the best run with other seeds are tied with it."""
     if place == 0:
         return "leader"
     if comparison is None:
@@ -168,7 +167,7 @@ def _mark(place: int, comparison: Comparison | None, *, repeats: bool) -> Mark:
 
 
 def _cost(run: Run) -> tuple[int, float, float]:
-    """Return what to prefer the lower of: parameters, milliseconds an image, validation loss."""
+    """Return the cost of a run: parameters, milliseconds per image, validation loss."""
     model = run.record.model
     assert model is not None
     return model.parameters, model.milliseconds or math.inf, val_loss(run)

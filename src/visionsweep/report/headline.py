@@ -1,4 +1,4 @@
-"""What a group of runs proves, in sentences for practitioners."""
+"""The result of a group of runs, in sentences for practitioners."""
 
 import math
 import os
@@ -15,12 +15,12 @@ from visionsweep.report.settings import ALWAYS, settings_of
 
 @dataclass(frozen=True)
 class Headline:
-    """The first words of a group.
+    """Summary of a group.
 
     Attributes:
-        best: who leads, and by which number.
-        advice: who cannot be told from it, and which to take.
-        more: what would tell the first two apart, or None.
+        best: best run and its loss.
+        advice: number of tied runs, and the recommended one.
+        more: number of images that would separate the first two, or None.
     """
 
     best: str
@@ -57,7 +57,7 @@ def label(settings: Mapping[str, Any]) -> str:
 
 
 def headline(evidence: Evidence, labels: Sequence[str]) -> Headline:
-    """Say what won and what to take.
+    """Return which run is best and which one to take.
 
     Args:
         evidence: of the group; at least one row.
@@ -66,7 +66,7 @@ def headline(evidence: Evidence, labels: Sequence[str]) -> Headline:
     metrics = evidence.rows[0].run.record.metrics
     assert metrics is not None
     if not math.isfinite(metrics.final.val.loss):
-        return Headline("No run ended with a validation loss that is a number.", _DIVERGED, None)
+        return Headline("No run ended with a finite validation loss.", _DIVERGED, None)
     loss = evidence.rows[0].run.record.evaluation.get("val", {}).get("loss")
     number = numbers.with_interval(loss) if loss else numbers.decimal(metrics.final.val.loss)
     if len(evidence.rows) == 1:
@@ -77,7 +77,7 @@ def headline(evidence: Evidence, labels: Sequence[str]) -> Headline:
     return Headline(best, _advice(evidence, labels), _more(evidence))
 
 
-_ALONE = "There is no other run on the same images to compare it with."
+_ALONE = "No other run was scored on the same images."
 _UNTRAINED = (
     "None is recommended: their frozen backbones have random weights, so the losses do not say "
     "which model is better. Use pretrained weights: model=effnetlite0,effnetlite2 needs no "
@@ -85,10 +85,7 @@ _UNTRAINED = (
     "weights file where the warning of the run says."
 )
 _DIVERGED = "Training diverged: try a lower learning rate."
-_UNKNOWN = (
-    "Whether it is really better than the others cannot be said: what they made of single images "
-    "was not kept."
-)
+_UNKNOWN = "It cannot be compared with the others: their predictions were not kept."
 
 
 def _advice(evidence: Evidence, labels: Sequence[str]) -> str:
@@ -101,13 +98,13 @@ def _advice(evidence: Evidence, labels: Sequence[str]) -> str:
     rest = f" ({numbers.counted(left, 'more run')} could not be compared)" if left else ""
     if not level:
         whom = "the other one" if compared == 1 else f"each of the {compared} others"
-        return f"It is better than {whom} by more than chance explains: take it{rest}."
-    said = "The other one" if compared == 1 else f"{level} of {compared} others"
-    said += f" cannot be told from it{rest}"
+        return f"It is significantly better than {whom}: take it{rest}."
+    said = "The other one" if compared == 1 else f"{level} of the {compared} others"
+    said += f" {'is' if level == 1 else 'are'} statistically tied with it{rest}"
     if evidence.cheapest is None:
         return f"{said}."
     if evidence.cheapest.directory == rows[0].run.directory:
-        return f"{said}, but none of them is cheaper: take it."
+        return f"{said}, and none is cheaper: take it."
     cheapest = next(
         text
         for row, text in zip(rows, labels, strict=True)
@@ -115,7 +112,7 @@ def _advice(evidence: Evidence, labels: Sequence[str]) -> str:
     )
     if level == 1:
         return f"{said} and is cheaper: take {cheapest}."
-    return f"{said}; the cheapest of those is {cheapest}: take it."
+    return f"{said}; the cheapest is {cheapest}: take it."
 
 
 def _more(evidence: Evidence) -> str | None:
@@ -123,38 +120,34 @@ def _more(evidence: Evidence) -> str | None:
         return None
     needed = float(f"{evidence.images_needed:.2g}")  # more digits would be made up
     more = numbers.counted(int(needed), "more validation image")
-    return f"About {more} would tell the first two apart."
+    return f"About {more} would separate the first two."
 
 
 def warnings(evidence: Evidence) -> list[str]:
-    """Say what keeps the numbers from meaning anything about real images."""
+    """Return warnings about numbers that say nothing about real images."""
     records = [row.run.record for row in evidence.rows]
     said = []
     if any(record.weights == "random" for record in records):
         which = "The" if all(record.weights == "random" for record in records) else "Some"
         said.append(
-            f"{which} backbones have random weights: they learned nothing from any image before. "
-            "The ranking shows the program at work, not which model is better."
+            f"{which} backbones have random weights. The ranking shows how the program works, not "
+            "which model is better."
         )
     if any(record.is_synthetic for record in records):
         said.append(
-            "The images are the built-in drawings, not photographs: the numbers say nothing about "
-            "yours."
+            "The images are rendered, not photographs: the numbers say nothing about yours."
         )
     return said
 
 
 def curve_sentence(curve: LearningCurve) -> str:
-    """Say what twice the training images would bring."""
+    """Return the forecast for twice the training images."""
     images = f"{curve.doubled_images:,} training images, twice as many as the most tried here,"
     loss = numbers.with_interval(curve.doubled)
     change = curve.change
     places = numbers.places_for(change)
     if change.low <= 0 <= change.high:
-        verdict = (
-            "whether that is a gain cannot be said "
-            f"(change {numbers.with_interval(change, signed=True)})"
-        )
+        verdict = f"not a significant change (change {numbers.with_interval(change, signed=True)})"
     else:
         word = "lower" if change.value < 0 else "higher"
         ends = sorted((abs(change.low), abs(change.high)))

@@ -1,4 +1,4 @@
-"""The leaderboard in the terminal: finished runs, and which of them cannot be told apart."""
+"""The leaderboard in the terminal: finished runs, best first."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from visionsweep.report.columns import Column, ordered, table_columns
+from visionsweep.report.column_values import Column
+from visionsweep.report.columns import BY_KEY, columns_of, ordered
 from visionsweep.report.console import wide_console
 from visionsweep.report.effects import effect_lines
 from visionsweep.report.evidence import Evidence, Row, gather
@@ -22,9 +23,8 @@ from visionsweep.text.escaping import markdown, visible
 from visionsweep.text.shell import command
 
 READING = (
-    "How to read it: ★ has the lowest validation loss, ≈ cannot be told from it on these images; "
-    "the others are worse by more than chance explains. [ , ] are 95 % intervals: "
-    "docs/evidence.md"
+    "★ has the lowest validation loss; ≈ is statistically tied with it on these images; the others "
+    "are significantly worse. [ , ] are 95% confidence intervals (docs/evidence.md)."
 )
 
 MOST = 200  # rows of a table that are shown where nobody says how many
@@ -42,13 +42,18 @@ def as_markdown(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def _is_safe(column: Column) -> bool:
+    """Return whether the texts of a column hold numbers and marks alone, no names from others."""
+    return column.shown is not None and column.key in BY_KEY
+
+
 def _markdown_cell(row: Row, column: Column) -> str:
     text = column.text(row)
-    return text if column.ours else markdown(text)
+    return text if _is_safe(column) else markdown(text)
 
 
 def heading(evidence: Evidence) -> str:
-    """Say what the runs of a group were scored on, and what their backbones know."""
+    """Return data set, image counts, and weights of a group."""
     first = evidence.rows[0].run.record
     assert first.data is not None
     counts = first.data.counts
@@ -60,7 +65,7 @@ def heading(evidence: Evidence) -> str:
 
 
 def findings(evidence: Evidence) -> list[str]:
-    """Say in sentences what the table of a group means."""
+    """Return the results of a group in sentences."""
     said = headline(evidence, labels_of(evidence))
     lines = [f"{said.best} {said.advice}"]
     if evidence.cheapest is not None and len(evidence.rows) > 1:
@@ -68,7 +73,7 @@ def findings(evidence: Evidence) -> list[str]:
     lines += [said.more] if said.more else []
     effects = [
         f"{line.change}: {line.number}"
-        + (", not distinguishable" if line.reading == "not distinguishable" else "")
+        + (", not significant" if line.reading == "not significant" else "")
         for line in effect_lines(evidence.effects)
     ]
     if effects:
@@ -82,25 +87,25 @@ def _cost(run: Run) -> str:
     said = f"{model.parameters:,} parameters"
     if model.milliseconds is None:
         return said
-    return f"{said}, {model.milliseconds:.1f} ms an image on one core of a CPU"
+    return f"{said}, {model.milliseconds:.1f} ms per image on one core of a CPU"
 
 
 def _that_fit(
     rows: Sequence[Row], columns: Sequence[Column], sort: str, width: int
 ) -> list[Column]:
-    """Leave out what a terminal has no room for.
+    """Return the columns that fit into a terminal.
 
-    First the model, the data and the epochs where all runs have the same, then by `spare`; what
-    the table is sorted by stays.
+    Left out first are model, data, and epochs if all runs agree in them, then columns by their
+    `drop_priority`; the one that the table is sorted by stays.
     """
     alike = [
         column
         for column in columns
         if column.key in ALWAYS and len(rows) > 1 and len({column.text(row) for row in rows}) == 1
     ]
-    by_worth = sorted((c for c in columns if c.spare), key=lambda column: -column.spare)
+    by_priority = sorted((c for c in columns if c.drop_priority), key=lambda c: -c.drop_priority)
     kept = list(columns)
-    for column in (c for c in [*alike, *by_worth] if c.key != sort):
+    for column in (c for c in [*alike, *by_priority] if c.key != sort):
         if _natural_width(rows, kept) <= width:
             break
         kept.remove(column)
@@ -153,7 +158,7 @@ def show(
     """
     console = console or wide_console()
     for evidence in (each for each in groups if each.rows):
-        columns = table_columns(evidence.rows)
+        columns = columns_of(evidence.rows, "table")
         rows = ordered(evidence.rows, sort)[: top or MOST]
         left_out = [] if top else _left_out(len(rows), len(evidence.rows))
         reading = [READING] if len(rows) > 1 else []
@@ -179,13 +184,13 @@ def show(
         console.print(Text(f"No runs under {where}. Start one: python src/train.py"))
     elif not as_text:
         where = " ".join(map(str, folders))
-        console.print(Text(visible(f"Everything lies in {where}. Look at it in TensorBoard:")))
+        console.print(Text(visible(f"Results are in {where}. View them in TensorBoard:")))
         look = command("tensorboard", "--logdir", folders[0])
         console.print(Text(f"  {look}"), style="cyan", soft_wrap=True)  # it is to be pasted
 
 
 def _in_parts(runs: Iterable[Run]) -> list[str]:
-    """Name the runs whose batches device memory did not hold."""
+    """Return one line per run whose batches did not fit into device memory."""
     lines = []
     for run in runs:
         known = run.record
@@ -198,18 +203,19 @@ def _in_parts(runs: Iterable[Run]) -> list[str]:
 
 
 def _no_room(columns: Sequence[Column], shown: Sequence[Column]) -> list[str]:
-    """Name the columns that a terminal had no room for."""
+    """Return a line that names the columns that were left out, if any."""
     missing = [column.title for column in columns if column not in shown]
     if not missing:
         return []
-    return [f"No room for {', '.join(missing)}: a wider terminal, --markdown or --csv shows all."]
+    names = ", ".join(missing)
+    return [f"Columns left out: {names}. A wider terminal, --markdown, or --csv shows them."]
 
 
 def _left_out(shown: int, runs: int) -> list[str]:
-    """Say that a table goes on, if it does."""
+    """Return a line that says how to see the other rows, if there are any."""
     if shown == runs:
         return []
     return [
-        f"The first {shown:,} of {runs:,} runs; all are compared. With --top {runs} the table "
-        "shows them all, and --csv prints them all for a file."
+        f"The first {shown:,} of {runs:,} runs; all are compared. --top {runs} shows them all, and "
+        "--csv prints them for a file."
     ]

@@ -216,7 +216,7 @@ def _tell_of_one(directory: Path, status: int) -> None:
     elif status == 0:
         predict = ("python", shell.script("predict.py"), "PHOTO", "--run", directory)
         print(
-            f"Everything lies in {directory}. Look at it in TensorBoard, or ask its model:\n"
+            f"Results are in {directory}. View them in TensorBoard, or predict with the model:\n"
             f"  {shell.command('tensorboard', '--logdir', directory)}\n"
             f"  {shell.command(*predict)}"
         )

@@ -1,39 +1,36 @@
-"""The leaderboard of the page: its columns, and what each run has in them."""
+"""The leaderboard as a table of the report."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
-from visionsweep.analysis.intervals import Estimate
 from visionsweep.report import numbers
+from visionsweep.report.column_values import Column
+from visionsweep.report.columns import BY_KEY, columns_of
 from visionsweep.report.evidence import Evidence, Row
 from visionsweep.report.page.curves import replicates_of
 from visionsweep.report.page.interval_svg import Scale, common_scale, strip
-from visionsweep.report.settings import ALWAYS, settings_of
-from visionsweep.runs.record import RecordSummary
 
 MARKS = {
-    "leader": "leader",
-    "level": "cannot be told apart",
+    "leader": "best",
+    "level": "tied with best",
     "behind": "worse",
     "unknown": "not compared",
 }
-MOST = 1000  # lines; a browser sorts so many at once, and each costs two kilobytes
-_NAN = math.nan
+MOST = 1000  # rows; a browser sorts that many at once, and each takes two kilobytes
 
 
 @dataclass(frozen=True)
 class Heading:
-    """The head of a column.
+    """Heading of a column.
 
     Attributes:
-        title: what stands there.
+        title: text.
         numeric: whether its values are numbers.
-        descending: whether the best is the largest, and comes first when it is sorted by.
-        hint: what the column means, or nothing.
+        descending: whether larger values are better, and sorted first.
+        hint: meaning of the column, or an empty text.
     """
 
     title: str
@@ -44,13 +41,13 @@ class Heading:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a run has in a column.
+    """Cell of a run in a column.
 
     Attributes:
-        text: the value as it is written.
-        sort: what it is sorted by: a number, or a text; None comes last.
-        interval: beside the value, or nothing.
-        picture: the value and its interval drawn, or nothing.
+        text: formatted value.
+        sort: sort key, a number or a text; None is sorted last.
+        interval: confidence interval, or an empty text.
+        picture: drawing of value and interval, or None.
     """
 
     text: str
@@ -61,15 +58,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Standing:
-    """A line of the leaderboard.
+    """Row of the leaderboard.
 
     Attributes:
         mark: as in `evidence.Row`.
         verdict: the mark in words.
         place: from 1.
-        take: whether it is the run to take.
-        model: its model.
-        cells: the rest, one for each heading.
+        take: whether the run is recommended.
+        model: label of its model.
+        cells: other cells, one per heading.
     """
 
     mark: str
@@ -82,13 +79,13 @@ class Standing:
 
 @dataclass(frozen=True)
 class Standings:
-    """The leaderboard, and how to read it.
+    """The leaderboard and its legend.
 
     Attributes:
-        headings: of the columns.
-        lines: the first runs, and the one to take.
-        runs: how many there are in all.
-        legend: how to read the lines.
+        headings: headings of the columns.
+        lines: rows of the first runs, and of the recommended one.
+        runs: number of runs.
+        legend: explanation of the rows.
     """
 
     headings: list[Heading]
@@ -98,155 +95,81 @@ class Standings:
 
 
 def standings(evidence: Evidence) -> Standings:
-    """Lay out the leaderboard of a group of at least one run."""
-    settings = settings_of([row.run for row in evidence.rows])
-    swept = [key for key in settings[0] if key not in ALWAYS]
+    """Return the leaderboard of a group of at least one run."""
     take = evidence.cheapest.directory if evidence.cheapest else None
     shown = [
-        (place, row, given)
-        for place, (row, given) in enumerate(zip(evidence.rows, settings, strict=True), 1)
+        (place, row)
+        for place, row in enumerate(evidence.rows, 1)
         if place <= MOST or row.run.directory == take
     ]
-    rows = [row for _, row, _ in shown]
-    losses = [_measure(row.run.record, "val", "loss") for row in rows]
-    differences = [row.comparison.difference if row.comparison else None for row in rows]
-    loss_scale = common_scale(losses, outliers=True)
-    difference_scale = common_scale([d for d in differences if d], zero=True, outliers=True)
+    rows = [row for _, row in shown]
+    columns = [c for c in columns_of(evidence.rows, "page") if c.key != "model"]
+    scales = {c.key: scale for c in columns if (scale := _scale(c, rows)) is not None}
+    best = BY_KEY["val_loss"].value(rows[0])
     lines = [
         Standing(
             mark=row.mark,
             verdict=MARKS[row.mark],
             place=place,
             take=row.run.directory == take,
-            model=str(given["model"]),
-            cells=[
-                *(_setting(given[key]) for key in ("data", "epochs", *swept)),
-                _loss(row, loss, loss_scale, losses[0].value),
-                _difference(row, difference_scale),
-                *_scores(row.run.record),
-                *_costs(row),
-            ],
+            model=str(BY_KEY["model"].value(row)),
+            cells=[_cell(column, row, scales.get(column.key), float(best)) for column in columns],
         )
-        for (place, row, given), loss in zip(shown, losses, strict=True)
+        for place, row in shown
     ]
-    headings, legend = _headings(swept, settings), _legend(rows, loss_scale)
-    return Standings(headings, lines, len(evidence.rows), legend)
-
-
-def _headings(swept: Sequence[str], settings: Sequence[dict[str, Any]]) -> list[Heading]:
-    def is_number(key: str) -> bool:
-        return all(isinstance(s[key], int | float) for s in settings)
-
-    return [
-        Heading("data"),
-        Heading("epochs", numeric=True),
-        *(Heading(key, numeric=is_number(key)) for key in swept),
-        Heading("validation loss", numeric=True, hint="after the last epoch; lower is better"),
+    headings = [
         Heading(
-            "difference to the leader",
-            numeric=True,
-            hint="in validation loss, on the same images; above zero is worse",
-        ),
-        Heading("validation accuracy", numeric=True, descending=True, hint="share of images right"),
-        Heading("test accuracy", numeric=True, descending=True, hint="the same on test images"),
-        Heading(
-            "test macro F1",
-            numeric=True,
-            descending=True,
-            hint="precision and recall in one number, every class counting alike; 1 is best",
-        ),
-        Heading(
-            "test ECE",
-            numeric=True,
-            hint="expected calibration error: how far confidence and accuracy lie apart; 0 is best",
-        ),
-        Heading("parameters", numeric=True, hint="of the whole network"),
-        Heading("ms an image", numeric=True, hint="one forward pass on one core of a CPU"),
-        Heading(
-            "replicates",
-            numeric=True,
-            descending=True,
-            hint="times the run was made from other seeds; all numbers are their means",
-        ),
-        Heading("run", hint="the name of its directory"),
+            column.heading or column.title,
+            numeric=all(not isinstance(column.value(row), str) for row in rows),
+            descending=column.descending,
+            hint=column.hint,
+        )
+        for column in columns
     ]
+    return Standings(headings, lines, len(evidence.rows), _legend(rows, scales.get("val_loss")))
 
 
-def _measure(record: RecordSummary, split: str, metric: str) -> numbers.Between:
-    found = record.evaluation.get(split, {}).get(metric)
-    if found is not None:
-        return found
-    assert record.metrics is not None
-    scores = getattr(record.metrics.final, split)
-    return Estimate(getattr(scores, metric, _NAN), _NAN, _NAN)
+def _scale(column: Column, rows: Sequence[Row]) -> Scale | None:
+    """Return the scale on which the estimates of a column are drawn, or None if they are not."""
+    if not column.scale or column.estimate is None:
+        return None
+    estimates = [found for row in rows if (found := column.estimate(row)) is not None]
+    return common_scale(estimates, zero=column.scale == "difference", outliers=True)
+
+
+def _cell(column: Column, row: Row, scale: Scale | None, best_loss: float) -> Cell:
+    if column.estimate is None:
+        value = column.value(row)
+        sort = value if isinstance(value, str) else _finite(value)
+        return Cell(column.text(row) or "–", sort)
+    estimate = column.estimate(row)
+    if estimate is None:
+        return Cell("", 0.0) if row.mark == "leader" else Cell("–", None)
+    signed = column.scale == "difference"
+    reference = 0.0 if signed else best_loss
+    picture = strip(estimate, scale, row.mark, reference=reference) if scale else None
+    if column.percent:
+        text, interval = numbers.percent(estimate.value), numbers.percent_interval(estimate)
+    else:
+        finite = math.isfinite(estimate.value) or scale is not None
+        text = numbers.decimal(estimate.value, signed=signed) if finite else "–"
+        interval = numbers.interval(estimate, 3, signed=signed)
+    return Cell(text, _finite(estimate.value), interval, picture)
 
 
 def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _setting(value: Any) -> Cell:
-    return Cell(
-        numbers.setting(value),
-        float(value) if isinstance(value, int | float) else str(value),
-    )
-
-
-def _loss(row: Row, loss: numbers.Between, scale: Scale | None, leader: float) -> Cell:
-    picture = strip(loss, scale, row.mark, reference=leader) if scale else None
-    return Cell(
-        numbers.decimal(loss.value), _finite(loss.value), numbers.interval(loss, 3), picture
-    )
-
-
-def _difference(row: Row, scale: Scale | None) -> Cell:
-    if row.comparison is None:
-        return Cell("", 0.0) if row.mark == "leader" else Cell("–", None)
-    found = row.comparison.difference
-    picture = strip(found, scale, row.mark, reference=0.0) if scale else None
-    return Cell(
-        numbers.decimal(found.value, signed=True),
-        _finite(found.value),
-        numbers.interval(found, 3, signed=True),
-        picture,
-    )
-
-
-def _scores(record: RecordSummary) -> list[Cell]:
-    wanted = (("val", "accuracy"), ("test", "accuracy"), ("test", "macro_f1"), ("test", "ece"))
-    cells = []
-    for split, metric in wanted:
-        found = _measure(record, split, metric)
-        if metric == "accuracy":
-            text, interval = numbers.percent(found.value), numbers.percent_interval(found)
-        else:
-            text = numbers.decimal(found.value) if math.isfinite(found.value) else "–"
-            interval = numbers.interval(found, 3)
-        cells.append(Cell(text, _finite(found.value), interval))
-    return cells
-
-
-def _costs(row: Row) -> list[Cell]:
-    record = row.run.record
-    assert record.model is not None
-    milliseconds = record.model.milliseconds
-    return [
-        Cell(f"{record.model.parameters:,}", record.model.parameters),
-        Cell("–", None) if milliseconds is None else Cell(f"{milliseconds:.1f}", milliseconds),
-        Cell(str(replicates_of(record)), replicates_of(record)),
-        Cell(record.name, record.name),
-    ]
+    return float(value) if math.isfinite(value) else None
 
 
 def _legend(rows: Sequence[Row], scale: Scale | None) -> str:
     over = "images and replicates"
     if all(replicates_of(row.run.record) == 1 for row in rows):
         over = "images"
-    said = f"Dot and bar are the value and its 95 % interval over {over}"
+    said = f"Dot and bar are the value and its 95% confidence interval over {over}"
     if scale:
         ends = f"{numbers.decimal(scale.low, 2)} to {numbers.decimal(scale.high, 2)}"
         said += f", on one scale (loss {ends})"
     return (
-        f"{said}. “Worse” is decided image by image and allows for how many runs are compared: go "
-        "by it, not by bars that overlap. Choose by validation; the test columns are the last word."
+        f"{said}. “Worse” compares runs image by image, corrected for the number of runs: go "
+        "by it, not by overlapping bars. Choose by validation scores; report test scores."
     )

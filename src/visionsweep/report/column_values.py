@@ -1,0 +1,170 @@
+"""Values of the leaderboard's columns: how each is read from a run and written."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from visionsweep.analysis.intervals import Estimate
+from visionsweep.report import numbers
+from visionsweep.report.evidence import Row
+from visionsweep.runs.record import ModelFacts
+from visionsweep.runs.scores import Measure
+
+Value = float | str
+NAN = math.nan
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the leaderboard, in the terminal, Markdown, CSV, and the report.
+
+    Attributes:
+        key: name on the command line and in CSV.
+        title: heading in the terminal and in Markdown.
+        value: value of a row, unrounded.
+        shown: text of a row in the terminal and in Markdown; by default the value.
+        descending: whether larger values are better, and sorted first.
+        drop_priority: columns with the highest are left out first if a terminal is too narrow; 0 is
+            never left out.
+        heading: heading in the report; by default the title.
+        hint: meaning of the column, for the report.
+        estimate: value with its confidence interval; the report shows both.
+        percent: whether the report shows the estimate in percent.
+        scale: name of the scale on which the report draws the estimate; empty if it is not drawn.
+        views: of `table` (terminal and Markdown) and `page`; CSV has every column.
+    """
+
+    key: str
+    title: str
+    value: Callable[[Row], Value]
+    shown: Callable[[Row], str] | None = None
+    descending: bool = False
+    drop_priority: int = 0
+    heading: str = ""
+    hint: str = ""
+    estimate: Callable[[Row], numbers.Between | None] | None = None
+    percent: bool = False
+    scale: str = ""
+    views: tuple[str, ...] = ("table", "page")
+
+    def text(self, row: Row) -> str:
+        """Return the text of a row."""
+        return str(self.value(row)) if self.shown is None else self.shown(row)
+
+    def order(self, row: Row) -> tuple[bool, Value]:
+        """Return the sort key of a row: numbers before texts."""
+        value = self.value(row)
+        return isinstance(value, str), value
+
+
+def final_score(split: str, name: str) -> Callable[[Row], Value]:
+    """Return a getter of a score after the last epoch."""
+
+    def value(row: Row) -> float:
+        metrics = row.run.record.metrics
+        assert metrics is not None
+        return float(getattr(getattr(metrics.final, split), name))
+
+    return value
+
+
+def _measure(row: Row, split: str, name: str) -> Measure | None:
+    return row.run.record.evaluation.get(split, {}).get(name)
+
+
+def measured(split: str, name: str, end: str = "value") -> Callable[[Row], Value]:
+    """Return a getter of a metric, or of an end of its interval; NaN in older records."""
+
+    def value(row: Row) -> float:
+        found = _measure(row, split, name)
+        return NAN if found is None else float(getattr(found, end))
+
+    return value
+
+
+def loss_text(split: str) -> Callable[[Row], str]:
+    """Return a function that formats a loss with its interval."""
+
+    def shown(row: Row) -> str:
+        found = _measure(row, split, "loss")
+        text = numbers.decimal(float(final_score(split, "loss")(row)), 4)
+        return text if found is None else f"{text} {numbers.interval(found, 2)}".rstrip()
+
+    return shown
+
+
+def accuracy_text(split: str) -> Callable[[Row], str]:
+    """Return a function that formats an accuracy with its interval."""
+
+    def shown(row: Row) -> str:
+        found = _measure(row, split, "accuracy")
+        text = f"{100 * float(final_score(split, 'accuracy')(row)):.1f}%"
+        if found is None:
+            return text
+        return f"{text} [{100 * found.low:.0f}, {100 * found.high:.0f}]"
+
+    return shown
+
+
+def difference(end: str) -> Callable[[Row], Value]:
+    """Return a getter of the difference to the best run, or of an end of its interval."""
+
+    def value(row: Row) -> float:
+        return NAN if row.comparison is None else float(getattr(row.comparison.difference, end))
+
+    return value
+
+
+def difference_text(row: Row) -> str:
+    """Format the difference to the best run with its interval."""
+    if row.comparison is None:
+        return "" if row.mark == "leader" else "?"
+    return numbers.with_interval(row.comparison.difference, signed=True)
+
+
+def model_facts(row: Row) -> ModelFacts:
+    """Return the model of a completed run."""
+    assert row.run.record.model is not None
+    return row.run.record.model
+
+
+def milliseconds(row: Row) -> float:
+    """Return the time per image in ms; NaN if it was not measured."""
+    found = model_facts(row).milliseconds
+    return NAN if found is None else found
+
+
+def config_value(*keys: str) -> Callable[[Row], Value]:
+    """Return a getter of a setting by the parts of its key."""
+
+    def value(row: Row) -> Value:
+        found: Any = row.run.record.config
+        for key in keys:
+            found = found[key]
+        return found  # type: ignore[no-any-return]
+
+    return value
+
+
+def split_digests(row: Row) -> dict[str, str]:
+    """Return the digest of the images of each split."""
+    assert row.run.record.data is not None
+    return row.run.record.data.digests
+
+
+def estimate_of(split: str, metric: str) -> Callable[[Row], numbers.Between | None]:
+    """Return a getter of a metric with its interval, which is NaN in older records."""
+
+    def estimate(row: Row) -> numbers.Between:
+        measure = _measure(row, split, metric)
+        if measure is not None:
+            return measure
+        assert row.run.record.metrics is not None
+        scores = getattr(row.run.record.metrics.final, split)
+        return Estimate(getattr(scores, metric, NAN), NAN, NAN)
+
+    return estimate
+
+
+MARKS = {"leader": "★", "level": "≈", "behind": "", "unknown": "?"}
