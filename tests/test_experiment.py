@@ -1,4 +1,4 @@
-"""What becomes of a run in this process when memory runs out or its images go away."""
+"""A run when memory runs out or its images disappear, and the record that it leaves."""
 
 import gc
 import io
@@ -39,7 +39,7 @@ from visionsweep.tensorboard.writer import RunWriter
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Threads that wait for one another spin, and other work takes ten times as long."""
+    """Use one thread: waiting threads spin, which slows other tests down tenfold."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -48,7 +48,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Cats are reddish, dogs bluish: 20 of each."""
+    """Twenty reddish cats and twenty bluish dogs."""
     for name, colour in (("cat", 0), ("dog", 2)):
         folder = tmp_path / "photos" / name
         folder.mkdir(parents=True)
@@ -61,7 +61,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config(tmp_path: Path, photos: Path, make_config) -> Config:
-    """Heads on a random resnet18, in a cache of its own."""
+    """A configuration of heads on a random resnet18, with its own cache."""
     cached._store.cache_clear()
     extraction.pixel_memory.clear()
     made = make_config()
@@ -80,25 +80,25 @@ def config(tmp_path: Path, photos: Path, make_config) -> Config:
 
 @pytest.fixture
 def on_images(config: Config) -> Config:
-    """The same, but images go through the network in every epoch."""
+    """The same configuration with augmentation, which trains on images."""
     return replace(config, augmentation=AugmentationConfig(name="trivial_augment"))
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[[Config], Record]:
-    """Run an experiment in `tmp_path / "outputs" / "run"`."""
+    """A function that runs an experiment in `tmp_path / "outputs" / "run"`."""
     return lambda config: run_experiment(config, tmp_path / "outputs" / "run", "run")
 
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Callable[[], Record]:
-    """Read its record."""
+    """A function that reads the record of that run."""
     return lambda: read_record(tmp_path / "outputs" / "run" / "result.json")
 
 
 @pytest.fixture
 def hold_only(monkeypatch) -> Callable[[type[torch.nn.Module], int], None]:
-    """Let a kind of module run out of memory with more than some images at once."""
+    """A function that makes a module type run out of memory above a number of images."""
 
     def hold(kind: type[torch.nn.Module], room: int) -> None:
         forward = kind.forward
@@ -115,7 +115,7 @@ def hold_only(monkeypatch) -> Callable[[type[torch.nn.Module], int], None]:
 
 @pytest.fixture
 def afterwards(monkeypatch) -> Callable[[Any, str, Callable[[], object]], None]:
-    """Let harm be done right after a step of a run: a function of a module, or a method."""
+    """A function that calls `harm` right after a step: a function of a module, or a method."""
 
     def after(owner: Any, name: str, harm: Callable[[], object]) -> None:
         step = getattr(owner, name)
@@ -134,14 +134,14 @@ def afterwards(monkeypatch) -> Callable[[Any, str, Callable[[], object]], None]:
 
 
 def shown(folder: Path) -> str:
-    """The leaderboard over a folder."""
+    """Return the leaderboard of a folder."""
     text, found = io.StringIO(), find_runs([folder])
     groups = leaderboard.groups_of(found.runs)
     leaderboard.show([folder], found, groups, console=Console(file=text, width=300))
     return text.getvalue()
 
 
-def test_record_table_and_tensorboard_say_how_many_images_device_memory_held(
+def test_record_leaderboard_and_tensorboard_report_the_micro_batch_size(
     tmp_path, config, run, kept, hold_only, caplog
 ):
     hold_only(Heads, 5)
@@ -162,7 +162,7 @@ def test_record_table_and_tensorboard_say_how_many_images_device_memory_held(
     assert "OUT OF MEMORY" not in caplog.text  # it begins with what memory held
 
 
-def test_so_does_the_record_where_memory_ran_out_in_the_last_scoring_only(
+def test_record_reports_a_micro_batch_size_needed_for_predictions_only(
     config, run, kept, afterwards, hold_only
 ):
     afterwards(RunWriter, "end", lambda: hold_only(Heads, 5))
@@ -170,13 +170,13 @@ def test_so_does_the_record_where_memory_ran_out_in_the_last_scoring_only(
     assert kept().images_at_once == 3  # of six validation images
 
 
-def test_nothing_is_said_where_memory_sufficed(tmp_path, config, run, kept):
+def test_no_micro_batch_size_is_reported_if_memory_sufficed(tmp_path, config, run, kept):
     run(config)
     assert kept().images_at_once is None
     assert "memory" not in shown(tmp_path / "outputs")
 
 
-def test_a_network_with_batchnorm_is_trained_in_parts(config, run, kept, hold_only):
+def test_network_with_batchnorm_is_trained_in_micro_batches(config, run, kept, hold_only):
     hold_only(Classifier, 4)
     fine_tuning = TrainingConfig("fine_tuning", freeze_backbone=False, replicates=1)
     run(replace(config, training=fine_tuning, replicates=1))
@@ -184,7 +184,7 @@ def test_a_network_with_batchnorm_is_trained_in_parts(config, run, kept, hold_on
 
 
 @pytest.mark.parametrize(("room", "expected"), [(28, {13, 14}), (3, {2, 3})])
-def test_an_image_left_over_that_batchnorm_cannot_train_on_joins_the_batch_before(
+def test_single_last_image_joins_the_batch_before_it_for_batchnorm(
     photos, config, run, kept, monkeypatch, room, expected
 ):
     sizes: set[int] = set()
@@ -205,7 +205,7 @@ def test_an_image_left_over_that_batchnorm_cannot_train_on_joins_the_batch_befor
     assert sizes == expected
 
 
-def test_a_run_that_failed_holds_no_memory_while_its_error_is_kept(config, run, kept, monkeypatch):
+def test_failed_run_frees_its_memory_while_its_error_is_kept(config, run, kept, monkeypatch):
     models: list[weakref.ref[Heads]] = []
 
     forward = Heads.forward
@@ -224,9 +224,7 @@ def test_a_run_that_failed_holds_no_memory_while_its_error_is_kept(config, run, 
     assert kept().status == "failed" and kept().failure.message == str(caught.value)
 
 
-def test_memory_too_small_for_what_the_optimizer_keeps_is_an_error_in_the_users_words(
-    config, run, kept, monkeypatch
-):
+def test_out_of_memory_in_the_optimizer_is_a_user_error(config, run, kept, monkeypatch):
     def fails(self: torch.optim.Adam) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
@@ -239,7 +237,7 @@ def test_memory_too_small_for_what_the_optimizer_keeps_is_an_error_in_the_users_
 # ----------------------------------------------------------------------------------- lost images
 
 
-def assert_says_what_was_lost(error: UserError, known: Record, *words: str) -> None:
+def assert_names_lost_file(error: UserError, known: Record, *words: str) -> None:
     text = str(error)
     for word in (*words, "It was there when this run began", "give the same command again"):
         assert word in text
@@ -248,32 +246,28 @@ def assert_says_what_was_lost(error: UserError, known: Record, *words: str) -> N
     assert known.failure.type == "UserError"
 
 
-def test_a_folder_that_goes_before_features_are_extracted_is_named(
-    config, photos, run, kept, afterwards
-):
+def test_folder_removed_before_extraction_is_named(config, photos, run, kept, afterwards):
     afterwards(experiment, "resolve", lambda: shutil.rmtree(photos))
     with pytest.raises(UserError) as caught:
         run(config)
     gone = ("No such file or directory", f"the folder {photos} is gone", ".png")
-    assert_says_what_was_lost(caught.value, kept(), *gone)
+    assert_names_lost_file(caught.value, kept(), *gone)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_folder_that_goes_between_two_epochs_is_named_and_the_history_kept(
+def test_folder_removed_between_epochs_is_named_and_the_history_kept(
     on_images, photos, run, kept, afterwards, workers: int
 ):
     afterwards(RunWriter, "epoch", lambda: shutil.rmtree(photos / "cat", ignore_errors=True))
     with pytest.raises(UserError) as caught:
         run(replace(on_images, num_workers=workers, epochs=50))
     gone = ("No such file or directory", f"the folder {photos / 'cat'} is gone", ".png")
-    assert_says_what_was_lost(caught.value, kept(), *gone)
+    assert_names_lost_file(caught.value, kept(), *gone)
     assert len(kept().history) in (1, 2)  # workers are ahead by some batches
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_file_that_changes_in_mid_run_is_named(
-    on_images, photos, run, kept, afterwards, workers: int
-):
+def test_file_changed_during_a_run_is_named(on_images, photos, run, kept, afterwards, workers: int):
     def break_one() -> None:
         for path in photos.rglob("*.png"):
             path.write_bytes(path.read_bytes()[:60])
@@ -286,7 +280,7 @@ def test_a_file_that_changes_in_mid_run_is_named(
     assert kept().status == "failed" and kept().failure.message == str(caught.value)
 
 
-def test_a_folder_that_is_gone_before_the_run_is_recorded_too(config, photos, run, kept):
+def test_folder_missing_before_the_run_is_recorded(config, photos, run, kept):
     shutil.rmtree(photos)
     with pytest.raises(UserError, match="no such folder") as caught:
         run(config)
@@ -294,7 +288,7 @@ def test_a_folder_that_is_gone_before_the_run_is_recorded_too(config, photos, ru
 
 
 @pytest.mark.parametrize("made", ["config", "on_images"])
-def test_evaluating_names_what_was_lost_too(
+def test_evaluation_names_a_removed_file(
     tmp_path, request, photos, run, afterwards, monkeypatch, made: str
 ):
     config = request.getfixturevalue(made)
@@ -307,7 +301,7 @@ def test_evaluating_names_what_was_lost_too(
         evaluation.evaluate(done, config.data, "test", torch.device("cpu"))
 
 
-def test_a_later_run_in_the_same_place_goes_on(
+def test_later_run_in_the_same_folder_completes(
     config, photos, tmp_path, run, afterwards, monkeypatch
 ):
     away = tmp_path / "away"

@@ -1,4 +1,4 @@
-"""Runs are found by their records, and what is no record is named."""
+"""Runs are found by their records, and invalid records are reported."""
 
 import math
 import os
@@ -21,7 +21,7 @@ def test_runs_are_found_at_any_depth(tmp_path, write_run):
     assert found.skipped == []
 
 
-def test_a_run_is_listed_once_however_often_its_folder_is_named(tmp_path, write_run):
+def test_run_is_listed_once_even_if_its_folder_is_given_twice(tmp_path, write_run):
     one = write_run("a", 0.5)
     link = tmp_path / "link"
     link.symlink_to(one)
@@ -29,14 +29,14 @@ def test_a_run_is_listed_once_however_often_its_folder_is_named(tmp_path, write_
     assert len(found.runs) == 1
 
 
-def test_a_record_that_is_a_link_to_another_is_listed_once(tmp_path, write_run):
+def test_linked_record_is_listed_once(tmp_path, write_run):
     one = write_run("a", 0.5) / "result.json"
     (tmp_path / "outputs" / "b").mkdir()
     (tmp_path / "outputs" / "b" / "result.json").symlink_to(one)
     assert len(find_runs([tmp_path / "outputs"]).runs) == 1
 
 
-def test_runs_come_in_the_order_of_their_folders(tmp_path, write_run, monkeypatch):
+def test_runs_are_sorted_by_directory(tmp_path, write_run, monkeypatch):
     for name in ("b", "a-2", "a/2", "a/1", ".hidden/c"):
         write_run(name, 0.5)
     monkeypatch.chdir(tmp_path / "outputs")
@@ -44,7 +44,7 @@ def test_runs_come_in_the_order_of_their_folders(tmp_path, write_run, monkeypatc
     assert [run.directory for run in find_runs([Path()]).runs] == expected
 
 
-def test_a_history_is_read_when_it_is_asked_for(tmp_path, write_run):
+def test_history_is_read_on_demand(tmp_path, write_run):
     place = write_run("a", 0.9, 0.5)
     (run,) = find_runs([place]).runs
     assert [epoch.val.loss for epoch in run.history] == [0.9, 0.5]
@@ -52,13 +52,13 @@ def test_a_history_is_read_when_it_is_asked_for(tmp_path, write_run):
     assert run.history == []
 
 
-def test_a_broken_file_is_named_once_however_often_its_folder_is_named(tmp_path, write_run):
+def test_invalid_record_is_reported_once_even_if_its_folder_is_given_twice(tmp_path, write_run):
     (write_run("broken", 0.5) / "result.json").write_text("{")
     found = find_runs([tmp_path / "outputs", tmp_path / "outputs" / "broken"])
     assert len(found.skipped) == 1
 
 
-def test_broken_and_foreign_files_are_passed_over_and_named(tmp_path, write_run):
+def test_broken_and_foreign_files_are_skipped_and_reported(tmp_path, write_run):
     write_run("good", 0.5)
     broken = write_run("broken", 0.5) / "result.json"
     broken.write_bytes(broken.read_bytes()[:100])
@@ -71,7 +71,7 @@ def test_broken_and_foreign_files_are_passed_over_and_named(tmp_path, write_run)
     assert any(line.startswith(f"{foreign}: not a record") for line in found.skipped)
 
 
-def test_a_folder_called_like_a_record_is_passed_over(tmp_path, write_run):
+def test_folder_named_like_a_record_is_skipped(tmp_path, write_run):
     write_run("good", 0.5)
     (tmp_path / "outputs" / "odd" / "result.json").mkdir(parents=True)
     found = find_runs([tmp_path / "outputs"])
@@ -79,12 +79,12 @@ def test_a_folder_called_like_a_record_is_passed_over(tmp_path, write_run):
     assert "odd" in found.skipped[0]
 
 
-def test_a_folder_that_is_not_there_is_an_error_that_names_it(tmp_path):
+def test_missing_folder_is_an_error_with_its_path(tmp_path):
     with pytest.raises(UserError, match="nowhere: no such folder"):
         find_runs([tmp_path / "nowhere"])
 
 
-def test_completed_runs_come_lowest_validation_loss_first_and_without_one_last(tmp_path, write_run):
+def test_completed_runs_are_sorted_by_validation_loss_with_diverged_ones_last(tmp_path, write_run):
     write_run("worse", 0.2, 0.6)
     write_run("diverged", math.nan)
     write_run("better", 0.9, 0.5)
@@ -97,29 +97,29 @@ def test_completed_runs_come_lowest_validation_loss_first_and_without_one_last(t
     assert losses["failed"] == losses["interrupted"] == math.inf
 
 
-def test_what_became_of_a_run_is_read_from_its_claim_and_its_record(tmp_path, write_run):
+def test_status_of_a_run_is_read_from_its_claim_and_its_record(tmp_path, write_run):
     outputs = tmp_path / "outputs"
     write_run("done", 0.5)
     write_run("failed", failure=Failure("UserError", "no such folder"))
-    rerun = write_run("failed-and-begun-again", failure=Failure("UserError", "no"))
+    rerun = write_run("restarted", failure=Failure("UserError", "no"))
     for name in ("crashed", "never-written"):
         with claims.held(outputs / name, name):
-            pass  # no result.json: the claim stays, and its holder is gone
+            pass  # without result.json, the claim stays
     (outputs / "never-written" / "claim").unlink()
-    with claims.held(rerun, "failed-and-begun-again"), claims.held(outputs / "running", "running"):
+    with claims.held(rerun, "restarted"), claims.held(outputs / "running", "running"):
         found = find_runs([outputs])
     statuses = {run.record.name: run.record.status for run in found.runs}
     assert statuses == {
         "done": "completed", "failed": "failed", "crashed": "crashed", "running": "running",
-        "failed-and-begun-again": "running",
+        "restarted": "running",
     }  # fmt: skip
     crashed = next(run for run in found.unfinished if run.record.status == "crashed")
     assert f"process {os.getpid()}" in crashed.record.failure.message
     assert len(found.unfinished) == 4
 
 
-@pytest.mark.parametrize("reused", [True, False], ids=["taken over", "trained once more"])
-def test_a_run_that_says_the_same_again_is_counted_once(tmp_path, make_record, reused):
+@pytest.mark.parametrize("reused", [True, False], ids=["reused", "repeated"])
+def test_duplicate_run_is_counted_once(tmp_path, make_record, reused):
     def write(name: str, loss: float, **facts) -> Path:
         directory = tmp_path / "outputs" / name
         directory.mkdir(parents=True)
@@ -133,8 +133,8 @@ def test_a_run_that_says_the_same_again_is_counted_once(tmp_path, make_record, r
     original = write("2/a", 0.5, fingerprint="f" * 32)
     others = [write("3/a", 0.4, fingerprint="f" * 32), write("4/a", 0.5, fingerprint="a" * 32)]
     found = find_runs([tmp_path / "outputs"])
-    kept, once_more = (original, copy) if reused else (copy, original)
+    kept, repeated = (original, copy) if reused else (copy, original)
     assert {run.directory for run in found.runs} == {kept, *others}
-    ((again, of),) = found.duplicates
-    assert (again.directory, of.directory) == (once_more, kept)
+    ((duplicate, of),) = found.duplicates
+    assert (duplicate.directory, of.directory) == (repeated, kept)
     assert [run.directory for run in find_runs([copy]).runs] == [copy]

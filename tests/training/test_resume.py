@@ -1,4 +1,4 @@
-"""A directory entered again: what is done stays, what changed is refused, the rest is done."""
+"""Entering a run directory again: finished runs stay, changes are refused, the rest resumes."""
 
 import errno
 import json
@@ -36,7 +36,7 @@ def cache(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def config(tmp_path, cache) -> Config:
-    """A run of a second: a random resnet18 on eighteen pictures."""
+    """A configuration of a run of one second: a random resnet18 on eighteen images."""
     random = np.random.default_rng(0)
     for split, count in (("train", 4), ("val", 3), ("test", 2)):
         for label in ("cat", "dog"):
@@ -66,21 +66,21 @@ def run_dir(tmp_path) -> Path:
 
 @pytest.fixture
 def trainings(monkeypatch) -> list[int]:
-    """Note how many epochs were trained, each time that something was."""
-    noted: list[int] = []
+    """Record the number of epochs of each training."""
+    trained: list[int] = []
     fit = loop.fit
 
-    def noting(*arguments, **keywords):
+    def counting(*arguments, **keywords):
         before = len(keywords["done"])
         history = fit(*arguments, **keywords)
-        noted.append(len(history) - before)
+        trained.append(len(history) - before)
         return history
 
-    monkeypatch.setattr(loop, "fit", noting)
-    return noted
+    monkeypatch.setattr(loop, "fit", counting)
+    return trained
 
 
-def test_a_finished_run_is_not_done_again_and_returns_its_score(config, run_dir, trainings, caplog):
+def test_finished_run_is_returned_and_not_trained_again(config, run_dir, trainings, caplog):
     caplog.set_level("INFO")
     first = run_experiment(config, run_dir, "a-run")
     content = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
@@ -92,7 +92,7 @@ def test_a_finished_run_is_not_done_again_and_returns_its_score(config, run_dir,
     assert not (run_dir / "claim").exists()
 
 
-def test_a_changed_setting_is_refused_with_the_difference(config, run_dir, trainings):
+def test_changed_setting_is_refused_with_the_difference(config, run_dir, trainings):
     run_experiment(config, run_dir, "a-run")
     with pytest.raises(UserError) as refused:
         run_experiment(replace(config, epochs=3, seed=7), run_dir, "a-run")
@@ -102,14 +102,14 @@ def test_a_changed_setting_is_refused_with_the_difference(config, run_dir, train
     assert trainings == [2]
 
 
-def test_other_images_in_the_same_place_are_refused_with_the_difference(config, run_dir, tmp_path):
+def test_changed_images_are_refused_with_the_difference(config, run_dir, tmp_path):
     run_experiment(config, run_dir, "a-run")
     (tmp_path / "pictures" / "val" / "cat" / "0.png").unlink()
     with pytest.raises(UserError, match=r"val images: 6 there .*, 5 now"):
         run_experiment(config, run_dir, "a-run")
 
 
-def test_images_that_come_in_another_order_are_another_experiment(config, run_dir, tmp_path):
+def test_images_in_another_order_are_refused(config, run_dir, tmp_path):
     run_experiment(config, run_dir, "a-run")
     folder = tmp_path / "pictures" / "train" / "cat"
     (folder / "0.png").rename(folder / "9.png")
@@ -117,7 +117,7 @@ def test_images_that_come_in_another_order_are_another_experiment(config, run_di
         run_experiment(config, run_dir, "a-run")
 
 
-def test_a_failed_run_begins_anew_and_its_failure_is_forgotten(config, run_dir, monkeypatch):
+def test_failed_run_starts_anew_and_its_failure_is_removed(config, run_dir, monkeypatch):
     def fail(*arguments, **keywords):
         raise ZeroDivisionError("on purpose")
 
@@ -131,36 +131,34 @@ def test_a_failed_run_begins_anew_and_its_failure_is_forgotten(config, run_dir, 
     assert len(list(run_dir.glob("events.*"))) == 1
 
 
-def test_a_run_cut_off_is_taken_up_after_its_checkpoint(config, run_dir, trainings, monkeypatch):
+def test_interrupted_run_is_resumed_from_its_checkpoint(config, run_dir, trainings, monkeypatch):
     slow = replace(config, epochs=5, checkpoint_seconds=0.0)
     whole = run_experiment(slow, run_dir.with_name("whole"), "a-run")
     fit = loop.fit
 
     def cut(module, batches, optimizer, epochs, device, on_epoch, **more):
-        def told(epoch):
+        def interrupting(epoch):
             on_epoch(epoch)
             if epoch.epoch == 3:
                 raise KeyboardInterrupt
 
-        return fit(module, batches, optimizer, epochs, device, told, **more)
+        return fit(module, batches, optimizer, epochs, device, interrupting, **more)
 
     with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
         interrupted.setattr(loop, "fit", cut)
         run_experiment(slow, run_dir, "a-run")
     cut_off = json.loads((run_dir / "result.json").read_text())
     assert cut_off["status"] == "interrupted" and len(cut_off["history"]) == 3
-    continued = run_experiment(slow, run_dir, "a-run")
-    assert trainings == [5, 2] and continued.continued_after == [3]
-    assert continued.metrics == whole.metrics and continued.evaluation == whole.evaluation
+    resumed = run_experiment(slow, run_dir, "a-run")
+    assert trainings == [5, 2] and resumed.continued_after == [3]
+    assert resumed.metrics == whole.metrics and resumed.evaluation == whole.evaluation
     for name in ("head.safetensors", "predictions.csv"):
         assert (run_dir / name).read_bytes() == (run_dir.with_name("whole") / name).read_bytes()
     assert not (run_dir / "checkpoint.safetensors").exists()
-    assert continued.seconds["total"] > continued.seconds["earlier"] > 0
+    assert resumed.seconds["total"] > resumed.seconds["earlier"] > 0
 
 
-def test_a_checkpoint_of_another_experiment_is_refused_with_the_difference(
-    config, run_dir, monkeypatch
-):
+def test_checkpoint_of_another_run_is_refused_with_the_difference(config, run_dir, monkeypatch):
     def fail(*arguments, **keywords):
         raise ZeroDivisionError("on purpose")
 
@@ -200,7 +198,7 @@ def test_reuse_takes_over_what_another_sweep_finished_and_says_from_where(
     assert trainings == [2, 2] and trained.reused_from is None
 
 
-def test_reuse_copies_the_files_that_every_run_has_and_no_others(config, run_dir, tmp_path):
+def test_reuse_copies_the_files_of_a_run_and_no_others(config, run_dir, tmp_path):
     run_experiment(config, run_dir, "a-run")
     for name in ("id_rsa", "events.out.tfevents", "notes.txt"):
         (run_dir / name).write_text("private")
@@ -222,30 +220,30 @@ def _linked(run_dir: Path, secret: Path, name: str) -> None:
 
 
 def _rewritten(run_dir: Path, change) -> None:
-    known = json.loads((run_dir / "result.json").read_bytes())
-    change(known)
-    (run_dir / "result.json").write_text(json.dumps(known))
+    record = json.loads((run_dir / "result.json").read_bytes())
+    change(record)
+    (run_dir / "result.json").write_text(json.dumps(record))
 
 
 HARM = {
     "predictions that are a link": lambda d, s: _linked(d, s, "predictions.csv"),
     "weights that are a link": lambda d, s: _linked(d, s, "head.safetensors"),
     "a file outside as weights": lambda d, s: _rewritten(
-        d, lambda known: known["model"].update(checkpoint=f"../../{s.name}")
+        d, lambda record: record["model"].update(checkpoint=f"../../{s.name}")
     ),
     "weights of other classes": lambda d, s: save_file(
         {"head.weight": torch.zeros(2, 3, 512), "head.bias": torch.zeros(2, 3)},
         d / "head.safetensors",
     ),
     "other images": lambda d, s: _rewritten(
-        d, lambda known: known["data"]["digests"].update(train="0" * 32)
+        d, lambda record: record["data"]["digests"].update(train="0" * 32)
     ),
-    "other settings": lambda d, s: _rewritten(d, lambda known: known["config"].update(seed=7)),
+    "other settings": lambda d, s: _rewritten(d, lambda record: record["config"].update(seed=7)),
 }
 
 
 @pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
-def test_reuse_passes_over_a_run_that_is_not_what_it_says(
+def test_run_that_contradicts_its_record_is_not_reused(
     config, run_dir, trainings, tmp_path, harm, caplog
 ):
     run_experiment(config, run_dir, "a-run")
@@ -260,7 +258,7 @@ def test_reuse_passes_over_a_run_that_is_not_what_it_says(
     assert not any(path.is_symlink() for path in other.iterdir())
 
 
-def test_what_has_lost_its_files_is_trained_not_taken_over(config, run_dir, trainings, tmp_path):
+def test_run_without_its_weights_is_not_reused(config, run_dir, trainings, tmp_path):
     reuse._completed_runs.cache_clear()
     run_experiment(config, run_dir, "a-run")
     (run_dir / "head.safetensors").unlink()
@@ -268,7 +266,7 @@ def test_what_has_lost_its_files_is_trained_not_taken_over(config, run_dir, trai
     assert again.reused_from is None and trainings == [2, 2]
 
 
-def test_force_means_a_directory_that_no_run_has(tmp_path):
+def test_force_uses_a_directory_without_a_run(tmp_path):
     directory = tmp_path / "a-run"
     assert names.unused(directory) == directory
     directory.mkdir()
@@ -279,10 +277,8 @@ def test_force_means_a_directory_that_no_run_has(tmp_path):
     assert names.unused(directory) == tmp_path / "a-run_again-3"
 
 
-def test_a_disk_that_is_full_at_any_write_leaves_nothing_half_written(
-    config, tmp_path, monkeypatch
-):
-    """The first write fails, then the second, and so on, until a run gets through."""
+def test_full_disk_at_any_write_leaves_no_partial_file(config, tmp_path, monkeypatch):
+    """Fail the first write, then the second, and so on, until a run completes."""
     usual_open = Path.open
     for failing in range(1, 30):
         run_dir, writes = tmp_path / "outputs" / str(failing), 0

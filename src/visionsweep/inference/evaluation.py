@@ -73,9 +73,7 @@ def evaluate(
     config = config_of(run.record)
     splits = resolve_splits(data, config.features)
     files = _as_labelled_by(predictor, splits, split)
-    micro_batch = AdaptiveMicroBatch(
-        run.record.images_at_once
-    )  # other numbers give other last bits
+    micro_batch = AdaptiveMicroBatch(run.record.images_at_once)  # affects rounding
     outcomes = _outcomes(predictor, config, files, device, micro_batch)
     recorded = run.record.data
     assert recorded is not None

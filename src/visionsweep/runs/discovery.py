@@ -1,4 +1,4 @@
-"""Finds the records of runs under folders, and reads them back."""
+"""Find runs below folders, and read their records."""
 
 import math
 import os
@@ -21,14 +21,14 @@ from visionsweep.storage.untrusted import UntrustedFileError
 
 @dataclass(frozen=True)
 class Run:
-    """A run on disk: its directory and its record, which `find_runs` reads without its history."""
+    """A run on disk: its directory and its record, read without history by `find_runs`."""
 
     directory: Path
     record: RecordSummary
 
     @property
     def history(self) -> list[Epoch]:
-        """What each epoch came to, read now; empty if it cannot be read any more."""
+        """Scores per epoch, read on demand; empty if the record is no longer readable."""
         if isinstance(self.record, Record):
             return self.record.history
         try:
@@ -39,14 +39,14 @@ class Run:
 
 @dataclass(frozen=True)
 class FoundRuns:
-    """What lies under the folders that were asked for.
+    """Runs below some folders.
 
     Attributes:
-        runs: in the order of their directories; those that run now or crashed have a record that
-            says no more than that.
-        skipped: files that are no record, with the reason.
-        duplicates: runs that are one of `runs` again, to the last digit, with that one: taken
-            over from it, or trained once more.
+        runs: runs ordered by directory; the record of a running or crashed one has little more
+            than its status.
+        skipped: one line per unreadable or invalid record, `FILE: reason`.
+        duplicates: pairs of a run and the one of `runs` with bitwise identical results, which it
+            reused or repeated.
     """
 
     runs: list[Run]
@@ -55,15 +55,15 @@ class FoundRuns:
 
     @property
     def unfinished(self) -> list[Run]:
-        """The runs that failed, were interrupted, crashed, or are not done yet."""
+        """Runs that failed, were interrupted, crashed, or are running."""
         return [run for run in self.runs if run.record.status != "completed"]
 
 
 def find_runs(folders: Iterable[Path]) -> FoundRuns:
-    """Read every record below some folders; broken and foreign files are passed over and named.
+    """Read every record below some folders; invalid ones are skipped and reported.
 
     Raises:
-        UserError: if there is no such folder.
+        UserError: if a folder does not exist.
     """
     runs: list[Run] = []
     seen: set[str] = set()
@@ -75,54 +75,50 @@ def find_runs(folders: Iterable[Path]) -> FoundRuns:
                 continue
             seen.add(place)
             try:
-                if found := _read(directory, claimed=claimed):
-                    runs.append(Run(directory, found))
+                if record := _read(directory, claimed=claimed):
+                    runs.append(Run(directory, record))
             except OSError as error:
                 skipped.append(f"{directory / RECORD}: {why(error)}")
             except ValueError as error:
                 skipped.append(f"{directory / RECORD}: {error}")
-    return _each_once(runs, skipped)
+    return _without_duplicates(runs, skipped)
 
 
-def _each_once(runs: Sequence[Run], skipped: list[str]) -> FoundRuns:
-    """Part runs from those that say the same: counted twice they would pass for two trials."""
+def _without_duplicates(runs: Sequence[Run], skipped: list[str]) -> FoundRuns:
+    """Separate duplicates, which would otherwise count as independent runs."""
     first: dict[tuple[str, bytes], Run] = {}
-    counted, again = [], []
+    distinct, duplicates = [], []
     for run in sorted(runs, key=lambda run: run.record.reused_from is not None):
-        known = run.record
-        if known.status != "completed" or known.fingerprint is None:
-            counted.append(run)
+        record = run.record
+        if record.status != "completed" or record.fingerprint is None:
+            distinct.append(run)
             continue
-        key = known.fingerprint, msgspec.json.encode((known.metrics, known.evaluation))
+        key = record.fingerprint, msgspec.json.encode((record.metrics, record.evaluation))
         original = first.setdefault(key, run)
         if original is run:
-            counted.append(run)
+            distinct.append(run)
         else:
-            again.append((run, original))
-    return FoundRuns(sorted(counted, key=lambda run: run.directory.parts), skipped, again)
-
-
-_NO_RUNS = {".hydra"}  # in every run's directory
+            duplicates.append((run, original))
+    return FoundRuns(sorted(distinct, key=lambda run: run.directory.parts), skipped, duplicates)
 
 
 def _run_directories(folder: Path) -> list[tuple[Path, str, bool]]:
-    """Return the directories of runs below a folder in order, where each really is, and if claimed.
+    """Return the run directories below a folder in order, with real path and whether claimed.
 
-    Links to folders are not followed; so where a run really lies follows from where the folder
-    does. A record that is a link is passed over when it is read.
+    Links to folders are not followed, so the real path of a run follows from that of the folder.
     """
     top, real_top = str(folder), os.path.realpath(folder)
-    found = []
+    directories = []
     for directory, folders, files in os.walk(top):
-        folders[:] = [name for name in folders if name not in _NO_RUNS]
+        folders[:] = [name for name in folders if name != ".hydra"]  # one per run, without runs
         claimed = CLAIM in files or CLAIM in folders
         if claimed or RECORD in files or RECORD in folders:
-            found.append((Path(directory), real_top + directory[len(top) :], claimed))
-    return sorted(found, key=lambda each: each[0].parts)
+            directories.append((Path(directory), real_top + directory[len(top) :], claimed))
+    return sorted(directories, key=lambda entry: entry[0].parts)
 
 
 def _read(directory: Path, *, claimed: bool) -> RecordSummary | None:
-    """Say what became of a run: what its claim says while its process lives, then its record."""
+    """Return the status of a run while its process is alive, else its record, or None."""
     try:
         claim = claims.find(directory) if claimed else None
     except UntrustedFileError as error:
@@ -138,18 +134,18 @@ def _read(directory: Path, *, claimed: bool) -> RecordSummary | None:
 
 
 def _without_record(directory: Path, found: claims.Found, status: Status) -> Record:
-    said = "is at work" if status == "running" else "is gone without a word"
+    event = "is running" if status == "running" else "ended without writing a record"
     return Record(
         status=status,
         name=found.claim.name if found.claim else directory.name,
         config={},
         started=found.claim.taken if found.claim else _moment(found.heard),
-        failure=Failure(status.title(), f"{found.holder} {said}"),
+        failure=Failure(status.title(), f"{found.holder} {event}"),
     )
 
 
 def _moment(seconds: float) -> str:
-    """Return a time of a file as a record has it; a file can claim any, in the year 30000 too."""
+    """Return a file time in ISO 8601; now if it is out of range, as in the year 30000."""
     try:
         moment = datetime.fromtimestamp(seconds).astimezone()
     except (ValueError, OverflowError, OSError):
@@ -158,10 +154,7 @@ def _moment(seconds: float) -> str:
 
 
 def val_loss(run: Run) -> float:
-    """Return what runs are ranked by: the final validation loss.
-
-    Infinite where the run is not completed, or diverged.
-    """
+    """Return the final validation loss; infinite if the run diverged or is not completed."""
     metrics = run.record.metrics
     if run.record.status != "completed" or metrics is None or math.isnan(metrics.final.val.loss):
         return math.inf
@@ -174,7 +167,7 @@ def completed(runs: Iterable[Run]) -> list[Run]:
 
 
 def comparable(runs: Iterable[Run]) -> list[list[Run]]:
-    """Group completed runs by the validation images they were scored on: only those are ranked."""
+    """Group completed runs by their validation images; only runs of one group are ranked."""
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         assert run.record.data is not None

@@ -1,4 +1,4 @@
-"""Checks of a record that its types cannot make: that what it says agrees with itself."""
+"""Check that a record is consistent, beyond the types of its fields."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,15 +27,18 @@ def check_record(record: Record) -> None:
     """Refuse a record that contradicts itself.
 
     Raises:
-        ValueError: says what is wrong, and where.
+        ValueError: names the key and what is wrong.
     """
-    _require(record.status not in ("crashed", "running"), f"status: no record says {record.status}")
+    _require(
+        record.status not in ("crashed", "running"),
+        f"status: {record.status} is not a final status",
+    )
     check_time(record.started)
     check_config(record.config)
     check_history(record.history)
     _require(
         all(after <= len(record.history) for after in record.continued_after),
-        "continued_after: names an epoch that history does not have",
+        "continued_after: an epoch is not in history",
     )
     if record.model is not None:
         _check_model(record.model)
@@ -54,7 +57,7 @@ def check_record(record: Record) -> None:
 def _check_completed(record: Record) -> None:
     if record.metrics is None or record.model is None or record.data is None:
         raise ValueError("a completed run without metrics, model or data")
-    _require("total" in record.seconds, "seconds: of a completed run, without total")
+    _require("total" in record.seconds, "seconds: total is missing")
     for section in ("model", "data"):
         part = record.config.get(section)
         named = isinstance(part, dict) and isinstance(part.get("label"), str)
@@ -64,32 +67,31 @@ def _check_completed(record: Record) -> None:
     epochs = record.config["epochs"]
     _require(
         len(record.history) == epochs,
-        f"history: {len(record.history)} epochs of a completed run of {epochs}",
+        f"history: {len(record.history)} epochs in a completed run of {epochs}",
     )
 
 
 def check_time(text: str) -> None:
-    """Refuse what is no date and time, `2026-01-31T12:00:00+01:00`.
+    """Refuse a text that is not a date and time, `2026-01-31T12:00:00+01:00`.
 
     Raises:
         ValueError: names the text.
     """
     try:
         datetime.fromisoformat(text)
-        date.fromisoformat(text[:10])  # what is shown of it; the line above takes other forms, too
+        date.fromisoformat(text[:10])  # shown in tables; fromisoformat also takes 20260131
     except ValueError as error:
-        raise ValueError(f"{text[:40]!r} is no date and time") from error
+        raise ValueError(f"{text[:40]!r} is not a date and time") from error
 
 
 # ------------------------------------------------------------------------------- configuration
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """Refuse a configuration whose known keys have values of another type or out of range.
+    """Refuse a configuration whose values have another type or are out of range.
 
     Args:
-        config: the whole configuration, as in a record; keys that it lacks, or that this version
-            does not know, are no fault.
+        config: configuration in a record; keys may be missing or unknown to this version.
 
     Raises:
         ValueError: names the key.
@@ -108,11 +110,11 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 @cache
 def _schema() -> type[msgspec.Struct]:
-    """Return the type of a recorded configuration: every key optional, and null where it may be."""
+    """Return the type of a recorded configuration, in which every key is optional."""
     sections: dict[str, list[tuple[str, Any, Any]]] = {"": []}
     for key, declared in settings().items():
         section, _, name = key.rpartition(".")
-        # `replicates` is null in records of a version that trained one head
+        # null in records of a version that trained a single head
         kind = declared.type | None if name == "replicates" else declared.type
         sections.setdefault(section, []).append((name, kind, None))
     parts = [
@@ -125,7 +127,7 @@ def _schema() -> type[msgspec.Struct]:
 
 @cache
 def _numbers() -> tuple[tuple[str, ...], ...]:
-    """List the keys whose values are numbers, each in its parts."""
+    """Return the parts of each key whose value is a number."""
     return tuple(
         tuple(key.split(".")) for key, declared in settings().items() if declared.is_number
     )
@@ -148,7 +150,7 @@ class _Preprocessing(msgspec.Struct):
 
 
 def _check_model(model: ModelFacts) -> None:
-    _require(model.trainable <= model.parameters, "model.trainable: more than there are parameters")
+    _require(model.trainable <= model.parameters, "model.trainable: exceeds model.parameters")
     try:
         msgspec.convert(model.preprocessing, _Preprocessing)
     except msgspec.ValidationError as error:
@@ -161,16 +163,16 @@ def _check_model(model: ModelFacts) -> None:
 
 
 def _check_data(data: DataFacts) -> None:
-    _require(len(set(data.classes)) == len(data.classes), "data.classes: a name stands twice")
-    for key, found in (("counts", data.counts), ("digests", data.digests)):
-        _require(len(found) == len(SPLITS), f"data.{key}: should be of {', '.join(SPLITS)}")
+    _require(len(set(data.classes)) == len(data.classes), "data.classes: duplicate name")
+    for key, by_split in (("counts", data.counts), ("digests", data.digests)):
+        _require(len(by_split) == len(SPLITS), f"data.{key}: expected {', '.join(SPLITS)}")
 
 
 # --------------------------------------------------------------------------------------- scores
 
 
 def check_history(history: Sequence[Epoch]) -> None:
-    """Refuse a history whose epochs are not numbered from 1, or have other replicates.
+    """Refuse a history whose epochs are not numbered from 1 or differ in replicates.
 
     Raises:
         ValueError: names the epoch.
@@ -179,32 +181,28 @@ def check_history(history: Sequence[Epoch]) -> None:
     _require(replicates <= MOST_REPLICATES, f"history: more than {MOST_REPLICATES} replicates")
     for number, epoch in enumerate(history, 1):
         if epoch.epoch != number:
-            raise ValueError(f"history: epoch {epoch.epoch} stands where {number} should")
+            raise ValueError(f"history: epoch {epoch.epoch} in place of {number}")
         if len(epoch.replicates) != replicates:
-            raise ValueError(f"history, epoch {number}: not {replicates} replicates")
+            raise ValueError(f"history, epoch {number}: expected {replicates} replicates")
 
 
 def _check_metrics(record: Record) -> None:
     metrics = record.metrics
     assert metrics is not None
     count = len(record.history)
-    for when, found in (("final", metrics.final), ("best", metrics.best)):
-        if found.epoch > count or not _agree(found, record.history[found.epoch - 1]):
-            raise ValueError(f"metrics.{when}: not what history says of epoch {found.epoch}")
-    _require(metrics.final.epoch == count, "metrics.final: not of the last epoch")
+    for name, scores in (("final", metrics.final), ("best", metrics.best)):
+        if scores.epoch > count or not _agree(scores, record.history[scores.epoch - 1]):
+            raise ValueError(f"metrics.{name}: differs from history, epoch {scores.epoch}")
+    _require(metrics.final.epoch == count, "metrics.final: not the last epoch")
 
 
-def _agree(found: EpochScores, epoch: Epoch) -> bool:
-    return (
-        _same(found.train, epoch.train)
-        and _same(found.val, epoch.val)
-        and _same(found.test, epoch.test)
-    )
+def _agree(scores: EpochScores, epoch: Epoch) -> bool:
+    return all(_equal(getattr(scores, split), getattr(epoch, split)) for split in SPLITS)
 
 
-def _same(one: Scores, other: Scores) -> bool:
-    alike = one.loss == other.loss or (math.isnan(one.loss) and math.isnan(other.loss))
-    return alike and one.accuracy == other.accuracy
+def _equal(a: Scores, b: Scores) -> bool:
+    same_loss = a.loss == b.loss or (math.isnan(a.loss) and math.isnan(b.loss))
+    return same_loss and a.accuracy == b.accuracy
 
 
 def _check_measure(split: str, name: str, measure: Measure) -> None:
@@ -213,11 +211,11 @@ def _check_measure(split: str, name: str, measure: Measure) -> None:
             if value > 1 + 1e-9:
                 raise ValueError(f"evaluation.{split}.{name}: {value!r} is out of range")
     if measure.low > measure.high:
-        raise ValueError(f"evaluation.{split}.{name}: the interval ends before it begins")
+        raise ValueError(f"evaluation.{split}.{name}: low exceeds high")
 
 
 def _check_replicates(record: Record) -> None:
-    """Refuse what speaks of another number of replicates in one place than in another."""
+    """Refuse a record whose parts have different numbers of replicates."""
     counts = {
         len(measure.replicates)
         for measures in record.evaluation.values()
@@ -226,7 +224,7 @@ def _check_replicates(record: Record) -> None:
     }
     if record.history and record.history[0].replicates:
         counts.add(len(record.history[0].replicates))
-    given = record.config.get("replicates")
-    counts |= {given} if isinstance(given, int) and counts else set()
-    said = ", ".join(map(str, sorted(counts)))
-    _require(len(counts) <= 1, f"replicates: {said} of them, in different places")
+    configured = record.config.get("replicates")
+    counts |= {configured} if isinstance(configured, int) and counts else set()
+    listed = ", ".join(map(str, sorted(counts)))
+    _require(len(counts) <= 1, f"replicates: inconsistent numbers {listed}")
