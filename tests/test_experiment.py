@@ -135,9 +135,9 @@ def afterwards(monkeypatch) -> Callable[[Any, str, Callable[[], object]], None]:
 
 def shown(folder: Path) -> str:
     """Return the leaderboard of a folder."""
-    text, found = io.StringIO(), find_runs([folder])
-    groups = leaderboard.groups_of(found.runs)
-    leaderboard.show([folder], found, groups, console=Console(file=text, width=300))
+    text, listing = io.StringIO(), find_runs([folder])
+    groups = leaderboard.groups_of(listing.runs)
+    leaderboard.show([folder], listing, groups, console=Console(file=text, width=300))
     return text.getvalue()
 
 

@@ -101,10 +101,7 @@ def _run(config: Config, run_dir: Path, name: str) -> Record:
 
 @dataclass
 class _Run:
-    """The steps of a run and what they returned so far.
-
-    The record is assembled from that, also if a later step fails.
-    """
+    """The steps of one run, and the results that they have returned so far."""
 
     config: Config
     run_dir: Path

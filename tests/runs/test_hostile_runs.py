@@ -1,4 +1,4 @@
-"""Run directories from somebody else: whatever lies in them, it is a valid run or it is named."""
+"""Run directories from others: each is a valid run, or is reported."""
 
 import contextlib
 import copy
@@ -28,18 +28,18 @@ LITERALS = [b"NaN", b"Infinity", b"-Infinity", b"1e400", b"9" * 5000, b'"\xff\xf
 
 
 def compare(*arguments: str) -> tuple[int, str]:
-    """Run `compare.py` in this process; return the exit status and all that was printed."""
+    """Run `compare.py` in this process; return exit status and output."""
     spec = importlib.util.spec_from_file_location("compare_command", _SOURCE / "compare.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         status = module.main(list(arguments))
-    return status, said.getvalue()
+    return status, output.getvalue()
 
 
 def places(content, path=()):
-    """List where something can be changed, as paths of keys and indices."""
+    """Yield the path of keys and indices to each value."""
     items = content.items() if isinstance(content, dict) else enumerate(content)
     for key, value in items:
         yield (*path, key)
@@ -48,7 +48,7 @@ def places(content, path=()):
 
 
 def mutated(content: dict, source: random.Random) -> bytes:
-    """Return a record's JSON with one to three things changed."""
+    """Return a record's JSON with one to three random changes."""
     changed = copy.deepcopy(content)
     for _ in range(source.choice((1, 1, 1, 2, 3))):
         *path, last = source.choice(list(places(changed)))
@@ -85,7 +85,7 @@ def mutated(content: dict, source: random.Random) -> bytes:
     return text
 
 
-def test_three_hundred_changed_records_are_valid_or_named_and_compare_shows_the_rest(
+def test_mutated_records_are_valid_or_reported_and_compare_shows_the_rest(
     tmp_path, simulated_sweep
 ):
     sound = simulated_sweep(epochs=(2,)).rows[0].run.directory
@@ -115,9 +115,7 @@ def test_three_hundred_changed_records_are_valid_or_named_and_compare_shows_the_
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_what_is_read_of_a_changed_record_is_a_record_that_can_be_written_and_read(
-    tmp_path, make_record, seed
-):
+def test_mutated_record_that_is_read_can_be_written_and_read_again(tmp_path, make_record, seed):
     content = json.loads(write_record(make_record("a", 0.9, 0.4), tmp_path).read_bytes())
     source = random.Random(seed)
     valid = 0
@@ -134,7 +132,7 @@ def test_what_is_read_of_a_changed_record_is_a_record_that_can_be_written_and_re
     assert 0 < valid < 80
 
 
-# --------------------------------------------------------------- what lies there is no plain file
+# --------------------------------------------------------------- files that are not regular
 
 
 def _sparse(path: Path) -> None:
@@ -172,7 +170,7 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("name", ["result.json", "claim", "logits.safetensors"])
-def test_what_is_no_plain_file_of_a_run_is_named_at_once(tmp_path, simulated_sweep, name):
+def test_file_that_is_not_regular_is_reported_at_once(tmp_path, simulated_sweep, name):
     runs = [row.run.directory for row in simulated_sweep(models=[f"m{n}" for n in range(2)],
             data=("10pct", "20pct"), epochs=(2, 3)).rows]  # fmt: skip
     kinds = {}
@@ -195,7 +193,7 @@ def test_what_is_no_plain_file_of_a_run_is_named_at_once(tmp_path, simulated_swe
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_a_record_or_a_claim_that_is_no_such_text_takes_nothing_down(tmp_path, write_run, text):
+def test_malformed_record_or_claim_does_not_hide_other_runs(tmp_path, write_run, text):
     write_run("good", 0.5)
     (write_run("sent", 0.4) / "result.json").write_bytes(text)
     (write_run("claimed", 0.3) / "claim").write_bytes(text)
@@ -205,7 +203,7 @@ def test_a_record_or_a_claim_that_is_no_such_text_takes_nothing_down(tmp_path, w
     assert "good" in said and "sent" in named and "claimed" in said ^ named
 
 
-def test_a_claim_from_the_future_is_of_no_living_process(tmp_path):
+def test_claim_from_the_future_is_not_alive(tmp_path):
     with claims.held(tmp_path, "a"):
         content = (tmp_path / "claim").read_bytes()
     there = json.loads(content)

@@ -1,4 +1,4 @@
-"""The record of a run: keys that others read, whole or not there, refused with a reason."""
+"""The record of a run: its public keys, atomic writing, and validation."""
 
 import json
 import math
@@ -20,10 +20,10 @@ def written(run_dir, made) -> dict:
     return json.loads(write_record(made, run_dir).read_text("utf-8"))
 
 
-# ---------------------------------------------------------------------------- what others read
+# ---------------------------------------------------------------------------- public keys
 
 
-def test_the_keys_that_other_peoples_scripts_read_are_there(tmp_path, make_record):
+def test_public_keys_are_present(tmp_path, make_record):
     result = written(tmp_path, make_record("mine", 0.9, 0.4, 0.6))
     assert (tmp_path / "result.json").is_file()
     assert result["schema_version"] == 1
@@ -42,32 +42,32 @@ def test_the_keys_that_other_peoples_scripts_read_are_there(tmp_path, make_recor
         assert result["history"][1][split].keys() == {"loss", "accuracy"}
 
 
-def test_final_is_the_last_epoch_and_best_the_one_of_lowest_validation_loss(tmp_path, make_record):
+def test_final_is_the_last_epoch_and_best_has_the_lowest_validation_loss(tmp_path, make_record):
     metrics = written(tmp_path, make_record("mine", 0.9, 0.4, 0.6))["metrics"]
     assert (metrics["final"]["epoch"], metrics["final"]["val"]["loss"]) == (3, 0.6)
     assert (metrics["best"]["epoch"], metrics["best"]["val"]["loss"]) == (2, 0.4)
-    # All scores of one epoch, not the best of each.
+    # All scores of one epoch, not the best of each split.
     assert metrics["best"]["test"]["loss"] == pytest.approx(0.45)
     assert metrics["best"]["train"]["loss"] == pytest.approx(0.5)
 
 
-def test_the_first_of_equally_good_epochs_is_the_best(make_history):
+def test_first_of_equal_epochs_is_the_best(make_history):
     assert summarize(make_history(0.5, 0.3, 0.3)).best.epoch == 2
 
 
 @pytest.mark.parametrize(
     "losses", [(math.nan, 0.5, 0.4), (0.5, math.nan, 0.4), (0.5, 0.4, math.nan)]
 )
-def test_an_epoch_without_a_loss_is_never_the_best(losses, make_history):
+def test_epoch_with_a_nan_loss_is_never_the_best(losses, make_history):
     assert summarize(make_history(*losses)).best.val.loss == 0.4
 
 
-def test_a_record_is_read_back_as_it_was_written(tmp_path, make_record):
+def test_record_round_trips(tmp_path, make_record):
     made = make_record("mine", 0.9, 0.4)
     assert read_record(write_record(made, tmp_path)) == made
 
 
-def test_a_failed_run_is_recorded_with_its_reason(tmp_path, make_record):
+def test_failed_run_is_recorded_with_its_error(tmp_path, make_record):
     made = make_record("mine", failure=Failure("UserError", "no such folder\nsecond line"))
     result = written(tmp_path, made)
     assert result["status"] == "failed"
@@ -77,7 +77,7 @@ def test_a_failed_run_is_recorded_with_its_reason(tmp_path, make_record):
     assert read_record(tmp_path / "result.json") == made
 
 
-def test_a_run_that_diverged_is_recorded_and_read_back(tmp_path, make_record):
+def test_nan_is_written_as_null_and_read_back(tmp_path, make_record):
     path = write_record(make_record("diverged", 0.9, math.nan), tmp_path)
 
     def refuse(constant: str):
@@ -90,7 +90,7 @@ def test_a_run_that_diverged_is_recorded_and_read_back(tmp_path, make_record):
 
 
 @pytest.mark.parametrize("loss", [0.4, math.nan])
-def test_a_summary_is_the_record_without_its_history(tmp_path, make_record, loss):
+def test_summary_is_the_record_without_its_history(tmp_path, make_record, loss):
     made = make_record("mine", 0.9, loss)
     summary = read_summary(write_record(made, tmp_path))
     assert not hasattr(summary, "history")
@@ -98,16 +98,16 @@ def test_a_summary_is_the_record_without_its_history(tmp_path, make_record, loss
         assert repr(getattr(summary, name)) == repr(getattr(made, name))  # NaN is not equal to NaN
 
 
-def test_records_hold_any_language(tmp_path, make_record):
+def test_names_in_any_script_round_trip(tmp_path, make_record):
     path = write_record(make_record("Müsli_寿司", 0.5), tmp_path)
     assert read_record(path).name == "Müsli_寿司"
 
 
-# --------------------------------------------------------------------------- whole or not there
+# --------------------------------------------------------------------------- atomic writing
 
 
 def _write_slowly(path, stage, reached):
-    """Write a file in another process, and hang at `stage` until killed."""
+    """Write a file, and hang at `stage` until killed."""
 
     def hang(*_arguments):
         reached.set()
@@ -119,7 +119,7 @@ def _write_slowly(path, stage, reached):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 @pytest.mark.parametrize("old", [None, b"old"])
-def test_a_process_killed_while_writing_leaves_the_old_file_or_none(tmp_path, old):
+def test_killed_writer_leaves_the_old_file_or_none(tmp_path, old):
     path = tmp_path / "result.json"
     if old is not None:
         path.write_bytes(old)
@@ -131,13 +131,13 @@ def test_a_process_killed_while_writing_leaves_the_old_file_or_none(tmp_path, ol
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert (path.read_bytes() if path.exists() else None) == old
-    # What is left over does not look like a record.
+    # A leftover file does not have the name of a record.
     assert [p.name for p in tmp_path.rglob("result.json")] == ([] if old is None else [path.name])
     write_atomically(path, b"next")
     assert path.read_bytes() == b"next"
 
 
-def test_an_error_while_writing_leaves_nothing_behind(tmp_path, monkeypatch):
+def test_failed_write_leaves_no_file(tmp_path, monkeypatch):
     def full(*_arguments):
         raise OSError(28, "No space left on device")
 
@@ -147,7 +147,7 @@ def test_an_error_while_writing_leaves_nothing_behind(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_record_can_be_read_by_others_in_the_group(tmp_path, make_record):
+def test_record_is_readable_by_others(tmp_path, make_record):
     assert write_record(make_record("mine", 0.5), tmp_path).stat().st_mode & 0o444 == 0o444
 
 
@@ -168,7 +168,7 @@ def change(path, **changes):
         (b'{"accuracy": 0.9}', "not a record.*required field `status`"),
     ],
 )
-def test_broken_and_foreign_files_are_refused_with_the_reason(tmp_path, content, reason):
+def test_invalid_files_are_refused_with_the_reason(tmp_path, content, reason):
     path = tmp_path / "result.json"
     path.write_bytes(content)
     for read in (read_record, read_summary):
@@ -176,16 +176,14 @@ def test_broken_and_foreign_files_are_refused_with_the_reason(tmp_path, content,
             read(path)
 
 
-def test_a_record_of_a_newer_program_is_refused_by_its_version(tmp_path, make_record):
+def test_newer_schema_version_is_refused(tmp_path, make_record):
     path = write_record(make_record("mine", 0.5), tmp_path)
     change(path, schema_version=2)
     with pytest.raises(ValueError, match=r"schema version 2; this program reads 1"):
         read_record(path)
 
 
-def test_a_newer_record_is_refused_by_its_version_even_where_its_keys_have_changed(
-    tmp_path, make_record
-):
+def test_newer_schema_version_is_named_even_if_keys_have_changed(tmp_path, make_record):
     path = write_record(make_record("mine", 0.5), tmp_path)
     change(path, schema_version=2, history={"1": {}}, status="paused")
     for read in (read_record, read_summary):
@@ -193,7 +191,7 @@ def test_a_newer_record_is_refused_by_its_version_even_where_its_keys_have_chang
             read(path)
 
 
-def test_keys_that_are_not_known_are_passed_over(tmp_path, make_record):
+def test_unknown_keys_are_ignored(tmp_path, make_record):
     made = make_record("mine", 0.5)
     path = write_record(made, tmp_path)
     change(path, note="added by a later 1.x")
@@ -201,7 +199,7 @@ def test_keys_that_are_not_known_are_passed_over(tmp_path, make_record):
 
 
 @pytest.mark.parametrize("part", ["metrics", "model", "data"])
-def test_a_completed_run_that_lacks_a_part_is_refused(tmp_path, make_record, part):
+def test_completed_run_without_metrics_model_or_data_is_refused(tmp_path, make_record, part):
     path = write_record(make_record("mine", 0.5), tmp_path)
     change(path, **{part: None})
     with pytest.raises(ValueError, match="a completed run without metrics, model or data"):

@@ -41,7 +41,7 @@ def orders(seed: int, epochs: int) -> list[list[int]]:
     return [torch.cat([y[0] for _, y in batches]).tolist() for _ in range(epochs)]
 
 
-def test_the_order_is_new_in_each_epoch_and_the_same_in_each_repetition():
+def test_order_is_new_in_each_epoch_and_reproducible():
     first, second, third = orders(5, 3)
     assert first != second != third != first
     assert orders(5, 3) == [first, second, third]
@@ -49,7 +49,7 @@ def test_the_order_is_new_in_each_epoch_and_the_same_in_each_repetition():
     assert first != list(range(20))
 
 
-def test_the_order_does_not_hang_on_what_else_is_drawn_at_random():
+def test_order_does_not_depend_on_other_random_numbers():
     torch.manual_seed(1)
     quiet = orders(5, 2)
     torch.rand(100)

@@ -1,4 +1,4 @@
-"""Training and scoring: what is averaged, what is repeated, what is left alone."""
+"""Training and evaluation: averages, determinism, and what they leave unchanged."""
 
 import copy
 import random
@@ -17,8 +17,8 @@ from visionsweep.training.optimizers import make_optimizer
 CPU = torch.device("cpu")
 
 
-class Alone(nn.Sequential):
-    """Layers as a model of one replicate: its logits are `[1, N, classes]`."""
+class SingleReplicate(nn.Sequential):
+    """Layers as a model of one replicate, with logits `[1, N, classes]`."""
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         return super().forward(inputs.flatten(0, -2)).unsqueeze(0)
@@ -30,18 +30,18 @@ def one(scores: list[loop.Scores]) -> loop.Scores:
 
 
 def two_clouds(count: int, seed: int, *, distance: float = 4.0):
-    """Points of two classes around two centres: a line tells them apart."""
-    source = torch.Generator().manual_seed(seed)
+    """Return points of two linearly separable classes, and their labels."""
+    generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 2
-    inputs = torch.randn(count, 5, generator=source)
+    inputs = torch.randn(count, 5, generator=generator)
     inputs[:, 0] += distance * (labels - 0.5)
     return inputs, labels
 
 
 def splits(*, batch_size: int = 8, seed: int = 3, distance: float = 4.0) -> SplitBatches:
-    order = [torch.Generator().manual_seed(seed)]
+    generators = [torch.Generator().manual_seed(seed)]
     return SplitBatches(
-        TensorBatches(*two_clouds(33, 1, distance=distance), batch_size, order),
+        TensorBatches(*two_clouds(33, 1, distance=distance), batch_size, generators),
         TensorBatches(*two_clouds(17, 2, distance=distance), batch_size),
         TensorBatches(*two_clouds(11, 3, distance=distance), batch_size),
     )
@@ -49,7 +49,7 @@ def splits(*, batch_size: int = 8, seed: int = 3, distance: float = 4.0) -> Spli
 
 def head(*, seed: int = 0) -> nn.Sequential:
     torch.manual_seed(seed)
-    return Alone(nn.Dropout(0.2), nn.Linear(5, 2))
+    return SingleReplicate(nn.Dropout(0.2), nn.Linear(5, 2))
 
 
 def sgd(model: nn.Module, lr: float = 0.1) -> torch.optim.Optimizer:
@@ -58,10 +58,10 @@ def sgd(model: nn.Module, lr: float = 0.1) -> torch.optim.Optimizer:
 
 def train(epochs: int, *, seed: int = 42, model: nn.Module | None = None, **options):
     loop.seed_everything(seed)
-    model = model or Alone(nn.Dropout(0.2), nn.Linear(5, 2))
-    told: list[loop.Epoch] = []
-    history = loop.fit(model, splits(seed=seed), sgd(model), epochs, CPU, told.append)
-    return model, history, told
+    model = model or SingleReplicate(nn.Dropout(0.2), nn.Linear(5, 2))
+    reported: list[loop.Epoch] = []
+    history = loop.fit(model, splits(seed=seed), sgd(model), epochs, CPU, reported.append)
+    return model, history, reported
 
 
 def without_times(history):
@@ -71,9 +71,9 @@ def without_times(history):
 # ------------------------------------------------------------------------------------ averages
 
 
-def test_scores_are_averages_over_images_so_a_last_batch_of_one_weighs_one():
-    model = Alone(nn.Identity())
-    logits = torch.tensor([[9.0, 0.0]] * 4 + [[0.0, 9.0]])  # four hits, then one bad miss
+def test_scores_are_means_over_images_not_over_batches():
+    model = SingleReplicate(nn.Identity())
+    logits = torch.tensor([[9.0, 0.0]] * 4 + [[0.0, 9.0]])  # four correct, one very wrong
     labels = torch.zeros(5, dtype=torch.int64)
     scores = one(loop.evaluate(model, TensorBatches(logits, labels, 4), CPU))
     assert scores.accuracy == pytest.approx(4 / 5)  # over batches it would be 1/2
@@ -81,7 +81,7 @@ def test_scores_are_averages_over_images_so_a_last_batch_of_one_weighs_one():
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 16, 17, 100])
-def test_the_batch_size_does_not_change_a_score(batch_size: int):
+def test_batch_size_does_not_change_scores(batch_size: int):
     model, (inputs, labels) = head(), two_clouds(17, 5)
     whole = one(loop.evaluate(model, TensorBatches(inputs, labels, 17), CPU))
     scores = one(loop.evaluate(model, TensorBatches(inputs, labels, batch_size), CPU))
@@ -89,21 +89,21 @@ def test_the_batch_size_does_not_change_a_score(batch_size: int):
     assert scores.accuracy == whole.accuracy
 
 
-def test_training_scores_are_averages_over_images_too():
-    model = Alone(nn.Linear(5, 2))
+def test_training_scores_are_means_over_images():
+    model = SingleReplicate(nn.Linear(5, 2))
     inputs, labels = two_clouds(9, 4)
     expected = F.cross_entropy(model(inputs)[0], labels).item()
-    hits = (model(inputs)[0].argmax(1) == labels).float().mean().item()
-    still = torch.optim.SGD(model.parameters(), lr=0.0)
-    scores = one(loop.train_one_epoch(model, TensorBatches(inputs, labels, 4), still, CPU))
+    accuracy = (model(inputs)[0].argmax(1) == labels).float().mean().item()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    scores = one(loop.train_one_epoch(model, TensorBatches(inputs, labels, 4), optimizer, CPU))
     assert scores.loss == pytest.approx(expected, rel=1e-6)
-    assert scores.accuracy == pytest.approx(hits)
+    assert scores.accuracy == pytest.approx(accuracy)
 
 
-# ---------------------------------------------------------------------------------- repetition
+# ---------------------------------------------------------------------------------- determinism
 
 
-def test_the_same_seed_gives_the_same_numbers_bit_for_bit():
+def test_same_seed_gives_bitwise_identical_numbers():
     first, history, _ = train(3, seed=7)
     again, repeated, _ = train(3, seed=7)
     assert without_times(history) == without_times(repeated)
@@ -125,31 +125,31 @@ def test_seeding_reaches_python_numpy_and_torch():
 # ------------------------------------------------------------------------------------- history
 
 
-def test_fit_returns_and_tells_one_entry_an_epoch():
-    model, history, told = train(4)
+def test_fit_returns_and_reports_one_entry_per_epoch():
+    model, history, reported = train(4)
     assert [e.epoch for e in history] == [1, 2, 3, 4]
-    assert told == history
+    assert reported == history
     assert all(e.learning_rate == 0.1 and e.seconds > 0 for e in history)
-    # The last entry is the score of the model that is handed back.
+    # The last entry has the scores of the returned model.
     assert history[-1].val == one(loop.evaluate(model, splits().val, CPU))
     assert history[-1].test == one(loop.evaluate(model, splits().test, CPU))
 
 
-def test_epochs_are_told_as_they_end_so_an_interrupted_run_knows_what_it_had():
-    told = []
+def test_epochs_are_reported_before_an_interruption():
+    reported = []
 
     def stop_at_two(epoch):
-        told.append(epoch.epoch)
+        reported.append(epoch.epoch)
         if epoch.epoch == 2:
             raise KeyboardInterrupt
 
     model = head()
     with pytest.raises(KeyboardInterrupt):
         loop.fit(model, splits(), sgd(model), 5, CPU, stop_at_two)
-    assert told == [1, 2]
+    assert reported == [1, 2]
 
 
-def test_a_separable_set_is_learned():
+def test_separable_classes_are_learned():
     model = head()
     before = one(loop.evaluate(model, splits(distance=8).val, CPU))
     history = loop.fit(model, splits(distance=8), sgd(model), 15, CPU, lambda _: None)
@@ -158,7 +158,7 @@ def test_a_separable_set_is_learned():
     assert history[-1].val.accuracy == history[-1].test.accuracy == 1.0
 
 
-def test_the_validation_and_test_images_are_not_trained_on():
+def test_validation_and_test_images_are_not_trained_on():
     model = head()
     twin = copy.deepcopy(model)
     torch.manual_seed(1)
@@ -170,11 +170,11 @@ def test_the_validation_and_test_images_are_not_trained_on():
     assert torch.equal(model[1].weight, twin[1].weight)
 
 
-def test_a_gradient_is_not_carried_into_the_next_step():
+def test_gradients_are_zeroed_before_each_step():
     model, twin = nn.Linear(5, 2), nn.Linear(5, 2)
     twin.load_state_dict(model.state_dict())
     inputs, labels = two_clouds(4, 6)
-    loop.train_one_epoch(Alone(model), TensorBatches(inputs, labels, 2), sgd(model), CPU)
+    loop.train_one_epoch(SingleReplicate(model), TensorBatches(inputs, labels, 2), sgd(model), CPU)
     for rows in (slice(0, 2), slice(2, 4)):
         weight, bias = torch.autograd.grad(
             F.cross_entropy(twin(inputs[rows]), labels[rows]), [twin.weight, twin.bias]
@@ -185,16 +185,16 @@ def test_a_gradient_is_not_carried_into_the_next_step():
     assert torch.allclose(model.weight, twin.weight, atol=1e-7)
 
 
-# ------------------------------------------------------------------------------------- scoring
+# ------------------------------------------------------------------------------------- evaluation
 
 
 def scored_network() -> nn.Sequential:
     torch.manual_seed(0)
-    return Alone(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
+    return SingleReplicate(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
 
 
 @pytest.mark.parametrize("score", [loop.evaluate, loop.predict_logits])
-def test_scoring_leaves_weights_buffers_and_the_random_state_Alone(score):
+def test_evaluation_keeps_weights_buffers_and_random_state(score):
     model = scored_network().train()
     before = copy.deepcopy(model.state_dict())
     state = torch.get_rng_state()
@@ -205,7 +205,7 @@ def test_scoring_leaves_weights_buffers_and_the_random_state_Alone(score):
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_scoring_is_without_dropout_and_each_epoch_trains_with_it_again():
+def test_dropout_is_off_in_evaluation_and_on_in_every_training_epoch():
     model = scored_network()
     batches = TensorBatches(*two_clouds(10, 1), 4)
     assert loop.evaluate(model, batches, CPU) == loop.evaluate(model, batches, CPU)
@@ -217,7 +217,7 @@ def test_scoring_is_without_dropout_and_each_epoch_trains_with_it_again():
     assert modes == ([True] * 3 + [False] * 6) * 2
 
 
-def test_logits_come_back_in_the_order_of_the_batches():
+def test_logits_are_in_the_order_of_the_batches():
     model, (inputs, labels) = scored_network().eval(), two_clouds(10, 1)
     logits = loop.predict_logits(model, TensorBatches(inputs, labels, 3), CPU)
     assert torch.allclose(logits, model(inputs), atol=1e-6)
@@ -227,7 +227,7 @@ def test_logits_come_back_in_the_order_of_the_batches():
 
 
 @pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD"])
-def test_optimizers_are_made_with_what_the_configuration_says(name: str):
+def test_optimizers_have_the_configured_class_and_arguments(name: str):
     config = OptimizerConfig(
         name=name, lr=0.02, weight_decay=0.5, momentum=0.8 if name == "SGD" else None
     )
@@ -238,7 +238,7 @@ def test_optimizers_are_made_with_what_the_configuration_says(name: str):
     assert group.get("momentum", 0.8) == 0.8
 
 
-def test_the_optimizer_leaves_out_what_is_frozen():
+def test_optimizer_leaves_out_frozen_parameters():
     model = scored_network()
     model[0].requires_grad_(False)
     (group,) = sgd(model).param_groups

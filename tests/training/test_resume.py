@@ -171,24 +171,24 @@ def test_checkpoint_of_another_run_is_refused_with_the_difference(config, run_di
         run_experiment(replace(config, seed=1), run_dir, "a-run")
 
 
-def test_a_crashed_run_is_done_with_a_warning(config, run_dir, caplog):
+def test_crashed_run_is_trained_with_a_warning(config, run_dir, caplog):
     with claims.held(run_dir, "a-run"):
         pass
     assert run_experiment(config, run_dir, "a-run").status == "completed"
     assert "its claim is broken" in caplog.text
 
 
-def test_reuse_takes_over_what_another_sweep_finished_and_says_from_where(
+def test_reuse_copies_a_run_of_another_sweep_and_records_its_directory(
     config, run_dir, trainings, caplog, tmp_path
 ):
     caplog.set_level("INFO")
     reuse._completed_runs.cache_clear()
     first = run_experiment(config, run_dir, "a-run")
     other = tmp_path / "outputs" / "other" / "a-run"
-    taken = run_experiment(replace(config, reuse=True, sweep_dir="x"), other, "a-run")
+    reused = run_experiment(replace(config, reuse=True, sweep_dir="x"), other, "a-run")
     assert trainings == [2]
-    assert taken.reused_from == str(run_dir) and str(run_dir) in caplog.text
-    assert taken.metrics == first.metrics and taken.status == "completed"
+    assert reused.reused_from == str(run_dir) and str(run_dir) in caplog.text
+    assert reused.metrics == first.metrics and reused.status == "completed"
     for name in ("head.safetensors", "logits.safetensors", "predictions.csv", "model.txt"):
         assert (other / name).read_bytes() == (run_dir / name).read_bytes()
     assert len(list(other.glob("events.*"))) == 1
@@ -203,8 +203,8 @@ def test_reuse_copies_the_files_of_a_run_and_no_others(config, run_dir, tmp_path
     for name in ("id_rsa", "events.out.tfevents", "notes.txt"):
         (run_dir / name).write_text("private")
     other = tmp_path / "outputs" / "other" / "a-run"
-    taken = run_experiment(replace(config, reuse=True), other, "a-run")
-    assert taken.reused_from == str(run_dir)
+    reused = run_experiment(replace(config, reuse=True), other, "a-run")
+    assert reused.reused_from == str(run_dir)
     names = {path.name.partition(".tfevents.")[0] for path in other.iterdir()}
     assert names == {
         "events.out", "head.safetensors", "logits.safetensors", "model.txt", "predictions.csv",
@@ -252,8 +252,8 @@ def test_run_that_contradicts_its_record_is_not_reused(
     harm(run_dir, secret)
     reuse._completed_runs.cache_clear()
     other = tmp_path / "outputs" / "other" / "a-run"
-    taken = run_experiment(replace(config, reuse=True), other, "a-run")
-    assert taken.reused_from is None and trainings == [2, 2]
+    reused = run_experiment(replace(config, reuse=True), other, "a-run")
+    assert reused.reused_from is None and trainings == [2, 2]
     assert not any(path.is_file() and path.read_bytes() == b"private" for path in other.iterdir())
     assert not any(path.is_symlink() for path in other.iterdir())
 
@@ -299,7 +299,7 @@ def test_full_disk_at_any_write_leaves_no_partial_file(config, tmp_path, monkeyp
                 assert "No space left on device" in str(error) and "resume=last" in str(error)
             else:
                 break
-        found = find_runs([run_dir])
-        assert found.skipped == [] and found.runs[0].record.status in ("failed", "crashed")
+        listing = find_runs([run_dir])
+        assert listing.skipped == [] and listing.runs[0].record.status in ("failed", "crashed")
         assert run_experiment(config, run_dir, "a-run").status == "completed"
     assert failing > 5

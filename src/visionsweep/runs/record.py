@@ -89,10 +89,10 @@ class RecordSummary(Struct, kw_only=True):
 
     Attributes:
         schema_version: version of the file's format.
-        status: how the run ended.
+        status: outcome of the run.
         name: readable name of the choices.
         dataset: name of the data set; `sample` is the synthetic one.
-        weights: what the backbone was pretrained on, or `random`.
+        weights: name of the pretrained weights, or `random`.
         config: the whole configuration.
         metrics: final and best scores, means over replicates; None unless completed.
         evaluation: every metric of `analysis.metrics` with its interval, for `val` and `test`.
