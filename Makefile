@@ -1,5 +1,6 @@
 # make demo      eight runs on real pretrained weights, the leaderboard, predictions beside the truth
-# make test      the whole suite, in WORKERS (2) processes
+# make test      the fast tests, in WORKERS (2) processes
+# make test-all  also the exhaustive ones: every model and launcher, kills, simulations
 # make lint      ruff, mypy and import-linter
 # make format    fix what ruff can fix
 # make lock      rewrite constraints.txt from the environment
@@ -21,7 +22,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint format lock clean
+.PHONY: demo test test-all lint format lock clean
 
 $(BIN)/python:
 	$(or $(shell sh scripts/find_python.sh $(PYTHON)),false) -m venv $(VENV)
@@ -40,8 +41,13 @@ demo: $(INSTALLED)
 	$(BIN)/python scripts/predict_test_images.py
 
 # Threads that wait for one another must not spin while the other process needs the core.
+PYTEST = OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
 test: $(INSTALLED)
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(PYTEST) -m "not exhaustive"
+
+test-all: $(INSTALLED)
+	$(PYTEST)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

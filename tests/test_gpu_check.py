@@ -4,6 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.exhaustive
+
 SCRIPT = Path(__file__).parent.parent / "scripts" / "gpu_check.py"
 
 

@@ -11,6 +11,8 @@ from visionsweep.analysis.factors import effects
 from visionsweep.analysis.intervals import estimates, wilson
 from visionsweep.analysis.learning_curve import learning_curve
 
+pytestmark = pytest.mark.exhaustive
+
 # What simulated runs differ in from those of `Population`, and how many replicates they have.
 KINDS = {
     "usual": ({}, 5),

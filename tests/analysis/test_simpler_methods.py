@@ -11,6 +11,8 @@ from visionsweep.analysis.metrics import per_replicate
 from visionsweep.analysis.predictions import Outcomes
 from visionsweep.analysis.resampling import image_weights
 
+pytestmark = pytest.mark.exhaustive
+
 LEVELS = [0.025, 0.975]
 
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
+from visionsweep.config.schema import AugmentationConfig
 from visionsweep.data.dataset import ImageBatches, ImageDataset
 from visionsweep.data.images import ImageFile, digest_of
-from visionsweep.data.transforms import resized
+from visionsweep.data.transforms import build_augmentation, resized
 
 
 @pytest.fixture
@@ -19,7 +20,9 @@ def augmented(tmp_path) -> ImageDataset:
         path = tmp_path / f"{index}.png"
         Image.fromarray(noise.integers(0, 256, (24, 24, 3), np.uint8)).save(path)
         files.append(ImageFile(path, index, digest_of(path.read_bytes())))
-    return ImageDataset(files, resized(16).build("trivial_augment"))
+    return ImageDataset(
+        files, resized(16).build(build_augmentation(AugmentationConfig("trivial_augment")))
+    )
 
 
 def epochs(dataset, *, workers=0, seed=5, count=2):

@@ -115,7 +115,7 @@ def test_a_killed_fine_tuning_run_ends_as_one_that_was_never_killed(pictures):
     assert [e.step for e in events.Scalars("loss/train")] == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_killed_at_twenty_moments_a_sweep_loses_the_run_in_hand_at_most(pictures, undisturbed):
     """Each round kills a sweep at a random moment; the next goes on with it, or begins another."""
     moments, kills, sweeps = random.Random(0), 0, 0
@@ -172,7 +172,7 @@ def assert_the_eight(pictures, under: str, undisturbed: dict[str, dict]) -> None
         assert pictures.numbers(each) == pictures.numbers(undisturbed[name]), name
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_four_processes_with_one_sweep_directory_do_each_run_once(pictures, undisturbed):
     pictures.environment["VISIONSWEEP_CACHE"] = str(pictures.directory / "cold")
     processes = [

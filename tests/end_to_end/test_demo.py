@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.exhaustive
+
 CHECKOUT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
 def test_demo_trains_real_weights_and_ends_with_truth_and_verdict(commands):
     demo = re.search(r"^demo:.*\n((?:\t.*\n)+)", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
     train, judge = (line.split("python ")[1].split() for line in demo[1].strip().splitlines())

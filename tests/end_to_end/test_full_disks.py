@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_full_cache_changes_no_number_and_is_said_once(tmp_path, commands, small_disk):
     folder = tmp_path / "mine"
     for number in range(12):
@@ -29,7 +29,7 @@ def test_a_full_cache_changes_no_number_and_is_said_once(tmp_path, commands, sma
     assert first == second
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_full_data_folder_is_an_error_without_traceback_and_the_same_command_goes_on(
     tmp_path, commands, small_disk, publish
 ):

@@ -51,7 +51,7 @@ def hostile(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_it_trains_and_predicts_and_files_swapped_later_are_seen(pictures, hostile):
     given = f"data.root='{hostile}'"
     tiny = [each for each in pictures.tiny if not each.startswith("data.root")]

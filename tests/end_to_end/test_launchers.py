@@ -13,7 +13,7 @@ import pytest
 
 from visionsweep.features.store import read_shard
 
-pytestmark = pytest.mark.slow  # each sweep is made once; most of its time is importing torch
+pytestmark = pytest.mark.exhaustive  # each sweep is made once; most of its time is importing torch
 
 SPREADING = ("joblib", "ray", "submitit_local")
 GRID = ["model=resnet18,mobilenet_v3_small", "data=10pct,20pct", "epochs=1,2"]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.exhaustive
+
 PHOTOGRAPHS = os.environ.get("VISIONSWEEP_PHOTOGRAPHS")
 
 

@@ -81,6 +81,7 @@ def test_below_the_confidence_asked_for_no_class_is_named_and_a_line_counts_them
     assert "unsure" not in sure.stdout
 
 
+@pytest.mark.exhaustive
 def test_a_higher_temperature_makes_the_same_prediction_less_confident(predict, tmp_path):
     ask, run = predict
     hot = tmp_path / "hot"

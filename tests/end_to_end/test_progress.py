@@ -21,7 +21,7 @@ from visionsweep.sweep.endings import Ending
 
 SOURCE = Path(__file__).parents[2] / "src"
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 
 def rows_of(text):

@@ -20,6 +20,7 @@ def made(commands, *settings):
     return path.parent, json.loads(path.read_text())
 
 
+@pytest.mark.exhaustive
 def test_the_first_of_five_is_to_the_last_bit_what_one_alone_comes_to(commands):
     five_dir, five = made(commands)
     one_dir, one = made(commands, "replicates=1")
@@ -45,6 +46,7 @@ def test_the_first_of_five_is_to_the_last_bit_what_one_alone_comes_to(commands):
             assert found["low"] <= found["high"]
 
 
+@pytest.mark.exhaustive
 def test_augmented_images_train_all_replicates_in_one_pass(commands):
     _, three = made(commands, "augmentation=trivial_augment", "replicates=3", "epochs=1")
     _, one = made(commands, "augmentation=trivial_augment", "replicates=1", "epochs=1")

@@ -12,7 +12,7 @@ from visionsweep.runs import logits as outcomes
 from visionsweep.runs.record_diff import compare
 from visionsweep.runs.record_file import read_record
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 SMALL = (
     "model=resnet18", "model.weights=null", "data=sample", "data.fraction=0.05", "epochs=2",

@@ -94,7 +94,7 @@ def test_unreadable_image_is_named_and_can_be_skipped(commands):
     assert completed["dataset"] == "mine"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_folder_that_goes_in_mid_sweep_fails_the_rest_with_records_and_a_later_sweep_goes_on(
     commands,
 ):

@@ -17,15 +17,15 @@ from visionsweep.features.shards import read_shard
 # Runs src/train.py, and comes to the data at the same moment as the other processes.
 AT_ONCE = """
 import os, pathlib, runpy, sys, time
-from visionsweep import experiment
+from visionsweep.training import resolve
 place, count, script, *arguments = sys.argv[1:]
-load = experiment.load_splits
+load = resolve.load_splits
 def load_at_once(*arguments):
     (pathlib.Path(place) / f"{os.getpid()}.ready").touch()
     while len(list(pathlib.Path(place).glob("*.ready"))) < int(count):
         time.sleep(0.001)
     return load(*arguments)
-experiment.load_splits = load_at_once
+resolve.load_splits = load_at_once
 sys.argv = [script, *arguments]
 runpy.run_path(script, run_name="__main__")
 """
@@ -67,7 +67,7 @@ def numbers(run: Path, record: dict) -> tuple:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_four_sweeps_at_once_lose_nothing_and_do_nothing_twice(tmp_path, publish):
     # Archives of 30 MB, which take a while to unpack.
     address = publish(tmp_path / "published", padding=30_000_000)
@@ -101,7 +101,7 @@ def test_four_sweeps_at_once_lose_nothing_and_do_nothing_twice(tmp_path, publish
     assert [*tmp_path.rglob(".*.part"), *tmp_path.rglob("*.holder")] == []
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_when_the_one_that_extracts_is_killed_the_other_says_so_and_goes_on(tmp_path, publish):
     processes = start(tmp_path, 2, publish(tmp_path / "published"))
     notes = tmp_path / "cache" / "features"

@@ -11,7 +11,7 @@ import slurm_cluster
 from visionsweep.errors import UserError
 from visionsweep.sweep import slurm as ours
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.exhaustive
 
 FITTING = ["hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=null"]
 

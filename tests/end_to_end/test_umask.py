@@ -6,7 +6,7 @@ import stat
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("umask", [0o077], ids=oct)
 def test_nothing_that_a_run_writes_is_more_open_than_the_umask_says(
     commands_in, tmp_path, publish, umask

@@ -7,7 +7,7 @@ import pytest
 from visionsweep.runs.discovery import find_runs
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_full_disk_costs_the_runs_that_found_no_room_and_the_same_command_does_them(
     pictures, undisturbed, small_disk
 ):

@@ -73,6 +73,7 @@ def sweep(directory, name):
     return histories, json.loads(report.read_text())
 
 
+@pytest.mark.exhaustive
 def test_a_sweep_is_the_same_to_the_last_bit_cold_warm_and_half_warm(tmp_path, picture_root):
     cold, did = sweep(tmp_path, "cold")
     assert len(did["images"]) == 27 and did["built"] == 1

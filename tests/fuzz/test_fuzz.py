@@ -36,19 +36,19 @@ def fuzz(kind: str, count: int, folder: Path, **variables: str) -> dict[str, int
     return outcomes
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_mutated_images_are_decoded_or_refused(tmp_path: Path) -> None:
     outcomes = fuzz("images", 3000, tmp_path)
     assert min(outcomes["decoded"], outcomes["refused"]) > 300 * MANY
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_mutated_archives_are_unpacked_whole_or_leave_nothing(tmp_path: Path) -> None:
     outcomes = fuzz("archives", 1000, tmp_path)
     assert min(outcomes["unpacked"], outcomes["refused"]) > 50 * MANY
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_mutated_records_take_no_other_run_down(tmp_path: Path, simulated_sweep) -> None:
     simulated_sweep(models=("effnetb0",), data=("10pct",))
     sweep = tmp_path / "outputs" / "sweep"

@@ -28,6 +28,17 @@ from visionsweep.models.calibration_images import calibration_images
 from visionsweep.models.last_layer import remove_last_layer
 from visionsweep.models.summary import count_parameters
 
+# One of each family is enough for a quick look; all of them are tried by `make test-all`.
+FAMILIES = {
+    "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "mnasnet0_5",
+    "mobilenet_v3_small", "regnet_y_400mf", "resnet18", "shufflenet_v2_x0_5", "squeezenet1_1",
+    "swin_t", "vgg11", "vit_b_16",
+}  # fmt: skip
+ALL_MODELS = [
+    pytest.param(name, marks=() if name in FAMILIES else pytest.mark.exhaustive)
+    for name in torchvision_models()
+]
+
 # Pixels a side for the families that 32 is too small for, or that cannot be cut up into.
 SIZES = {"alexnet": 63, "inception_v3": 75, "maxvit_t": 224, "vit_h_14": 28}
 
@@ -112,7 +123,7 @@ def test_the_list_read_from_torchvisions_source_is_its_list_of_classification_mo
     assert len(torchvision_models()) >= 80
 
 
-@pytest.mark.parametrize("name", torchvision_models())
+@pytest.mark.parametrize("name", ALL_MODELS)
 def test_a_head_fits_on_every_model_that_torchvision_lists(name: str, cheap_numbers):
     size = SIZES.get(name, 32)
     backbone = untrained(name, size)
@@ -128,7 +139,7 @@ def test_a_head_fits_on_every_model_that_torchvision_lists(name: str, cheap_numb
     assert count_parameters(model)[0] == 3 * backbone.width + 3
 
 
-@pytest.mark.parametrize("name", torchvision_models())
+@pytest.mark.parametrize("name", ALL_MODELS)
 def test_every_models_default_weights_have_a_transform_that_can_be_read(name: str):
     entry = pretrained_weights.named(torchvision.models.get_model_weights(name), "DEFAULT")
     preset = backbone_spec.torchvision_preprocessing(entry.transforms())

@@ -102,7 +102,7 @@ def test_an_effect_is_that_of_all_replicates_at_once(evidence, outcomes):
     assert found.effect.high == pytest.approx(images.mean() + half[0], rel=1e-9)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_ten_thousand_runs_are_compared_within_500_megabytes(tmp_path):
     commands = benchmark("commands")
     benchmark("simulated_runs").simulate(tmp_path / "outputs", 10_000)
