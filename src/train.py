@@ -54,7 +54,7 @@ def command(arguments: list[str]) -> int:
     if {"--help", "-h"} & set(arguments):
         print(manual(conf))
         return 0
-    sys.argv[1:] = command_line.refuse_mistakes(arguments, conf, make_sure_of_weights=True)
+    sys.argv[1:] = command_line.validate_overrides(arguments, conf, require_weights=True)
     if "--help" in sys.argv:  # it was abbreviated
         print(manual(conf))
         return 0

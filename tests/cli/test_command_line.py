@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from visionsweep.cli.command_line import refuse_mistakes
+from visionsweep.cli.command_line import validate_overrides
 from visionsweep.config.schema import register_schema
 from visionsweep.runs import names
 
@@ -27,7 +27,7 @@ def _registered() -> None:
 def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     def refused(*arguments: str) -> str:
         with pytest.raises(SystemExit) as ended:
-            refuse_mistakes(list(arguments), ROOT / "conf")
+            validate_overrides(list(arguments), ROOT / "conf")
         assert ended.value.code == 1
         printed = capsys.readouterr()
         assert printed.out == ""
@@ -61,7 +61,7 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 def test_what_can_be_run_passes_in_silence(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refuse_mistakes(arguments, ROOT / "conf")
+    validate_overrides(arguments, ROOT / "conf")
     assert capsys.readouterr() == ("", "")
 
 
@@ -112,7 +112,7 @@ def test_what_can_be_run_passes_in_silence(
         ("data=folder", "data.root: a value is needed; give data.root=..."),
         ("data=folder data.root=/no/folder", "data.root=/no/folder: no such folder"),
         ("model=torchvision", "model.name: a value is needed; give model.name=..."),
-        ("~epochs", "~epochs: a key cannot be taken away"),
+        ("~epochs", "~epochs: a setting cannot be deleted"),
         # slips of the pen
         ("epochs", "epochs: no value; settings are key=value; write epochs=..."),
         ("epochs = 5", "epochs: no value; settings are key=value; write epochs=..."),
@@ -170,18 +170,18 @@ def test_the_values_of_a_study_are_checked(
     (conf / "experiment" / "mine.yaml").write_text(study.replace("5,10", "5,0"))
     for arguments in (["experiment=mine"], ["-m", "experiment=mine"]):
         with pytest.raises(SystemExit):
-            refuse_mistakes(arguments, conf)
+            validate_overrides(arguments, conf)
         assert "epochs=0: should be a whole number" in capsys.readouterr().err
-    refuse_mistakes(["experiment=mine", "epochs=3"], conf)  # the command line has the last word
+    validate_overrides(["experiment=mine", "epochs=3"], conf)  # the command line has the last word
     with pytest.raises(SystemExit):
-        refuse_mistakes(["-m", "experiment=foodvision_mini,mine"], conf)
+        validate_overrides(["-m", "experiment=foodvision_mini,mine"], conf)
     assert "is a sweep of its own" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flag", ["--help", "--cfg", "--info", "--hydra-help", "-h"])
 def test_commands_that_only_print_are_left_to_hydra(flag: str) -> None:
     value = ["job"] if flag == "--cfg" else []
-    refuse_mistakes(["epochs=0", flag, *value], ROOT / "conf")
+    validate_overrides(["epochs=0", flag, *value], ROOT / "conf")
 
 
 def train(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

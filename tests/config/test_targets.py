@@ -4,6 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
+from visionsweep.config.derived import result_settings
 from visionsweep.config.schema import AugmentationConfig, OptimizerConfig
 from visionsweep.config.targets import refuse_target
 from visionsweep.data.transforms import build_augmentation, resized
@@ -106,3 +107,16 @@ def test_records_without_targets_mean_the_classes_of_their_names():
     assert build_augmentation(AugmentationConfig(name="none")) is None
     augmented = build_augmentation(AugmentationConfig(name="trivial_augment"))
     assert type(augmented).__name__ == "TrivialAugmentWide"
+
+
+def test_momentum_is_refused_by_the_class_and_not_by_the_name() -> None:
+    arguments = {"lr": 0.1, "momentum": 0.9}
+    with pytest.raises(UserError) as refused:
+        refuse_target("optimizer", "torch.optim.AdamW", arguments)
+    assert refused.value.where == "optimizer.momentum=0.9"
+    refuse_target("optimizer", "torch.optim.SGD", arguments | {"nesterov": True})
+
+
+def test_settings_of_a_record_without_names_have_no_implied_class() -> None:
+    flat = result_settings({"optimizer": {"_target_": "torch.optim.Adam"}, "augmentation": {}})
+    assert flat == {"optimizer._target_": "torch.optim.Adam"}

@@ -264,7 +264,7 @@ def test_other_devices_are_refused(device: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"optimizer.momentum": 0.9}, ("optimizer.momentum=0.9", "Adam", "use optimizer=sgd")),
+        ({"optimizer.momentum": 0.9}, ("optimizer.momentum=0.9", "Adam", "Use optimizer=sgd")),
         (
             {"data.val_share": 0.6, "data.test_share": 0.4},
             ("data.val_share=0.6", "data.test_share=0.4", "below 1"),

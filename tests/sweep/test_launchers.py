@@ -142,7 +142,7 @@ def test_an_error_that_cannot_be_sent_to_the_command_is_told_in_one_that_can(mak
 
 def refused(capsys, *arguments):
     with pytest.raises(SystemExit) as ended:
-        command_line.refuse_mistakes(list(arguments), CONF)
+        command_line.validate_overrides(list(arguments), CONF)
     assert ended.value.code == 1
     return capsys.readouterr().err
 

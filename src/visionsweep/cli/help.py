@@ -6,12 +6,13 @@ Hydra's own help composes the configuration once per group and takes more than a
 import shutil
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from visionsweep.config.derived import SECTIONS, settings
+from visionsweep.config.derived import SECTIONS, flatten, settings
+from visionsweep.config.setting import Setting
 
 _NARROWEST, _WIDEST = 60, 110
 
@@ -25,6 +26,7 @@ def manual(config_dir: Path) -> str:
     with initialize_config_dir(str(config_dir.resolve()), version_base="1.3"):
         config = compose("config", return_hydra_config=True)
     about, choices = config.hydra.help, config.hydra.runtime.choices
+    defaults = flatten(cast(dict[str, Any], OmegaConf.to_container(config, resolve=False)))
     columns = min(max(shutil.get_terminal_size((100, 24)).columns, _NARROWEST), _WIDEST)
     groups = sorted(f for f in config_dir.iterdir() if f.is_dir() and f.name != "hydra")
     header = [textwrap.fill(text, columns) for text in about.header.split("\n\n")]
@@ -33,7 +35,7 @@ def manual(config_dir: Path) -> str:
     parts.append("SETTINGS: change with key=value, for example optimizer.lr=0.003; (default)")
     for section in (*SECTIONS, ""):
         keys = [key for key in settings() if key.rpartition(".")[0] == section]
-        parts.append("\n".join(_setting(key, config, columns) for key in keys))
+        parts.append("\n".join(_setting(settings()[key], defaults[key], columns) for key in keys))
     return "\n\n".join(part.rstrip() for part in (*parts, about.footer))
 
 
@@ -47,29 +49,23 @@ def _group(folder: Path, chosen: str | None, columns: int) -> str:
     return "\n".join(lines)
 
 
-def _setting(key: str, config: Any, columns: int) -> str:
+def _setting(declared: Setting, value: Any, columns: int) -> str:
     """Return a setting's help, its default, and its choices or bounds."""
-    declared = settings()[key]
-    value = OmegaConf.to_container(config, resolve=False)
-    for name in key.split("."):
-        value = value[name]  # type: ignore[index,call-overload]
     text = declared.help
     if declared.choices:
         text += f": {', '.join(declared.choices)}"
     elif declared.is_number:
         text += f"; {declared.valid_values}"
     if isinstance(value, dict) and any(value.values()):
-        return _entry(key, text, columns)  # from the option's file, and long
+        return _entry(declared.key, text, columns)  # from the option's file, and long
     default = "null" if value is None else str(value).lower() if declared.type is bool else value
-    return _entry(key, f"{text} ({default})", columns)
+    return _entry(declared.key, f"{text} ({default})", columns)
 
 
 def _entry(name: str, text: str, columns: int) -> str:
-    start = f"    {name:<25} "
-    if len(start) > 30:
-        return f"    {name}\n" + textwrap.fill(
-            text, columns, initial_indent=" " * 30, subsequent_indent=" " * 30
-        )
-    return textwrap.fill(
-        text, columns, initial_indent=start, subsequent_indent=" " * 30, break_on_hyphens=False
+    indent = " " * 30
+    lines = textwrap.fill(
+        text, columns, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
     )
+    start = f"    {name:<25} "
+    return f"    {name}\n{lines}" if len(start) > 30 else start + lines.lstrip()

@@ -36,11 +36,6 @@ def _missing_packages(model: DictConfig) -> list[str]:
 def _wrong_targets(config: DictConfig) -> list[str]:
     """Return what is wrong with the classes of the optimizer and the augmentation."""
     optimizer, target = config.optimizer, augmentation_target(config.augmentation)
-    if optimizer.momentum is not None and optimizer.name in ("Adam", "AdamW"):
-        return [
-            f"optimizer.momentum={optimizer.momentum}: {optimizer.name} has no momentum; use "
-            "optimizer=sgd or leave it out"
-        ]
     try:
         refuse_target("optimizer", optimizer_target(optimizer), optimizer_arguments(optimizer))
         if target is not None:

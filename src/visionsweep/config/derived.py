@@ -28,6 +28,7 @@ def _declared(schema: type, prefix: str) -> dict[str, Setting]:
     return declared
 
 
+@cache
 def keys(**attributes: Any) -> frozenset[str]:
     """Return the dotted keys of the settings whose attributes have these values.
 
@@ -82,10 +83,13 @@ def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         config: the whole configuration, as in a record.
     """
     flat = flatten(config)
+
+    def is_implied(item: Setting) -> bool:
+        name = flat.get(f"{item.key.partition('.')[0]}.name")
+        return item.implied is not None and flat[item.key] in (None, item.implied(name))
+
     return {
         key: flat[key]
         for key, item in settings().items()
-        if item.role == "result"
-        and key in flat
-        and not (item.implied is not None and flat[key] in (None, item.implied(config)))
+        if item.role == "result" and key in flat and not is_implied(item)
     }

@@ -1,4 +1,4 @@
-"""Read the arguments of a command: Hydra's flags, in any order, and settings, paths as they are."""
+"""Parse the arguments of a command: Hydra's flags, in any order, and settings."""
 
 import argparse
 import re
@@ -34,7 +34,7 @@ class Arguments:
     Attributes:
         flags: Hydra's own.
         settings: `key=value`, each key once; paths are quoted for Hydra where they need it.
-        notes: what was left out of the settings and has to be said.
+        notes: messages about settings that were left out.
     """
 
     flags: argparse.Namespace
@@ -56,21 +56,20 @@ class Arguments:
 
 
 def read(arguments: Sequence[str]) -> Arguments:
-    """Read what stands behind `train.py`.
+    """Parse the arguments of `train.py`.
 
     Raises:
-        UserError: for flags that Hydra does not have or cannot combine, and for slips of the pen.
+        UserError: for flags that Hydra does not have or cannot combine, and for typing mistakes.
     """
     for number, text in enumerate(arguments):
-        _refuse_slip(text, arguments[number + 1 : number + 2])
+        _refuse_typo(text, arguments[number + 1 : number + 2])
     flags = _parsed(arguments)
     settings: list[str] = list(flags.overrides)
     for before, text in pairwise(settings):
         refuse_split_path(before, text)
     settings, notes = _each_key_once([_without_plus(text) for text in settings])
-    found = Arguments(flags, [literal_path(text) for text in settings], notes)
-    _refuse_flags(found)
-    return found
+    _refuse_flags(flags)
+    return Arguments(flags, [literal_path(text) for text in settings], notes)
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
@@ -90,9 +89,8 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_intermixed_args(list(arguments))
 
 
-def _refuse_flags(found: Arguments) -> None:
-    """Refuse combinations of flags that Hydra ends in a traceback, ignores, or must not do."""
-    flags = found.flags
+def _refuse_flags(flags: argparse.Namespace) -> None:
+    """Refuse flags that Hydra ignores, answers with a traceback, or must not act on."""
     given = [f"--{n.replace('_', '-')}" for n in (*_PRINTING, "run", "multirun") if vars(flags)[n]]
     if len(given) > 1 and not flags.help:
         raise UserError(f"{' and '.join(given)} cannot be given together")
@@ -107,14 +105,14 @@ def _refuse_flags(found: Arguments) -> None:
             raise UserError("needs --cfg beside it", where=f"--{name}")
 
 
-def _refuse_slip(text: str, following: Sequence[str]) -> None:
-    """Refuse an argument that is mistyped in a way that no grammar can see or word well."""
-    known = [*derived.settings(), *GROUPS]
+def _refuse_typo(text: str, following: Sequence[str]) -> None:
+    """Refuse typing mistakes that Hydra's grammar accepts or explains badly."""
+    valid_keys = [*derived.settings(), *GROUPS]
     key, equals, value = text.partition("=")
     bare = key.lstrip("-+~")
-    _refuse_letters(text, known)
+    _refuse_letters(text, valid_keys)
     if text.startswith("-"):
-        if bare in known:
+        if bare in valid_keys:
             raise UserError(f"{text}: settings have no dashes; write {bare}=...")
         return
     if (equals and key != key.strip()) or following == ["="]:
@@ -124,13 +122,13 @@ def _refuse_slip(text: str, following: Sequence[str]) -> None:
         )
     if value.startswith("=") and bare not in keys(path=True):
         raise UserError("has two equals signs", where=text, hint=f"Write {key}={value.lstrip('=')}")
-    if not equals and ":" in text and text.partition(":")[0] in known:
+    if not equals and ":" in text and text.partition(":")[0] in valid_keys:
         meant = text.replace(":", "=", 1)
         raise UserError("no value; settings are key=value", where=text, hint=f"Write {meant}")
 
 
-def _refuse_letters(text: str, known: Sequence[str]) -> None:
-    """Refuse letters that word processors and web pages put in the place of others."""
+def _refuse_letters(text: str, valid_keys: Sequence[str]) -> None:
+    """Refuse dashes and invisible characters that come from word processors and web pages."""
     if not text.strip():
         raise UserError("one argument is empty", hint="Is a variable of the shell not set?")
     try:
@@ -143,7 +141,7 @@ def _refuse_letters(text: str, known: Sequence[str]) -> None:
         ) from None
     if text[0] == "\N{MINUS SIGN}" or (text[0] != "-" and unicodedata.category(text[0]) == "Pd"):
         rest = re.sub(r"^\W+", "", text)
-        dashes = "" if rest.partition("=")[0] in known else "-" if len(rest) == 1 else "--"
+        dashes = "" if rest.partition("=")[0] in valid_keys else "-" if len(rest) == 1 else "--"
         raise UserError(
             f"begins with {unicodedata.name(text[0])}, not with a hyphen",
             where=text,
@@ -160,14 +158,14 @@ def _refuse_letters(text: str, known: Sequence[str]) -> None:
 
 
 def _without_plus(text: str) -> str:
-    """Take `++` from a key of the schema, where it says nothing: the key is there already."""
+    """Return a setting without `++` if its key is in the schema, where `++` has no effect."""
     key, equals, _ = text.partition("=")
-    known = key.startswith("++") and key[2:] in (*derived.settings(), *GROUPS)
-    return text[2:] if equals and known else text
+    in_schema = key.startswith("++") and key[2:] in (*derived.settings(), *GROUPS)
+    return text[2:] if equals and in_schema else text
 
 
 def _each_key_once(settings: list[str]) -> tuple[list[str], list[str]]:
-    """Keep the last of the settings of each key, as Hydra does, and say which were left out."""
+    """Return the last setting of each key, as Hydra uses it, and a note on each other one."""
     last = {text.partition("=")[0]: text for text in settings}
     notes = [
         f"{text}: left out, since {last[key]} comes after it"
@@ -178,22 +176,22 @@ def _each_key_once(settings: list[str]) -> tuple[list[str], list[str]]:
 
 
 def values_for(settings: Sequence[str]) -> dict[str, object]:
-    """Return what settings of `evaluate.py` and `reproduce.py` say, for OmegaConf, by key.
+    """Return the values of the settings of `evaluate.py` and `reproduce.py`, by key.
 
-    Paths are texts as they were typed, `~` expanded; see `literal_path`.
+    Paths are taken literally, with `~` expanded; see `literal_path`.
 
     Raises:
         UserError: if one cannot be read, or holds several values.
     """
-    found: dict[str, object] = {}
+    values: dict[str, object] = {}
     for before, text in pairwise(["", *settings]):
         refuse_split_path(before, text)
-        _refuse_slip(text, [])
+        _refuse_typo(text, [])
         key, equals, value = text.partition("=")
         if not equals:
             raise UserError("no value; settings are key=value", where=text)
         if key in keys(path=True):
-            found[key] = path_text(value)
+            values[key] = path_text(value)
             continue
         try:
             override = OverridesParser.create().parse_override(text)
@@ -204,12 +202,12 @@ def values_for(settings: Sequence[str]) -> dict[str, object]:
             ) from None  # fmt: skip
         if override.is_sweep_override():
             raise UserError("one value, not several", where=text)
-        found[key] = override.value()
-    return found
+        values[key] = override.value()
+    return values
 
 
 def values_of(override: Override) -> list[str]:
-    """List what a sweep would set one after the other; of an interval, its ends."""
+    """Return the settings that a list stands for; of an interval, those of its ends."""
     key = override.get_key_element()
     if override.is_discrete_sweep():
         return [f"{key}={value}" for value in override.sweep_string_iterator()]
@@ -220,6 +218,6 @@ def values_of(override: Override) -> list[str]:
 
 
 def say(notes: Sequence[str]) -> None:
-    """Print what was left out of a command."""
+    """Print notes on stderr."""
     for note in notes:
         print(note, file=sys.stderr)

@@ -26,12 +26,11 @@ def refuse_split_path(before: str, text: str) -> None:
 
 
 def literal_path(text: str) -> str:
-    """Write a setting that names a folder so that Hydra reads what was typed, `~` expanded.
+    """Quote the path in a setting so that Hydra takes it literally, with `~` expanded.
 
-    A value that is quoted for Hydra is what the quotes hold. Anything else is taken as it is, as
-    other programs take paths: `2024_01` is no number, `null` no null and `a (1)` no call. Commas
-    part the values of a sweep where there is no such path and the key can be swept. `${...}` stays
-    an interpolation unless there is such a path.
+    `2024_01` is not a number then, nor is `null` null, or `a (1)` a call. A value in quotes stands
+    for what they hold. Commas separate the values of a sweep unless such a path exists or the key
+    cannot be swept. `${...}` stays an interpolation unless such a path exists.
 
     Args:
         text: any setting.
@@ -59,7 +58,7 @@ def literal_path(text: str) -> str:
 
 
 def path_text(value: str) -> str:
-    """Return the text that a value means to Hydra, with `${` protected where it is meant so."""
+    """Return the path that a value stands for; `${` is escaped if such a path exists."""
     text = _quoted_text(value)
     if text is None or (_exists(value) and not _exists(text)):
         text = shell.literal(value) if _exists(value) else value
@@ -77,7 +76,7 @@ def _exists(value: str) -> bool:
 
 
 def _split(value: str) -> list[str]:
-    """Split a value at its commas, but for those in quotes and brackets."""
+    """Split a value at commas outside quotes and brackets."""
     parts = re.findall(
         r"""(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\([^()]*\)|\[[^\]]*\]|[^,])+""", value
     )

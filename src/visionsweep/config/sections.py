@@ -1,18 +1,25 @@
 """The settings of each config group, declared as in `schema`."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from omegaconf import MISSING
 
 from visionsweep.config import values
 from visionsweep.config.setting import setting
+from visionsweep.config.targets import implied_target
 
 _LABEL: dict[str, Any] = {
     "role": "derived",
     "names_group": True,
     "always_shown": True,
     "hparam": True,
+}
+_ARGUMENTS: dict[str, Any] = {
+    "factory": dict,
+    "expected": "{name: value}",
+    "implied": lambda _: {},
 }
 
 
@@ -139,9 +146,6 @@ class TransformConfig:
     size: int = setting("pixels per side, for transform=resize", 224, ge=8)
 
 
-_IMPLIED = {"trivial_augment": "torchvision.transforms.v2.TrivialAugmentWide"}
-
-
 @dataclass
 class AugmentationConfig:
     """Random transform of training images."""
@@ -151,13 +155,10 @@ class AugmentationConfig:
         "class in torchvision.transforms.v2; null: none",
         None,
         expected="a class in torchvision.transforms.v2",
-        implied=lambda config: _IMPLIED.get(config["augmentation"]["name"]),
+        implied=partial(implied_target, "augmentation"),
     )
     arguments: dict[str, Any] = setting(
-        "arguments of the class: +augmentation.arguments.NAME=VALUE",
-        factory=dict,
-        expected="{name: value}",
-        implied=lambda _: {},
+        "arguments of the class: +augmentation.arguments.NAME=VALUE", **_ARGUMENTS
     )
 
 
@@ -176,13 +177,10 @@ class OptimizerConfig:
         "class in torch.optim or timm.optim; null: torch.optim's of this name",
         None,
         expected="a class in torch.optim or timm.optim",
-        implied=lambda config: f"torch.optim.{config['optimizer']['name']}",
+        implied=partial(implied_target, "optimizer"),
     )
     arguments: dict[str, Any] = setting(
-        "further arguments of the class: +optimizer.arguments.NAME=VALUE",
-        factory=dict,
-        expected="{name: value}",
-        implied=lambda _: {},
+        "further arguments of the class: +optimizer.arguments.NAME=VALUE", **_ARGUMENTS
     )
 
 

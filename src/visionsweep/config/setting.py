@@ -1,8 +1,9 @@
 """The declaration of one setting: its help, the values it may have, and its roles."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 Role = Literal["result", "derived", "runtime"]
@@ -27,7 +28,7 @@ class Setting:
         names_group: whether it is the name of its config group's option in tables.
         always_shown: whether tables show it even if it was not swept.
         hparam: whether TensorBoard's HParams table shows it.
-        implied: value in records that lack the setting, from their configuration.
+        implied: value in records that lack the setting, from the `name` of its config group.
         key: dotted key.
         type: type annotation.
     """
@@ -48,16 +49,16 @@ class Setting:
     names_group: bool = False
     always_shown: bool = False
     hparam: bool = False
-    implied: Callable[[Mapping[str, Any]], Any] | None = None
+    implied: Callable[[Any], Any] | None = None
     key: str = ""
     type: Any = None
 
-    @property
+    @cached_property
     def optional(self) -> bool:
         """Whether the value may be null."""
         return type(None) in get_args(self.type)
 
-    @property
+    @cached_property
     def is_number(self) -> bool:
         """Whether the value is a number."""
         return self.type in (int, float, int | None, float | None)

@@ -17,7 +17,7 @@ MODULES = {
 }
 _BASES = {"optimizer": ("torch.optim", "Optimizer"), "augmentation": ("torch.nn", "Module")}
 # Valid with these arguments, without a look at their modules: importing torch takes seconds.
-STANDARD = {
+_STANDARD = {
     "torch.optim.Adam": {"lr", "weight_decay"},
     "torch.optim.AdamW": {"lr", "weight_decay"},
     "torch.optim.SGD": {"lr", "weight_decay", "momentum"},
@@ -25,15 +25,32 @@ STANDARD = {
 }
 
 
+def implied_target(group: str, name: Any) -> str | None:
+    """Return the class that a name stands for where `_target_` is null, as in older records.
+
+    Args:
+        group: `optimizer` or `augmentation`.
+        name: `optimizer.name` or `augmentation.name`.
+    """
+    if group == "optimizer":
+        return f"torch.optim.{name}"
+    return "torchvision.transforms.v2.TrivialAugmentWide" if name == "trivial_augment" else None
+
+
+def is_standard(target: str, arguments: Mapping[str, Any]) -> bool:
+    """Return whether a class is one of torch's usual ones, with arguments that it always takes."""
+    return target in _STANDARD and arguments.keys() <= _STANDARD[target]
+
+
 def optimizer_target(config: Any) -> str:
     """Return the class of an optimizer, `torch.optim.Adam`."""
-    return config._target_ or f"torch.optim.{config.name}"
+    return config._target_ or f"{implied_target('optimizer', config.name)}"
 
 
 def optimizer_arguments(config: Any) -> dict[str, Any]:
     """Return the keyword arguments of an optimizer; those at 0 or null by default are left out."""
     arguments = {"lr": config.lr, **config.arguments}
-    if config.weight_decay or optimizer_target(config) in STANDARD:
+    if config.weight_decay or optimizer_target(config) in _STANDARD:
         arguments["weight_decay"] = config.weight_decay
     if config.momentum is not None:
         arguments["momentum"] = config.momentum
@@ -42,10 +59,7 @@ def optimizer_arguments(config: Any) -> dict[str, Any]:
 
 def augmentation_target(config: Any) -> str | None:
     """Return the class of an augmentation, or None if training images stay as they are."""
-    if config._target_ is None and config.name == "trivial_augment":
-        return "torchvision.transforms.v2.TrivialAugmentWide"  # in records without `_target_`
-    target: str | None = config._target_
-    return target
+    return config._target_ or implied_target("augmentation", config.name)
 
 
 def refuse_target(group: str, target: str, arguments: Mapping[str, Any]) -> None:
@@ -60,8 +74,14 @@ def refuse_target(group: str, target: str, arguments: Mapping[str, Any]) -> None
         UserError: if the module is not on the list, or has no such class, or if an argument is
             unknown or missing.
     """
-    if target in STANDARD and arguments.keys() <= STANDARD[target]:
+    if is_standard(target, arguments):
         return
+    if "momentum" in arguments.keys() - _STANDARD.get(target, arguments.keys()):
+        raise UserError(
+            f"{target.rpartition('.')[2]} has no momentum",
+            where=f"optimizer.momentum={arguments['momentum']}",
+            hint="Use optimizer=sgd, or leave it out.",
+        )
     where = f"{group}._target_={target}"
     module_name, _, name = target.rpartition(".")
     if module_name not in MODULES[group]:
