@@ -27,7 +27,7 @@ from visionsweep.config.schema import (
     TransformConfig,
 )
 from visionsweep.data.images import digest_of
-from visionsweep.runs import logits as outcomes
+from visionsweep.runs import logits as predictions
 from visionsweep.runs.paths import RECORD
 from visionsweep.runs.record import DataFacts, ModelFacts, Record
 from visionsweep.runs.scores import Epoch, Measure, Scores, SplitScores, summarize
@@ -101,7 +101,7 @@ def simulate(outputs: Path, count: int, *, seed: int = 0) -> None:
         made = _record(name, sweep, choice, number, images, logits)
         content = msgspec.json.format(msgspec.json.encode(made), indent=2)
         (directory / RECORD).write_bytes(content)
-        (directory / outcomes.FILE_NAME).write_bytes(_kept(images, logits))
+        (directory / predictions.FILE_NAME).write_bytes(_kept(images, logits))
 
 
 class _Images:
@@ -131,7 +131,7 @@ def _choices() -> Iterator[Choice]:
 
 
 def _kept(images: dict[str, _Images], logits: dict[str, NDArray[np.float32]]) -> bytes:
-    """Return what `tracking.outcomes.write` writes."""
+    """Return what `tracking.predictions.write` writes."""
     tensors = {f"{split}.logits": each for split, each in logits.items()}
     tensors |= {f"{split}.labels": images[split].labels for split in logits}
     return save(tensors, {split: json.dumps(images[split].names) for split in logits})

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visionsweep.analysis.predictions import Outcomes
+from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.schema import (
     AugmentationConfig,
     Config,
@@ -154,9 +154,9 @@ def write_run(tmp_path: Path, make_record) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def keep_outcomes() -> Callable[..., None]:
-    """Write outcomes beside a record, and tell the record of their images."""
+    """Write predictions beside a record, and tell the record of their images."""
 
-    def keep(run_dir: Path, found: dict[str, Outcomes]) -> None:
+    def keep(run_dir: Path, found: dict[str, Predictions]) -> None:
         made = read_record(run_dir / "result.json")
         made.data = msgspec.structs.replace(
             made.data,
@@ -178,7 +178,7 @@ def simulated_sweep(tmp_path: Path, simulate_sweep) -> Callable[..., Evidence]:
 
 @pytest.fixture(scope="session")
 def simulate_sweep(make_record) -> Callable[..., Evidence]:
-    """Write runs whose outcomes are simulated, in `outputs/sweep` of a place; return the evidence.
+    """Write runs with simulated predictions to `outputs/sweep` of a folder; return the evidence.
 
     With another model, more data and more epochs images become easier, so that some runs can be
     told apart and some cannot. Images are small drawings of one colour a class.
@@ -249,7 +249,7 @@ def _coloured_images(folder: Path, classes: Sequence[str]) -> list[Path]:
 
 def _simulated_outcomes(
     name: str, images: int, classes: int, replicates: int, ease: float, seed: int
-) -> Outcomes:
+) -> Predictions:
     test = 4 if name == "test" else 3
     shared = np.random.default_rng(test)
     own = np.random.default_rng([seed, test])
@@ -258,14 +258,14 @@ def _simulated_outcomes(
     logits += 0.25 * own.standard_normal(logits.shape)
     logits[:, np.arange(images), labels] += ease
     names = tuple(digest_of(f"{name}-{i}".encode()) for i in range(images))
-    return Outcomes((1.5 * logits).astype(np.float32), labels, names)
+    return Predictions((1.5 * logits).astype(np.float32), labels, names)
 
 
-def split_digest(outcomes: Outcomes, classes: Sequence[str]) -> str:
+def split_digest(predictions: Predictions, classes: Sequence[str]) -> str:
     """Name a split as `Splits.digest` does."""
     files = tuple(
         ImageFile(Path(), int(label), image)
-        for image, label in zip(outcomes.images, outcomes.labels, strict=True)
+        for image, label in zip(predictions.images, predictions.labels, strict=True)
     )
     return Splits("", tuple(classes), files, files, files).digest("val")
 
@@ -283,13 +283,13 @@ def _replicated(epoch: Epoch, replicates: int) -> Epoch:
 
 
 def _write_predictions(
-    directory: Path, outcomes: Outcomes, images: Sequence[Path], classes: Sequence[str]
+    directory: Path, predictions: Predictions, images: Sequence[Path], classes: Sequence[str]
 ) -> None:
     with (directory / "predictions.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["image", "split", "true", *classes])
-        probabilities = np.exp(outcomes.log_probabilities).mean(0)
-        for label, row in zip(outcomes.labels, probabilities, strict=True):
+        probabilities = np.exp(predictions.log_probabilities).mean(0)
+        for label, row in zip(predictions.labels, probabilities, strict=True):
             table.writerow([images[label], "test", classes[label], *row])
 
 
@@ -345,12 +345,12 @@ def as_somebody_else() -> Callable[[], AbstractContextManager[None]]:
 
 
 @pytest.fixture
-def make_outcomes() -> Callable[..., Outcomes]:
-    """Make outcomes from the probabilities each replicate gives each image, and the classes."""
+def make_outcomes() -> Callable[..., Predictions]:
+    """Make predictions from the probabilities each replicate gives each image, and the classes."""
 
-    def make(probabilities, labels) -> Outcomes:
+    def make(probabilities, labels) -> Predictions:
         logits = np.log(np.asarray(probabilities, np.float32))
         names = tuple(f"image-{number}" for number in range(len(labels)))
-        return Outcomes(logits, np.asarray(labels), names)
+        return Predictions(logits, np.asarray(labels), names)
 
     return make

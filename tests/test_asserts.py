@@ -40,14 +40,14 @@ def test_asserts_in_the_source_only_narrow_types():
 ON_OTHER_IMAGES = """
 import numpy as np
 from visionsweep.analysis.comparison import compare
-from visionsweep.analysis.predictions import Outcomes
+from visionsweep.analysis.predictions import Predictions
 from visionsweep.analysis.run_losses import RunLosses
 from visionsweep.errors import UserError
 
 def run(first):
     logits = np.random.default_rng(first).normal(size=(2, 9, 3)).astype(np.float32)
     images = tuple(f"{first + k:032x}" for k in range(9))
-    return RunLosses.of(Outcomes(logits, np.arange(9) % 3, images))
+    return RunLosses.of(Predictions(logits, np.arange(9) % 3, images))
 
 compare([run(0), run(0)])
 try:

@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from visionsweep.analysis.calibration import fit_temperature
-from visionsweep.analysis.predictions import Outcomes
+from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.schema import Config
 from visionsweep.errors import UserError, let_go
 from visionsweep.runs import claims
@@ -162,7 +162,7 @@ class _Run:
         for split, scores in (("validation", last.val), ("test", last.test)):
             log.info("%s loss %.4f, accuracy %.1f%%", split, scores.loss, 100 * scores.accuracy)
 
-    def _train(self, context: RunContext) -> tuple[TrainState, dict[str, Outcomes]]:
+    def _train(self, context: RunContext) -> tuple[TrainState, dict[str, Predictions]]:
         """Train from the checkpoint or from the seeds, and return state and predictions."""
         config, resolved = self.config, context.resolved
         splits, weights = resolved.splits, resolved.backbone.weights

@@ -1,4 +1,4 @@
-"""Simulated runs whose true scores are known, and outcomes with losses that are written down."""
+"""Simulated runs whose true scores are known, and predictions with losses that are written down."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from visionsweep.analysis.metrics import per_replicate
-from visionsweep.analysis.predictions import Outcomes
+from visionsweep.analysis.predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Population:
         images: int,
         replicates: int,
         ahead: Sequence[float] = (0.0,),
-    ) -> list[Outcomes]:
+    ) -> list[Predictions]:
         """Draw images and a run for each of `ahead`: how much easier it finds the true class."""
         labels = source.integers(3, size=images)
         true = np.eye(3)[labels]
@@ -51,7 +51,9 @@ class Population:
             logits = logits + true * self.seeds * source.normal(size=(replicates, 1, 1))
             logits += self.seeds / 2 * source.normal(size=(replicates, 1, 3))
             logits *= self.sharpness
-            runs.append(Outcomes(logits.astype(np.float32), labels, tuple(map(str, range(images)))))
+            runs.append(
+                Predictions(logits.astype(np.float32), labels, tuple(map(str, range(images))))
+            )
         return runs
 
     def truth(self, ahead: float = 0.0) -> dict[str, float]:
@@ -67,15 +69,15 @@ def population() -> type[Population]:
 
 
 @pytest.fixture(scope="session")
-def with_losses() -> Callable[..., Outcomes]:
-    """Make outcomes of two classes with given losses, `[N]` or `[R, N]`."""
+def with_losses() -> Callable[..., Predictions]:
+    """Make predictions of two classes with given losses, `[N]` or `[R, N]`."""
 
-    def make(losses, images: Sequence[str] | None = None) -> Outcomes:
+    def make(losses, images: Sequence[str] | None = None) -> Predictions:
         losses = np.atleast_2d(np.asarray(losses, np.float64))
         ahead = -np.log(np.expm1(losses))  # of the true class, 0
         logits = np.stack([ahead, np.zeros_like(ahead)], axis=2).astype(np.float32)
         count = losses.shape[1]
         names = tuple(images or map(str, range(count)))
-        return Outcomes(logits, np.zeros(count, np.int64), names)
+        return Predictions(logits, np.zeros(count, np.int64), names)
 
     return make

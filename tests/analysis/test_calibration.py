@@ -7,22 +7,22 @@ import pytest
 from scipy.special import softmax
 
 from visionsweep.analysis.calibration import HIGHEST, LOWEST, calibrated, fit_temperature
-from visionsweep.analysis.predictions import Outcomes
+from visionsweep.analysis.predictions import Predictions
 
 
-def outcomes(logits, labels) -> Outcomes:
-    return Outcomes(
+def predictions(logits, labels) -> Predictions:
+    return Predictions(
         np.asarray(logits, np.float32), np.asarray(labels), tuple(map(str, range(len(labels))))
     )
 
 
-def drawn(factor: float, *, replicates: int = 1, images: int = 20_000) -> Outcomes:
+def drawn(factor: float, *, replicates: int = 1, images: int = 20_000) -> Predictions:
     """Labels drawn from softmax(logits), logits then multiplied."""
     source = np.random.default_rng(1)
     logits = 2 * source.normal(size=(images, 3))
     chances = softmax(logits, axis=1).cumsum(1)
     labels = (source.random((images, 1)) > chances).sum(1)
-    return outcomes(np.repeat(factor * logits[None], replicates, axis=0), labels)
+    return predictions(np.repeat(factor * logits[None], replicates, axis=0), labels)
 
 
 def test_calibrated_is_the_mean_over_replicates_of_softmax():
@@ -40,7 +40,7 @@ def test_the_temperature_undoes_what_logits_were_multiplied_by(factor):
 
 def test_no_other_temperature_gives_a_higher_likelihood():
     source = np.random.default_rng(2)
-    run = outcomes(3 * source.normal(size=(4, 100, 3)), source.integers(3, size=100))
+    run = predictions(3 * source.normal(size=(4, 100, 3)), source.integers(3, size=100))
     run.logits[:, np.arange(100), run.labels] += 3
 
     def loss(temperature):
@@ -51,10 +51,10 @@ def test_no_other_temperature_gives_a_higher_likelihood():
     assert all(loss(best) <= loss(other) for other in np.geomspace(0.05, 20, 200))
 
 
-def all_right(gap: float, *, replicates: int, classes: int, images: int = 200) -> Outcomes:
+def all_right(gap: float, *, replicates: int, classes: int, images: int = 200) -> Predictions:
     """Every image right by the same gap between its label's logit and all others."""
     labels = np.arange(images) % classes
-    return outcomes(np.repeat(gap * np.eye(classes)[None, labels], replicates, axis=0), labels)
+    return predictions(np.repeat(gap * np.eye(classes)[None, labels], replicates, axis=0), labels)
 
 
 @pytest.mark.parametrize("gap", [0.1, 1, 3, 10, 1000])
@@ -91,16 +91,16 @@ def test_perfect_validation_with_spread_gaps_warns_of_most_wrong_test_images():
     """Of a model that is right 199 times in 200, wrong test images are not sure at all."""
     source = np.random.default_rng(4)
 
-    def sample(images: int) -> Outcomes:
+    def sample(images: int) -> Predictions:
         labels = np.arange(images) % 3
         logits = source.normal(size=(images, 3))
         logits[np.arange(images), labels] += 4.2
-        return outcomes(4 * logits[None], labels)
+        return predictions(4 * logits[None], labels)
 
     validation, test = sample(4000), sample(20_000)
-    kept = np.flatnonzero(validation.hits[0])[:136]
-    temperature = fit_temperature(outcomes(validation.logits[:, kept], validation.labels[kept]))
-    wrong = ~test.hits[0]
+    kept = np.flatnonzero(validation.correct[0])[:136]
+    temperature = fit_temperature(predictions(validation.logits[:, kept], validation.labels[kept]))
+    wrong = ~test.correct[0]
     confidence = calibrated(test.logits, temperature).max(1)
     assert 0.002 < wrong.mean() < 0.01, "the premise"
     assert confidence[wrong].mean() < 0.75
@@ -116,7 +116,7 @@ def test_replicates_that_disagree_on_one_image_do_not_make_all_others_sure():
 
 def test_a_run_no_better_than_guessing_is_made_unsure_and_said_to_be(caplog):
     labels = np.arange(60) % 3
-    run = outcomes(5 * np.eye(3)[None, (labels + 1) % 3], labels)
+    run = predictions(5 * np.eye(3)[None, (labels + 1) % 3], labels)
     with caplog.at_level(logging.WARNING):
         temperature = fit_temperature(run)
     assert 15 < temperature <= 20 and "guess" in caplog.text
@@ -124,4 +124,4 @@ def test_a_run_no_better_than_guessing_is_made_unsure_and_said_to_be(caplog):
 
 
 def test_a_run_that_diverged_keeps_temperature_one():
-    assert fit_temperature(outcomes(np.full((1, 5, 3), np.nan), np.zeros(5, int))) == 1
+    assert fit_temperature(predictions(np.full((1, 5, 3), np.nan), np.zeros(5, int))) == 1

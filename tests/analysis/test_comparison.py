@@ -7,12 +7,12 @@ import pytest
 from scipy.stats import ttest_rel
 
 from visionsweep.analysis.comparison import compare, holm, images_needed
-from visionsweep.analysis.predictions import Outcomes
+from visionsweep.analysis.predictions import Predictions
 from visionsweep.errors import UserError
 
 
 @pytest.fixture(scope="module")
-def runs(population) -> list[Outcomes]:
+def runs(population) -> list[Predictions]:
     drawn = population().draw(np.random.default_rng(1), 100, 3, np.linspace(0.8, 0, 8))
     return sorted(drawn, key=lambda run: run.losses.mean())
 
@@ -95,7 +95,7 @@ def test_the_same_seed_gives_the_same_comparisons(runs):
 
 def test_equal_runs_cannot_be_told_apart(runs):
     logits = runs[0].logits + np.float32(1e-7)
-    for again in (runs[0], Outcomes(logits, runs[0].labels, runs[0].images)):
+    for again in (runs[0], Predictions(logits, runs[0].labels, runs[0].images)):
         found = compare([runs[0], again])[0]
         assert found.p == 1 and not found.distinguishable
         assert found.difference.value == pytest.approx(0, abs=1e-6)
@@ -112,7 +112,7 @@ def test_seeds_that_differ_more_than_runs_do_hide_the_difference(with_losses):
 def test_a_run_that_diverged_is_not_compared_and_changes_nothing_but_the_count(runs):
     logits = runs[3].logits.copy()
     logits[0, 0] = np.nan
-    broken = Outcomes(logits, runs[3].labels, runs[3].images)
+    broken = Predictions(logits, runs[3].labels, runs[3].images)
     found = compare([*runs[:3], broken, *runs[3:]])
     assert math.isnan(found[2].p) and math.isnan(found[2].difference.value)
     assert not found[2].distinguishable
@@ -122,14 +122,14 @@ def test_a_run_that_diverged_is_not_compared_and_changes_nothing_but_the_count(r
 
 
 def test_runs_on_other_images_are_refused(runs):
-    elsewhere = Outcomes(runs[1].logits, runs[1].labels, tuple(reversed(runs[1].images)))
+    elsewhere = Predictions(runs[1].logits, runs[1].labels, tuple(reversed(runs[1].images)))
     with pytest.raises(UserError, match="other images"):
         compare([runs[0], elsewhere])
 
 
 def test_a_run_alone_is_compared_with_nothing_and_one_image_proves_nothing(runs):
     assert compare(runs[:1]) == []
-    one = [Outcomes(run.logits[:, :1], run.labels[:1], run.images[:1]) for run in runs[:2]]
+    one = [Predictions(run.logits[:, :1], run.labels[:1], run.images[:1]) for run in runs[:2]]
     assert not compare(one)[0].distinguishable
     assert images_needed(*one) is None
 

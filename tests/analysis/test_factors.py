@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from visionsweep.analysis.factors import effects, natural_order
-from visionsweep.analysis.predictions import Outcomes
+from visionsweep.analysis.predictions import Predictions
 
 SOURCE = np.random.default_rng(1)
 COMMON = SOURCE.random(60) + 0.5
@@ -21,13 +21,13 @@ def grid(with_losses):
     ]
     shift = {"b0": 0, "b2": 0.05, "10pct": 0.3, "20pct": 0.2, "100pct": 0.1, 5: 0, 10: 0}
     source = np.random.default_rng(2)
-    outcomes = [
+    predictions = [
         with_losses(
             COMMON + sum(map(shift.get, each.values())) + 0.01 * source.normal(size=(3, 60))
         )
         for each in settings
     ]
-    return settings, outcomes
+    return settings, predictions
 
 
 def test_effects_are_means_over_pairs_alike_in_all_else(grid):
@@ -50,9 +50,9 @@ def test_an_effect_is_the_difference_of_the_two_runs_where_there_are_two(with_lo
 
 
 def test_the_order_of_runs_does_not_matter(grid):
-    settings, outcomes = grid
+    settings, predictions = grid
     order = np.random.default_rng(3).permutation(len(settings))
-    turned = effects([settings[k] for k in order], [outcomes[k] for k in order])
+    turned = effects([settings[k] for k in order], [predictions[k] for k in order])
     for one, other in zip(effects(*grid), turned, strict=True):
         assert (one.key, one.value, one.pairs) == (other.key, other.value, other.pairs)
         assert other.effect.low == pytest.approx(one.effect.low)
@@ -88,10 +88,10 @@ def test_keys_without_matched_pairs_have_no_effect(with_losses):
 
 
 def test_a_run_that_diverged_takes_no_part(grid):
-    settings, outcomes = grid
-    nothing = np.full_like(outcomes[0].logits, np.nan)
-    outcomes[0] = Outcomes(nothing, outcomes[0].labels, outcomes[0].images)
-    found = effects(settings, outcomes)
+    settings, predictions = grid
+    nothing = np.full_like(predictions[0].logits, np.nan)
+    predictions[0] = Predictions(nothing, predictions[0].labels, predictions[0].images)
+    found = effects(settings, predictions)
     assert [each.pairs for each in found] == [5, 3, 3, 5]
     assert all(np.isfinite(each.effect.low) for each in found)
 

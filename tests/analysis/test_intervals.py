@@ -8,11 +8,11 @@ from scipy.stats import binomtest
 
 from visionsweep.analysis.intervals import estimates, wilson
 from visionsweep.analysis.metrics import METRICS, per_replicate
-from visionsweep.analysis.predictions import Outcomes
+from visionsweep.analysis.predictions import Predictions
 
 
 @pytest.fixture(scope="module")
-def run(population) -> Outcomes:
+def run(population) -> Predictions:
     return population().draw(np.random.default_rng(1), 60, 4)[0]
 
 
@@ -34,7 +34,7 @@ def test_the_same_seed_gives_the_same_intervals_and_another_nearly_the_same(run)
 
 def test_neither_the_order_of_images_nor_that_of_replicates_matters_beyond_redrawing(run):
     order = np.random.default_rng(2).permutation(60)
-    turned = Outcomes(
+    turned = Predictions(
         run.logits[::-1, order], run.labels[order], tuple(run.images[k] for k in order)
     )
     for name, found in estimates(run).items():
@@ -61,8 +61,8 @@ def test_wilson_is_what_scipy_gives(hits, images):
 
 
 def test_accuracy_of_one_replicate_has_the_wilson_interval(run):
-    single = run.of_replicates(np.array([True, False, False, False]))
-    expected = wilson(int(single.hits.sum()), 60)
+    single = run.select_replicates(np.array([True, False, False, False]))
+    expected = wilson(int(single.correct.sum()), 60)
     found = estimates(single)["accuracy"]
     assert (found.value, found.low, found.high) == pytest.approx(
         (expected.value, expected.low, expected.high)
@@ -70,8 +70,8 @@ def test_accuracy_of_one_replicate_has_the_wilson_interval(run):
 
 
 def test_replicates_that_agree_are_worth_no_more_than_one(run):
-    single = run.of_replicates(np.array([True, False, False, False]))
-    copies = Outcomes(np.repeat(single.logits, 4, axis=0), run.labels, run.images)
+    single = run.select_replicates(np.array([True, False, False, False]))
+    copies = Predictions(np.repeat(single.logits, 4, axis=0), run.labels, run.images)
     for name, one in estimates(single).items():
         four = estimates(copies)[name]
         assert (four.low, four.high) == pytest.approx((one.low, one.high))
@@ -80,7 +80,7 @@ def test_replicates_that_agree_are_worth_no_more_than_one(run):
 def test_a_perfect_run_may_err_on_other_images():
     labels = np.arange(75) % 3
     logits = np.repeat(20 * np.eye(3, dtype=np.float32)[None, labels], 5, axis=0)
-    found = estimates(Outcomes(logits, labels, tuple(map(str, range(75)))))
+    found = estimates(Predictions(logits, labels, tuple(map(str, range(75)))))
     bound = wilson(75, 75).low
     assert found["accuracy"].value == found["accuracy"].high == 1
     assert found["accuracy"].low == pytest.approx(bound)
@@ -92,7 +92,7 @@ def test_a_perfect_run_may_err_on_other_images():
 def test_a_run_that_is_always_wrong_is_measured_too():
     labels = np.arange(30) % 3
     logits = 5 * np.eye(3, dtype=np.float32)[None, (labels + 1) % 3]
-    found = estimates(Outcomes(logits, labels, tuple(map(str, range(30)))))
+    found = estimates(Predictions(logits, labels, tuple(map(str, range(30)))))
     assert found["accuracy"].value == found["accuracy"].low == found["macro_f1"].value == 0
     assert found["accuracy"].high == pytest.approx(wilson(0, 30).high)
     assert found["ece"].value > 0.9
@@ -116,7 +116,7 @@ def test_no_interval_leaves_the_range_of_its_metric(skill, sureness, replicates)
         labels = np.arange(images) % 3
         logits = source.normal(size=(replicates, images, 3)).astype(np.float32)
         logits[:, np.arange(images), labels] += skill
-        found = estimates(Outcomes(sureness * logits, labels, tuple(map(str, range(images)))))
+        found = estimates(Predictions(sureness * logits, labels, tuple(map(str, range(images)))))
         assert found.keys() == RANGES.keys()
         for name, each in found.items():
             assert 0 <= each.low <= each.value <= each.high <= RANGES[name]
@@ -126,19 +126,19 @@ def test_no_interval_leaves_the_range_of_its_metric(skill, sureness, replicates)
 def test_a_run_that_diverged_has_no_estimates(run, bad):
     logits = run.logits.copy()
     logits[2, 7, 1] = bad
-    for found in estimates(Outcomes(logits, run.labels, run.images)).values():
+    for found in estimates(Predictions(logits, run.labels, run.images)).values():
         assert math.isnan(found.value) and math.isnan(found.low) and math.isnan(found.high)
 
 
 def test_one_image_gives_values_without_intervals(run):
-    found = estimates(Outcomes(run.logits[:, :1], run.labels[:1], run.images[:1]))
+    found = estimates(Predictions(run.logits[:, :1], run.labels[:1], run.images[:1]))
     for each in found.values():
         assert math.isfinite(each.value) and math.isnan(each.low) and math.isnan(each.high)
 
 
 @pytest.mark.parametrize("images", [2, 3])
 def test_a_handful_of_images_gives_intervals_that_are_finite(run, images):
-    found = estimates(Outcomes(run.logits[:, :images], run.labels[:images], run.images[:images]))
+    found = estimates(Predictions(run.logits[:, :images], run.labels[:images], run.images[:images]))
     for each in found.values():
         assert each.low <= each.value <= each.high
         assert math.isfinite(each.low) and math.isfinite(each.high)
@@ -149,6 +149,6 @@ def test_many_images_and_classes_are_redrawn_in_pieces():
     labels = source.integers(40, size=3000)
     logits = source.normal(size=(2, 3000, 40)).astype(np.float32)
     logits[:, np.arange(3000), labels] += 2
-    found = estimates(Outcomes(logits, labels, tuple(map(str, range(3000)))))
+    found = estimates(Predictions(logits, labels, tuple(map(str, range(3000)))))
     for name in ("accuracy", "macro_f1"):
         assert 0.01 < found[name].high - found[name].low < 0.05

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from visionsweep.analysis.learning_curve import learning_curve
-from visionsweep.analysis.predictions import Outcomes
+from visionsweep.analysis.predictions import Predictions
 
 BASE = np.random.default_rng(1).exponential(size=80) + 0.2
 BASE /= BASE.mean()
@@ -90,7 +90,7 @@ def test_the_same_seed_gives_the_same_curve(runs_of):
 def test_where_a_run_diverged_its_partners_at_other_sizes_are_left_out(runs_of):
     first, second = runs_of([0.8, 0.6]), runs_of([0.4, 0.3])
     nothing = np.full_like(first[0][0].logits, np.nan)
-    broken = Outcomes(nothing, first[0][0].labels, first[0][0].images)
+    broken = Predictions(nothing, first[0][0].labels, first[0][0].images)
     found = learning_curve([100, 200], [[broken, second[0][0]], [first[1][0], second[1][0]]])
     assert [each.value for each in found.losses] == pytest.approx([0.4, 0.3], rel=1e-5)
 

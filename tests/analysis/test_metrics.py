@@ -4,23 +4,23 @@ import numpy as np
 import pytest
 
 from visionsweep.analysis.metrics import METRICS, confusion, per_replicate, reliability
-from visionsweep.analysis.predictions import Outcomes
+from visionsweep.analysis.predictions import Predictions
 
 
-def outcomes(probabilities, labels) -> Outcomes:
+def predictions(probabilities, labels) -> Predictions:
     logits = np.log(np.asarray(probabilities, np.float64)).astype(np.float32)
-    return Outcomes(logits, np.asarray(labels), tuple(map(str, range(len(labels)))))
+    return Predictions(logits, np.asarray(labels), tuple(map(str, range(len(labels)))))
 
 
-def predicting(classes, labels, *, of: int = 3) -> Outcomes:
+def predicting(classes, labels, *, of: int = 3) -> Predictions:
     """One row of predicted classes for each replicate, all with the same confidence."""
-    return outcomes(np.full(of, 0.1) + (1 - 0.1 * of) * np.eye(of)[np.asarray(classes)], labels)
+    return predictions(np.full(of, 0.1) + (1 - 0.1 * of) * np.eye(of)[np.asarray(classes)], labels)
 
 
 def test_loss_is_the_mean_of_minus_the_logarithm_of_the_true_class_probability():
     one = [[0.5, 0.25, 0.25], [0.25, 0.25, 0.5]]
     two = [[0.25, 0.5, 0.25], [0.125, 0.125, 0.75]]
-    found = per_replicate(outcomes([one, two], [0, 2]))["loss"]
+    found = per_replicate(predictions([one, two], [0, 2]))["loss"]
     assert found == pytest.approx([np.log(2), (np.log(4) - np.log(0.75)) / 2], rel=1e-6)
 
 
@@ -43,15 +43,15 @@ def test_a_class_that_neither_occurs_nor_is_predicted_has_no_part_in_macro_f1():
 
 def test_calibration_error_worked_out_by_hand():
     surely, barely = [0.7, 0.3], [0.6, 0.4]
-    found = per_replicate(outcomes([[surely, surely, surely, barely]], [0, 0, 1, 0]))["ece"]
+    found = per_replicate(predictions([[surely, surely, surely, barely]], [0, 0, 1, 0]))["ece"]
     # |0.7 - 2/3| x 3/4 + |0.6 - 1| x 1/4
     assert found == pytest.approx([0.1 / 3 * 3 / 4 + 0.4 / 4], rel=1e-5)
 
 
 def test_gaps_of_opposite_sign_cancel_within_a_bin_only():
-    within = per_replicate(outcomes([[[0.7, 0.3], [0.7, 0.3]]], [0, 1]))["ece"]
+    within = per_replicate(predictions([[[0.7, 0.3], [0.7, 0.3]]], [0, 1]))["ece"]
     assert within == pytest.approx([0.2], rel=1e-5)  # |0.7 - 1/2|
-    across = per_replicate(outcomes([[[0.7, 0.3], [0.9, 0.1]]], [0, 1]))["ece"]
+    across = per_replicate(predictions([[[0.7, 0.3], [0.9, 0.1]]], [0, 1]))["ece"]
     assert across == pytest.approx([(0.3 + 0.9) / 2], rel=1e-5)
 
 
@@ -62,7 +62,7 @@ def test_confusion_counts_true_classes_in_rows_as_the_mean_over_replicates():
 
 def test_reliability_gives_accuracy_beside_confidence_and_nothing_where_there_is_nothing():
     found = reliability(
-        outcomes([[[0.69, 0.31], [0.67, 0.33], [0.92, 0.08], [0.05, 0.95]]], [0, 1, 0, 1])
+        predictions([[[0.69, 0.31], [0.67, 0.33], [0.92, 0.08], [0.05, 0.95]]], [0, 1, 0, 1])
     )
     assert found.images.tolist() == [0, 0, 0, 0, 0, 0, 2, 0, 0, 2]
     assert found.accuracy[[6, 9]].tolist() == [0.5, 1]
@@ -74,7 +74,7 @@ def test_reliability_gives_accuracy_beside_confidence_and_nothing_where_there_is
 def test_a_replicate_that_diverged_has_no_metrics_and_leaves_the_others_alone():
     whole = predicting([[0, 1, 2], [0, 1, 1]], [0, 1, 2])
     logits = np.concatenate([whole.logits, np.full((1, 3, 3), np.nan, np.float32)])
-    found = per_replicate(Outcomes(logits, whole.labels, whole.images))
+    found = per_replicate(Predictions(logits, whole.labels, whole.images))
     for name in METRICS:
         assert found[name][:2] == pytest.approx(per_replicate(whole)[name])
         assert np.isnan(found[name][2])

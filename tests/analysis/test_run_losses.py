@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from visionsweep.analysis.predictions import Outcomes
+from visionsweep.analysis.predictions import Predictions
 from visionsweep.analysis.resampling import interaction
 from visionsweep.analysis.run_losses import RunLosses
 from visionsweep.errors import UserError
@@ -15,10 +15,10 @@ def test_losses_are_those_that_scipy_gives(shape):
     logits = (3 * np.random.default_rng(1).normal(size=shape)).astype(np.float32)
     logits[:, ::7] = np.round(logits[:, ::7])  # classes that tie
     labels = np.arange(shape[1]) % shape[2]
-    outcomes = Outcomes(logits, labels, tuple(map(str, labels)))
+    predictions = Predictions(logits, labels, tuple(map(str, labels)))
     wide = logits.astype(np.float64)
     expected = logsumexp(wide, axis=2) - wide[:, np.arange(len(labels)), labels]
-    assert outcomes.losses == pytest.approx(expected, rel=1e-14, abs=1e-14)
+    assert predictions.losses == pytest.approx(expected, rel=1e-14, abs=1e-14)
 
 
 def test_repeats_put_together_are_one_run_with_all_their_replicates(population):
@@ -40,8 +40,8 @@ def test_repeats_on_other_images_are_refused(population):
 
 def test_a_copy_of_a_run_is_known_by_its_digest_and_a_diverged_run_by_its_numbers(population):
     one, other = population().draw(np.random.default_rng(4), 20, 3, (0, 0))
-    again = Outcomes(one.logits.copy(), one.labels, one.images)
+    again = Predictions(one.logits.copy(), one.labels, one.images)
     assert RunLosses.of(one).digest == RunLosses.of(again).digest != RunLosses.of(other).digest
     one.logits[1, 4, 2] = np.inf
-    broken = RunLosses.of(Outcomes(one.logits, one.labels, one.images))
+    broken = RunLosses.of(Predictions(one.logits, one.labels, one.images))
     assert not broken.finite and np.isnan(broken.means).all()

@@ -8,8 +8,8 @@ import pytest
 
 from visionsweep.analysis.intervals import estimates
 from visionsweep.analysis.metrics import per_replicate
-from visionsweep.analysis.predictions import Outcomes
-from visionsweep.analysis.resampling import image_weights
+from visionsweep.analysis.predictions import Predictions
+from visionsweep.analysis.resampling import bootstrap_weights
 
 pytestmark = pytest.mark.exhaustive
 
@@ -17,10 +17,10 @@ LEVELS = [0.025, 0.975]
 
 
 def weights_of(images: int):
-    return next(image_weights(images, seed=1, draws=1000))
+    return next(bootstrap_weights(images, seed=1, n_resamples=1000))
 
 
-def redrawing_both(run: Outcomes):
+def redrawing_both(run: Predictions):
     """Percentiles of the loss with images and R - 1 of R replicates redrawn."""
     replicates, images = run.losses.shape
     source = np.random.default_rng(1)
@@ -29,20 +29,20 @@ def redrawing_both(run: Outcomes):
     return np.quantile(redrawn, LEVELS)
 
 
-def percentiles_of_losses(run: Outcomes):
+def percentiles_of_losses(run: Predictions):
     return np.quantile(run.losses.mean(0) @ weights_of(run.losses.shape[1]), LEVELS)
 
 
-def percentiles_of_accuracies(run: Outcomes):
-    return np.quantile(run.hits.mean(0) @ weights_of(run.losses.shape[1]), LEVELS)
+def percentiles_of_accuracies(run: Predictions):
+    return np.quantile(run.correct.mean(0) @ weights_of(run.losses.shape[1]), LEVELS)
 
 
-def percentiles_of_calibration_errors(run: Outcomes):
+def percentiles_of_calibration_errors(run: Predictions):
     source = np.random.default_rng(1)
     redrawn = []
     for _ in range(100):
         drawn = source.integers(run.losses.shape[1], size=run.losses.shape[1])
-        part = Outcomes(run.logits[:, drawn], run.labels[drawn], run.images)
+        part = Predictions(run.logits[:, drawn], run.labels[drawn], run.images)
         redrawn.append(per_replicate(part)["ece"].mean())
     return np.quantile(redrawn, LEVELS)
 

@@ -8,7 +8,7 @@ import time
 import pytest
 from PIL import Image
 
-from visionsweep.runs import logits as outcomes
+from visionsweep.runs import logits as logits_file
 from visionsweep.runs.record_diff import compare
 from visionsweep.runs.record_file import read_record
 
@@ -65,7 +65,7 @@ def test_in_reversed_order_cold_and_decoded_by_workers_every_number_is_the_same(
     for kind, run in before.items():
         places = (run, after[kind])
         records = [read_record(place / "result.json") for place in places]
-        logits = [outcomes.read(*pair) for pair in zip(places, records, strict=True)]
+        logits = [logits_file.read(*pair) for pair in zip(places, records, strict=True)]
         found = compare(*records, *logits)
         assert found.verdict == "identical", (kind, str(found.first))
         assert found.compared > 500

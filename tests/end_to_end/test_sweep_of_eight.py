@@ -91,7 +91,7 @@ def test_run_directory_holds_what_was_trained_and_what_it_predicts(sweep_of_eigh
         for split, found in logits.read(directory, known).items():
             part = [row for row in rows if row["split"] == split]
             final = record["metrics"]["final"][split]
-            assert found.hits.mean() == pytest.approx(final["accuracy"])
+            assert found.correct.mean() == pytest.approx(final["accuracy"])
             expected = calibrated(found.logits, head["temperature"].item())
             written = [[float(row[c]) for c in ("pizza", "steak", "sushi")] for row in part]
             assert np.allclose(written, expected, atol=1e-6)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from visionsweep.analysis.metrics import Reliability, per_replicate
-from visionsweep.analysis.predictions import Outcomes
+from visionsweep.analysis.predictions import Predictions
 from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.thumbnails import SIDE, Thumbnails, thumbnails
 from visionsweep.figures import canvas as sheet_module
@@ -258,36 +258,36 @@ def test_long_names_stay_in_their_column(written, thumbnails_of):
     assert sum(text.endswith(" 100%") for text, *_ in written) == 3
 
 
-# -------------------------------------------------------------------------- of outcomes
+# -------------------------------------------------------------------------- of predictions
 
 
 @pytest.fixture
-def outcomes() -> Outcomes:
+def predictions() -> Predictions:
     rng = np.random.default_rng(3)
     labels = np.arange(45) % 3
     logits = rng.normal(size=(5, 45, 3)) * 2
     logits[:, np.arange(45), labels] += 2
-    return Outcomes(logits.astype(np.float32), labels, tuple(map(str, range(45))))
+    return Predictions(logits.astype(np.float32), labels, tuple(map(str, range(45))))
 
 
-def test_a_diagnosis_has_the_numbers_of_the_outcomes(outcomes, written, thumbnails_of):
+def test_a_diagnosis_has_the_numbers_of_the_outcomes(predictions, written, thumbnails_of):
     made = thumbnails_of([(90, 90, 90)] * 45)
-    figures = diagnosis_figures("val", outcomes, ["pizza", "steak", "sushi"], made)
+    figures = diagnosis_figures("val", predictions, ["pizza", "steak", "sushi"], made)
     assert list(figures) == ["confusion", "reliability", "mistakes"]
     for pixels in figures.values():
         assert_figure(pixels)
         assert pixels.shape[1] == CARD
     said = words(written)
     assert said.count("45 validation images, mean over 5 replicates") == 2
-    assert f"Reliability, ECE {per_replicate(outcomes)['ece'].mean():.3f}" in said
-    right = np.mean(outcomes.hits & (outcomes.labels == 1), 0).sum()
+    assert f"Reliability, ECE {per_replicate(predictions)['ece'].mean():.3f}" in said
+    right = np.mean(predictions.correct & (predictions.labels == 1), 0).sum()
     assert f"{right:.1f}".removesuffix(".0") in said
-    wrong = (np.exp(outcomes.log_probabilities).mean(0).argmax(1) != outcomes.labels).sum()
+    wrong = (np.exp(predictions.log_probabilities).mean(0).argmax(1) != predictions.labels).sum()
     assert f"{wrong} of 45 images are taken for another class" in said
 
 
-def test_without_thumbnails_there_is_no_figure_of_mistakes(outcomes):
-    assert list(diagnosis_figures("val", outcomes, list("abc"), None)) == [
+def test_without_thumbnails_there_is_no_figure_of_mistakes(predictions):
+    assert list(diagnosis_figures("val", predictions, list("abc"), None)) == [
         "confusion",
         "reliability",
     ]

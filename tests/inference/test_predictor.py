@@ -51,9 +51,9 @@ def test_images_are_classified_in_order_and_broken_ones_named(predictor, tmp_pat
         else:
             Image.new("RGB", (9, 7), "white" if number % 3 == 0 else "black").save(path)
         paths.append(path)
-    outcomes = list(predict(predictor, paths))
-    assert len(outcomes) == 35
-    for number, outcome in enumerate(outcomes):
+    predictions = list(predict(predictor, paths))
+    assert len(predictions) == 35
+    for number, outcome in enumerate(predictions):
         if number == 17:
             assert isinstance(outcome, UnreadableImageError) and "17.png" in str(outcome)
             continue
@@ -97,10 +97,10 @@ def test_a_folder_that_goes_away_meanwhile_is_told_of_file_by_file(predictor, tm
     paths = [folder / f"{number}.png" for number in range(20)]
     for path in paths:
         Image.new("RGB", (9, 7), "white").save(path)
-    outcomes = predict(predictor, paths)
-    first = next(outcomes)
+    predictions = predict(predictor, paths)
+    first = next(predictions)
     shutil.rmtree(folder)
-    rest = list(outcomes)  # of the first batch all were opened
+    rest = list(predictions)  # of the first batch all were opened
     assert all(isinstance(outcome, Prediction) for outcome in [first, *rest[:15]])
     for path, outcome in zip(paths[16:], rest[15:], strict=True):
         assert isinstance(outcome, UnreadableImageError)

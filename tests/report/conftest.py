@@ -86,7 +86,7 @@ def written(tmp_path) -> Callable[..., Element]:
 
 @pytest.fixture
 def by_hand(tmp_path, make_record) -> Callable[..., Evidence]:
-    """Evidence of runs whose outcomes were not kept, from their final validation losses."""
+    """Evidence of runs whose predictions were not kept, from their final validation losses."""
 
     def make(*losses: float, **facts) -> Evidence:
         rows = [

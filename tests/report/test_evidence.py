@@ -1,4 +1,4 @@
-"""What runs prove together: planted outcomes, and the marks, words and columns they lead to."""
+"""What runs prove together: planted predictions, and the marks, words and columns they lead to."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
-from visionsweep.analysis.predictions import Outcomes
+from visionsweep.analysis.predictions import Predictions
 from visionsweep.data.images import digest_of
 from visionsweep.report import leaderboard
 from visionsweep.report.columns import as_csv
@@ -21,8 +21,8 @@ from visionsweep.runs.discovery import completed, find_runs
 IMAGES = tuple(f"{number:032x}" for number in range(300))
 
 
-def planted(skill: float, *, replicates: int = 5, seed: int = 0, order=slice(None)) -> Outcomes:
-    """Outcomes on images of which some are hard for every run; more skill, less loss."""
+def planted(skill: float, *, replicates: int = 5, seed: int = 0, order=slice(None)) -> Predictions:
+    """Predictions on images of which some are hard for every run; more skill, less loss."""
     hardness = np.random.default_rng(7).normal(size=len(IMAGES))
     noise = np.random.default_rng(seed).normal(size=(replicates, len(IMAGES), 3)) / 4
     labels = np.arange(len(IMAGES)) % 3
@@ -30,18 +30,18 @@ def planted(skill: float, *, replicates: int = 5, seed: int = 0, order=slice(Non
     logits[:, np.arange(len(IMAGES)), labels] += skill + hardness
     places = np.arange(len(IMAGES))[order]
     images = tuple(IMAGES[place] for place in places)
-    return Outcomes(logits[:, places].astype(np.float32), labels[places], images)
+    return Predictions(logits[:, places].astype(np.float32), labels[places], images)
 
 
 @pytest.fixture
 def write(write_run, keep_outcomes):
-    """Write a run whose record agrees with its outcomes."""
+    """Write a run whose record agrees with its predictions."""
 
-    def write(name: str, outcomes: Outcomes | None, **facts) -> None:
-        loss = 1.0 if outcomes is None else float(outcomes.losses.mean())
+    def write(name: str, predictions: Predictions | None, **facts) -> None:
+        loss = 1.0 if predictions is None else float(predictions.losses.mean())
         run_dir = write_run(name, 2.0, loss, **facts)
-        if outcomes is not None:
-            keep_outcomes(run_dir, {"val": outcomes, "test": outcomes})
+        if predictions is not None:
+            keep_outcomes(run_dir, {"val": predictions, "test": predictions})
 
     return write
 
@@ -114,7 +114,9 @@ def test_runs_without_outcomes_stand_in_the_table_and_are_not_judged(write, evid
 DAMAGE = {
     "truncated": lambda found: None,
     "of other images": lambda found: replace(found, images=tuple(reversed(found.images))),
-    "fewer images": lambda found: Outcomes(found.logits[:, :9], found.labels[:9], found.images[:9]),
+    "fewer images": lambda found: Predictions(
+        found.logits[:, :9], found.labels[:9], found.images[:9]
+    ),
     "more classes": lambda found: replace(found, logits=np.tile(found.logits, 2)),
     "in float64": lambda found: replace(found, logits=found.logits.astype(np.float64)),
     "labels that are no class": lambda found: replace(found, labels=found.labels + 1),

@@ -1,4 +1,4 @@
-"""Hundreds and thousands of runs: the numbers that all outcomes at once would give, in bounds."""
+"""Hundreds and thousands of runs: the numbers of all predictions at once, in bounded memory."""
 
 import importlib.util
 import re
@@ -10,7 +10,7 @@ import pytest
 
 from visionsweep.analysis import bounds, resampling
 from visionsweep.analysis.comparison import holm
-from visionsweep.analysis.predictions import Outcomes
+from visionsweep.analysis.predictions import Predictions
 from visionsweep.report import leaderboard
 from visionsweep.report.evidence import Evidence
 from visionsweep.runs import logits as kept
@@ -43,32 +43,35 @@ def evidence(outputs) -> Evidence:
 
 
 @pytest.fixture(scope="module")
-def outcomes(evidence) -> list[Outcomes]:
+def predictions(evidence) -> list[Predictions]:
     """All logits at once, in the order of the rows."""
-    return [kept.read(row.run.directory, row.run.record)["val"].by_image() for row in evidence.rows]
+    return [
+        kept.read(row.run.directory, row.run.record)["val"].sorted_by_image()
+        for row in evidence.rows
+    ]
 
 
 def plain_error(losses) -> resampling.SeedErrors:
-    return resampling.errors_of_one(losses.mean(1), losses)
+    return resampling.seed_errors_of_run(losses.mean(1), losses)
 
 
-def test_all_runs_are_found_with_the_loss_that_their_logits_have(evidence, outcomes):
+def test_all_runs_are_found_with_the_loss_that_their_logits_have(evidence, predictions):
     assert len(evidence.rows) == 500
     recorded = [row.run.record.metrics.final.val.loss for row in evidence.rows]
     assert recorded == sorted(recorded)
-    assert recorded == pytest.approx([each.losses.mean() for each in outcomes])
+    assert recorded == pytest.approx([each.losses.mean() for each in predictions])
 
 
-def test_comparisons_are_those_of_all_outcomes_at_once(evidence, outcomes):
-    images = np.stack([each.losses.mean(0) for each in outcomes])
-    errors = [plain_error(each.losses) for each in outcomes]
-    size, freedom = (np.concatenate([getattr(e, n) for e in errors]) for n in ("size", "freedom"))
+def test_comparisons_are_those_of_all_outcomes_at_once(evidence, predictions):
+    images = np.stack([each.losses.mean(0) for each in predictions])
+    errors = [plain_error(each.losses) for each in predictions]
+    size, freedom = (np.concatenate([getattr(e, n) for e in errors]) for n in ("size", "dof"))
     seeds = resampling.SeedErrors.of_sums(
         np.stack([size[1:], np.full(499, size[0])], axis=1),
         np.stack([freedom[1:], np.full(499, freedom[0])], axis=1),
     )
     difference = images[1:] - images[0]
-    half, p = bounds.around_differences(difference, seeds, seed=0)
+    half, p = bounds.paired_bootstrap_ci(difference, seeds, seed=0)
     corrected = holm(p, tests=500 * 499 // 2)
     found = [row.comparison for row in evidence.rows[1:]]
     assert [each.difference.value for each in found] == difference.mean(1).tolist()
@@ -77,10 +80,10 @@ def test_comparisons_are_those_of_all_outcomes_at_once(evidence, outcomes):
     assert {row.mark for row in evidence.rows} == {"leader", "level", "behind"}
 
 
-def test_an_effect_is_that_of_all_replicates_at_once(evidence, outcomes):
+def test_an_effect_is_that_of_all_replicates_at_once(evidence, predictions):
     """Of ten epochs over five, where two seeds each make one run of ten replicates."""
     pooled = {}
-    for row, each in zip(evidence.rows, outcomes, strict=True):
+    for row, each in zip(evidence.rows, predictions, strict=True):
         config = row.run.record.config
         rest = (config["model"]["label"], config["data"]["label"], str(config["optimizer"]))
         pooled.setdefault((rest, config["epochs"]), []).append(each.losses)
@@ -93,9 +96,9 @@ def test_an_effect_is_that_of_all_replicates_at_once(evidence, outcomes):
             errors.append(plain_error(losses))
     seeds = resampling.SeedErrors.of_sums(
         np.array([[each.size[0] / len(pairs) for each in errors]]),
-        np.array([[each.freedom[0] for each in errors]]),
+        np.array([[each.dof[0] for each in errors]]),
     )
-    half, _ = bounds.around_differences(images[None], seeds, seed=0)
+    half, _ = bounds.paired_bootstrap_ci(images[None], seeds, seed=0)
     found = next(each for each in evidence.effects if each.key == "epochs")
     assert found.pairs == len(pairs) and max(map(len, pooled.values())) == 2
     assert found.effect.value == pytest.approx(images.mean(), rel=1e-9)

@@ -84,10 +84,10 @@ def test_the_best_run_is_shown_with_its_confusions_and_mistakes(written, simulat
     matrix = page.every("table", **{"class": "confusion"})[0]
     counts = [[int(c.text) for c in r.every("td")] for r in matrix.every("tbody")[0].every("tr")]
     assert counts == predictions.confusion().tolist()
-    assert sum(counts[i][i] for i in range(3)) == predictions.hits
-    assert f"{predictions.hits} of 60 test images right" in matrix.every("caption")[0].text
+    assert sum(counts[i][i] for i in range(3)) == predictions.correct
+    assert f"{predictions.correct} of 60 test images right" in matrix.every("caption")[0].text
     figures = page.every("figure")
-    assert len(figures) == 60 - predictions.hits > 0
+    assert len(figures) == 60 - predictions.correct > 0
     assert all(
         each.every("img")[0].attributes["src"][:23] == "data:image/jpeg;base64," for each in figures
     )

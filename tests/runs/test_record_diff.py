@@ -13,7 +13,7 @@ from visionsweep.runs.scores import Scores, SplitScores, estimate_metrics
 
 @pytest.fixture
 def replicated(make_record, make_outcomes):
-    """Make a record of three epochs and two replicates, with its outcomes."""
+    """Make a record of three epochs and two replicates, with its predictions."""
 
     def make(losses=(0.9, 0.7, 0.6), **facts):
         made = make_record("a-run", *losses, **facts)

@@ -1,4 +1,4 @@
-"""A real TensorBoard to ask, and outcomes of a run to write."""
+"""A real TensorBoard to ask, and predictions of a run to write."""
 
 import json
 import os

@@ -222,7 +222,7 @@ def photographs(tmp_path) -> Thumbnails:
 
 
 @pytest.fixture
-def outcomes(make_outcomes):
+def predictions(make_outcomes):
     """What five replicates make of 45 images of three classes."""
     rng = np.random.default_rng(1)
     return make_outcomes(rng.dirichlet([0.7] * 3, (5, 45)), np.arange(45) % 3)
@@ -244,8 +244,8 @@ def test_every_class_has_its_precision_recall_curve(tmp_path, make_outcomes):
     # The mean over both replicates: 0.9, 0.6, 0.4 and 0.2 for class "cat"; the first and the third
     # image show one.
     cat = np.array([[0.99, 0.21, 0.1, 0.1], [0.81, 0.99, 0.7, 0.3]])
-    outcomes = make_outcomes(np.stack([cat, 1 - cat], 2), [0, 1, 0, 1])
-    events = write_diagnosis(tmp_path, outcomes, ["cat", "dog"], None)
+    predictions = make_outcomes(np.stack([cat, 1 - cat], 2), [0, 1, 0, 1])
+    events = write_diagnosis(tmp_path, predictions, ["cat", "dog"], None)
     assert events.PluginTagToContent("pr_curves").keys() == {"pr_curve/cat", "pr_curve/dog"}
     of_cat, of_dog = curve(events, "pr_curve/cat"), curve(events, "pr_curve/dog")
     assert of_cat.shape == (6, 127)
@@ -258,8 +258,10 @@ def test_every_class_has_its_precision_recall_curve(tmp_path, make_outcomes):
     assert of_dog[:, at[0.7]].tolist() == [1, 0, 2, 1, 1, 0.5]  # 0.8 is a dog; 0.6 is not taken
 
 
-def test_three_figures_show_what_goes_wrong(tmp_path, outcomes, photographs):
-    events = write_diagnosis(tmp_path / "run", outcomes, ["pizza", "steak", "sushi"], photographs)
+def test_three_figures_show_what_goes_wrong(tmp_path, predictions, photographs):
+    events = write_diagnosis(
+        tmp_path / "run", predictions, ["pizza", "steak", "sushi"], photographs
+    )
     assert sorted(events.Tags()["images"]) == ["confusion/val", "mistakes/val", "reliability/val"]
     for tag, kind in (("confusion", "PNG"), ("reliability", "PNG"), ("mistakes", "JPEG")):
         (event,) = events.Images(f"{tag}/val")
@@ -270,18 +272,18 @@ def test_three_figures_show_what_goes_wrong(tmp_path, outcomes, photographs):
             assert np.ptp(np.asarray(image.convert("L"))) > 100
 
 
-def test_the_diagnosis_stands_at_the_last_epoch(tmp_path, make_history, outcomes, photographs):
+def test_the_diagnosis_stands_at_the_last_epoch(tmp_path, make_history, predictions, photographs):
     with RunWriter(tmp_path / "run") as writer:
         for epoch in make_history(0.9, 0.5, 0.4):
             writer.epoch(epoch)
-        writer.diagnosis("val", outcomes, ["pizza", "steak", "sushi"], photographs)
+        writer.diagnosis("val", predictions, ["pizza", "steak", "sushi"], photographs)
     events = read_back(tmp_path / "run")
     assert [event.step for event in events.Images("mistakes/val")] == [3]
     assert [event.step for event in events.Tensors("pr_curve/sushi")] == [3]
 
 
 def test_a_run_with_all_there_is_to_see_stays_below_a_megabyte(
-    tmp_path, make_history, outcomes, photographs
+    tmp_path, make_history, predictions, photographs
 ):
     head = nn.Linear(1280, 15)
     head(torch.ones(2, 1280)).sum().backward()
@@ -290,16 +292,16 @@ def test_a_run_with_all_there_is_to_see_stays_below_a_megabyte(
         for epoch in make_history(*[0.5] * 10):
             writer.epoch(epoch)
             writer.histograms(epoch.epoch, head)
-        writer.diagnosis("val", outcomes, ["pizza", "steak", "sushi"], photographs)
+        writer.diagnosis("val", predictions, ["pizza", "steak", "sushi"], photographs)
     (file,) = (tmp_path / "run").iterdir()
     assert file.stat().st_size < 1_000_000
 
 
 def test_curves_of_a_thousand_classes_stay_below_a_megabyte(tmp_path, make_outcomes):
     rng = np.random.default_rng(2)
-    outcomes = make_outcomes(rng.dirichlet([0.1] * 1000, (1, 50)) + 1e-6, np.arange(50))
+    predictions = make_outcomes(rng.dirichlet([0.1] * 1000, (1, 50)) + 1e-6, np.arange(50))
     names = [f"class {number}" for number in range(1000)]
-    events = write_diagnosis(tmp_path, outcomes, names, None)
+    events = write_diagnosis(tmp_path, predictions, names, None)
     assert len(events.PluginTagToContent("pr_curves")) == 1000
     assert curve(events, "pr_curve/class 7").shape == (6, 12)
     (file,) = tmp_path.iterdir()

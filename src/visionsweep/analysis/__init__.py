@@ -1,1 +1,1 @@
-"""What outcomes say and how surely: metrics, intervals, comparisons. NumPy and SciPy, no torch."""
+"""Metrics, confidence intervals and comparisons of predictions. NumPy and SciPy, no torch."""

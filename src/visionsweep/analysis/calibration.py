@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from visionsweep.analysis.predictions import Floats, Outcomes
+from visionsweep.analysis.predictions import Floats, Predictions
 
 LOWEST, HIGHEST = 0.05, 20.0
 _LOGS = np.linspace(np.log(LOWEST), np.log(HIGHEST), 25)
@@ -29,7 +29,7 @@ def calibrated(logits: NDArray[np.floating], temperature: float) -> Floats:
     return result
 
 
-def fit_temperature(outcomes: Outcomes) -> float:
+def fit_temperature(predictions: Predictions) -> float:
     """Return the temperature at which predictions give the labels the highest likelihood.
 
     Guo et al. 2017, for the mean over replicates. Between 0.05 and 20. Where every image is
@@ -40,34 +40,34 @@ def fit_temperature(outcomes: Outcomes) -> float:
     succession; Platt 1999 smooths targets in the same way).
 
     Args:
-        outcomes: on validation images.
+        predictions: on validation images.
 
     Returns:
         1 where a logit is not finite.
     """
-    if not outcomes.finite.all():
+    if not predictions.finite.all():
         return 1.0
-    images, classes = outcomes.logits.shape[1:]
-    temperature = _minimum(outcomes, 0.0)
-    predicted = calibrated(outcomes.logits, temperature).argmax(1)
-    if (predicted == outcomes.labels).all() or temperature <= _GRID[1]:
+    images, classes = predictions.logits.shape[1:]
+    temperature = _minimum(predictions, 0.0)
+    predicted = calibrated(predictions.logits, temperature).argmax(1)
+    if (predicted == predictions.labels).all() or temperature <= _GRID[1]:
         # the labelled class gets 1 - s + s / C, which is to be (N + 1) / (N + 2)
-        temperature = _minimum(outcomes, classes / ((classes - 1) * (images + 2)))
+        temperature = _minimum(predictions, classes / ((classes - 1) * (images + 2)))
     if temperature >= HIGHEST / 1.01:
         log.warning("Validation images are predicted no better than by guessing.")
     return temperature
 
 
-def _minimum(outcomes: Outcomes, smoothing: float) -> float:
+def _minimum(predictions: Predictions, smoothing: float) -> float:
     """Return the temperature of the least cross-entropy with labels smoothed so much."""
     from scipy.optimize import minimize_scalar  # slow to import, and predict does without
 
-    rows = np.arange(len(outcomes.labels))
+    rows = np.arange(len(predictions.labels))
     tiny = np.finfo(np.float64).tiny
 
     def loss(log_temperature: float) -> float:
-        logs = np.log(np.maximum(calibrated(outcomes.logits, np.exp(log_temperature)), tiny))
-        right = logs[rows, outcomes.labels].mean()
+        logs = np.log(np.maximum(calibrated(predictions.logits, np.exp(log_temperature)), tiny))
+        right = logs[rows, predictions.labels].mean()
         return float(-(1 - smoothing) * right - smoothing * logs.mean())
 
     best = int(np.argmin([loss(each) for each in _LOGS]))

@@ -6,13 +6,15 @@ from scipy.special import ndtr
 
 from visionsweep.analysis import bounds, resampling
 from visionsweep.analysis.metrics import ECE_BINS, bins_of, calibration_gaps
-from visionsweep.analysis.predictions import Floats, Outcomes
+from visionsweep.analysis.predictions import Floats, Predictions
 
 # Multiples of the measured gaps that are tried as the true ones.
 MULTIPLES = np.array([0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 5, 8])
 
 
-def calibration_error_bounds(outcomes: Outcomes, *, seed: int, draws: int) -> tuple[float, float]:
+def calibration_error_bounds(
+    predictions: Predictions, *, seed: int, n_resamples: int
+) -> tuple[float, float]:
     """Return an interval around the mean over replicates of the calibration error.
 
     The error is a sum of absolute values, so chance in a bin adds to it whatever its direction,
@@ -21,19 +23,19 @@ def calibration_error_bounds(outcomes: Outcomes, *, seed: int, draws: int) -> tu
     The interval holds those s with which the one that was measured is none of the 5 % oddest.
 
     Args:
-        outcomes: with finite logits, on at least two images.
+        predictions: with finite logits, on at least two images.
         seed: of the redrawing.
-        draws: how often images are redrawn.
+        n_resamples: how often images are redrawn.
 
     Returns:
         Lower and upper bound.
     """
-    gaps = calibration_gaps(outcomes)
+    gaps = calibration_gaps(predictions)
     values = np.abs(gaps).sum(1)
-    table, influence = _contributions(outcomes, gaps, values)
-    images = len(outcomes.labels)
-    noise = resampling.weighted_means(table, seed, draws)
-    noise = noise.reshape(*gaps.shape, draws) - gaps[:, :, None]
+    table, influence = _contributions(predictions, gaps, values)
+    images = len(predictions.labels)
+    noise = resampling.resampled_means(table, seed, n_resamples)
+    noise = noise.reshape(*gaps.shape, n_resamples) - gaps[:, :, None]
     filled = (abs(table).sum(1).reshape(gaps.shape) > 0).any(0)
     noise, shape = noise[:, filled], gaps.mean(0)[filled, None]
     acceleration = bounds.acceleration(influence.mean(0))
@@ -43,15 +45,17 @@ def calibration_error_bounds(outcomes: Outcomes, *, seed: int, draws: int) -> tu
     tails = np.maximum.accumulate(seen).T
     multiples = [np.interp(values.mean(), tail, MULTIPLES, left=0.0) for tail in tails]
     low, high = np.array(multiples) * np.abs(shape).sum()
-    seeds = resampling.errors_of_one(values, influence)
+    seeds = resampling.seed_errors_of_run(values, influence)
     return bounds.over_seeds(float(values.mean()), low, high, seeds)
 
 
-def _contributions(outcomes: Outcomes, gaps: Floats, values: Floats) -> tuple[csr_array, Floats]:
+def _contributions(
+    predictions: Predictions, gaps: Floats, values: Floats
+) -> tuple[csr_array, Floats]:
     """Return what each image adds to each gap, `[R * bins, N]`, and to the error, `[R, N]`."""
-    replicates, images = outcomes.hits.shape
-    off = outcomes.confidence - outcomes.hits
-    place = bins_of(outcomes.confidence, ECE_BINS)
+    replicates, images = predictions.correct.shape
+    off = predictions.confidence - predictions.correct
+    place = bins_of(predictions.confidence, ECE_BINS)
     rows = np.arange(replicates)[:, None]
     where = (rows * ECE_BINS + place).ravel(), np.tile(np.arange(images), replicates)
     table = csr_array((off.ravel(), where), shape=(gaps.size, images))

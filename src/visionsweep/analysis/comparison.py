@@ -10,7 +10,7 @@ from scipy.special import stdtrit
 from visionsweep.analysis import bounds
 from visionsweep.analysis.differences import Losses, estimates_of_differences, losses_of
 from visionsweep.analysis.intervals import Estimate
-from visionsweep.analysis.predictions import Floats, Outcomes
+from visionsweep.analysis.predictions import Floats, Predictions
 from visionsweep.analysis.resampling import SeedErrors
 from visionsweep.analysis.run_losses import RunLosses
 
@@ -37,7 +37,7 @@ class Comparison:
     distinguishable: bool
 
 
-def compare(outcomes: Sequence[Outcomes | RunLosses], *, seed: int = 0) -> list[Comparison]:
+def compare(predictions: Sequence[Predictions | RunLosses], *, seed: int = 0) -> list[Comparison]:
     """Compare every run with the first, the leader.
 
     The leader leads since it did best on these images, so its comparisons were picked among those
@@ -45,17 +45,17 @@ def compare(outcomes: Sequence[Outcomes | RunLosses], *, seed: int = 0) -> list[
     head it trained: how seeds differ does not show, and is not in the comparison.
 
     Args:
-        outcomes: of runs on the same images in the same order, the leader first.
+        predictions: of runs on the same images in the same order, the leader first.
         seed: of the redrawing.
 
     Returns:
         One for each run but the leader, whatever the order of the others. A run that diverged is
         NaN and not distinguishable.
     """
-    if len(outcomes) < 2:
+    if len(predictions) < 2:
         return []
-    estimates, p = _against_first(outcomes, seed=seed)
-    corrected = holm(p, tests=len(outcomes) * (len(outcomes) - 1) // 2)
+    estimates, p = _against_first(predictions, seed=seed)
+    corrected = holm(p, tests=len(predictions) * (len(predictions) - 1) // 2)
     return [
         Comparison(difference, float(each), bool(each <= ALPHA))
         for difference, each in zip(estimates, corrected, strict=True)
@@ -63,18 +63,18 @@ def compare(outcomes: Sequence[Outcomes | RunLosses], *, seed: int = 0) -> list[
 
 
 def _against_first(
-    outcomes: Sequence[Outcomes | RunLosses], *, seed: int
+    predictions: Sequence[Predictions | RunLosses], *, seed: int
 ) -> tuple[list[Estimate], Floats]:
-    differences = _minus_first(outcomes)
+    differences = _minus_first(predictions)
     estimates, p = estimates_of_differences(differences, seed=seed)
     p[np.abs(differences.images).max(1) < RESOLUTION] = 1.0
     return estimates, p
 
 
-def _minus_first(outcomes: Sequence[Outcomes | RunLosses]) -> Losses:
+def _minus_first(predictions: Sequence[Predictions | RunLosses]) -> Losses:
     """Return every other run minus the first."""
-    losses = losses_of([RunLosses.of(each) for each in outcomes])
-    seeds = losses.seeds.size, losses.seeds.freedom
+    losses = losses_of([RunLosses.of(each) for each in predictions])
+    seeds = losses.seeds.size, losses.seeds.dof
     each_and_first = [np.stack([x[1:], np.full(len(x) - 1, x[0])], axis=1) for x in seeds]
     return Losses(losses.images[1:] - losses.images[0], SeedErrors.of_sums(*each_and_first))
 
@@ -95,8 +95,8 @@ def holm(p: Floats, tests: int) -> Floats:
 
 
 def images_needed(
-    first: Outcomes | RunLosses,
-    second: Outcomes | RunLosses,
+    first: Predictions | RunLosses,
+    second: Predictions | RunLosses,
     *,
     tests: int = 1,
     seed: int = 0,
@@ -128,9 +128,9 @@ def images_needed(
         of_images = np.sqrt(variance / count)
         error = SeedErrors.of_sums(
             np.array([[of_images, differences.seeds.size[0]]]),
-            np.array([[count - 1, differences.seeds.freedom[0]]]),
+            np.array([[count - 1, differences.seeds.dof[0]]]),
         )
-        margin = stdtrit(error.freedom[0], [1 - ALPHA / tests / 2, POWER]).sum()
+        margin = stdtrit(error.dof[0], [1 - ALPHA / tests / 2, POWER]).sum()
         return bool(value >= margin * error.size[0])
 
     if not enough(MOST):

@@ -46,23 +46,23 @@ def losses_of(runs: Sequence[RunLosses]) -> Losses:
         resampling.seed_error_less(each.replicates, each.interaction, images) if each.finite else 0
         for each in runs
     ]
-    freedom = [max(1.0, len(each.replicates) - 1) if each.finite else 1.0 for each in runs]
-    seeds = SeedErrors(np.array(error, np.float64), np.array(freedom))
+    dof = [max(1.0, len(each.replicates) - 1) if each.finite else 1.0 for each in runs]
+    seeds = SeedErrors(np.array(error, np.float64), np.array(dof))
     return Losses(np.stack([each.means for each in runs]), seeds)
 
 
 def estimates_of_losses(
     losses: Losses, *, seed: int, redrawn: Floats | None = None
 ) -> list[Estimate]:
-    """Estimate mean losses; arguments as `bounds.around_losses`."""
-    low, high = bounds.around_losses(losses.images, losses.seeds, seed=seed, redrawn=redrawn)
+    """Estimate mean losses; arguments as `bounds.studentized_ci`."""
+    low, high = bounds.studentized_ci(losses.images, losses.seeds, seed=seed, redrawn=redrawn)
     rows = zip(losses.images.mean(1), low, high, strict=True)
     return [Estimate(*map(float, each)) for each in rows]
 
 
 def estimates_of_differences(differences: Losses, *, seed: int) -> tuple[list[Estimate], Floats]:
     """Estimate differences of mean losses, with their p-values, `float64[K]`."""
-    half, p = bounds.around_differences(differences.images, differences.seeds, seed=seed)
+    half, p = bounds.paired_bootstrap_ci(differences.images, differences.seeds, seed=seed)
     value = differences.images.mean(1)
     rows = zip(value, value - half, value + half, strict=True)
     return [Estimate(*map(float, each)) for each in rows], p

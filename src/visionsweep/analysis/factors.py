@@ -10,7 +10,7 @@ import numpy as np
 
 from visionsweep.analysis.differences import Losses, estimates_of_differences, losses_of
 from visionsweep.analysis.intervals import Estimate
-from visionsweep.analysis.predictions import Outcomes
+from visionsweep.analysis.predictions import Predictions
 from visionsweep.analysis.run_losses import RunLosses
 
 SEED = "seed"  # runs that differ in it alone are repeats
@@ -43,7 +43,7 @@ class Effect:
 
 def effects(
     settings: Sequence[Mapping[str, Any]],
-    outcomes: Sequence[Outcomes | RunLosses],
+    predictions: Sequence[Predictions | RunLosses],
     *,
     seed: int = 0,
 ) -> list[Effect]:
@@ -51,7 +51,7 @@ def effects(
 
     Args:
         settings: the values of each run's keys; values can be hashed and written.
-        outcomes: of the same runs, on the same images in the same order.
+        predictions: of the same runs, on the same images in the same order.
         seed: of the redrawing.
 
     Returns:
@@ -60,7 +60,7 @@ def effects(
     """
     keys = [key for key in dict.fromkeys(key for each in settings for key in each) if key != SEED]
     cells: dict[tuple[Any, ...], dict[bytes, RunLosses]] = defaultdict(dict)
-    for setting, each in zip(settings, map(RunLosses.of, outcomes), strict=True):
+    for setting, each in zip(settings, map(RunLosses.of, predictions), strict=True):
         if each.finite:  # the same run in two folders is no repeat
             cells[tuple(setting.get(key) for key in keys)].setdefault(each.digest, each)
     if len(cells) < 2:

@@ -10,7 +10,7 @@ from scipy.special import ndtri, stdtrit
 from visionsweep.analysis import bounds, resampling
 from visionsweep.analysis.calibration_error import calibration_error_bounds
 from visionsweep.analysis.metrics import METRICS, class_counts, class_f1, macro_f1, per_replicate
-from visionsweep.analysis.predictions import Floats, Outcomes
+from visionsweep.analysis.predictions import Floats, Predictions
 
 # What each metric can be at all; no interval reaches further.
 _LOWEST, _HIGHEST = 0.0, {"loss": np.inf, "accuracy": 1.0, "macro_f1": 1.0, "ece": 1.0}
@@ -29,29 +29,29 @@ class Estimate:
 
 
 def estimates(
-    outcomes: Outcomes, *, seed: int = 0, draws: int = resampling.DRAWS
+    predictions: Predictions, *, seed: int = 0, n_resamples: int = resampling.N_RESAMPLES
 ) -> dict[str, Estimate]:
     """Estimate every metric, with its interval.
 
     Args:
-        outcomes: of one run on one split.
+        predictions: of one run on one split.
         seed: of the redrawing; the same seed gives the same intervals.
-        draws: how often images are redrawn.
+        n_resamples: how often images are redrawn.
 
     Returns:
         `metrics.METRICS` by name, means over replicates. All NaN where a replicate diverged, so
         that its logits are not finite; bounds NaN where there is one image.
     """
-    if not outcomes.finite.all():
+    if not predictions.finite.all():
         return dict.fromkeys(METRICS, Estimate(np.nan, np.nan, np.nan))
-    values = per_replicate(outcomes)
-    if len(outcomes.labels) == 1:
+    values = per_replicate(predictions)
+    if len(predictions.labels) == 1:
         return {name: Estimate(float(values[name].mean()), np.nan, np.nan) for name in METRICS}
     reach = {
-        "loss": _loss(outcomes, seed, draws),
-        "accuracy": _share(values["accuracy"], outcomes.hits - values["accuracy"][:, None]),
-        "macro_f1": _macro_f1(outcomes, values["macro_f1"], seed, draws),
-        "ece": _calibration_error(outcomes, seed, draws),
+        "loss": _loss(predictions, seed, n_resamples),
+        "accuracy": _share(values["accuracy"], predictions.correct - values["accuracy"][:, None]),
+        "macro_f1": _macro_f1(predictions, values["macro_f1"], seed, n_resamples),
+        "ece": _calibration_error(predictions, seed, n_resamples),
     }
     return {
         name: _estimate(float(values[name].mean()), *reach[name], _HIGHEST[name])
@@ -59,14 +59,14 @@ def estimates(
     }
 
 
-def wilson(hits: int, images: int) -> Estimate:
+def wilson(correct: int, images: int) -> Estimate:
     """Return a share of correct images with Wilson's score interval (1927).
 
     Args:
-        hits: images that were classified correctly.
+        correct: images that were classified correctly.
         images: all images; at least one.
     """
-    value = hits / images
+    value = correct / images
     return _estimate(value, *_wilson(value, images), 1.0)
 
 
@@ -109,57 +109,70 @@ def _share(values: Floats, influence: Floats) -> tuple[float, float]:
     return _wilson(share, share * (1 - share) / variance)
 
 
-def _loss(outcomes: Outcomes, seed: int, draws: int) -> tuple[float, float]:
-    losses = outcomes.losses
-    seeds = resampling.errors_of_one(losses.mean(1), losses)
-    low, high = bounds.around_losses(losses.mean(0)[None], seeds, seed=seed, draws=draws)
+def _loss(predictions: Predictions, seed: int, n_resamples: int) -> tuple[float, float]:
+    losses = predictions.losses
+    seeds = resampling.seed_errors_of_run(losses.mean(1), losses)
+    low, high = bounds.studentized_ci(
+        losses.mean(0)[None], seeds, seed=seed, n_resamples=n_resamples
+    )
     return float(low[0]), float(high[0])
 
 
-def _macro_f1(outcomes: Outcomes, values: Floats, seed: int, draws: int) -> tuple[float, float]:
+def _macro_f1(
+    predictions: Predictions, values: Floats, seed: int, n_resamples: int
+) -> tuple[float, float]:
     """Redraw what F1 is made of; with few wrong images, at least as wide as for a share."""
-    replicates, images, classes = outcomes.logits.shape
-    influence = _f1_influence(outcomes)
+    replicates, images, classes = predictions.logits.shape
+    influence = _f1_influence(predictions)
     rows = np.arange(replicates)[:, None] * classes
-    of_true, of_predicted = (rows + outcomes.labels).ravel(), (rows + outcomes.predicted).ravel()
+    of_true, of_predicted = (
+        (rows + predictions.labels).ravel(),
+        (rows + predictions.predicted).ravel(),
+    )
     image = np.tile(np.arange(images), replicates)
     shape = (replicates * classes, images)
-    hits = csr_array((outcomes.hits.ravel().astype(np.float64), (of_true, image)), shape=shape)
+    true_positives = csr_array(
+        (predictions.correct.ravel().astype(np.float64), (of_true, image)), shape=shape
+    )
     twice = np.concatenate([of_true, of_predicted]), np.tile(image, 2)
     occurrences = csr_array((np.ones(len(twice[0])), twice), shape=shape)
     redrawn = []
-    for weights in resampling.image_weights(images, seed=seed, draws=draws):
-        sums = (hits @ weights, occurrences @ weights)
+    for weights in resampling.bootstrap_weights(images, seed=seed, n_resamples=n_resamples):
+        sums = (true_positives @ weights, occurrences @ weights)
         redrawn.append(macro_f1(*(each.reshape(replicates, classes, -1) for each in sums)).mean(0))
     value = float(values.mean())
-    low, high = bounds.around_redrawn(value, np.concatenate(redrawn), influence.mean(0))
-    low, high = bounds.over_seeds(value, low, high, resampling.errors_of_one(values, influence))
-    if images - outcomes.hits.sum(1).mean() < FEW:
+    low, high = bounds.bca_ci(value, np.concatenate(redrawn), influence.mean(0))
+    low, high = bounds.over_seeds(
+        value, low, high, resampling.seed_errors_of_run(values, influence)
+    )
+    if images - predictions.correct.sum(1).mean() < FEW:
         share = _share(values, influence)
         low, high = min(low, share[0]), max(high, share[1])
     return float(low), float(high)
 
 
-def _f1_influence(outcomes: Outcomes) -> Floats:
+def _f1_influence(predictions: Predictions) -> Floats:
     """Return N times the derivative of macro F1 by the weight of each image, `float64[R, N]`.
 
     The infinitesimal jackknife (Davison & Hinkley 1997, section 2.7): an image adds a hit or not
     to its class, and makes its class and the one it is taken for larger.
     """
-    hits, occurrences = class_counts(outcomes)
-    f1 = class_f1(hits, occurrences)
-    rows = np.arange(len(hits))[:, None]
-    true, predicted = (rows, outcomes.labels[None]), (rows, outcomes.predicted)
+    true_positives, occurrences = class_counts(predictions)
+    f1 = class_f1(true_positives, occurrences)
+    rows = np.arange(len(true_positives))[:, None]
+    true, predicted = (rows, predictions.labels[None]), (rows, predictions.predicted)
     present = (occurrences > 0).sum(1, keepdims=True)
-    result: Floats = (2 * outcomes.hits - f1[true]) / occurrences[true]
+    result: Floats = (2 * predictions.correct - f1[true]) / occurrences[true]
     result -= f1[predicted] / occurrences[predicted]
-    result *= len(outcomes.labels) / present
+    result *= len(predictions.labels) / present
     return result
 
 
-def _calibration_error(outcomes: Outcomes, seed: int, draws: int) -> tuple[float, float]:
-    low, high = calibration_error_bounds(outcomes, seed=seed, draws=draws)
-    if outcomes.hits.all():  # no miss among these, yet there may be some among others
-        images = len(outcomes.labels)
-        high = max(high, float(outcomes.confidence.mean()) - _wilson(1.0, images)[0])
+def _calibration_error(
+    predictions: Predictions, seed: int, n_resamples: int
+) -> tuple[float, float]:
+    low, high = calibration_error_bounds(predictions, seed=seed, n_resamples=n_resamples)
+    if predictions.correct.all():  # no miss among these, yet there may be some among others
+        images = len(predictions.labels)
+        high = max(high, float(predictions.confidence.mean()) - _wilson(1.0, images)[0])
     return float(low), float(high)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from visionsweep.analysis import bounds, resampling
 from visionsweep.analysis.differences import Losses, estimates_of_losses, losses_of
 from visionsweep.analysis.intervals import Estimate
-from visionsweep.analysis.predictions import Floats, Outcomes
+from visionsweep.analysis.predictions import Floats, Predictions
 from visionsweep.analysis.resampling import SeedErrors
 from visionsweep.analysis.run_losses import RunLosses
 
@@ -53,7 +53,7 @@ class LearningCurve:
 
 def learning_curve(
     counts: Sequence[int],
-    outcomes: Sequence[Sequence[Outcomes | RunLosses]],
+    predictions: Sequence[Sequence[Predictions | RunLosses]],
     *,
     seed: int = 0,
 ) -> LearningCurve | None:
@@ -61,14 +61,14 @@ def learning_curve(
 
     Args:
         counts: training images, in any order; equal ones are put together.
-        outcomes: the runs with so many, all on the same images; those at one place of each list
+        predictions: the runs with so many, all on the same images; those at one place of each list
             are alike in all else. Where one of them diverged, all are left out.
         seed: of the redrawing.
 
     Returns:
         None where there are fewer than two sizes, or no run is left.
     """
-    lost = [list(map(RunLosses.of, column)) for column in outcomes]
+    lost = [list(map(RunLosses.of, column)) for column in predictions]
     matched = [row for row in zip(*lost, strict=True) if all(each.finite for each in row)]
     runs: dict[int, list[RunLosses]] = defaultdict(list)
     for count, column in zip(counts, zip(*matched, strict=True), strict=bool(matched)):
@@ -80,7 +80,7 @@ def learning_curve(
     of_size = np.repeat(np.arange(len(sizes)), [len(runs[size]) for size in sizes])
     mean = (of_size == np.arange(len(sizes))[:, None]) / np.bincount(of_size)[:, None]
     losses = every.combined(mean)
-    drawn = resampling.weighted_means(losses.images, seed, resampling.DRAWS)
+    drawn = resampling.resampled_means(losses.images, seed, resampling.N_RESAMPLES)
     at = np.geomspace(sizes[0], 2 * sizes[-1], POINTS)
     sought = np.concatenate([at, sizes[-1:]])
     curve = _power_law(sizes, losses, drawn, sought, seed)
@@ -153,8 +153,8 @@ def _allowing_a_floor(
     possible, and the band spans both. Arguments as `_power_law`.
     """
     noise = [
-        SeedErrors(losses.seeds.size[k, None], losses.seeds.freedom[k, None]).drawn(
-            seed=seed + 1 + k, draws=drawn.shape[1]
+        SeedErrors(losses.seeds.size[k, None], losses.seeds.dof[k, None]).drawn(
+            seed=seed + 1 + k, n_resamples=drawn.shape[1]
         )
         for k in range(len(sizes))
     ]

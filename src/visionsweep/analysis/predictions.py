@@ -10,7 +10,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class Predictions:
     """The logits of every replicate for every image of a split.
 
     What is derived is kept, except what is as large as the logits: a thousand runs are held at
@@ -52,7 +52,7 @@ class Outcomes:
         return result
 
     @cached_property
-    def hits(self) -> NDArray[np.bool_]:
+    def correct(self) -> NDArray[np.bool_]:
         """Whether each replicate is right about each image, `bool[R, N]`."""
         result: NDArray[np.bool_] = self.predicted == self.labels
         return result
@@ -79,17 +79,17 @@ class Outcomes:
         # laid out as the logits are, for sums are rounded by where numbers lie
         return result if self.logits.flags.c_contiguous else np.asfortranarray(result)
 
-    def of_replicates(self, chosen: NDArray[np.bool_]) -> "Outcomes":
-        """Return the outcomes of some replicates, `chosen: bool[R]`."""
-        return Outcomes(self.logits[chosen], self.labels, self.images)
+    def select_replicates(self, chosen: NDArray[np.bool_]) -> "Predictions":
+        """Return the predictions of some replicates, `chosen: bool[R]`."""
+        return Predictions(self.logits[chosen], self.labels, self.images)
 
-    def by_image(self) -> "Outcomes":
+    def sorted_by_image(self) -> "Predictions":
         """Return the same with images in the order of their digests: runs may list them in others.
 
         Copies of an image under two labels come in the order of the labels.
         """
         order, images = _by_image(self.images, self.labels.tobytes())
-        return Outcomes(self.logits[:, order], self.labels[order], images)
+        return Predictions(self.logits[:, order], self.labels[order], images)
 
 
 @lru_cache(maxsize=8)

@@ -16,11 +16,13 @@ from scipy.special import stdtrit
 
 from visionsweep.analysis.predictions import Floats
 
-DRAWS = 2000
+N_RESAMPLES = 2000
 _CHUNK = 2**19  # weights held at a time: 4 MB, twice that while they are drawn, counts of 0.5 MB
 
 
-def image_weights(images: int, *, seed: int, draws: int = DRAWS) -> Iterator[Floats]:
+def bootstrap_weights(
+    images: int, *, seed: int, n_resamples: int = N_RESAMPLES
+) -> Iterator[Floats]:
     """Yield the weights of images in redrawn sets, `float64[N, b]`, columns that sum to one.
 
     A set is N - 1 images drawn with replacement: variances then come out right, not at
@@ -30,22 +32,22 @@ def image_weights(images: int, *, seed: int, draws: int = DRAWS) -> Iterator[Flo
     Args:
         images: N; one image is drawn every time.
         seed: of the drawing.
-        draws: sets in all.
+        n_resamples: sets in all.
     """
     step = max(1, _CHUNK // images)
-    for start in range(0, draws, step):
-        counts = _counts(images, min(step, draws - start), seed, start)
+    for start in range(0, n_resamples, step):
+        counts = _counts(images, min(step, n_resamples - start), seed, start)
         yield counts.astype(np.float64) / max(1, images - 1)
 
 
 @lru_cache(maxsize=128)
-def _counts(images: int, draws: int, seed: int, start: int) -> NDArray[np.uint8]:
+def _counts(images: int, n_resamples: int, seed: int, start: int) -> NDArray[np.uint8]:
     generator = np.random.default_rng((seed, start))
-    cells = generator.integers(images, size=(max(1, images - 1), draws))
-    cells *= draws
-    cells += np.arange(draws)
-    counts = np.bincount(cells.ravel(), minlength=images * draws)
-    return np.minimum(counts, 255).astype(np.uint8).reshape(images, draws)
+    cells = generator.integers(images, size=(max(1, images - 1), n_resamples))
+    cells *= n_resamples
+    cells += np.arange(n_resamples)
+    counts = np.bincount(cells.ravel(), minlength=images * n_resamples)
+    return np.minimum(counts, 255).astype(np.uint8).reshape(images, n_resamples)
 
 
 @dataclass(frozen=True)
@@ -54,39 +56,39 @@ class SeedErrors:
 
     Attributes:
         size: `float64[K]`.
-        freedom: `float64[K]`, degrees of freedom they are known with; at least one.
+        dof: `float64[K]`, degrees of freedom they are known with; at least one.
     """
 
     size: Floats
-    freedom: Floats
+    dof: Floats
 
     def combined(self, weights: Floats) -> "SeedErrors":
         """Return those of weighted sums, `weights: float64[M, K]`."""
-        return SeedErrors.of_sums(weights * self.size, self.freedom)
+        return SeedErrors.of_sums(weights * self.size, self.dof)
 
     @staticmethod
-    def of_sums(size: Floats, freedom: Floats) -> "SeedErrors":
+    def of_sums(size: Floats, dof: Floats) -> "SeedErrors":
         """Return those of sums of independent values, `[K, P]` to `[K]` (Satterthwaite 1946)."""
         total = (size**2).sum(1)
-        spent = (size**4 / freedom).sum(1)
+        spent = (size**4 / dof).sum(1)
         known = np.divide(total**2, spent, out=np.ones_like(total), where=spent > 0)
         return SeedErrors(np.sqrt(total), known)
 
-    def drawn(self, *, seed: int, draws: int) -> Floats:
+    def drawn(self, *, seed: int, n_resamples: int) -> Floats:
         """Draw what other seeds might have added, `float64[K, B]`."""
         return np.stack(
             [
-                size * _student(int(freedom), draws, seed)
-                for size, freedom in zip(self.size, self.freedom, strict=True)
+                size * _student(int(dof), n_resamples, seed)
+                for size, dof in zip(self.size, self.dof, strict=True)
             ]
         )
 
 
 @lru_cache(maxsize=64)
-def _student(freedom: int, draws: int, seed: int) -> Floats:
-    """Return the quantiles of Student's t in random order: draws without chance in their tails."""
-    order = np.random.default_rng((seed, freedom)).permutation(draws)
-    result: Floats = stdtrit(freedom, (order + 0.5) / draws)
+def _student(dof: int, n_resamples: int, seed: int) -> Floats:
+    """Return the quantiles of Student's t in random order: a sample with exact tails."""
+    order = np.random.default_rng((seed, dof)).permutation(n_resamples)
+    result: Floats = stdtrit(dof, (order + 0.5) / n_resamples)
     result.setflags(write=False)
     return result
 
@@ -125,13 +127,13 @@ def seed_error_less(values: Floats, interaction: float, images: int) -> float:
     return float(np.sqrt(max(0.0, values.var(ddof=1) - shown) / replicates))
 
 
-def errors_of_one(values: Floats, influence: Floats) -> SeedErrors:
+def seed_errors_of_run(values: Floats, influence: Floats) -> SeedErrors:
     """Return `seed_error` of one run with its degrees of freedom."""
-    freedom = max(1, len(values) - 1)
-    return SeedErrors(np.array([seed_error(values, influence)]), np.array([float(freedom)]))
+    dof = max(1, len(values) - 1)
+    return SeedErrors(np.array([seed_error(values, influence)]), np.array([float(dof)]))
 
 
-def weighted_means(images: Floats, seed: int, draws: int) -> Floats:
+def resampled_means(images: Floats, seed: int, n_resamples: int) -> Floats:
     """Return means over redrawn images, `float64[K, B]`, of `images: float64[K, N]`."""
-    chunks = image_weights(images.shape[1], seed=seed, draws=draws)
+    chunks = bootstrap_weights(images.shape[1], seed=seed, n_resamples=n_resamples)
     return np.concatenate([images @ weights for weights in chunks], axis=1)

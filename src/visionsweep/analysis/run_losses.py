@@ -1,4 +1,4 @@
-"""What comparisons need of a run, a hundredth of its outcomes or less."""
+"""What comparisons need of a run, a hundredth of its predictions or less."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from hashlib import blake2b
 import numpy as np
 
 from visionsweep.analysis import resampling
-from visionsweep.analysis.predictions import Floats, Outcomes
+from visionsweep.analysis.predictions import Floats, Predictions
 from visionsweep.errors import UserError
 
 
@@ -32,16 +32,16 @@ class RunLosses:
     finite: bool
 
     @staticmethod
-    def of(outcomes: "Outcomes | RunLosses") -> "RunLosses":
+    def of(predictions: "Predictions | RunLosses") -> "RunLosses":
         """Return those of a run; what is asked for already is returned as it is."""
-        if isinstance(outcomes, RunLosses):
-            return outcomes
-        finite = bool(outcomes.finite.all())
-        losses = outcomes.losses if finite else np.full(outcomes.logits.shape[:2], np.nan)
-        digest = blake2b(outcomes.logits.tobytes(), digest_size=16)
-        digest.update(str(outcomes.logits.shape).encode())
+        if isinstance(predictions, RunLosses):
+            return predictions
+        finite = bool(predictions.finite.all())
+        losses = predictions.losses if finite else np.full(predictions.logits.shape[:2], np.nan)
+        digest = blake2b(predictions.logits.tobytes(), digest_size=16)
+        digest.update(str(predictions.logits.shape).encode())
         return RunLosses(
-            outcomes.images,
+            predictions.images,
             losses.mean(0),
             losses.mean(1),
             resampling.interaction(losses),

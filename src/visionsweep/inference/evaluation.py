@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from visionsweep.analysis.predictions import Outcomes
+from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.schema import SAMPLE, Config, DataConfig
 from visionsweep.data.classes import spelling
 from visionsweep.data.images import ImageFile
@@ -74,14 +74,14 @@ def evaluate(
     splits = resolve_splits(data, config.features)
     files = _as_labelled_by(predictor, splits, split)
     micro_batch = AdaptiveMicroBatch(run.record.images_at_once)  # affects rounding
-    outcomes = _outcomes(predictor, config, files, device, micro_batch)
+    predictions = _outcomes(predictor, config, files, device, micro_batch)
     recorded = run.record.data
     assert recorded is not None
     same = split in recorded.digests and splits.digest(split) == recorded.digests[split]
     seen = _trained_on(run, config, splits, own_images)
     trained_on = None if seen is None else sum(file.digest in seen for file in files)
     return Evaluation(
-        splits.dataset, split, len(files), estimate_metrics(outcomes), same, trained_on
+        splits.dataset, split, len(files), estimate_metrics(predictions), same, trained_on
     )
 
 
@@ -144,7 +144,7 @@ def _outcomes(
     files: list[ImageFile],
     device: torch.device,
     micro_batch: AdaptiveMicroBatch,
-) -> Outcomes:
+) -> Predictions:
     """Score by the same batches and the same kernels as in training: to the same last bit."""
     network = LazyModel(
         predictor.spec,

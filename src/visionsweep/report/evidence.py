@@ -80,14 +80,14 @@ def gather(runs: Sequence[Run]) -> Evidence:
         )
         for k, run in enumerate(runs)
     ]
-    settings, outcomes = [given[k] for k in compared], list(compared.values())
+    settings, predictions = [given[k] for k in compared], list(compared.values())
     sizes = [runs[k].record.data.counts["train"] for k in compared]  # type: ignore[union-attr]
     return Evidence(
         rows=rows,
         cheapest=_to_take(rows),
-        images_needed=_needed(outcomes) if recipes[0] not in recipes[1:2] else None,
-        effects=effects(settings, outcomes) if len(outcomes) > 1 else [],
-        curve=_curve(settings, sizes, outcomes),
+        images_needed=_needed(predictions) if recipes[0] not in recipes[1:2] else None,
+        effects=effects(settings, predictions) if len(predictions) > 1 else [],
+        curve=_curve(settings, sizes, predictions),
         passed_over=passed_over,
     )
 
@@ -112,23 +112,23 @@ def _recipe(run: Run, given: Mapping[str, Any]) -> tuple[dict[str, Any], str, st
     return settings, data.digests["train"], model.fingerprint
 
 
-def _needed(outcomes: Sequence[RunLosses]) -> int | None:
+def _needed(predictions: Sequence[RunLosses]) -> int | None:
     """Return how many more images would tell the first two apart.
 
     Asked of these two alone; where that is done and the table's correction still calls them level,
     asked of them among all that are compared.
     """
-    if len(outcomes) < 2:
+    if len(predictions) < 2:
         return None
-    pairs = len(outcomes) * (len(outcomes) - 1) // 2
-    alone = images_needed(outcomes[0], outcomes[1])
-    return images_needed(outcomes[0], outcomes[1], tests=pairs) if alone == 0 else alone
+    pairs = len(predictions) * (len(predictions) - 1) // 2
+    alone = images_needed(predictions[0], predictions[1])
+    return images_needed(predictions[0], predictions[1], tests=pairs) if alone == 0 else alone
 
 
 def _with_losses(
     runs: Sequence[Run],
 ) -> tuple[list[Run], list[RunLosses | None], list[str]]:
-    """Return the runs whose outcomes may be shown, what they lost, and the files passed over."""
+    """Return the runs whose predictions may be shown, what they lost, and the files passed over."""
     shown: list[Run] = []
     found: list[RunLosses | None] = []
     passed_over = []
@@ -149,12 +149,12 @@ def _losses(run: Run) -> RunLosses | None:
     The logits are not kept: of ten thousand runs they are as large as memory.
 
     Raises:
-        ValueError: if the file of outcomes is damaged, or not of this run.
+        ValueError: if the file of predictions is damaged, or not of this run.
     """
     if not math.isfinite(val_loss(run)):
         return None
     found = (kept.read(run.directory, run.record, ["val"]) or {}).get("val")
-    return RunLosses.of(found.by_image()) if found is not None else None
+    return RunLosses.of(found.sorted_by_image()) if found is not None else None
 
 
 def _mark(place: int, comparison: Comparison | None, *, repeats: bool) -> Mark:
@@ -174,7 +174,7 @@ def _cost(run: Run) -> tuple[int, float, float]:
 
 
 def _curve(
-    settings: Sequence[Mapping[str, Any]], sizes: Sequence[int], outcomes: Sequence[RunLosses]
+    settings: Sequence[Mapping[str, Any]], sizes: Sequence[int], predictions: Sequence[RunLosses]
 ) -> LearningCurve | None:
     """Fit a curve to runs that differ in nothing but how many images they were trained on.
 
@@ -182,7 +182,7 @@ def _curve(
     what was tried with few.
     """
     alike: dict[str, dict[int, RunLosses]] = defaultdict(dict)
-    for given, size, found in zip(settings, sizes, outcomes, strict=True):
+    for given, size, found in zip(settings, sizes, predictions, strict=True):
         rest = {key: value for key, value in given.items() if not key.startswith("data")}
         alike[repr(rest)][size] = found
     counts = sorted(set(sizes))

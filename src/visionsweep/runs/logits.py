@@ -1,4 +1,4 @@
-"""The outcomes of a run on disk, `logits.safetensors`: what evidence is computed from later."""
+"""The predictions of a run on disk, `logits.safetensors`: what evidence is computed from later."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from visionsweep.analysis.predictions import Outcomes
+from visionsweep.analysis.predictions import Predictions
 from visionsweep.runs.fields import SPLITS, Digest
 from visionsweep.runs.record import RecordSummary
 from visionsweep.storage.files import why, write_atomically
@@ -22,21 +22,21 @@ FILE_NAME = "logits.safetensors"
 LARGEST = 4096 * MB  # of such a file; it is read part by part
 
 
-def write(run_dir: Path, outcomes: Mapping[str, Outcomes]) -> None:
-    """Write the outcomes of each split into a run's directory."""
+def write(run_dir: Path, predictions: Mapping[str, Predictions]) -> None:
+    """Write the predictions of each split into a run's directory."""
     tensors: dict[str, Any] = {}
-    for split, found in outcomes.items():
+    for split, found in predictions.items():
         # safetensors writes memory as it lies, and transposed arrays lie otherwise.
         tensors[f"{split}.logits"] = np.ascontiguousarray(found.logits)
         tensors[f"{split}.labels"] = np.ascontiguousarray(found.labels)
-    images = {split: json.dumps(found.images) for split, found in outcomes.items()}
+    images = {split: json.dumps(found.images) for split, found in predictions.items()}
     write_atomically(run_dir / FILE_NAME, save(tensors, images))
 
 
 def read(
     run_dir: Path, of: RecordSummary, splits: Collection[str] = SPLITS
-) -> dict[str, Outcomes] | None:
-    """Read the outcomes of each split, or of some, and check that they are those of a record.
+) -> dict[str, Predictions] | None:
+    """Read the predictions of each split, or of some, and check that they are those of a record.
 
     Args:
         run_dir: the run's directory.
@@ -60,7 +60,7 @@ def read(
                 raise ValueError("holds other tensors than logits and labels of each split")
             return {
                 split: _checked(
-                    Outcomes(
+                    Predictions(
                         opened.get_tensor(f"{split}.logits"),
                         opened.get_tensor(f"{split}.labels"),
                         _images(images[split]),
@@ -81,8 +81,8 @@ def read(
         raise ValueError(f"holds other numbers than logits: {error}") from error
 
 
-def _checked(found: Outcomes, split: str, of: RecordSummary) -> Outcomes:
-    """Refuse outcomes of other images, classes or replicates than a record's."""
+def _checked(found: Predictions, split: str, of: RecordSummary) -> Predictions:
+    """Refuse predictions of other images, classes or replicates than a record's."""
     logits, labels = found.logits, found.labels
     data, evaluation = of.data, of.evaluation.get(split)
     if logits.dtype != np.float32 or logits.ndim != 3 or not logits.size:

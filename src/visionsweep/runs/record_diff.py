@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from visionsweep.analysis.predictions import Outcomes
+from visionsweep.analysis.predictions import Predictions
 from visionsweep.runs.record import Record
 from visionsweep.runs.scores import Epoch
 
@@ -102,8 +102,8 @@ class Agreement:
 def compare(
     recorded: Record,
     now: Record,
-    recorded_logits: Mapping[str, Outcomes] | None,
-    logits_now: Mapping[str, Outcomes] | None,
+    recorded_logits: Mapping[str, Predictions] | None,
+    logits_now: Mapping[str, Predictions] | None,
 ) -> Agreement:
     """Compare two runs, number by number.
 
@@ -112,7 +112,7 @@ def compare(
     Args:
         recorded: the record of a completed run.
         now: the record of the same run, made again.
-        recorded_logits: the outcomes of each split beside the record.
+        recorded_logits: the predictions of each split beside the record.
         logits_now: those of now.
     """
     before, after = dict(_scores(recorded)), dict(_scores(now))
@@ -195,7 +195,7 @@ class _Logits:
     unequal: int
 
 
-def _compare_logits(recorded: Mapping[str, Outcomes], now: Mapping[str, Outcomes]) -> _Logits:
+def _compare_logits(recorded: Mapping[str, Predictions], now: Mapping[str, Predictions]) -> _Logits:
     """Compare logits; a split of other images, replicates or classes differs as a whole."""
     seen = _Logits([], 0.0, 0, 0)
     for split, before in recorded.items():
@@ -220,5 +220,5 @@ def _compare_logits(recorded: Mapping[str, Outcomes], now: Mapping[str, Outcomes
     return seen
 
 
-def _comparable(one: Outcomes, other: Outcomes) -> bool:
+def _comparable(one: Predictions, other: Predictions) -> bool:
     return one.images == other.images and one.logits.shape == other.logits.shape

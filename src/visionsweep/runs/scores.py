@@ -8,7 +8,7 @@ from msgspec.structs import force_setattr
 
 from visionsweep.analysis import metrics
 from visionsweep.analysis.intervals import estimates, wilson
-from visionsweep.analysis.predictions import Outcomes
+from visionsweep.analysis.predictions import Predictions
 from visionsweep.runs.fields import MOST_REPLICATES, Natural, NonNegative, Share
 
 # JSON has no NaN: a number that diverged is written as null, and read back as NaN.
@@ -126,18 +126,18 @@ def summarize(history: list[Epoch]) -> Metrics:
     return Metrics(scores_of(history[-1]), scores_of(min(history, key=val_loss)))
 
 
-def estimate_metrics(outcomes: Outcomes) -> dict[str, Measure]:
+def estimate_metrics(predictions: Predictions) -> dict[str, Measure]:
     """Return every metric of some predictions with its 95% confidence interval.
 
     With one replicate, `accuracy_wilson` adds the Wilson interval of accuracy.
     """
-    per_replicate = metrics.per_replicate(outcomes)
+    per_replicate = metrics.per_replicate(predictions)
     measures = {
         name: Measure(estimate.value, estimate.low, estimate.high, per_replicate[name].tolist())
-        for name, estimate in estimates(outcomes).items()
+        for name, estimate in estimates(predictions).items()
     }
-    if len(outcomes.logits) == 1:
-        interval = wilson(int(outcomes.hits.sum()), len(outcomes.labels))
+    if len(predictions.logits) == 1:
+        interval = wilson(int(predictions.correct.sum()), len(predictions.labels))
         measures["accuracy_wilson"] = Measure(
             interval.value, interval.low, interval.high, [interval.value]
         )

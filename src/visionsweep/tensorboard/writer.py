@@ -27,7 +27,7 @@ from visionsweep.runs.scores import Epoch, EpochScores, Metrics, Scores
 from visionsweep.text.escaping import class_columns, markdown, visible
 
 if TYPE_CHECKING:
-    from visionsweep.analysis.predictions import Outcomes
+    from visionsweep.analysis.predictions import Predictions
     from visionsweep.data.thumbnails import Thumbnails
     from visionsweep.figures.canvas import Pixels
 
@@ -171,7 +171,7 @@ class RunWriter:
     def diagnosis(
         self,
         split: str,
-        outcomes: "Outcomes",
+        predictions: "Predictions",
         classes: Sequence[str],
         thumbnails: "Thumbnails | None",
     ) -> None:
@@ -181,25 +181,25 @@ class RunWriter:
 
         Args:
             split: "val", or another; the figures are `confusion/val` and so on.
-            outcomes: of that split.
+            predictions: of that split.
             classes: names.
-            thumbnails: of the images of the split, in the order of the outcomes; None leaves out
+            thumbnails: of the images of the split, in the order of the predictions; None leaves out
                 the figure of mistakes.
         """
         from visionsweep.figures.diagnosis import diagnosis_figures
 
-        sound = np.asarray(np.isfinite(outcomes.logits).all(axis=(1, 2)))
+        sound = np.asarray(np.isfinite(predictions.logits).all(axis=(1, 2)))
         if not sound.any():
             return
-        outcomes = outcomes.of_replicates(sound)
-        probabilities = np.exp(outcomes.log_probabilities).mean(0)
+        predictions = predictions.select_replicates(sound)
+        probabilities = np.exp(predictions.log_probabilities).mean(0)
         thresholds = max(11, min(127, _CURVE_POINTS // len(classes)))
         for index, name in enumerate(class_columns(classes, ())):
-            tag, truth = f"pr_curve/{name}", outcomes.labels == index
+            tag, truth = f"pr_curve/{name}", predictions.labels == index
             self._writer.add_pr_curve(
                 tag, truth, probabilities[:, index], self._last_epoch, thresholds
             )
-        figures = diagnosis_figures(split, outcomes, classes, thumbnails)
+        figures = diagnosis_figures(split, predictions, classes, thumbnails)
         for name, pixels in figures.items():
             self._image(f"{name}/{split}", pixels, photographs=name == "mistakes")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from visionsweep.analysis.predictions import Outcomes
+from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.schema import Config
 from visionsweep.config.targets import augmentation_target
 from visionsweep.data.dataset import ImageBatches, ImageDataset
@@ -153,7 +153,7 @@ def predict(
     images: Sequence[ImageFile],
     device: torch.device,
     micro_batch: AdaptiveMicroBatch | None = None,
-) -> Outcomes:
+) -> Predictions:
     """Return the predictions of a model for each image.
 
     Args:
@@ -165,4 +165,4 @@ def predict(
     """
     logits: Any = predict_logits(module, batches, device, micro_batch).numpy()
     labels = torch.tensor([image.label for image in images]).numpy()
-    return Outcomes(logits, labels, tuple(image.digest for image in images))
+    return Predictions(logits, labels, tuple(image.digest for image in images))

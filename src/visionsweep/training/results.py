@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save
 
 from visionsweep.analysis.calibration import calibrated
-from visionsweep.analysis.predictions import Outcomes
+from visionsweep.analysis.predictions import Predictions
 from visionsweep.data.splits import Splits
 from visionsweep.data.thumbnails import thumbnails
 from visionsweep.features.cached import cache_dir
@@ -20,7 +20,7 @@ from visionsweep.training.train_state import TrainState
 from visionsweep.training.trainer import RunContext
 
 
-def write_diagnosis(run: RunContext, events: RunWriter, predictions: Outcomes) -> None:
+def write_diagnosis(run: RunContext, events: RunWriter, predictions: Predictions) -> None:
     """Write figures of the validation predictions, and the features of the images.
 
     TensorBoard's Projector shows the features once per backbone and images of a sweep.
@@ -43,7 +43,7 @@ def write_diagnosis(run: RunContext, events: RunWriter, predictions: Outcomes) -
 
 
 def write_predictions(
-    run_dir: Path, splits: Splits, predictions: Mapping[str, Outcomes], temperature: float
+    run_dir: Path, splits: Splits, predictions: Mapping[str, Predictions], temperature: float
 ) -> None:
     """Write the logits and the calibrated probabilities of each image.
 

@@ -35,8 +35,8 @@ class Predictions:
     probabilities: NDArray[np.float64]
 
     @property
-    def hits(self) -> int:
-        """How many images are taken for what they are."""
+    def correct(self) -> int:
+        """Number of images that are predicted correctly."""
         return int((self.probabilities.argmax(1) == self.labels).sum())
 
     def confusion(self) -> NDArray[np.int64]:

@@ -115,7 +115,9 @@ def _best(run: Run, label: str) -> Best:
 
 
 def _tested(predictions: best_run.Predictions, replicates: int) -> str:
-    said = f"{predictions.hits} of {numbers.counted(len(predictions.images), 'test image')} right"
+    said = (
+        f"{predictions.correct} of {numbers.counted(len(predictions.images), 'test image')} right"
+    )
     return f"{said} by the mean of its {replicates} replicates" if replicates > 1 else said
 
 
