@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from visionsweep.analysis.calibration import fit_temperature
+from visionsweep.analysis.calibration import calibrated, fit_temperature
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.schema import Config
 from visionsweep.errors import UserError, let_go
@@ -32,7 +32,7 @@ from visionsweep.tensorboard.writer import RunWriter
 from visionsweep.text.escaping import visible
 from visionsweep.training.inputs import predict, trains_on_features
 from visionsweep.training.resolve import Resolved, resolve
-from visionsweep.training.results import write_diagnosis, write_predictions, write_weights
+from visionsweep.training.results import write_predictions, write_projector, write_weights
 from visionsweep.training.resume import finished_run, resume_or_start
 from visionsweep.training.reuse import Reused, reuse_completed
 from visionsweep.training.train_state import TrainState
@@ -152,9 +152,8 @@ class _Run:
 
         with signals.deferred():
             with self._timed("training"):
-                state, predictions = self._train(context)
+                state, predictions, temperature = self._train(context)
             self.evaluation = {split: estimate_metrics(p) for split, p in predictions.items()}
-            temperature = fit_temperature(predictions["val"])
             write_predictions(run_dir, resolved.splits, predictions, temperature)
             write_weights(run_dir / model.checkpoint, state, temperature)
             (run_dir / CHECKPOINT).unlink(missing_ok=True)
@@ -162,8 +161,8 @@ class _Run:
         for split, scores in (("validation", last.val), ("test", last.test)):
             log.info("%s loss %.4f, accuracy %.1f%%", split, scores.loss, 100 * scores.accuracy)
 
-    def _train(self, context: RunContext) -> tuple[TrainState, dict[str, Predictions]]:
-        """Train from the checkpoint or from the seeds, and return state and predictions."""
+    def _train(self, context: RunContext) -> tuple[TrainState, dict[str, Predictions], float]:
+        """Train from the checkpoint or from the seeds; return state, predictions, temperature."""
         config, resolved = self.config, context.resolved
         splits, weights = resolved.splits, resolved.backbone.weights
         state, progress = resume_or_start(
@@ -199,8 +198,12 @@ class _Run:
             if (limit := state.micro_batch.limit) is not None:
                 self.images_at_once = limit
                 events.facts(facts | {"images at once": str(limit)})
-            write_diagnosis(context, events, predictions["val"])
-        return state, predictions
+            temperature = fit_temperature(predictions["val"])
+            if predictions["val"].finite.all():
+                probabilities = calibrated(predictions["val"].logits, temperature)
+                events.pr_curves(predictions["val"].labels, probabilities, splits.classes)
+            write_projector(context)
+        return state, predictions, temperature
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from visionsweep.analysis.metrics import METRICS, confusion, per_replicate, reliability
+from visionsweep.analysis.metrics import (
+    METRICS,
+    confusion,
+    most_confused,
+    per_replicate,
+    reliability,
+)
 from visionsweep.analysis.predictions import Predictions
 
 
@@ -55,20 +61,22 @@ def test_gaps_of_opposite_sign_cancel_within_a_bin_only():
     assert across == pytest.approx([(0.3 + 0.9) / 2], rel=1e-5)
 
 
-def test_confusion_counts_true_classes_in_rows_as_the_mean_over_replicates():
-    found = confusion(predicting([[0, 1, 2, 2], [0, 0, 2, 2]], [0, 0, 1, 2]))
-    assert found.tolist() == [[1.5, 0.5, 0], [0, 0, 1], [0, 0, 1]]
+def test_confusion_counts_true_classes_in_rows_and_predicted_ones_in_columns():
+    counts = confusion(np.array([0, 0, 1, 2]), np.array([0, 1, 2, 2]), 4)
+    assert counts.tolist() == [[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    assert most_confused(counts, 5) == [(0, 1, 1), (1, 2, 1)]
+    assert most_confused(counts, 1) == [(0, 1, 1)]
 
 
-def test_reliability_gives_accuracy_beside_confidence_and_nothing_where_there_is_nothing():
-    found = reliability(
-        predictions([[[0.69, 0.31], [0.67, 0.33], [0.92, 0.08], [0.05, 0.95]]], [0, 1, 0, 1])
-    )
+def test_reliability_gives_accuracy_beside_confidence_and_nan_for_empty_bins():
+    confidence = np.array([0.69, 0.67, 0.92, 0.95])
+    found = reliability(confidence, np.array([True, False, True, True]))
     assert found.images.tolist() == [0, 0, 0, 0, 0, 0, 2, 0, 0, 2]
     assert found.accuracy[[6, 9]].tolist() == [0.5, 1]
-    assert found.confidence[[6, 9]] == pytest.approx([0.68, 0.935], rel=1e-5)
+    assert found.confidence[[6, 9]] == pytest.approx([0.68, 0.935])
     assert np.isnan(found.accuracy[:6]).all() and np.isnan(found.confidence[7])
     assert found.edges == pytest.approx(np.arange(11) / 10)
+    assert found.ece == pytest.approx((abs(1.36 - 1) + abs(1.87 - 2)) / 4)
 
 
 def test_a_replicate_that_diverged_has_no_metrics_and_leaves_the_others_alone():

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from visionsweep.report.evidence import Evidence
-from visionsweep.report.page import best_run, leaderboard_table
+from visionsweep.report.page import leaderboard_table
+from visionsweep.runs import predictions_csv
 
 
 def test_each_run_stands_with_its_interval_and_its_mark(written, simulated_sweep):
@@ -80,14 +81,14 @@ def test_one_replicate_has_no_range(written, simulated_sweep):
 def test_the_best_run_is_shown_with_its_confusions_and_mistakes(written, simulated_sweep):
     evidence = simulated_sweep()
     page = written(evidence)
-    predictions = best_run.read_predictions(evidence.rows[0].run)
+    predictions = predictions_csv.read(evidence.rows[0].run, "test")
     matrix = page.every("table", **{"class": "confusion"})[0]
     counts = [[int(c.text) for c in r.every("td")] for r in matrix.every("tbody")[0].every("tr")]
-    assert counts == predictions.confusion().tolist()
-    assert sum(counts[i][i] for i in range(3)) == predictions.correct
-    assert f"{predictions.correct} of 60 test images right" in matrix.every("caption")[0].text
+    assert counts == predictions.confusion.tolist()
+    assert sum(counts[i][i] for i in range(3)) == predictions.correct.sum()
+    assert f"{predictions.correct.sum()} of 60 test images right" in matrix.every("caption")[0].text
     figures = page.every("figure")
-    assert len(figures) == 60 - predictions.correct > 0
+    assert len(figures) == 60 - predictions.correct.sum() > 0
     assert all(
         each.every("img")[0].attributes["src"][:23] == "data:image/jpeg;base64," for each in figures
     )

@@ -1,23 +1,21 @@
 """A run's events, read back from the file and asked of a real TensorBoard."""
 
-import io
 import math
+import threading
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.compat.tensorflow_stub import pywrap_tensorflow
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.util.tensor_util import make_ndarray
 from torch import nn
 
-from visionsweep.data.images import ImageFile, digest_of
-from visionsweep.data.thumbnails import Thumbnails, thumbnails
 from visionsweep.runs.scores import summarize
 from visionsweep.tensorboard.writer import RunWriter
 
@@ -204,33 +202,12 @@ def test_writing_events_draws_no_random_numbers(tmp_path, write_events):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-# ------------------------------------------------------------------- what a run gets wrong
+# ------------------------------------------------------------------- precision-recall curves
 
 
-@pytest.fixture
-def photographs(tmp_path) -> Thumbnails:
-    """Thumbnails of 45 images that compress as badly as photographs do."""
-    rng = np.random.default_rng(0)
-    files = []
-    for number in range(45):
-        small = Image.fromarray(rng.integers(0, 256, (24, 24, 3), np.uint8))
-        path = tmp_path / "images" / f"{number}.png"
-        path.parent.mkdir(exist_ok=True)
-        small.resize((160, 120), Image.Resampling.BICUBIC).save(path)
-        files.append(ImageFile(path, number % 3, digest_of(path.read_bytes())))
-    return thumbnails(files, tmp_path / "cache")
-
-
-@pytest.fixture
-def predictions(make_outcomes):
-    """What five replicates make of 45 images of three classes."""
-    rng = np.random.default_rng(1)
-    return make_outcomes(rng.dirichlet([0.7] * 3, (5, 45)), np.arange(45) % 3)
-
-
-def write_diagnosis(run_dir: Path, *arguments) -> EventAccumulator:
+def write_curves(run_dir: Path, *arguments) -> EventAccumulator:
     with RunWriter(run_dir) as writer:
-        writer.diagnosis("val", *arguments)
+        writer.pr_curves(*arguments)
     return read_back(run_dir)
 
 
@@ -240,12 +217,10 @@ def curve(events: EventAccumulator, tag: str) -> np.ndarray:
     return make_ndarray(event.tensor_proto)
 
 
-def test_every_class_has_its_precision_recall_curve(tmp_path, make_outcomes):
-    # The mean over both replicates: 0.9, 0.6, 0.4 and 0.2 for class "cat"; the first and the third
-    # image show one.
-    cat = np.array([[0.99, 0.21, 0.1, 0.1], [0.81, 0.99, 0.7, 0.3]])
-    predictions = make_outcomes(np.stack([cat, 1 - cat], 2), [0, 1, 0, 1])
-    events = write_diagnosis(tmp_path, predictions, ["cat", "dog"], None)
+def test_every_class_has_its_precision_recall_curve(tmp_path):
+    cat = np.array([0.9, 0.6, 0.4, 0.2])
+    labels = np.array([0, 1, 0, 1])
+    events = write_curves(tmp_path, labels, np.stack([cat, 1 - cat], 1), ["cat", "dog"])
     assert events.PluginTagToContent("pr_curves").keys() == {"pr_curve/cat", "pr_curve/dog"}
     of_cat, of_dog = curve(events, "pr_curve/cat"), curve(events, "pr_curve/dog")
     assert of_cat.shape == (6, 127)
@@ -255,72 +230,30 @@ def test_every_class_has_its_precision_recall_curve(tmp_path, make_outcomes):
     assert of_cat[:, at[0.5]].tolist() == [1, 1, 1, 1, 0.5, 0.5]
     assert of_cat[:, at[0.7]].tolist() == [1, 0, 2, 1, 1, 0.5]
     assert of_cat[:, at[0.95]].tolist() == [0, 0, 2, 2, 0, 0]
-    assert of_dog[:, at[0.7]].tolist() == [1, 0, 2, 1, 1, 0.5]  # 0.8 is a dog; 0.6 is not taken
+    assert of_dog[:, at[0.7]].tolist() == [1, 0, 2, 1, 1, 0.5]
 
 
-def test_three_figures_show_what_goes_wrong(tmp_path, predictions, photographs):
-    events = write_diagnosis(
-        tmp_path / "run", predictions, ["pizza", "steak", "sushi"], photographs
-    )
-    assert sorted(events.Tags()["images"]) == ["confusion/val", "mistakes/val", "reliability/val"]
-    for tag, kind in (("confusion", "PNG"), ("reliability", "PNG"), ("mistakes", "JPEG")):
-        (event,) = events.Images(f"{tag}/val")
-        with Image.open(io.BytesIO(event.encoded_image_string)) as image:
-            assert image.format == kind
-            assert (event.width, event.height) == image.size
-            assert image.size[0] == 350  # as wide as TensorBoard shows it
-            assert np.ptp(np.asarray(image.convert("L"))) > 100
-
-
-def test_the_diagnosis_stands_at_the_last_epoch(tmp_path, make_history, predictions, photographs):
-    with RunWriter(tmp_path / "run") as writer:
+def test_curves_of_a_thousand_classes_stay_below_a_megabyte(tmp_path, make_history):
+    probabilities = np.random.default_rng(2).dirichlet([0.1] * 1000, 50)
+    names = [f"class {number}" for number in range(1000)]
+    with RunWriter(tmp_path) as writer:
         for epoch in make_history(0.9, 0.5, 0.4):
             writer.epoch(epoch)
-        writer.diagnosis("val", predictions, ["pizza", "steak", "sushi"], photographs)
-    events = read_back(tmp_path / "run")
-    assert [event.step for event in events.Images("mistakes/val")] == [3]
-    assert [event.step for event in events.Tensors("pr_curve/sushi")] == [3]
-
-
-def test_a_run_with_all_there_is_to_see_stays_below_a_megabyte(
-    tmp_path, make_history, predictions, photographs
-):
-    head = nn.Linear(1280, 15)
-    head(torch.ones(2, 1280)).sum().backward()
-    with RunWriter(tmp_path / "run") as writer:
-        writer.begin({"dataset": "sample"}, "epochs: 10")
-        for epoch in make_history(*[0.5] * 10):
-            writer.epoch(epoch)
-            writer.histograms(epoch.epoch, head)
-        writer.diagnosis("val", predictions, ["pizza", "steak", "sushi"], photographs)
-    (file,) = (tmp_path / "run").iterdir()
-    assert file.stat().st_size < 1_000_000
-
-
-def test_curves_of_a_thousand_classes_stay_below_a_megabyte(tmp_path, make_outcomes):
-    rng = np.random.default_rng(2)
-    predictions = make_outcomes(rng.dirichlet([0.1] * 1000, (1, 50)) + 1e-6, np.arange(50))
-    names = [f"class {number}" for number in range(1000)]
-    events = write_diagnosis(tmp_path, predictions, names, None)
+        writer.pr_curves(np.arange(50), probabilities, names)
+    events = read_back(tmp_path)
     assert len(events.PluginTagToContent("pr_curves")) == 1000
     assert curve(events, "pr_curve/class 7").shape == (6, 12)
+    assert [event.step for event in events.Tensors("pr_curve/class 7")] == [3]
     (file,) = tmp_path.iterdir()
     assert file.stat().st_size < 1_000_000
 
 
-def test_replicates_that_diverged_are_left_out_of_the_diagnosis(tmp_path, make_outcomes):
-    sound = [[0.9, 0.1], [0.2, 0.8]]
-    nowhere = [[math.nan, math.nan]] * 2
-    both = write_diagnosis(
-        tmp_path / "both", make_outcomes([sound, nowhere], [0, 1]), ["a", "b"], None
-    )
-    alone = write_diagnosis(tmp_path / "alone", make_outcomes([sound], [0, 1]), ["a", "b"], None)
-    assert np.array_equal(curve(both, "pr_curve/a"), curve(alone, "pr_curve/a"))
-    for tag in ("confusion/val", "reliability/val"):
-        first, second = (events.Images(tag)[0].encoded_image_string for events in (both, alone))
-        assert first == second
-    none = write_diagnosis(tmp_path / "none", make_outcomes([nowhere], [0, 1]), ["a", "b"], None)
-    assert not none.Tags()["images"]
+def test_importing_the_writer_sets_no_hook_and_patches_nothing(tmp_path):
+    before = threading.excepthook
+    with RunWriter(tmp_path):
+        assert threading.excepthook != before
+    assert threading.excepthook is before
+    assert pywrap_tensorflow.crc32c.__module__ == pywrap_tensorflow.__name__
 
 
 # ------------------------------------------------------------------- histograms

@@ -1,4 +1,4 @@
-"""Loss, accuracy, macro F1 and expected calibration error, and what figures of them need."""
+"""Loss, accuracy, macro F1, expected calibration error, confusion matrix, reliability."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visionsweep.analysis.predictions import Floats, Predictions
+
+Ints = NDArray[np.int64]
 
 METRICS = ("loss", "accuracy", "macro_f1", "ece")
 ECE_BINS = 15  # as in Guo et al. 2017
@@ -89,50 +91,71 @@ def bins_of(confidence: Floats, bins: int) -> NDArray[np.int64]:
     return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
 
 
-def confusion(predictions: Predictions) -> Floats:
-    """Count which class is taken for which.
+def confusion(labels: Ints, predicted: Ints, classes: int) -> Ints:
+    """Return the confusion matrix.
+
+    Args:
+        labels: true classes, `int64[N]`.
+        predicted: predicted classes, `int64[N]`.
+        classes: number of classes.
 
     Returns:
-        `float64[C, C]`, rows true, columns predicted; the mean over replicates.
+        Number of images, `int64[C, C]`; rows are true, columns predicted classes.
     """
-    replicates, _, classes = predictions.logits.shape
-    cells = (predictions.labels * classes + predictions.predicted).ravel()
-    counts = np.bincount(cells, minlength=classes**2).reshape(classes, classes)
-    result: Floats = counts / replicates
-    return result
+    cells = np.bincount(labels * classes + predicted, minlength=classes**2)
+    return cells.reshape(classes, classes)
+
+
+def most_confused(counts: Ints, most: int) -> list[tuple[int, int, int]]:
+    """Return (true class, predicted class, images) of the most frequent confusions.
+
+    Args:
+        counts: confusion matrix, `int64[C, C]`.
+        most: number of confusions.
+    """
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    pairs = (divmod(int(cell), len(counts)) for cell in order[wrong.flat[order] > 0])
+    return [(true, predicted, int(counts[true, predicted])) for true, predicted in pairs]
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often predictions of a confidence are right, for a reliability diagram.
+    """Accuracy by confidence.
 
     Attributes:
-        edges: `float64[bins + 1]`, of confidence; a bin holds its upper edge.
-        confidence: `float64[bins]`, mean confidence; NaN in an empty bin.
-        accuracy: `float64[bins]`, share of correct predictions; NaN in an empty bin.
-        images: `float64[bins]`, images in the bin, mean over replicates.
+        edges: edges of the bins, `float64[bins + 1]`; a bin holds its upper edge.
+        confidence: mean confidence, `float64[bins]`; NaN in an empty bin.
+        accuracy: share of correct predictions, `float64[bins]`; NaN in an empty bin.
+        images: number of images, `int64[bins]`.
     """
 
     edges: Floats
     confidence: Floats
     accuracy: Floats
-    images: Floats
+    images: Ints
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error (Naeini et al. 2015) with these bins."""
+        gaps = np.nan_to_num(np.abs(self.confidence - self.accuracy))
+        return float((gaps * self.images).sum() / self.images.sum())
 
 
-def reliability(predictions: Predictions, bins: int = 10) -> Reliability:
-    """Return confidence and accuracy in bins of confidence.
+def reliability(confidence: Floats, correct: NDArray[np.bool_], bins: int = 10) -> Reliability:
+    """Return accuracy by confidence, in bins of equal width.
 
-    Of all replicates' predictions together; those of replicates that diverged are left out.
+    Args:
+        confidence: probability of the predicted class, `float64[N]`.
+        correct: whether it is the true class, `bool[N]`.
+        bins: number of bins.
     """
-    sound = predictions.select_replicates(predictions.finite)
-    place = bins_of(sound.confidence, bins).ravel()
-    count = np.bincount(place, minlength=bins).astype(np.float64)
-    confidence = np.bincount(place, sound.confidence.ravel(), minlength=bins)
-    correct = np.bincount(place, sound.correct.ravel(), minlength=bins)
-    filled = np.where(count > 0, count, np.nan)
+    place = bins_of(confidence, bins)
+    images = np.bincount(place, minlength=bins)
+    filled = np.where(images > 0, images, np.nan)
     return Reliability(
         edges=np.linspace(0, 1, bins + 1),
-        confidence=confidence / filled,
-        accuracy=correct / filled,
-        images=count / max(1, len(sound.logits)),
+        confidence=np.bincount(place, confidence, minlength=bins) / filled,
+        accuracy=np.bincount(place, correct, minlength=bins) / filled,
+        images=images,
     )

@@ -65,6 +65,13 @@ class Config:
     histograms: bool = setting(
         "write histograms of weights and gradients to TensorBoard", False, role="runtime"
     )
+    figures: str = setting(
+        "runs with figures in TensorBoard; auto: the best ones, drawn when the command ends",
+        "auto",
+        role="runtime",
+        choices=("auto", "all", "none"),
+        of_sweep=True,
+    )
     device: str = setting(
         "auto: cuda, mps, or cpu, the first available",
         "auto",

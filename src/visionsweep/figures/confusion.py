@@ -1,112 +1,90 @@
-"""A figure of which class is taken for which."""
+"""The confusion matrix as a figure."""
 
 from collections.abc import Sequence
+from functools import partial
 from math import ceil
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from visionsweep.figures.canvas import (
-    CARD,
-    FAINT,
-    GREY,
-    INK,
-    Pixels,
-    Sheet,
-    number,
-    shortened,
-    width_of,
-)
+from visionsweep.analysis.metrics import most_confused
+from visionsweep.figures.style import CARD, FAINT, INK, Pixels, heading, render, shortened
 
-_NUMBERED = 20  # classes; with more of them no number fits into a cell
-_MOST_CONFUSED = 16  # pairs named beside a matrix without numbers
-_WHITE, _DEEP = np.array([255, 255, 255]), np.array([8, 64, 129])  # no image of a row, all of them
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_NUMBERED = 20  # classes; with more of them no number fits into a cell
+_MOST_NAMED = 30  # classes with a label on the axes
+_PAIRS = 14  # pairs listed beside a matrix without numbers
+_LONGEST = 18  # terminal cells of a class name
 
 
 def confusion_figure(
-    counts: NDArray[np.float64], classes: Sequence[str], title: str, note: str = ""
+    counts: NDArray[np.int64], classes: Sequence[str], title: str, note: str = ""
 ) -> Pixels:
-    """Draw a confusion matrix, its colours the share of each row.
+    """Draw a confusion matrix, colored by the share of each row.
 
-    With more than 20 classes the cells hold no numbers and only as many classes are named as there
-    is room for; the pairs that are confused most often then stand beside the matrix.
+    With more than 20 classes, the most frequent confusions are listed beside it instead of numbers
+    in the cells.
 
     Args:
-        counts: `float64[C, C]`, images; rows are the true classes, columns the predicted ones.
-        classes: their names.
-        title: over the figure.
-        note: under the title.
+        counts: number of images, `int64[C, C]`; rows are true, columns predicted classes.
+        classes: class names.
+        title: title of the figure.
+        note: smaller text below.
 
     Returns:
         `uint8[H, W, 3]`.
     """
-    count = len(classes)
-    numbered = count <= _NUMBERED
-    size, step = (12, 1) if numbered else (11, ceil(14 / _cell(count, 0)))
-    names = [shortened(name, size, 110) for name in classes[::step]]
-    longest = max(width_of(name, size) for name in names)
-    left, top = 40 + longest, 56
-    cell = _cell(count, left)
-    side = cell * count
-    upright = longest > 0.95 * cell * step
-    below = 8 + (longest if upright else 1.2 * size)
-    beside = 10 if numbered else 300
-    sheet = Sheet(max(left + side + beside, CARD), top + side + below + 32)
-    sheet.head(title, note)
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1e-9)
-    # Small cells without numbers by the root of the share, so that one image in fifty can be seen.
-    depth = (shares if numbered else np.sqrt(shares))[..., None]
-    colours = (_WHITE + depth * (_DEEP - _WHITE)).round().astype(np.uint8)
-    sheet.image(left, top, colours.repeat(cell, 0).repeat(cell, 1))
-    sheet.box(left - 1, top - 1, left + side + 1, top + side + 1, outline=GREY)
-    for place, name in enumerate(names):
-        middle = (place * step + 0.5) * cell
-        sheet.text(left - 6, top + middle, name, size, anchor="rm")
-        anchor = "rm" if upright else "mt"
-        sheet.text(left + middle, top + side + 7, name, size, anchor=anchor, upright=upright)
-    middle, foot = left + side / 2, sheet.height - 13
-    sheet.text(14, top + side / 2, "true class", 12, colour=FAINT, anchor="mm", upright=True)
-    sheet.text(middle, foot, "predicted class", 12, colour=FAINT, anchor="mm")
+    numbered = len(classes) <= MOST_NUMBERED
+    side = CARD if len(classes) <= 8 else 680
+    width = side if numbered else side + 280
+    draw = partial(_draw, counts=counts, classes=classes, title=title, note=note)
+    return render(draw, width, side + 30)
+
+
+def _draw(
+    figure: "Figure", counts: NDArray[np.int64], classes: Sequence[str], title: str, note: str
+) -> None:
+    heading(figure, title, note)
+    numbered = len(classes) <= MOST_NUMBERED
     if numbered:
-        _number_cells(sheet, counts, shares, left, top, cell)
+        axes = figure.subplots()
     else:
-        _name_most_confused(sheet, counts, classes, left + side + 20, top)
-    return sheet.pixels()
+        axes, beside = figure.subplots(1, 2, width_ratios=[7, 3])
+        _list_confusions(beside, counts, classes)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    # Without numbers, colors follow the root of the share: one image in fifty is then visible.
+    depth = shares if numbered else np.sqrt(shares)
+    axes.imshow(depth, cmap="Blues", vmin=0, vmax=1)
+    step = ceil(len(classes) / _MOST_NAMED)
+    places = range(0, len(classes), step)
+    names = [shortened(classes[place], _LONGEST) for place in places]
+    upright = max(map(len, names)) * len(names) > 36
+    axes.set_xticks(places, names, rotation=90 if upright else 0)
+    axes.set_yticks(places, names)
+    axes.tick_params(length=0)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    if numbered:
+        size = min(12.0, 110 / len(classes))
+        for true, predicted in np.argwhere(counts > 0):
+            color = "white" if shares[true, predicted] > 0.5 else INK
+            axes.text(
+                predicted, true, f"{counts[true, predicted]}", color=color, fontsize=size,
+                ha="center", va="center",
+            )  # fmt: skip
 
 
-def _cell(count: int, left: float) -> int:
-    """Return the side of a cell, in pixels: all fit into a card if that leaves room for numbers."""
-    if count > _NUMBERED:
-        return max(1, 660 // count)
-    fitting = int(min(110, (CARD - 10 - left) / count))
-    return fitting if fitting >= 30 else max(30, min(44, 600 // count))
-
-
-def _number_cells(
-    sheet: Sheet,
-    counts: NDArray[np.float64],
-    shares: NDArray[np.float64],
-    left: float,
-    top: float,
-    cell: int,
-) -> None:
-    size = min(16, round(0.38 * cell))
-    for row, column in np.argwhere(counts > 0):
-        x, y = left + (column + 0.5) * cell, top + (row + 0.5) * cell
-        colour = "white" if shares[row, column] > 0.5 else INK
-        sheet.text(x, y, number(counts[row, column]), size, colour=colour, anchor="mm")
-
-
-def _name_most_confused(
-    sheet: Sheet, counts: NDArray[np.float64], classes: Sequence[str], left: float, top: float
-) -> None:
-    sheet.text(left, top + 6, "Most often confused", 13, bold=True)
-    wrong = counts - np.diag(np.diag(counts))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_CONFUSED]
-    for line, place in enumerate(order[wrong.flat[order] > 0]):
-        true, predicted = divmod(int(place), len(classes))
-        y = top + 36 + 38 * line
-        sheet.text(left + 42, y, number(wrong[true, predicted]), 13, bold=True, anchor="rm")
-        sheet.text(left + 54, y - 8, shortened(classes[true], 12, 230), 12)
-        taken = shortened(f"taken for {classes[predicted]}", 12, 230)
-        sheet.text(left + 54, y + 8, taken, 12, colour=FAINT)
+def _list_confusions(axes: "Axes", counts: NDArray[np.int64], classes: Sequence[str]) -> None:
+    """List the most frequent confusions."""
+    axes.axis("off")
+    axes.set_title("Most often confused", fontweight="bold")
+    for line, (true, predicted, images) in enumerate(most_confused(counts, _PAIRS)):
+        y = 0.97 - line / _PAIRS
+        axes.text(0.1, y, f"{images}", fontweight="bold", ha="right", va="top")
+        axes.text(0.14, y, shortened(classes[true], 30), va="top")
+        text = f"predicted {shortened(classes[predicted], 24)}"
+        axes.text(0.14, y - 0.028, text, color=FAINT, va="top")

@@ -1,72 +1,77 @@
-"""A figure of the images that a model gets wrong while it is surest of itself."""
+"""The most confident mistakes as a figure."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from PIL import Image
 
-from visionsweep.data.thumbnails import Thumbnails
-from visionsweep.figures.canvas import CARD, FAINT, Pixels, Sheet, shortened, width_of
+from visionsweep.figures.style import CARD, FAINT, RED, Pixels, heading, render, shortened
 
-_COLUMNS, _ROWS = 3, 4
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMNS, ROWS = 3, 4
 _SIDE = 104  # pixels of an image
-_WIDE, _HIGH = 114, 166  # pixels of a cell: an image, and three lines under it
-_RED = "#b42318"
 
 
-def worst_mistakes(
-    probabilities: NDArray[np.float64], labels: NDArray[np.int64], most: int
-) -> NDArray[np.int64]:
-    """Return the images that are taken for another class, the most confident mistake first.
+@dataclass(frozen=True)
+class Mistake:
+    """An image that is predicted as another class.
 
-    Args:
-        probabilities: `float64[N, C]`.
-        labels: `int64[N]`.
-        most: how many at most.
-
-    Returns:
-        `int64[<= most]`, indices of images.
+    Attributes:
+        image: RGB, any size; its center is shown. None if it is not available.
+        file: name of its file and of the folder that holds it.
+        path: path of its file.
+        true, predicted: class names.
+        confidence: probability of the predicted class.
+        missing: why there is no image.
     """
-    wrong = np.flatnonzero(probabilities.argmax(1) != labels)
-    confidence = probabilities[wrong].max(1)
-    return wrong[np.argsort(-confidence, kind="stable")][:most]
+
+    image: Image.Image | None
+    file: str
+    path: str
+    true: str
+    predicted: str
+    confidence: float
+    missing: str = ""
 
 
-def mistakes_figure(
-    probabilities: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    classes: Sequence[str],
-    thumbnails: Thumbnails,
-    title: str,
-) -> Pixels:
-    """Draw the 12 most confident mistakes, each with what it is taken for and what it is.
+def mistakes_figure(mistakes: Sequence[Mistake], title: str, note: str = "") -> Pixels:
+    """Draw mistakes, 12 at most, each with its predicted and its true class.
 
     Args:
-        probabilities: `float64[N, C]` of all images.
-        labels: `int64[N]`.
-        classes: names.
-        thumbnails: of these images; a mistake without one is not shown.
-        title: over the figure.
+        mistakes: the most confident first.
+        title: title of the figure.
+        note: smaller text below.
 
     Returns:
         `uint8[H, W, 3]`.
     """
-    shown = np.array(thumbnails.indices)
-    probabilities, labels = probabilities[shown], labels[shown]
-    worst = worst_mistakes(probabilities, labels, _COLUMNS * _ROWS)
-    sheet = Sheet(CARD, 56 + -(-len(worst) // _COLUMNS) * _HIGH)
-    wrong = int((probabilities.argmax(1) != labels).sum())
-    sheet.head(title, f"{wrong} of {len(labels)} images are taken for another class")
-    for place, (image, square) in enumerate(zip(worst, thumbnails.squares(worst), strict=True)):
-        row, column = divmod(place, _COLUMNS)
-        left, top = 8 + column * _WIDE, 54 + row * _HIGH
-        predicted = int(probabilities[image].argmax())
-        sheet.image(left, top, np.asarray(square.resize((_SIDE, _SIDE))))
-        sure = f" {probabilities[image, predicted]:.0%}"
-        name = shortened(classes[predicted], 12, _SIDE - width_of(sure, 12, bold=True), bold=True)
-        sheet.text(left, top + _SIDE + 12, name + sure, 12, bold=True, colour=_RED)
-        truth = shortened(f"is {classes[labels[image]]}", 12, _SIDE)
-        sheet.text(left, top + _SIDE + 28, truth, 12)
-        file = shortened(thumbnails.names[image], 10, _SIDE)
-        sheet.text(left, top + _SIDE + 43, file, 10, colour=FAINT)
-    return sheet.pixels()
+    shown = mistakes[: COLUMNS * ROWS]
+    rows = -(-len(shown) // COLUMNS)
+    return render(
+        partial(_draw, shown=shown, rows=rows, title=title, note=note), CARD, 60 + 165 * rows
+    )
+
+
+def _draw(figure: "Figure", shown: Sequence[Mistake], rows: int, title: str, note: str) -> None:
+    from PIL import ImageOps
+
+    heading(figure, title, note)
+    if not shown:
+        return
+    grid = figure.subplots(rows, COLUMNS, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, mistake in zip(grid.flat, shown, strict=False):
+        image = mistake.image or Image.new("RGB", (_SIDE, _SIDE), "lightgray")
+        axes.imshow(np.asarray(ImageOps.fit(image, (_SIDE, _SIDE))))
+        predicted = f"{shortened(mistake.predicted, 12)} {mistake.confidence:.0%}"
+        axes.set_title(predicted, color=RED, fontweight="bold", fontsize=7, pad=2)
+        axes.text(0, -0.03, f"true: {shortened(mistake.true, 13)}", fontsize=7, va="top",
+                  transform=axes.transAxes)  # fmt: skip
+        axes.text(0, -0.16, shortened(mistake.file, 19), fontsize=6, color=FAINT, va="top",
+                  transform=axes.transAxes)  # fmt: skip

@@ -1,62 +1,75 @@
-"""A figure of how far a model's confidence can be trusted."""
+"""The reliability diagram: accuracy by confidence."""
+
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from visionsweep.analysis.metrics import Reliability
-from visionsweep.figures.canvas import CARD, FAINT, GREY, INK, Pixels, Sheet, number
+from visionsweep.figures.style import BLUE, CARD, GRAY, INK, Pixels, heading, render
 
-_GRID, _BLUE = "#d8dee4", "#4c86b8"
-_TOO_SURE, _NOT_SURE_ENOUGH = ("#f6c9c5", "#c0392b"), ("#a8d5c2", "#1b7f5c")  # surface, edge
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_TOO_SURE, _NOT_SURE_ENOUGH = ("#f6c9c5", "#c0392b"), ("#a8d5c2", "#1b7f5c")  # face, edge
 
 
 def reliability_figure(reliability: Reliability, ece: float, title: str, note: str = "") -> Pixels:
-    """Draw how often a model is right against how sure it is, with the gap between the two.
+    """Draw accuracy by confidence, the gap between the two, and the number of images.
 
     After Guo et al., "On Calibration of Modern Neural Networks", 2017, figure 1.
 
     Args:
-        reliability: for each bin of confidence its mean confidence, accuracy and number of images.
+        reliability: confidence, accuracy, and number of images of each bin.
         ece: expected calibration error, in [0, 1].
-        title: over the figure; the error is put behind it.
-        note: under the title.
+        title: title of the figure; the error is appended.
+        note: smaller text below.
 
     Returns:
         `uint8[H, W, 3]`.
     """
-    left, top, side = 60, 56, 268
-    foot, tall = top + side + 84, 64  # of the numbers of images
-    sheet = Sheet(CARD, foot + 44)
-    sheet.head(f"{title}, ECE {ece:.3f}", note)
-    most = max(float(reliability.images.max()), 1e-9)
-    for bin_, images in enumerate(reliability.images):
-        if not images:
-            continue
-        x, right = (left + side * reliability.edges[bin_ + end] for end in (0, 1))
-        surface = top + side * (1 - reliability.accuracy[bin_])
-        wanted = top + side * (1 - reliability.confidence[bin_])
-        sheet.box(x + 1, surface, right - 1, top + side, fill=_BLUE)
-        fill, edge = _TOO_SURE if wanted < surface else _NOT_SURE_ENOUGH
-        sheet.box(x + 1, min(surface, wanted), right - 1, max(surface, wanted), fill, edge)
-        high = (tall - 14) * images / most
-        sheet.box(x + 1, foot - high, right - 1, foot, fill=GREY)
-        middle = (x + right) / 2
-        sheet.text(middle, foot - high - 2, number(images), 10, colour=FAINT, anchor="mb")
-    for share in np.linspace(0, 1, 6):
-        x, y = left + share * side, top + (1 - share) * side
-        sheet.line((left, y), (left + side, y), _GRID)
-        sheet.text(left - 6, y, f"{share:.0%}", 11, anchor="rm")
-        sheet.text(x, foot + 6, f"{share:.0%}", 11, anchor="mt")
-    for dash in range(0, side, 8):
-        x, y = left + dash, top + side - dash
-        sheet.line((x, y), (x + 4, y - 4), INK)
-    for y, (fill, edge), meaning in (
-        (top + 14, _TOO_SURE, "too sure"),
-        (top + 32, _NOT_SURE_ENOUGH, "not sure enough"),
-    ):
-        sheet.box(left + 8, y - 6, left + 20, y + 6, fill, edge)
-        sheet.text(left + 26, y, meaning, 11)
-    sheet.line((left, foot), (left + side, foot), GREY)
-    sheet.text(14, top + side / 2, "accuracy", 12, colour=FAINT, anchor="mm", upright=True)
-    sheet.text(14, foot - tall / 2, "images", 12, colour=FAINT, anchor="mm", upright=True)
-    sheet.text(left + side / 2, sheet.height - 12, "confidence", 12, colour=FAINT, anchor="mm")
-    return sheet.pixels()
+    draw = partial(_draw, reliability=reliability, title=f"{title}, ECE {ece:.3f}", note=note)
+    return render(draw, CARD, 450)
+
+
+def _draw(figure: "Figure", reliability: Reliability, title: str, note: str) -> None:
+    from matplotlib.patches import Patch
+    from matplotlib.ticker import PercentFormatter
+
+    heading(figure, title, note)
+    top, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    filled = reliability.images > 0
+    left, width = reliability.edges[:-1][filled], np.diff(reliability.edges)[filled]
+    accuracy, confidence = reliability.accuracy[filled], reliability.confidence[filled]
+    top.bar(left, accuracy, width, align="edge", color=BLUE, edgecolor="white")
+    top.bar(
+        left,
+        confidence - accuracy,
+        width,
+        accuracy,
+        align="edge",
+        color=[(_TOO_SURE if gap > 0 else _NOT_SURE_ENOUGH)[0] for gap in confidence - accuracy],
+        edgecolor=[
+            (_TOO_SURE if gap > 0 else _NOT_SURE_ENOUGH)[1] for gap in confidence - accuracy
+        ],
+    )
+    top.plot([0, 1], [0, 1], "--", color=INK, linewidth=0.8)
+    top.legend(
+        handles=[
+            Patch(facecolor=face, edgecolor=edge, label=label)
+            for (face, edge), label in (
+                (_TOO_SURE, "overconfident"),
+                (_NOT_SURE_ENOUGH, "underconfident"),
+            )
+        ],
+        frameon=False,
+        loc="upper left",
+    )
+    top.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    top.yaxis.set_major_formatter(PercentFormatter(1))
+    below.bar(left, reliability.images[filled], width, align="edge", color=GRAY, edgecolor="white")
+    below.set(xlabel="confidence", ylabel="images")
+    below.xaxis.set_major_formatter(PercentFormatter(1))
+    below.margins(y=0.15)
+    for axes in (top, below):
+        axes.spines[["top", "right"]].set_visible(False)

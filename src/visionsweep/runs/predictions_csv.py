@@ -1,19 +1,20 @@
-"""The table of a run's predictions, `predictions.csv`: written for people, read back for the page.
+"""Predictions of a run's final model, `predictions.csv`: calibrated probabilities of each image.
 
-Its columns are `image`, `split`, `true`, then one for each class, named as `text.class_columns`
-says: by the class's name, unless that is written like another column. Texts are visible and no
-formulas, so a file's name that holds a control character stands there with an escape.
+The columns are `image`, `split`, `true`, and one per class, named by `class_columns`. Control
+characters in file names are escaped, and no cell is a formula.
 """
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from visionsweep.analysis.metrics import confusion
+from visionsweep.runs.discovery import Run
 from visionsweep.storage.files import write_atomically
 from visionsweep.storage.untrusted import MB, read_regular
 from visionsweep.text.escaping import class_columns, csv_cell
@@ -24,20 +25,48 @@ _LARGEST = 1024 * MB
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The rows of one split.
+class SplitPredictions:
+    """Predictions of the images of one split.
 
     Attributes:
-        images: paths as the file writes them.
-        labels: `int64[N]`, indices of the true classes.
-        probabilities: `float64[N, C]`.
-        columns: how the file calls the classes.
+        images: paths as written in the file.
+        classes: class names.
+        labels: true classes, `int64[N]`.
+        probabilities: calibrated probabilities, `float64[N, C]`.
     """
 
     images: list[str]
+    classes: list[str]
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float64]
-    columns: list[str]
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """Predicted classes, `int64[N]`."""
+        highest: NDArray[np.int64] = self.probabilities.argmax(1)
+        return highest
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether each prediction is correct, `bool[N]`."""
+        correct: NDArray[np.bool_] = self.predicted == self.labels
+        return correct
+
+    @property
+    def confidence(self) -> NDArray[np.float64]:
+        """Probabilities of the predicted classes, `float64[N]`."""
+        highest: NDArray[np.float64] = self.probabilities.max(1)
+        return highest
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """Confusion matrix, `int64[C, C]`; rows are true, columns predicted classes."""
+        return confusion(self.labels, self.predicted, len(self.classes))
+
+    def worst_mistakes(self, most: int) -> NDArray[np.int64]:
+        """Return the indices of the most confident mistakes, `int64[<= most]`."""
+        wrong = np.flatnonzero(~self.correct)
+        return wrong[np.argsort(-self.confidence[wrong], kind="stable")][:most]
 
 
 def write(
@@ -45,12 +74,12 @@ def write(
     classes: Sequence[str],
     splits: Mapping[str, tuple[Sequence[Path], Sequence[int], Sequence[Sequence[float]]]],
 ) -> None:
-    """Write the probabilities of every image.
+    """Write the predictions of each split.
 
     Args:
-        run_dir: the run's directory.
-        classes: their names.
-        splits: of each split the images, their labels and their class probabilities.
+        run_dir: directory of the run.
+        classes: class names.
+        splits: images, labels, and probabilities of each split.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -62,16 +91,21 @@ def write(
     write_atomically(run_dir / FILE_NAME, text.getvalue().encode())
 
 
-def read(run_dir: Path, split: str) -> Rows | None:
-    """Read the rows of a split; None where the file is missing, damaged or has none of them."""
+def read(run: Run, split: str) -> SplitPredictions | None:
+    """Return the predictions of a split; None if the file is missing, damaged, or lacks them."""
     try:
-        return _parsed(read_regular(run_dir / FILE_NAME, _LARGEST), split)
+        content = read_regular(run.directory / FILE_NAME, _LARGEST)
+        parsed = _parsed(content.decode(), split)
     except (OSError, ValueError, LookupError, StopIteration, csv.Error):
         return None
+    names = run.record.data.classes if run.record.data is not None else []
+    if parsed is not None and len(names) == len(parsed.classes):
+        return replace(parsed, classes=list(names))
+    return parsed
 
 
-def _parsed(content: bytes, split: str) -> Rows | None:
-    lines = _lines(content.decode())
+def _parsed(content: str, split: str) -> SplitPredictions | None:
+    lines = csv.reader(io.StringIO(content, newline=""))
     columns = next(lines)[len(_FIRST) :]
     place = {name: index for index, name in enumerate(columns)}
     images, labels, probabilities = [], [], []
@@ -81,10 +115,6 @@ def _parsed(content: bytes, split: str) -> Rows | None:
             labels.append(place[line[2]])
             probabilities.append([float(p) for p in line[len(_FIRST) :]])
     table = np.array(probabilities)
-    if not columns or table.shape != (len(images), len(columns)):
+    if not images or not columns or table.shape != (len(images), len(columns)):
         return None
-    return Rows(images, np.array(labels, dtype=np.int64), table, columns)
-
-
-def _lines(text: str) -> Iterator[list[str]]:
-    return csv.reader(io.StringIO(text, newline=""))
+    return SplitPredictions(images, columns, np.array(labels, dtype=np.int64), table)

@@ -44,6 +44,7 @@ class NoteSweep(Callback):
     sweep_dir: Path | None = None
     asked: int | None = None  # how many runs the command asks for, if that is known beforehand
     run_dir: Path | None = None
+    figures: ClassVar[str] = "auto"  # runs that get figures at the end
     refused: ClassVar[list[str]] = []  # runs of this process that have no record to tell of them
     progress: ClassVar[Progress | None] = None  # in the parent process of a sweep
 
@@ -82,6 +83,7 @@ class NoteSweep(Callback):
         """Take down the sweep's directory, in which everything may begin."""
         self.command.prepare(config.hydra.launcher)
         NoteSweep.sweep_dir = Path(config.hydra.sweep.dir)
+        NoteSweep.figures = config.figures
         planned = planned_runs(config.hydra)
         NoteSweep.asked = None if planned is None else len(planned)
         (NoteSweep.sweep_dir / _STOPPED).unlink(missing_ok=True)
@@ -91,6 +93,7 @@ class NoteSweep(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Take down the directory of a run outside a sweep."""
         NoteSweep.run_dir = Path(config.hydra.run.dir)
+        NoteSweep.figures = config.figures
 
 
 def planned_runs(hydra: DictConfig) -> list[dict[str, str]] | None:
@@ -214,6 +217,11 @@ def _tell_of_one(directory: Path, status: int) -> None:
     if status >= 128:
         print(f"Interrupted. {goes_on(directory)}:\n  {_again(directory)}")
     elif status == 0:
+        from visionsweep.report.figures import draw_figures, runs_to_draw
+        from visionsweep.report.leaderboard import groups_of
+        from visionsweep.runs.discovery import find_runs
+
+        draw_figures(runs_to_draw(groups_of(find_runs([directory]).runs), NoteSweep.figures))
         predict = ("python", shell.script("predict.py"), "PHOTO", "--run", directory)
         print(
             f"Results are in {directory}. View them in TensorBoard, or predict with the model:\n"
@@ -233,6 +241,7 @@ def _tell(directory: Path, status: int) -> int:
         The exit status: another if the page cannot be written.
     """
     from visionsweep.report import leaderboard
+    from visionsweep.report.figures import draw_figures, runs_to_draw
     from visionsweep.report.numbers import counted
     from visionsweep.report.page import write_page
     from visionsweep.runs.discovery import find_runs
@@ -241,6 +250,8 @@ def _tell(directory: Path, status: int) -> int:
     groups = leaderboard.groups_of(found.runs)
     page = directory / "report.html"
     failure: UserError | OSError | None = None
+    if status < 128:
+        draw_figures(runs_to_draw(groups, NoteSweep.figures))
     if groups:  # before anything is printed: output may be closed, or know no Unicode
         compare = shell.script("compare.py")
         command = shell.command("python", compare, directory, "--html", page)

@@ -1,48 +1,26 @@
 """Writes a run's events for TensorBoard: one file, in the run's own directory."""
 
-import io
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self, cast
 
-import google_crc32c
 import msgspec
 import numpy as np
 import torch
-from PIL import Image
+from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.compat.tensorflow_stub import pywrap_tensorflow
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import nn
-from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard import FileWriter, SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from visionsweep.config.derived import always_shown, flatten, settings, short_names
 from visionsweep.config.schema import Config
 from visionsweep.runs.scores import Epoch, EpochScores, Metrics, Scores
 from visionsweep.text.escaping import class_columns, markdown, visible
-
-if TYPE_CHECKING:
-    from visionsweep.analysis.predictions import Predictions
-    from visionsweep.data.thumbnails import Thumbnails
-    from visionsweep.figures.canvas import Pixels
-
-# TensorBoard computes checksums byte by byte in Python: 50 ms for the graph of a network, while
-# training waits for the interpreter. These are the same numbers.
-pywrap_tensorflow.crc32c = google_crc32c.value
-
-
-def _said_once(ended: threading.ExceptHookArgs) -> None:
-    """Leave out what ended the thread that writes events: it is raised again by the next event."""
-    if type(ended.thread).__name__ != "_AsyncWriterThread":
-        threading.__excepthook__(ended)
-
-
-threading.excepthook = _said_once
 
 _LAYOUT = {
     "Curves": {
@@ -85,14 +63,22 @@ class RunWriter:
     def __init__(self, run_dir: Path, after_epoch: int = 0) -> None:
         earlier = sorted(run_dir.glob("events.out.tfevents.*"))
         self._writer = SummaryWriter(run_dir, flush_secs=_FLUSH_SECONDS)
+        self._events = cast(FileWriter, self._writer.file_writer)
         self._last_epoch = after_epoch
+        self._excepthook = threading.excepthook
         if after_epoch:
             self._take_over(earlier, after_epoch)
         for path in earlier:
             path.unlink()
 
     def __enter__(self) -> Self:
+        # An error of the thread that writes events is raised again by the next event.
+        threading.excepthook = self._unless_raised_again
         return self
+
+    def _unless_raised_again(self, ended: threading.ExceptHookArgs) -> None:
+        if type(ended.thread).__name__ != "_AsyncWriterThread":
+            self._excepthook(ended)
 
     def __exit__(
         self,
@@ -100,6 +86,7 @@ class RunWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        threading.excepthook = self._excepthook
         self._writer.close()
 
     def _take_over(self, files: Sequence[Path], after_epoch: int) -> None:
@@ -116,7 +103,7 @@ class RunWriter:
                 if event.HasField("file_version") or not counts or marks & seen:
                     continue
                 seen |= marks
-                self._writer._get_file_writer().event_writer.add_event(event)
+                self._events.add_event(event, event.step, event.wall_time)
         self._writer.flush()
 
     def begin(self, facts: dict[str, str], config_yaml: str) -> None:
@@ -168,40 +155,22 @@ class RunWriter:
             if parameter.grad is not None:
                 self._histogram(f"gradients/{prefix}{name}", parameter.grad, epoch)
 
-    def diagnosis(
-        self,
-        split: str,
-        predictions: "Predictions",
-        classes: Sequence[str],
-        thumbnails: "Thumbnails | None",
+    def pr_curves(
+        self, labels: NDArray[np.int64], probabilities: NDArray[np.float64], classes: Sequence[str]
     ) -> None:
-        """Write what a run gets wrong: precision and recall of each class, and three figures.
-
-        A run that diverged in every replicate has none; replicates that diverged are left out.
+        """Write a precision-recall curve per class.
 
         Args:
-            split: "val", or another; the figures are `confusion/val` and so on.
-            predictions: of that split.
-            classes: names.
-            thumbnails: of the images of the split, in the order of the predictions; None leaves out
-                the figure of mistakes.
+            labels: true classes of the validation images, `int64[N]`.
+            probabilities: their calibrated probabilities, `float64[N, C]`.
+            classes: class names.
         """
-        from visionsweep.figures.diagnosis import diagnosis_figures
-
-        sound = np.asarray(np.isfinite(predictions.logits).all(axis=(1, 2)))
-        if not sound.any():
-            return
-        predictions = predictions.select_replicates(sound)
-        probabilities = np.exp(predictions.log_probabilities).mean(0)
         thresholds = max(11, min(127, _CURVE_POINTS // len(classes)))
         for index, name in enumerate(class_columns(classes, ())):
-            tag, truth = f"pr_curve/{name}", predictions.labels == index
             self._writer.add_pr_curve(
-                tag, truth, probabilities[:, index], self._last_epoch, thresholds
-            )
-        figures = diagnosis_figures(split, predictions, classes, thumbnails)
-        for name, pixels in figures.items():
-            self._image(f"{name}/{split}", pixels, photographs=name == "mistakes")
+                f"pr_curve/{name}", labels == index, probabilities[:, index], self._last_epoch,
+                thresholds,
+            )  # fmt: skip
 
     def end(self, config: Config, facts: dict[str, str], metrics: Metrics) -> None:
         """Write the row of the HPARAMS table: what was chosen, and what came of it."""
@@ -209,7 +178,7 @@ class RunWriter:
         columns, *session = hparams(_hyperparameters(config, facts), final | best)
         _show_first(columns)
         for summary in (columns, *session):
-            self._writer._get_file_writer().add_summary(summary)
+            self._events.add_summary(summary)
         for values, epoch in ((final, metrics.final.epoch), (best, metrics.best.epoch)):
             for tag, value in values.items():
                 self._writer.add_scalar(tag, value, epoch)
@@ -218,23 +187,6 @@ class RunWriter:
         values = values[values.isfinite()]
         if values.numel():
             self._writer.add_histogram(tag, values, epoch, bins=_BINS)
-
-    def _image(self, tag: str, pixels: "Pixels", photographs: bool) -> None:
-        """Write an image, encoded for speed: `add_image` takes five times as long."""
-        content = io.BytesIO()
-        if photographs:
-            Image.fromarray(pixels).save(content, "JPEG", quality=80, subsampling=0)
-        else:
-            Image.fromarray(pixels).save(content, "PNG", compress_level=4)
-        height, width, channels = pixels.shape
-        image = Summary.Image(
-            height=height,
-            width=width,
-            colorspace=channels,
-            encoded_image_string=content.getvalue(),
-        )
-        summary = Summary(value=[Summary.Value(tag=tag, image=image)])
-        self._writer._get_file_writer().add_summary(summary, self._last_epoch)
 
 
 def _show_first(columns: Any) -> None:

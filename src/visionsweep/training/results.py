@@ -1,4 +1,4 @@
-"""Write the results of a trained run: figures and features, logits, predictions, weights."""
+"""Write the results of a trained run: logits, predictions, weights, features for the Projector."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,21 +14,19 @@ from visionsweep.features.cached import cache_dir
 from visionsweep.runs import logits, predictions_csv
 from visionsweep.storage.files import write_atomically
 from visionsweep.tensorboard.projector import project
-from visionsweep.tensorboard.writer import RunWriter
 from visionsweep.training.batches import TensorBatches
 from visionsweep.training.train_state import TrainState
 from visionsweep.training.trainer import RunContext
 
 
-def write_diagnosis(run: RunContext, events: RunWriter, predictions: Predictions) -> None:
-    """Write figures of the validation predictions, and the features of the images.
+def write_projector(run: RunContext) -> None:
+    """Write the validation features for TensorBoard's Projector if the backbone is frozen.
 
-    TensorBoard's Projector shows the features once per backbone and images of a sweep.
+    It shows them once per backbone and images of a sweep.
     """
     config, splits, batches = run.config, run.resolved.splits, run.batches["val"]
-    pictures = thumbnails(splits.val, cache_dir(config.features), splits.gray_range)
-    events.diagnosis("val", predictions, splits.classes, pictures)
     if isinstance(batches, TensorBatches):
+        pictures = thumbnails(splits.val, cache_dir(config.features), splits.gray_range)
         sweep_dir = Path(config.sweep_dir)
         project(
             sweep_dir if sweep_dir.absolute() in run.run_dir.absolute().parents else run.run_dir,

@@ -1,117 +1,119 @@
-"""A run looked at closely: what it takes each test image for, and where it is surest and wrong."""
+"""A close look at one run for the page: scores, confusion matrix, and most confident mistakes."""
 
-from collections.abc import Sequence
+import base64
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from visionsweep.data.gray import GrayRange
-from visionsweep.figures.mistakes import worst_mistakes
-from visionsweep.report.page.pictures import Picture, picture
+from visionsweep.analysis.metrics import most_confused
+from visionsweep.figures.mistakes import Mistake
+from visionsweep.report import numbers
+from visionsweep.report.mistakes import mistakes_of
+from visionsweep.report.page.curves import replicates_of
 from visionsweep.runs import predictions_csv
 from visionsweep.runs.discovery import Run
+from visionsweep.runs.predictions_csv import SplitPredictions
+from visionsweep.runs.scores import Measure
 
-MOST_MISTAKES = 12
 MOST_CLASSES = 20  # in a matrix; of more classes the most frequent confusions are listed
-MOST_CONFUSIONS = 10
+_MOST_CONFUSIONS = 10
+_MOST_MISTAKES = 12
+_SIDE = 160  # pixels of a picture, at most
+_METRICS = {
+    "loss": "loss",
+    "accuracy": "accuracy",
+    "accuracy_wilson": "accuracy (Wilson's interval)",
+    "macro_f1": "macro F1",
+    "ece": "calibration error (ECE)",
+}
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """What a run makes of the images of a split.
+class Picture:
+    """An image of the page: its `data:` URI, empty if it is missing, and its size in pixels."""
 
-    Attributes:
-        images: their files.
-        classes: names.
-        labels: `int64[N]`, the true classes.
-        probabilities: `float64[N, C]`.
-    """
-
-    images: list[str]
-    classes: list[str]
-    labels: NDArray[np.int64]
-    probabilities: NDArray[np.float64]
-
-    @property
-    def correct(self) -> int:
-        """Number of images that are predicted correctly."""
-        return int((self.probabilities.argmax(1) == self.labels).sum())
-
-    def confusion(self) -> NDArray[np.int64]:
-        """Count which class is taken for which: `int64[C, C]`, rows true, columns predicted."""
-        count = len(self.classes)
-        cells = self.labels * count + self.probabilities.argmax(1)
-        return np.bincount(cells, minlength=count * count).reshape(count, count)
-
-    def most_confused(self) -> list[tuple[str, str, int]]:
-        """List (true class, taken for, images), the most frequent confusion first."""
-        counts = self.confusion()
-        np.fill_diagonal(counts, 0)
-        order = np.argsort(-counts, axis=None, kind="stable")[:MOST_CONFUSIONS]
-        pairs = [divmod(int(cell), len(self.classes)) for cell in order]
-        return [
-            (self.classes[t], self.classes[p], int(counts[t, p])) for t, p in pairs if counts[t, p]
-        ]
+    uri: str
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """A test image taken for another class.
+class CloseUp:
+    """A run on the test images.
 
     Attributes:
-        file: its path.
-        picture: the shrunk image, or why there is none.
-        true, predicted: classes.
-        confidence: the probability of the predicted class.
+        label: settings of the run.
+        name: name of its directory.
+        metrics: titles of the metrics with the texts of validation and test.
+        predictions: test predictions; None if they are missing.
+        summary: number of correct predictions in words.
+        confusions: (true class, predicted class, images), the most frequent first.
+        mistakes: the most confident mistakes with their pictures.
     """
 
-    file: str
-    picture: Picture
-    true: str
-    predicted: str
-    confidence: float
+    label: str
+    name: str
+    metrics: list[tuple[str, list[str]]]
+    predictions: SplitPredictions | None
+    summary: str
+    confusions: list[tuple[str, str, int]]
+    mistakes: list[tuple[Mistake, Picture]]
 
     @property
-    def short_file(self) -> str:
-        """The file with the folder it lies in, enough to recognise it."""
-        return "/".join(Path(self.file).parts[-2:])
+    def has_digests(self) -> bool:
+        """Whether the run recorded the digests of its images, without which none is opened."""
+        return all(mistake.missing != "no digest recorded" for mistake, _ in self.mistakes)
 
 
-def read_predictions(run: Run, split: str = "test") -> Predictions | None:
-    """Read what a run makes of a split; None where its file is missing, damaged or empty."""
-    rows = predictions_csv.read(run.directory, split)
-    if rows is None or not rows.images:
-        return None
-    data = run.record.data
-    names = data.classes if data is not None else []
-    classes = list(names) if len(names) == len(rows.columns) else rows.columns
-    return Predictions(rows.images, classes, rows.labels, rows.probabilities)
-
-
-def mistakes(
-    found: Predictions, digests: Sequence[str] | None, gray_range: GrayRange | None = None
-) -> list[Mistake]:
-    """Return the mistakes that the run is surest of, with their pictures.
+def close_up(run: Run, label: str) -> CloseUp:
+    """Return the close-up of a run.
 
     Args:
-        found: what the run makes of a split.
-        digests: of its images, or None where the run recorded none: then there are no pictures.
-        gray_range: gray values that become black and white in images of more than 8 bits per pixel.
+        run: the run.
+        label: its settings in words.
     """
-    shown = []
-    for index in worst_mistakes(found.probabilities, found.labels, MOST_MISTAKES):
-        predicted, file = int(found.probabilities[index].argmax()), found.images[index]
-        shown.append(
-            Mistake(
-                file=file,
-                picture=picture(file, digests[index], gray_range)
-                if digests is not None
-                else Picture(None, missing="no digest recorded"),
-                true=found.classes[found.labels[index]],
-                predicted=found.classes[predicted],
-                confidence=float(found.probabilities[index, predicted]),
-            )
-        )
-    return shown
+    evaluation = run.record.evaluation
+    predictions = predictions_csv.read(run, "test")
+    metrics = [
+        (title, [_metric(evaluation, split, name) for split in ("val", "test")])
+        for name, title in _METRICS.items()
+        if name in evaluation.get("test", {})
+    ]
+    if predictions is None:
+        return CloseUp(label, run.record.name, metrics, None, "", [], [])
+    classes, replicates = predictions.classes, replicates_of(run.record)
+    images = numbers.counted(len(predictions.images), "test image")
+    summary = f"{predictions.correct.sum()} of {images} right"
+    if replicates > 1:
+        summary += f" by the mean of its {replicates} replicates"
+    return CloseUp(
+        label,
+        run.record.name,
+        metrics,
+        predictions,
+        summary,
+        [
+            (classes[true], classes[predicted], count)
+            for true, predicted, count in most_confused(predictions.confusion, _MOST_CONFUSIONS)
+        ],
+        [(m, _picture(m)) for m in mistakes_of(run, "test", predictions, _MOST_MISTAKES)],
+    )
+
+
+def _picture(mistake: Mistake) -> Picture:
+    if mistake.image is None:
+        return Picture("", (_SIDE, _SIDE))
+    image = mistake.image.copy()
+    image.thumbnail((_SIDE, _SIDE))
+    stored = io.BytesIO()
+    image.save(stored, "JPEG", quality=82, optimize=True)
+    uri = f"data:image/jpeg;base64,{base64.b64encode(stored.getvalue()).decode()}"
+    return Picture(uri, image.size)
+
+
+def _metric(evaluation: Mapping[str, Mapping[str, Measure]], split: str, name: str) -> str:
+    measure = evaluation.get(split, {}).get(name)
+    if measure is None:
+        return "–"
+    if name.startswith("accuracy"):
+        return f"{numbers.percent(measure.value)} {numbers.percent_interval(measure)}".rstrip()
+    return f"{numbers.decimal(measure.value)} {numbers.interval(measure, 3)}".rstrip()

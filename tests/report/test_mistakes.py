@@ -1,7 +1,5 @@
 """The page embeds an image only if its bytes have the digest that the run recorded."""
 
-import base64
-import io
 import os
 from dataclasses import replace
 
@@ -9,8 +7,9 @@ import pytest
 from PIL import Image
 
 from visionsweep.data.images import digest_of
-from visionsweep.report.page.pictures import picture
+from visionsweep.report.mistakes import open_recorded
 from visionsweep.runs import logits, predictions_csv
+from visionsweep.runs.discovery import Run
 
 
 @pytest.fixture
@@ -20,24 +19,18 @@ def image(tmp_path):
     return file
 
 
-def red_of(uri: str) -> int:
-    stored = base64.b64decode(uri.partition(",")[2])
-    return Image.open(io.BytesIO(stored)).getpixel((5, 5))[0]
-
-
 def test_an_image_with_the_recorded_digest_is_shown_also_by_a_link(tmp_path, image):
     digest = digest_of(image.read_bytes())
     (tmp_path / "link.png").symlink_to(image)
     for file in (image, tmp_path / "link.png"):
-        shown = picture(str(file), digest)
-        assert shown.size == (40, 30) and red_of(shown.uri) > 150
+        shown = open_recorded(str(file), digest, None)
+        assert shown.size == (40, 30) and shown.getpixel((5, 5))[0] > 150
 
 
 def test_another_image_than_the_run_used_is_not_opened(image):
     digest = digest_of(image.read_bytes())
     Image.new("RGB", (40, 30), (10, 10, 200)).save(image)
-    shown = picture(str(image), digest)
-    assert shown.uri is None and "not the image" in shown.missing
+    assert open_recorded(str(image), digest, None) == "not the image that the run used"
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device", "folder", "gone", "link to a fifo", "nul"])
@@ -51,27 +44,26 @@ def test_what_is_no_regular_file_is_neither_shown_nor_waited_for(tmp_path, kind)
     }[kind]  # fmt: skip
     if "link" in kind:
         place.symlink_to(tmp_path / "fifo")
-    shown = picture(file, digest_of(b""))
-    assert shown.uri is None and shown.missing
+    assert isinstance(open_recorded(file, digest_of(b""), None), str)
 
 
 def test_a_huge_file_is_not_read(tmp_path):
     file = tmp_path / "huge.png"
     with file.open("wb") as sparse:
         sparse.truncate(1 << 40)
-    assert picture(str(file), "0" * 32).uri is None
+    assert isinstance(open_recorded(str(file), "0" * 32, None), str)
 
 
 @pytest.mark.parametrize("name", ["a\x1b[2J.png", "a\nb.png", os.fsdecode(b"\xff.png"), "=1.png"])
-def test_an_image_is_found_whatever_it_is_called(tmp_path, monkeypatch, image, name):
+def test_an_image_is_found_whatever_it_is_called(tmp_path, monkeypatch, image, name, make_record):
     monkeypatch.chdir(tmp_path)
     image.rename(name)
     predictions_csv.write(tmp_path, ["image", "b"], {"test": ([name], [0], [[0.25, 0.75]])})
-    rows = predictions_csv.read(tmp_path, "test")
-    assert rows.columns == ["image (class)", "b"] and rows.labels.tolist() == [0]
+    rows = predictions_csv.read(Run(tmp_path, make_record()), "test")
+    assert rows.classes == ["image (class)", "b"] and rows.labels.tolist() == [0]
     assert rows.probabilities.tolist() == [[0.25, 0.75]]
     with open(name, "rb") as file:  # noqa: PTH123
-        assert picture(rows.images[0], digest_of(file.read())).uri
+        assert open_recorded(rows.images[0], digest_of(file.read()), None).size == (40, 30)
 
 
 def test_a_page_shows_no_file_that_a_sent_table_names(written, simulated_sweep, tmp_path):

@@ -1,0 +1,98 @@
+"""Figures of runs for TensorBoard, written when a command ends to event files of their own.
+
+Drawing takes matplotlib a second per run, more than a warm run takes altogether. So figures are
+drawn for the runs worth looking at, and once.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from visionsweep.report.evidence import Evidence
+from visionsweep.runs import predictions_csv
+from visionsweep.runs.discovery import Run
+
+log = logging.getLogger(__name__)
+
+MOST_TIED = 4  # runs tied with the best one that have figures by default
+_SUFFIX = ".figures"  # of the event file
+
+
+def runs_to_draw(groups: Iterable[Evidence], figures: str) -> list[Run]:
+    """Return the runs that get figures.
+
+    Args:
+        groups: evidence of each group of comparable runs.
+        figures: `auto` for the best, the recommended, and up to 4 further tied runs of each group;
+            `all`; or `none`.
+    """
+    runs: dict[Path, Run] = {}
+    for evidence in groups if figures != "none" else ():
+        rows = evidence.rows
+        if figures == "auto":
+            tied = [row for row in rows if row.mark == "level"][:MOST_TIED]
+            rows = [*rows[:1], *tied]
+            if evidence.cheapest is not None:
+                runs[evidence.cheapest.directory] = evidence.cheapest
+        runs |= {row.run.directory: row.run for row in rows}
+    return list(runs.values())
+
+
+def draw_figures(runs: Sequence[Run]) -> None:
+    """Draw the figures of runs that have none yet; a run that fails is skipped with a warning.
+
+    Args:
+        runs: completed runs.
+    """
+    missing = [run for run in runs if not any(run.directory.glob(f"events.*{_SUFFIX}"))]
+    if not missing:
+        return
+    from tqdm import tqdm
+
+    for run in tqdm(missing, "Drawing figures", unit="run", leave=False, disable=None):
+        try:
+            _write(run)
+        except (OSError, ValueError, RuntimeError) as error:
+            log.warning("%s: figures were not drawn: %s", run.record.name, error)
+
+
+def _write(run: Run) -> None:
+    """Write the confusion matrix, the reliability diagram, and the mistakes of a run."""
+    predictions = predictions_csv.read(run, "val")
+    if predictions is None or run.record.metrics is None:
+        return
+    if not np.isfinite(predictions.probabilities).all():  # training diverged
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    from visionsweep.analysis.metrics import ECE_BINS, reliability
+    from visionsweep.figures.confusion import confusion_figure
+    from visionsweep.figures.mistakes import COLUMNS, ROWS, mistakes_figure
+    from visionsweep.figures.reliability import reliability_figure
+    from visionsweep.report.mistakes import mistakes_of
+
+    wrong, images = int((~predictions.correct).sum()), len(predictions.images)
+    note = f"{images} validation images, {images - wrong} right"
+    confidence, correct = predictions.confidence, predictions.correct
+    figures = {
+        "confusion": confusion_figure(
+            predictions.confusion, predictions.classes, "Confusion matrix", note
+        ),
+        "reliability": reliability_figure(
+            reliability(confidence, correct),
+            reliability(confidence, correct, ECE_BINS).ece,
+            "Reliability",
+            note,
+        ),
+        "mistakes": mistakes_figure(
+            mistakes_of(run, "val", predictions, COLUMNS * ROWS),
+            "Most confident mistakes",
+            f"{wrong} of {images} validation images are wrong",
+        ),
+    }
+    with SummaryWriter(run.directory, filename_suffix=_SUFFIX) as events:
+        for name, pixels in figures.items():
+            step = run.record.metrics.final.epoch
+            events.add_image(f"{name}/val", pixels, step, dataformats="HWC")

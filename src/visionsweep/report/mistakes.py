@@ -1,0 +1,114 @@
+"""The most confident mistakes of a run, with their images.
+
+The paths stand in a file that somebody else may have written. So an image is opened only if its
+bytes have the digest that the run's `logits.safetensors` names in the same place, which nobody can
+know without the image.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from visionsweep.data.decoding import UnreadableImageError, open_rgb
+from visionsweep.data.gray import GrayRange, recorded_range
+from visionsweep.data.images import digest_of
+from visionsweep.figures.mistakes import Mistake
+from visionsweep.runs import logits
+from visionsweep.runs.discovery import Run
+from visionsweep.runs.predictions_csv import SplitPredictions
+from visionsweep.storage.untrusted import MB, read_regular
+
+_LARGEST = 256 * MB  # of an image file
+_ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|([nrt]))")
+_LETTERS = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+def mistakes_of(run: Run, split: str, predictions: SplitPredictions, most: int) -> list[Mistake]:
+    """Return the most confident mistakes of a run.
+
+    Args:
+        run: the run.
+        split: `val` or `test`.
+        predictions: predictions of that split, from its `predictions.csv`.
+        most: number of mistakes.
+    """
+    digests = _recorded_digests(run, split, len(predictions.images))
+    model = run.record.model
+    gray_range = recorded_range(model.preprocessing) if model is not None else None
+    mistakes = []
+    for index in predictions.worst_mistakes(most):
+        path = predictions.images[index]
+        image = (
+            "no digest recorded"
+            if digests is None
+            else open_recorded(path, digests[index], gray_range)
+        )
+        mistakes.append(
+            Mistake(
+                image=None if isinstance(image, str) else image,
+                missing=image if isinstance(image, str) else "",
+                file="/".join(Path(path).parts[-2:]),
+                path=path,
+                true=predictions.classes[predictions.labels[index]],
+                predicted=predictions.classes[predictions.predicted[index]],
+                confidence=float(predictions.confidence[index]),
+            )
+        )
+    return mistakes
+
+
+def _recorded_digests(run: Run, split: str, images: int) -> Sequence[str] | None:
+    """Return the digests of a split's images; None if they are unreadable or too few or many."""
+    try:
+        recorded = (logits.read(run.directory, run.record, {split}) or {}).get(split)
+    except ValueError:
+        return None
+    return recorded.images if recorded is not None and len(recorded.images) == images else None
+
+
+def open_recorded(written: str, digest: str, gray_range: GrayRange | None) -> Image.Image | str:
+    """Return an image as RGB, or why it is not available.
+
+    Args:
+        written: path, as `predictions.csv` writes it.
+        digest: digest of the file's bytes.
+        gray_range: gray values that become black and white in images of more than 8 bits per pixel.
+    """
+    missing = "not found"
+    for path in _possible_paths(written):
+        try:
+            # A link is followed, as it was by the run: the digest decides.
+            content = read_regular(path.resolve(), _LARGEST)
+        except (OSError, RuntimeError):  # RuntimeError: links that lead in a circle
+            continue
+        except ValueError:
+            missing = "not a file of an image"
+            continue
+        if digest_of(content) != digest:
+            missing = "not the image that the run used"
+            continue
+        try:
+            return open_rgb(content, gray_range)
+        except UnreadableImageError:
+            return "cannot be read"
+    return missing
+
+
+def _possible_paths(written: str) -> Iterator[Path]:
+    """Yield the paths that a cell can stand for: as written, and with escapes undone."""
+    texts = [written]
+    if written.startswith("'"):
+        texts.append(written[1:])
+    texts += [_ESCAPE.sub(_letter, text) for text in texts if "\\" in text]
+    for text in texts:
+        if "\0" not in text:
+            yield Path(text)
+
+
+def _letter(match: re.Match[str]) -> str:
+    if match[4]:
+        return _LETTERS[match[4]]
+    code = int(match[1] or match[2] or match[3], 16)
+    return chr(code) if code < 0x110000 else match[0]
