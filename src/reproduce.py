@@ -5,7 +5,7 @@
     python src/reproduce.py RUN features.cache_dir=PATH         features computed anew
 
 First lists what is not as it was: images, weights, versions, commit, device. Then trains, and says
-`identical` (every score of every epoch and replicate, and every logit, to the last bit), `within
+`identical` (every score of every epoch and replicate, and every logit, bitwise), `within
 tolerance` (scores differ by 0.000001 at most), or `different` and where first, with exit status 1.
 It computes with as many CPU threads as the run did.
 
@@ -98,15 +98,15 @@ def _show(changed: "list[Changed]") -> None:
 
 
 def verdict(found: "Agreement") -> str:
-    """Say in a sentence or two what comparing came to."""
+    """Return the result of the comparison in words."""
     from visionsweep.runs.record_diff import TOLERANCE
 
     numbers = f"{found.compared:,} numbers"
     if found.logits is None:
-        numbers += " (not the logits, which the record has not kept)"
+        numbers += " (without logits, which the record lacks)"
     if found.verdict == "identical":
-        return f"identical: all {numbers} are the same to the last bit."
-    parts = [f"{found.verdict}: {found.unequal:,} of {numbers} are not the same to the last bit"]
+        return f"identical: all {numbers} are bitwise identical."
+    parts = [f"{found.verdict}: {found.unequal:,} of {numbers} differ"]
     if found.largest is not None:
         parts.append(f"scores differ by {found.largest.size:.2g} at most ({found.largest.where})")
     if found.logits:

@@ -102,8 +102,7 @@ def test_a_changed_number_and_a_changed_image_are_found_and_named(kinds, tmp_pat
     found, status = reproduced(commands, planted)
     agreement = found["agreement"]
     assert (agreement["verdict"], agreement["unequal"], status) == ("different", 1, 1)
-    named = {"epoch": 2, "replicate": 3, "split": "val", "metric": "loss"}
-    assert named.items() <= agreement["first"]["where"].items()
+    assert agreement["first"]["where"] == "history[1].replicates[2].val.loss"
     assert agreement["first"]["recorded"] == pytest.approx(agreement["first"]["now"] + 0.001)
 
     moved = shutil.copytree(sample_root, tmp_path / "data")

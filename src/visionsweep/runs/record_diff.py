@@ -1,76 +1,42 @@
-"""Whether two runs came to the same numbers, and where they first do not; imports no torch."""
+"""Compare the numbers of two records of the same run. Imports no torch."""
 
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.runs.record import Record
-from visionsweep.runs.scores import Epoch
 
-TOLERANCE = 1e-6  # of a score; absolute
-_SPLITS = ("train", "val", "test")
+TOLERANCE = 1e-6  # absolute difference of a score
 
 Verdict = Literal["identical", "within tolerance", "different"]
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a number stands.
-
-    Attributes:
-        part: `history`, `metrics.final`, `metrics.best`, `evaluation` or `logits`.
-        metric: what it is, `loss` and the like; `value` of a logit.
-        split: of the images; None for what belongs to none, as the learning rate.
-        epoch: its number, from 1.
-        replicate: its number, from 1; None for what is the mean of all.
-        image: its number in its split, from 1.
-    """
-
-    part: str
-    metric: str
-    split: str | None = None
-    epoch: int | None = None
-    replicate: int | None = None
-    image: int | None = None
-
-    def __str__(self) -> str:
-        numbered = [
-            f"{name} {number}"
-            for name, number in (
-                ("epoch", self.epoch), ("replicate", self.replicate), ("image", self.image)
-            )
-            if number is not None
-        ]  # fmt: skip
-        what = f"{self.split} {self.metric}" if self.split else self.metric
-        where = [] if self.part == "history" else [self.part]
-        return ", ".join([*where, *numbered, what])
-
-
-@dataclass(frozen=True)
 class Difference:
-    """One number that came out otherwise.
+    """A number that differs.
 
     Attributes:
-        where: which number.
-        recorded: what it was; None for one that was not there.
-        now: what it is; None for one that is not there.
+        where: its place in `result.json`, `history[2].val.loss`, or in `logits.safetensors`.
+        recorded: recorded value; None if there was none.
+        now: value of the new run; None if there is none.
     """
 
-    where: Place
+    where: str
     recorded: float | None
     now: float | None
 
     @property
     def size(self) -> float:
-        """How far apart they are: infinite where one of them is missing or no number."""
+        """Absolute difference; infinite if a value is missing or NaN."""
         if self.recorded is None or self.now is None:
             return math.inf
-        apart = abs(self.recorded - self.now)
-        return math.inf if math.isnan(apart) else apart
+        difference = abs(self.recorded - self.now)
+        return math.inf if math.isnan(difference) else difference
 
     def __str__(self) -> str:
         then, now = ("nothing" if v is None else repr(v) for v in (self.recorded, self.now))
@@ -79,16 +45,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class Agreement:
-    """What comparing two runs came to.
+    """Result of a comparison.
 
     Attributes:
-        verdict: `identical` to the last bit; `within tolerance` where scores differ by `TOLERANCE`
-            at most; or `different`.
-        compared: how many numbers, scores and logits.
-        unequal: how many of them are not the same to the last bit.
-        first: the first that differs: by more than the tolerance, where the verdict is `different`.
-        largest: the score that differs most.
-        logits: by how much logits differ at most; None where the record kept none.
+        verdict: `identical` if all numbers are bitwise equal; `within tolerance` if scores differ
+            by at most `TOLERANCE`; else `different`.
+        compared: number of scores and logits compared.
+        unequal: number of those that differ.
+        first: first difference; if the verdict is `different`, the first beyond the tolerance.
+        largest: score that differs most.
+        logits: largest difference of a logit; None if the record has no logits.
     """
 
     verdict: Verdict
@@ -105,120 +71,92 @@ def compare(
     recorded_logits: Mapping[str, Predictions] | None,
     logits_now: Mapping[str, Predictions] | None,
 ) -> Agreement:
-    """Compare two runs, number by number.
+    """Compare two runs number by number.
 
-    What the record does not keep, since an earlier version wrote it, is not compared.
+    Numbers that the earlier record lacks because of its version are not compared.
 
     Args:
-        recorded: the record of a completed run.
-        now: the record of the same run, made again.
-        recorded_logits: the predictions of each split beside the record.
-        logits_now: those of now.
+        recorded: record of a completed run.
+        now: record of its reproduction.
+        recorded_logits: recorded predictions of each split; None if there are none.
+        logits_now: predictions of the reproduction.
     """
-    before, after = dict(_scores(recorded)), dict(_scores(now))
+    before, after = _scores(recorded), _scores(now)
     replicated = any(epoch.replicates for epoch in recorded.history)
     after = {
         where: value
         for where, value in after.items()
-        if where in before or (where.part != "evaluation" and (replicated or not where.replicate))
+        if where in before
+        or not (where.startswith("evaluation") or (".replicates[" in where and not replicated))
     }
-    places = sorted({**before, **after}, key=_in_order)
-    pairs = [Difference(where, before.get(where), after.get(where)) for where in places]
-    scores = [pair for pair in pairs if not _same(pair.recorded, pair.now)]
-    seen = _Logits([], 0.0, 0, 0)
-    if recorded_logits is not None:
-        seen = _compare_logits(recorded_logits, logits_now or {})
-    found = [*scores, *seen.first]
-    beyond = [d for d in scores if d.size > TOLERANCE] + [d for d in seen.first if d.now is None]
+    pairs = [Difference(key, before.get(key), after.get(key)) for key in {**before, **after}]
+    scores = [d for d in pairs if d.size > 0 and not _both_nan(d)]
+    logits = list(_compare_logits(recorded_logits or {}, logits_now or {}))
+    differences = [*scores, *(d.first for d in logits if d.first is not None)]
+    beyond = [d for d in differences if d.now is None or (d in scores and d.size > TOLERANCE)]
     return Agreement(
-        "different" if beyond else "within tolerance" if found else "identical",
-        len(places) + seen.compared,
-        len(scores) + seen.unequal,
-        next(iter(beyond or found), None),
+        "different" if beyond else "within tolerance" if differences else "identical",
+        len(pairs) + sum(d.compared for d in logits),
+        len(scores) + sum(d.unequal for d in logits),
+        next(iter(beyond or differences), None),
         max(scores, key=lambda d: d.size, default=None),
-        None if recorded_logits is None else seen.apart,
+        None if recorded_logits is None else max((d.largest for d in logits), default=0.0),
     )
 
 
-def _same(one: float | None, other: float | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return one == other or (math.isnan(one) and math.isnan(other))
+def _both_nan(pair: Difference) -> bool:
+    values = (pair.recorded, pair.now)
+    return all(value is not None and math.isnan(value) for value in values)
 
 
-def _in_order(where: Place) -> tuple[int, ...]:
-    """Sort numbers as they came about: epoch by epoch, then what was made of them."""
-    parts = ("history", "metrics.final", "metrics.best", "evaluation")
-    split = _SPLITS.index(where.split) if where.split else -1
-    last = 10**9
-    return (parts.index(where.part), where.epoch or 0, where.replicate or last, split)
+def _scores(record: Record) -> dict[str, float]:
+    """Return every score of a record by its place."""
+    parts = {name: getattr(record, name) for name in ("history", "metrics", "evaluation")}
+    scores = _flatten(msgspec.to_builtins(parts), "")
+    return {where: value for where, value in scores if not where.endswith(".seconds")}
 
 
-def _scores(record: Record) -> Iterator[tuple[Place, float]]:
-    """List every score of a record with its place."""
-    for epoch in record.history:
-        yield Place("history", "learning rate", epoch=epoch.epoch), epoch.learning_rate
-        yield from _of_epoch(epoch)
-    if record.metrics is not None:
-        for when, scores in (("final", record.metrics.final), ("best", record.metrics.best)):
-            yield Place(f"metrics.{when}", "epoch"), scores.epoch
-            for split in _SPLITS:
-                for metric in ("loss", "accuracy"):
-                    value = getattr(getattr(scores, split), metric)
-                    yield Place(f"metrics.{when}", metric, split), value
-    for split, measures in record.evaluation.items():
-        for metric, measure in measures.items():
-            for bound in ("value", "low", "high"):
-                name = metric if bound == "value" else f"{metric} ({bound})"
-                yield Place("evaluation", name, split), getattr(measure, bound)
-            for number, value in enumerate(measure.replicates, 1):
-                yield Place("evaluation", metric, split, replicate=number), value
+def _flatten(value: Any, where: str) -> Iterator[tuple[str, float]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flatten(item, f"{where}.{key}" if where else key)
+    elif isinstance(value, list | tuple):
+        for place, item in enumerate(value):
+            yield from _flatten(item, f"{where}[{place}]")
+    elif isinstance(value, int | float):
+        yield where, value
 
 
-def _of_epoch(epoch: Epoch) -> Iterator[tuple[Place, float]]:
-    everyone = [*enumerate(epoch.replicates, 1), (None, epoch)]
-    for number, of in everyone:
-        for split in _SPLITS:
-            scores = getattr(of, split)
-            for metric in ("loss", "accuracy"):
-                where = Place("history", metric, split, epoch.epoch, number)
-                yield where, getattr(scores, metric)
+@dataclass(frozen=True)
+class _LogitsDifference:
+    """Differences of the logits of one split."""
 
-
-@dataclass
-class _Logits:
-    """The first logit of each split that differs, by how much at most, and how many there are."""
-
-    first: list[Difference]
-    apart: float
     compared: int
-    unequal: int
+    unequal: int = 0
+    largest: float = 0.0
+    first: Difference | None = None
 
 
-def _compare_logits(recorded: Mapping[str, Predictions], now: Mapping[str, Predictions]) -> _Logits:
-    """Compare logits; a split of other images, replicates or classes differs as a whole."""
-    seen = _Logits([], 0.0, 0, 0)
+def _compare_logits(
+    recorded: Mapping[str, Predictions], now: Mapping[str, Predictions]
+) -> Iterator[_LogitsDifference]:
+    """Compare the logits of each split; those of other images or shapes all differ."""
     for split, before in recorded.items():
-        seen.compared += before.logits.size
-        after = now.get(split)
-        if after is None or not _comparable(before, after):
-            place = Place("logits", "images", split)
-            seen.first.append(Difference(place, len(before.images), None))
-            seen.apart, seen.unequal = math.inf, seen.unequal + before.logits.size
+        after, size = now.get(split), before.logits.size
+        if after is None or (before.images, before.logits.shape) != (
+            after.images,
+            after.logits.shape,
+        ):
+            other = Difference(f"{split}.images", len(before.images), None)
+            yield _LogitsDifference(size, size, math.inf, other)
             continue
         both_nan = np.isnan(before.logits) & np.isnan(after.logits)
-        unequal = (before.logits != after.logits) & ~both_nan
-        if not unequal.any():
+        places = np.argwhere((before.logits != after.logits) & ~both_nan)
+        if not len(places):
+            yield _LogitsDifference(size)
             continue
-        sizes = np.abs(before.logits[unequal].astype(np.float64) - after.logits[unequal])
-        seen.apart = max(seen.apart, math.inf if np.isnan(sizes).any() else float(sizes.max()))
-        seen.unequal += len(sizes)
-        replicate, image, label = (int(k) for k in np.argwhere(unequal)[0])
-        place = Place("logits", "value", split, replicate=replicate + 1, image=image + 1)
-        old, new = (float(each.logits[replicate, image, label]) for each in (before, after))
-        seen.first.append(Difference(place, old, new))
-    return seen
-
-
-def _comparable(one: Predictions, other: Predictions) -> bool:
-    return one.images == other.images and one.logits.shape == other.logits.shape
+        old, new = (one.logits[tuple(places.T)].astype(np.float64) for one in (before, after))
+        sizes = np.nan_to_num(np.abs(old - new), nan=math.inf)
+        where = f"{split}.logits{places[0].tolist()}"
+        first = Difference(where, float(old[0]), float(new[0]))
+        yield _LogitsDifference(size, len(places), float(sizes.max()), first)
