@@ -21,7 +21,7 @@ from visionsweep.config.schema import register_schema
 from visionsweep.config.validation import validate_config
 from visionsweep.runs import names
 from visionsweep.runtime import signals
-from visionsweep.sweep import launchers, session
+from visionsweep.sweep import callback, launchers, machine_share, session
 from visionsweep.text.escaping import make_logs_visible
 
 register_schema()
@@ -39,10 +39,10 @@ def main(composed: DictConfig) -> float:
     if settings.mode == RunMode.MULTIRUN:
         remember_pixels()
     name = names.name_of(composed, settings)
-    with session.job(composed, name):
+    with callback.job(composed, name):
         config = validate_config(composed, look_at_files=False)
         names.relabel(config, list(settings.overrides.task))
-        with launchers.share_of_the_machine(settings, config):
+        with machine_share.machine_share(settings, config):
             record = run_experiment(config, Path(settings.runtime.output_dir), name)
     assert record.metrics is not None
     return record.metrics.final.val.loss
@@ -51,6 +51,7 @@ def main(composed: DictConfig) -> float:
 def command(arguments: list[str]) -> int:
     """Refuse mistakes, run what was asked for, and return the exit status."""
     conf = Path(__file__).parent.parent / "conf"
+    launchers.silence_schema_warnings()
     if {"--help", "-h"} & set(arguments):
         print(manual(conf))
         return 0

@@ -39,7 +39,7 @@ def test_ctrl_c_records_prints_what_is_finished_and_the_command_that_goes_on(pic
     assert set(found) == {"completed", "interrupted"} and len(pictures.records()) == 2
     assert found["interrupted"]["failure"]["message"] == "SIGINT"
     assert "★" in out and "interrupted resnet18_folder_400000-epochs" in out
-    assert "Interrupted. 1 run here is finished and kept; the command asks for 3." in out
+    assert "Interrupted. 1 of 3 runs finished." in out
     command = shlex.split(out.splitlines()[-1])
     assert command[:2] == ["python", str(command[1])] and "-m" in command
     (sweep_dir,) = pictures.directory.glob("outputs/*/*")
@@ -109,7 +109,8 @@ def test_a_killed_fine_tuning_run_ends_as_one_that_was_never_killed(pictures):
     weights = [d / "model.safetensors" for d in (pictures.directory / "whole", directory)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert not (directory / "checkpoint.safetensors").exists()
-    assert len(list(directory.glob("events.*"))) == 1
+    assert len(list(directory.glob("events.*0"))) == 1
+    assert len(list(directory.glob("events.*.figures"))) == 1
     events = EventAccumulator(str(directory))
     events.Reload()
     assert [e.step for e in events.Scalars("loss/train")] == [1, 2, 3, 4, 5, 6]

@@ -16,7 +16,7 @@ from visionsweep.config.schema import register_schema
 from visionsweep.errors import UserError
 from visionsweep.runs import names
 from visionsweep.runtime import signals
-from visionsweep.sweep import launchers, slurm
+from visionsweep.sweep import launchers, machine_share, slurm
 
 CONF = Path(__file__).parents[2] / "conf"
 PRESETS = ("joblib", "ray", "submitit_local", "submitit_slurm")
@@ -56,7 +56,7 @@ def test_our_preset_wins_over_the_plugins_own_of_the_same_name(launcher):
 def test_joblibs_processes_never_have_more_threads_than_there_are_cores(n_jobs, cores):
     node = hydra_of("joblib", f"hydra.launcher.n_jobs={n_jobs}").launcher
     jobs = n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)
-    threads = launchers.threads_of(node, None, cores)
+    threads = machine_share.threads_of(node, None, cores)
     assert threads >= 1
     assert jobs * threads <= max(cores, jobs)
 
@@ -64,12 +64,12 @@ def test_joblibs_processes_never_have_more_threads_than_there_are_cores(n_jobs, 
 def test_threads_follow_what_the_launcher_reserves_for_a_run_unless_they_are_set():
     ray = hydra_of("ray", "hydra.launcher.ray.remote.num_cpus=4").launcher
     slurm = hydra_of("submitit_slurm", "hydra.launcher.cpus_per_task=6").launcher
-    assert launchers.threads_of(ray, None, 8) == 4
-    assert launchers.threads_of(slurm, None, 8) == 6
-    assert launchers.threads_of(hydra_of("submitit_local").launcher, None, 8) == 1
-    assert launchers.threads_of(hydra_of("basic").launcher, None, 8) is None
+    assert machine_share.threads_of(ray, None, 8) == 4
+    assert machine_share.threads_of(slurm, None, 8) == 6
+    assert machine_share.threads_of(hydra_of("submitit_local").launcher, None, 8) == 1
+    assert machine_share.threads_of(hydra_of("basic").launcher, None, 8) is None
     for launcher in ("basic", *PRESETS):
-        assert launchers.threads_of(hydra_of(launcher).launcher, 3, 8) == 3
+        assert machine_share.threads_of(hydra_of(launcher).launcher, 3, 8) == 3
 
 
 def test_a_run_computes_in_its_threads_and_leaves_the_process_as_it_was(make_config):
@@ -79,7 +79,7 @@ def test_a_run_computes_in_its_threads_and_leaves_the_process_as_it_was(make_con
         config.threads = threads
         with (
             pytest.raises(ZeroDivisionError),
-            launchers.share_of_the_machine(hydra_of("joblib"), config),
+            machine_share.machine_share(hydra_of("joblib"), config),
         ):
             assert torch.get_num_threads() == threads
             raise ZeroDivisionError
@@ -104,7 +104,7 @@ class Gpus:
 def test_runs_side_by_side_take_turns_on_three_gpus(launcher, monkeypatch, make_config):
     gpus = Gpus(monkeypatch, 3)
     for job in range(7):
-        with launchers.share_of_the_machine(hydra_of(launcher, job=job), make_config()):
+        with machine_share.machine_share(hydra_of(launcher, job=job), make_config()):
             assert gpus.now == job % 3
         assert gpus.now == 0
 
@@ -114,11 +114,11 @@ def test_a_device_that_was_named_and_runs_one_after_the_other_have_no_turns(
 ):
     gpus = Gpus(monkeypatch, 3)
     config = make_config()
-    with launchers.share_of_the_machine(hydra_of("basic", job=2), config):
+    with machine_share.machine_share(hydra_of("basic", job=2), config):
         assert gpus.now == 0
     for device in ("cpu", "cuda:0"):
         config.device = device
-        with launchers.share_of_the_machine(hydra_of("joblib", job=2), config):
+        with machine_share.machine_share(hydra_of("joblib", job=2), config):
             assert gpus.now == 0
 
 
@@ -130,12 +130,12 @@ class UntravelledError(Exception):
 def test_an_error_that_cannot_be_sent_to_the_command_is_told_in_one_that_can(make_config):
     with (
         pytest.raises(RuntimeError, match="UntravelledError: this and that"),
-        launchers.share_of_the_machine(hydra_of("joblib"), make_config()),
+        machine_share.machine_share(hydra_of("joblib"), make_config()),
     ):
         raise UntravelledError("this", "that")
     with (
         pytest.raises(UserError, match="stays"),
-        launchers.share_of_the_machine(hydra_of("joblib"), make_config()),
+        machine_share.machine_share(hydra_of("joblib"), make_config()),
     ):
         raise UserError("stays")
 
@@ -167,7 +167,7 @@ def test_a_plugin_that_is_missing_is_named_with_the_extra_that_brings_it(
 def test_slurm_is_refused_where_there_is_none(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     said = refused(capsys, "-m", "hydra/launcher=submitit_slurm", "epochs=1,2")
-    assert "no sbatch and srun here" in said and "hydra/launcher=joblib" in said
+    assert "sbatch and srun are not available" in said and "hydra/launcher=joblib" in said
 
 
 def test_a_launcher_without_m_and_a_mistyped_one_are_refused(capsys):
@@ -180,7 +180,7 @@ def test_a_launcher_without_m_and_a_mistyped_one_are_refused(capsys):
 
 def test_a_ray_cluster_wants_whole_paths(tmp_path):
     cluster = ["hydra.launcher.ray.init.address=head:6379"]
-    with pytest.raises(UserError, match=r"outputs_dir=outputs: .*give the whole path"):
+    with pytest.raises(UserError, match=r"outputs_dir=outputs: .*give the absolute path"):
         launchers.refuse_impossible(composed("ray", *cluster))
     cluster += [f"outputs_dir={tmp_path}"]
     with pytest.raises(UserError, match=r"data\.root=data"):
@@ -212,7 +212,7 @@ def raised_in(module, error):
 
 def test_what_ends_a_launcher_is_said_in_a_sentence_and_what_fails_elsewhere_is_not():
     error = raised_in("hydra_plugins.hydra_ray_launcher._core", ConnectionError("no\nno cluster"))
-    assert launchers.explained(error) == "ray could not go on: ConnectionError: no cluster"
+    assert launchers.explained(error) == "ray failed: ConnectionError: no cluster"
     assert launchers.explained(raised_in("visionsweep.training.loop", ValueError("a bug"))) is None
     stopped = raised_in("hydra_plugins.hydra_joblib_launcher._core", KeyboardInterrupt())
     assert launchers.explained(stopped) is None
@@ -241,7 +241,7 @@ def test_under_submitit_a_run_ends_before_its_job_is_queued_again(
     try:
         with (
             pytest.raises(KeyboardInterrupt),
-            launchers.share_of_the_machine(hydra_of("submitit_local"), make_config()),
+            machine_share.machine_share(hydra_of("submitit_local"), make_config()),
         ):
             try:
                 os.kill(os.getpid(), signal.SIGUSR2)
@@ -263,7 +263,7 @@ def test_under_submitit_sigterm_ends_the_run_and_a_warning_after_it_still_queues
     try:
         with (
             pytest.raises(KeyboardInterrupt),
-            launchers.share_of_the_machine(hydra_of("submitit_local"), make_config()),
+            machine_share.machine_share(hydra_of("submitit_local"), make_config()),
             signals.deferred(),
         ):
             os.kill(os.getpid(), signal.SIGTERM)

@@ -9,8 +9,8 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from visionsweep.errors import RefusedError, UserError
-from visionsweep.sweep import session
-from visionsweep.sweep.session import NoteSweep
+from visionsweep.sweep import callback, session
+from visionsweep.sweep.callback import SweepCallback
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -18,13 +18,13 @@ CONF = Path(__file__).parents[2] / "conf"
 @pytest.fixture
 def fail(tmp_path, monkeypatch):
     """Run a failing job; gives the configuration that it had."""
-    monkeypatch.setattr(NoteSweep, "sweep_dir", None)
+    monkeypatch.setattr(SweepCallback, "sweep_dir", None)
 
     def run(mode: RunMode = RunMode.MULTIRUN, *, fail_fast: bool = True):
         hydra = OmegaConf.create({"mode": mode})
         monkeypatch.setattr(HydraConfig, "get", staticmethod(lambda: hydra))
         config = OmegaConf.create({"sweep_dir": str(tmp_path), "fail_fast": fail_fast})
-        with session.job(config, "a-run"):
+        with callback.job(config, "a-run"):
             raise UserError("on purpose")
 
     return run
@@ -33,12 +33,12 @@ def fail(tmp_path, monkeypatch):
 def test_in_a_launchers_process_the_failure_is_passed_on_and_no_other_run_begins(fail):
     with pytest.raises(UserError, match="on purpose"):
         fail()
-    with pytest.raises(UserError, match=r"not begun, since a-run failed \(fail_fast=true\)"):
+    with pytest.raises(UserError, match=r"not started, because a-run failed \(fail_fast=true\)"):
         fail()
 
 
 def test_in_the_commands_own_process_the_sweep_ends_at_once(fail, monkeypatch, tmp_path):
-    monkeypatch.setattr(NoteSweep, "sweep_dir", tmp_path)
+    monkeypatch.setattr(SweepCallback, "sweep_dir", tmp_path)
     with pytest.raises(SystemExit) as ended:
         fail()
     assert ended.value.code == 1
@@ -50,9 +50,9 @@ def test_a_sweep_that_is_gone_on_with_begins_again(fail, tmp_path, monkeypatch):
     launcher = {"_target_": "hydra.BasicLauncher"}
     sweeper = {"_target_": "hydra_plugins.optuna_sweeper.OptunaSweeper"}
     hydra = {"sweep": {"dir": str(tmp_path)}, "launcher": launcher, "sweeper": sweeper}
-    config = OmegaConf.create({"hydra": hydra})
-    NoteSweep().on_multirun_start(config)
-    NoteSweep.sweep_dir = None
+    config = OmegaConf.create({"hydra": hydra, "figures": "none"})
+    SweepCallback().on_multirun_start(config)
+    SweepCallback.sweep_dir = None
     with pytest.raises(UserError, match="on purpose"):
         fail()
 
@@ -68,16 +68,19 @@ def test_a_run_outside_a_sweep_or_without_fail_fast_stops_nothing(fail, mode, fa
 
 
 def test_what_is_refused_leaves_no_record_and_is_listed_at_the_end(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(NoteSweep, "refused", [])
+    monkeypatch.setattr(SweepCallback, "refused", [])
     monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create({"mode": RunMode.MULTIRUN}))
     config = OmegaConf.create({"sweep_dir": str(tmp_path), "fail_fast": False})
     for name in ("one", "other"):
-        with pytest.raises(RefusedError), session.job(config, name):
+        with pytest.raises(RefusedError), callback.job(config, name):
             raise RefusedError("epochs: 2 there, 3 now")
-    session._tell(tmp_path, 1)
+    session.finish_sweep(tmp_path, 1)
     printed = capsys.readouterr().out
     assert "refused one" in printed and "refused other" in printed
-    assert "When what is said above is mended" in printed and f"sweep_dir={tmp_path}" in printed
+    assert (
+        "0 runs finished. After fixing the errors above" in printed
+        and f"sweep_dir={tmp_path}" in printed
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,32 +97,32 @@ def test_the_runs_of_a_sweep_are_counted_as_hydra_counts_them(params, given, run
     hydra = {"sweeper": {"_target_": "hydra.BasicSweeper", "params": params}}
     with initialize_config_dir(str(CONF), version_base="1.3"):
         assert (
-            len(session.planned_runs(OmegaConf.create(hydra | {"overrides": {"task": given}})))
+            len(callback.planned_runs(OmegaConf.create(hydra | {"overrides": {"task": given}})))
             == runs
         )
 
 
 def test_what_another_sweeper_will_ask_for_is_not_known():
     hydra = {"sweeper": {"_target_": "hydra_plugins.optuna_sweeper.OptunaSweeper"}}
-    assert session.planned_runs(OmegaConf.create(hydra)) is None
+    assert callback.planned_runs(OmegaConf.create(hydra)) is None
 
 
 def run_one(monkeypatch, directory: Path, error: BaseException | None = None) -> int:
     """End a run outside a sweep."""
-    monkeypatch.setattr(NoteSweep, "sweep_dir", None)
+    monkeypatch.setattr(SweepCallback, "sweep_dir", None)
     monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create({"mode": RunMode.RUN}))
     config = OmegaConf.create({"sweep_dir": str(directory), "fail_fast": False})
 
     def main() -> None:
-        NoteSweep.run_dir = directory
-        with session.job(config, "a-run"):
+        SweepCallback.run_dir = directory
+        with callback.job(config, "a-run"):
             if error is not None:
                 raise error
 
     try:
         return session.run(main)
     finally:
-        NoteSweep.run_dir = None
+        SweepCallback.run_dir = None
 
 
 def test_one_run_ends_with_where_it_lies_and_what_to_do_with_it(monkeypatch, tmp_path, capsys):
@@ -150,8 +153,10 @@ def test_planted_link_in_place_of_the_note_of_a_stopped_sweep_is_not_followed(fa
     victim = tmp_path / "victim"
     victim.write_text("theirs")
     (tmp_path / ".stopped").symlink_to(victim)
-    with pytest.raises(UserError, match="on purpose"):  # and not "not begun, since theirs failed"
+    with pytest.raises(
+        UserError, match="on purpose"
+    ):  # and not "not started, because theirs failed"
         fail()
     assert victim.read_text() == "theirs"
-    with pytest.raises(UserError, match="not begun, since a-run failed"):
+    with pytest.raises(UserError, match="not started, because a-run failed"):
         fail()

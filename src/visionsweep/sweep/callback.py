@@ -1,0 +1,160 @@
+"""What Hydra calls around the runs of a command: where they go, how they end, when to stop."""
+
+import itertools
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from visionsweep.config.overrides import values_of
+from visionsweep.errors import RefusedError, UserError
+from visionsweep.runtime import signals, terminal
+from visionsweep.storage.files import open_regular, write_atomically
+from visionsweep.sweep import launchers
+from visionsweep.sweep.endings import Ending, ending_of, entered_at, note_end
+from visionsweep.sweep.progress import Progress
+
+log = logging.getLogger(__name__)
+
+_STOPPED = ".stopped"  # in a sweep's directory: name of the run whose failure stopped the sweep
+
+
+class SweepCallback(Callback):
+    """Records in the command's process where runs go, and shows their progress.
+
+    Hydra does not call it at the end of a sweep in which a run failed; see `session.run`.
+
+    Attributes:
+        sweep_dir: directory of the sweep; None in a launcher's process.
+        run_dir: directory of a run outside a sweep.
+        planned: number of runs of the command; None if a sweeper decides it.
+        figures: the setting `figures`.
+        refused: names of runs of this process that were refused and have no record.
+        progress: progress of the sweep; None in a launcher's process.
+    """
+
+    sweep_dir: ClassVar[Path | None] = None
+    run_dir: ClassVar[Path | None] = None
+    planned: ClassVar[int | None] = None
+    figures: ClassVar[str] = "auto"
+    refused: ClassVar[list[str]] = []
+    progress: ClassVar[Progress | None] = None
+
+    def __init__(self) -> None:
+        self.command = launchers.Command()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Arrive in a launcher's process, before it composes the configuration of a run."""
+        self.__dict__ |= state
+        launchers.silence_schema_warnings()
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Take over arguments and environment of the command; show that a run begins."""
+        self.command.join()
+        if config.hydra.mode != RunMode.MULTIRUN:
+            return
+        terminal.in_worker = SweepCallback.sweep_dir is None
+        if config.hydra.verbose is False:
+            terminal.SweepHandler.install()
+        if SweepCallback.progress is not None:
+            SweepCallback.progress.begin(Path(config.hydra.runtime.output_dir).name)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Show how a run ended, or write it down for the process that shows it."""
+        if config.hydra.mode != RunMode.MULTIRUN:
+            return
+        run_dir, error = Path(config.hydra.runtime.output_dir), job_return._return_value
+        refused = str(error) if isinstance(error, RefusedError) else ""
+        if SweepCallback.progress is None:
+            note_end(run_dir, refused)
+            return
+        ending = ending_of(run_dir, entered_at(run_dir) or 0.0, over=True)
+        if refused:
+            ending = Ending(run_dir.name, "refused", reason=refused)
+        elif ending is None:
+            reason = str(error) if isinstance(error, Exception) else ""
+            ending = Ending(run_dir.name, "failed", reason=reason)
+        SweepCallback.progress.end(ending, list(config.hydra.overrides.task))
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Record the directory and the runs of a sweep."""
+        self.command.prepare(config.hydra.launcher)
+        SweepCallback.sweep_dir = Path(config.hydra.sweep.dir)
+        SweepCallback.figures = config.figures
+        planned = planned_runs(config.hydra)
+        SweepCallback.planned = None if planned is None else len(planned)
+        (SweepCallback.sweep_dir / _STOPPED).unlink(missing_ok=True)
+        watching = launchers.kind_of(config.hydra.launcher) != "BasicLauncher"
+        SweepCallback.progress = Progress(SweepCallback.sweep_dir, planned, watching=watching)
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Record the directory of a run outside a sweep."""
+        SweepCallback.run_dir = Path(config.hydra.run.dir)
+        SweepCallback.figures = config.figures
+
+
+def planned_runs(hydra: DictConfig) -> list[dict[str, str]] | None:
+    """Return the swept settings of each run in order; None if the sweeper decides them.
+
+    Args:
+        hydra: `hydra` node of the composed configuration.
+    """
+    if not hydra.sweeper._target_.endswith(".BasicSweeper"):
+        return None
+    params = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    overrides = parser.parse_overrides([*params, *hydra.overrides.task])
+    # If a key is given twice, Hydra uses the last.
+    lists = {override.get_key_element(): values_of(override) for override in overrides}
+    swept = {key: values for key, values in lists.items() if len(values) != 1}
+    texts = [[value.partition("=")[2] for value in values] for values in swept.values()]
+    return [dict(zip(swept, values, strict=True)) for values in itertools.product(*texts)]
+
+
+@contextmanager
+def job(config: DictConfig, name: str) -> Iterator[None]:
+    """Wrap one run: report an error at once; with `fail_fast`, start no further run after it.
+
+    Args:
+        config: configuration of the run.
+        name: name of the run.
+
+    Raises:
+        UserError: if `fail_fast` stopped the sweep before this run.
+    """
+    signals.check()
+    stopped = Path(config.sweep_dir) / _STOPPED
+    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+    one_stops_all = config.fail_fast and sweeping
+    if one_stops_all and (failed := _failed_run(stopped)) is not None:
+        raise UserError(f"{name}: not started, because {failed} failed (fail_fast=true)")
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError) and sweeping:
+            log.error("%s: %s", name, error, extra={"told": True})  # shown in the progress row
+        if isinstance(error, RefusedError):
+            SweepCallback.refused.append(name)
+        if one_stops_all:
+            write_atomically(stopped, name.encode())
+            if SweepCallback.sweep_dir is not None:  # the parent process: the basic launcher
+                raise SystemExit(1) from error
+        raise
+
+
+def _failed_run(stopped: Path) -> str | None:
+    """Return the name of the run whose failure stopped a sweep, or None if none did."""
+    try:
+        with open_regular(stopped) as file:
+            return file.read(1024).decode(errors="replace")
+    except OSError:
+        return None

@@ -1,0 +1,127 @@
+"""A run's share of the machine: its threads and its GPU, and signals in a launcher's process."""
+
+import os
+import pickle
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from types import FrameType
+from typing import Any, cast
+
+from visionsweep.config.schema import Config
+from visionsweep.runtime import signals
+from visionsweep.runtime.threads import cores
+from visionsweep.sweep.launchers import kind_of
+
+
+def threads_of(launcher: Mapping[str, Any], asked: int | None, cores: int) -> int | None:
+    """Return the number of CPU threads of a run, so that simultaneous runs share the cores.
+
+    Args:
+        launcher: `hydra.launcher` of the run's configuration.
+        asked: the setting `threads`, which takes precedence.
+        cores: number of cores of the machine.
+
+    Returns:
+        The number; None if the run has the machine to itself.
+    """
+    if asked is not None:
+        return asked
+    kind = kind_of(launcher)
+    if kind == "JoblibLauncher":
+        jobs = int(launcher["n_jobs"])
+        return max(1, cores // (jobs if jobs > 0 else max(1, cores + 1 + jobs)))
+    if kind == "RayLauncher":
+        return max(1, int(launcher["ray"]["remote"].get("num_cpus") or 1))
+    if kind in ("LocalLauncher", "SlurmLauncher"):
+        return cast(int | None, launcher.get("cpus_per_task"))
+    return None
+
+
+def gpu_of(launcher: Mapping[str, Any], job: int, gpus: int) -> int | None:
+    """Return the GPU of a run.
+
+    Args:
+        launcher: `hydra.launcher` of the run's configuration.
+        job: number of the run within the sweep.
+        gpus: number of GPUs that the process sees.
+
+    Returns:
+        Index of the GPU; None if there is at most one, or if runs are sequential.
+    """
+    turns = gpus > 1 and kind_of(launcher) != "BasicLauncher"
+    return job % gpus if turns else None
+
+
+@contextmanager
+def machine_share(hydra: Any, config: Config) -> Iterator[None]:
+    """Set the threads and the GPU of a run, and restore them afterwards.
+
+    Args:
+        hydra: `hydra` node of the run's configuration.
+        config: configuration of the run.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    chosen = threads_of(hydra.launcher, config.threads, cores())
+    counting = config.device in ("auto", "cuda") and torch.cuda.is_available()
+    gpus = torch.cuda.device_count() if counting else 0
+    gpu = gpu_of(hydra.launcher, hydra.job.get("num", 0), gpus)
+    usual = None if gpu is None else torch.cuda.current_device()
+    torch.set_num_threads(chosen or before)
+    if gpu is not None:
+        torch.cuda.set_device(gpu)  # the meaning of `cuda` without a number
+    elsewhere = kind_of(hydra.launcher) != "BasicLauncher"
+    try:
+        with signals.installed() if elsewhere else nullcontext(), _requeued_after():
+            yield
+    except Exception as error:
+        if not elsewhere or _can_travel(error):
+            raise
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+    finally:
+        torch.set_num_threads(before)
+        if usual is not None:
+            torch.cuda.set_device(usual)
+
+
+def _can_travel(error: Exception) -> bool:
+    """Return whether an error can be pickled; one that cannot would end the sweep."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return False
+    return True
+
+
+@contextmanager
+def _requeued_after() -> Iterator[None]:
+    """Under submitit, end a run as after Ctrl-C before its job is requeued.
+
+    submitit exits at once when Slurm sends its warning signal. SIGTERM (`scancel`, `scontrol
+    requeue`, preemption without a warning) ends the run in the same way; Slurm then decides
+    whether the job is requeued.
+    """
+    number = getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}", None)
+    usual = signal.getsignal(number) if number and "SUBMITIT_EXECUTOR" in os.environ else None
+    if number is None or not callable(usual):
+        yield
+        return
+    came = False
+
+    def interrupt(received: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = came or received == number
+        if not signals.status():  # a second signal would exit at once
+            signals.ask(signal.SIGINT if received == number else signal.SIGTERM)
+
+    ending = signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(number, usual)
+        signal.signal(signal.SIGTERM, ending)
+        if came:
+            usual(number, None)  # requeues the job and exits
