@@ -1,13 +1,14 @@
-"""Which runs can be told from the best one, comparing image by image."""
+"""Comparison of runs with the best one, image by image, and which of them could be the best."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from visionsweep.analysis import bounds
+from visionsweep.analysis import bounds, resampling
 from visionsweep.analysis.differences import Losses, estimates_of_differences, losses_of
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.predictions import Floats, Predictions
@@ -16,76 +17,160 @@ from visionsweep.analysis.run_losses import RunLosses
 
 ALPHA = 1 - bounds.CONFIDENCE
 POWER = 0.8
-# Losses closer than this on every image differ by how float32 was rounded.
-RESOLUTION = 1e-6
-MOST = 10**9  # images that anyone would ask for
+RESOLUTION = 1e-6  # losses closer than this on every image differ only by float32 rounding
+MOST = 10**9  # largest number of images that is considered
+MOST_CONTENDERS = 200  # runs among which the best is sought; time grows with their square
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A run against the leader.
+    """A run compared with the best run.
 
     Attributes:
-        difference: of the losses, run minus leader.
-        p: how often so large a difference would be seen if there were none, corrected for the
-            number of comparisons (Holm 1979).
-        distinguishable: whether the two can be told apart, at 5 % over the whole table.
+        difference: difference of the losses, run minus best, with its confidence interval.
+        error: standard error of the difference over images and seeds.
+        p: p-value of no difference, corrected for all pairs of runs (Holm 1979).
+        distinguishable: whether the difference is significant at 5% over the whole table.
+        could_be_best: whether the run could be the best one in truth (see `could_be_best`).
     """
 
     difference: Estimate
+    error: float
     p: float
     distinguishable: bool
+    could_be_best: bool
+
+    @property
+    def within_one_error(self) -> bool:
+        """Whether the loss is within one standard error of the best one."""
+        return bool(self.difference.value <= self.error)
 
 
 def compare(predictions: Sequence[Predictions | RunLosses], *, seed: int = 0) -> list[Comparison]:
-    """Compare every run with the first, the leader.
+    """Compare every run with the first, the best.
 
-    The leader leads since it did best on these images, so its comparisons were picked among those
-    of all pairs; p-values are corrected for all of these. With one replicate a run stands for the
-    head it trained: how seeds differ does not show, and is not in the comparison.
+    The best run was selected on these images, so its comparisons are a selection of those of all
+    pairs; p-values are corrected for all pairs. With one replicate, differences between seeds are
+    not part of the comparison.
 
     Args:
-        predictions: of runs on the same images in the same order, the leader first.
-        seed: of the redrawing.
+        predictions: predictions of runs on the same images in the same order, the best first.
+        seed: seed of the resampling.
 
     Returns:
-        One for each run but the leader, whatever the order of the others. A run that diverged is
-        NaN and not distinguishable.
+        One comparison per run but the first, independent of the order of the others. That of a run
+        that diverged is NaN and not distinguishable.
     """
     if len(predictions) < 2:
         return []
-    estimates, p = _against_first(predictions, seed=seed)
+    losses = losses_of([RunLosses.of(each) for each in predictions])
+    differences = losses.minus_first()
+    estimates, p = _against_first(differences, seed=seed)
     corrected = holm(p, tests=len(predictions) * (len(predictions) - 1) // 2)
+    possible = could_be_best(losses, seed=seed)[1:]
+    errors = differences.errors.size
     return [
-        Comparison(difference, float(each), bool(each <= ALPHA))
-        for difference, each in zip(estimates, corrected, strict=True)
+        Comparison(
+            difference, float(error), float(q), bool(q <= ALPHA), bool(best and not q <= ALPHA)
+        )
+        for difference, error, q, best in zip(estimates, errors, corrected, possible, strict=True)
     ]
 
 
-def _against_first(
-    predictions: Sequence[Predictions | RunLosses], *, seed: int
-) -> tuple[list[Estimate], Floats]:
-    differences = _minus_first(predictions)
+def _against_first(differences: Losses, *, seed: int) -> tuple[list[Estimate], Floats]:
     estimates, p = estimates_of_differences(differences, seed=seed)
     p[np.abs(differences.images).max(1) < RESOLUTION] = 1.0
     return estimates, p
 
 
-def _minus_first(predictions: Sequence[Predictions | RunLosses]) -> Losses:
-    """Return every other run minus the first."""
-    losses = losses_of([RunLosses.of(each) for each in predictions])
-    seeds = losses.seeds.size, losses.seeds.dof
-    each_and_first = [np.stack([x[1:], np.full(len(x) - 1, x[0])], axis=1) for x in seeds]
-    return Losses(losses.images[1:] - losses.images[0], SeedErrors.of_sums(*each_and_first))
+def could_be_best(losses: Losses, *, seed: int = 0) -> NDArray[np.bool_]:
+    """Return which runs could have the lowest true loss: Hsu's multiple comparisons with the best.
+
+    A run is excluded if its loss is significantly above that of some other run, at 5% for all
+    others together (Hsu 1984). The critical value is that of the largest studentized difference
+    over bootstrap resamples of the images, which takes the correlation between runs into account.
+    Of more than 200 runs, only the first 200 are considered; the others stay possible.
+
+    Args:
+        losses: losses of K runs, the lowest first.
+        seed: seed of the resampling.
+
+    Returns:
+        `bool[K]`; True with a single image.
+    """
+    possible = np.ones(len(losses.images), np.bool_)
+    count = losses.images.shape[1]
+    chosen = np.flatnonzero(np.isfinite(losses.images).all(1))[:MOST_CONTENDERS]
+    if count == 1 or len(chosen) < 2:
+        return possible
+    images = losses.images[chosen]
+    value = images.mean(1)
+    off = images - value[:, None]
+    of_images = _squared_distances(off) / (count - 1) / count
+    of_seeds = _seed_variances(losses, chosen)
+    error = np.sqrt(of_images + of_seeds)
+    shifts = resampling.resampled_means(off, seed, resampling.N_RESAMPLES)
+    tail = stdtrit(count - 1, bounds.UPPER) / stdtrit(np.inf, bounds.UPPER)  # for few images
+    for place in range(len(chosen)):
+        apart = of_images[place] > 0
+        if not apart.any():
+            continue
+        t = (shifts[place] - shifts[apart]) / np.sqrt(of_images[place, apart])[:, None]
+        critical = tail * np.quantile(t.max(0), bounds.CONFIDENCE)
+        above = (value[place] - value[apart]) / error[place, apart]
+        possible[chosen[place]] = bool(above.max() <= critical)
+    return possible
+
+
+def _squared_distances(rows: Floats) -> Floats:
+    """Return the sum of squared differences of each pair of rows, `float64[K, K]`."""
+    products = rows @ rows.T
+    square = np.diag(products)
+    distances: Floats = np.maximum(square[:, None] + square - 2 * products, 0.0)
+    distances[distances < 1e-12 * (square[:, None] + square)] = 0.0
+    return distances
+
+
+def _seed_variances(losses: Losses, chosen: NDArray[np.int64]) -> Floats:
+    """Return the variance of the difference of each pair of runs due to seeds, `float64[K, K]`."""
+    if losses.by_replicate is None:
+        size = losses.seeds.size[chosen]
+        independent: Floats = size[:, None] ** 2 + size**2
+        return independent
+    table = losses.by_replicate[chosen].astype(np.float64)
+    runs, replicates, images = table.shape
+    if replicates == 1:
+        return np.zeros((runs, runs))
+    values = table.mean(2)
+    spread = _squared_distances(values - values.mean(1, keepdims=True)) / (replicates - 1)
+    own = table - table.mean(1, keepdims=True)
+    own -= own.mean(2, keepdims=True)
+    shown = _squared_distances(own.reshape(runs, -1)) / ((replicates - 1) * (images - 1)) / images
+    paired: Floats = np.maximum(spread - shown, 0.0) / replicates
+    return paired
+
+
+def accuracy_difference(run: RunLosses, best: RunLosses, *, seed: int = 0) -> Estimate:
+    """Return the accuracy of a run minus that of the best one, with its confidence interval.
+
+    Args:
+        run: a run.
+        best: the best run, on the same images.
+        seed: seed of the resampling.
+    """
+    none = SeedErrors(np.zeros(1), np.ones(1))
+    (estimate,), _ = estimates_of_differences(
+        Losses((run.correct - best.correct)[None], none), seed=seed
+    )
+    return estimate
 
 
 def holm(p: Floats, tests: int) -> Floats:
-    """Correct p-values for the number of tests (Holm 1979); NaN stay and count as tests.
+    """Correct p-values for the number of tests (Holm 1979); NaN stays and counts as a test.
 
     Args:
-        p: `float64[K]`.
-        tests: how many there are in all, of which these are taken for those of smallest p, which
-            is on the safe side.
+        p: p-values, `float64[K]`.
+        tests: number of tests, of which these are treated as those of smallest p (conservative).
     """
     order = np.argsort(p)
     multiplied = p[order] * (tests - np.arange(len(p)))
@@ -101,28 +186,31 @@ def images_needed(
     tests: int = 1,
     seed: int = 0,
 ) -> int | None:
-    """Return how many more images would tell two runs apart with a probability of 80 %.
+    """Return how many more images would separate two runs with a power of 80%.
 
-    At 5 %, two-sided, if the true difference is the one that was measured.
+    At 5%, two-sided, if the true difference is the measured one. That is a lower bound on average:
+    a pair of runs that was selected because it differs least differs more in truth.
 
     Args:
         first: a run.
-        second: another, on the same images in the same order.
-        tests: comparisons that the 5 % are for; k (k - 1) / 2 for the first two of k runs.
-        seed: of the redrawing.
+        second: another run, on the same images in the same order.
+        tests: number of comparisons that the 5% are for; k (k - 1) / 2 in a table of k runs.
+        seed: seed of the resampling.
 
     Returns:
-        0 where they are told apart already; None where no number of images would do, since seeds
-        alone may make the difference, or where a run diverged.
+        0 if they are separated already; None if the difference is smaller than its standard error,
+        if no number of images would do since seeds alone may cause it, or if a run diverged.
     """
-    differences = _minus_first([first, second])
+    differences = losses_of([RunLosses.of(first), RunLosses.of(second)]).minus_first()
     images = differences.images.shape[1]
-    _, p = _against_first([first, second], seed=seed)
+    _, p = _against_first(differences, seed=seed)
     if p[0] * tests <= ALPHA:
         return 0
     if images == 1 or np.isnan(p[0]):
         return None
     value, variance = abs(differences.images.mean()), differences.images.var(ddof=1)
+    if value < differences.errors.size[0]:
+        return None
 
     def enough(count: int) -> bool:
         of_images = np.sqrt(variance / count)

@@ -78,7 +78,7 @@ class SeedErrors:
         """Draw what other seeds might have added, `float64[K, B]`."""
         return np.stack(
             [
-                size * _student(int(dof), n_resamples, seed)
+                size * _student(int(dof + 0.01), n_resamples, seed)
                 for size, dof in zip(self.size, self.dof, strict=True)
             ]
         )

@@ -1,86 +1,149 @@
-"""What comparisons need of a run, a hundredth of its predictions or less."""
+"""Losses of a run on each image: all that comparisons need, a fraction of its predictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
 
 from visionsweep.analysis import resampling
 from visionsweep.analysis.predictions import Floats, Predictions
 from visionsweep.errors import UserError
 
+Seed = tuple[int, int]  # seed of the run, place of the replicate
+
 
 @dataclass(frozen=True)
 class RunLosses:
-    """The losses of a run, so far that its replicates need not be kept.
+    """Losses of a run on the validation images.
 
     Attributes:
-        images: content digests of the N images.
-        means: `float64[N]`, loss on each image, mean over replicates.
-        replicates: `float64[R]`, mean loss of each replicate.
-        interaction: sum of squares of what is neither the images' nor the replicates' alone.
-        digest: of the logits; equal for a run and its copy.
-        finite: whether no replicate diverged; if one did, all numbers are NaN.
+        images: content digests of the images, `N`.
+        means: loss on each image, `float64[N]`.
+        by_replicate: contribution of each replicate, `float32[R, N]`, whose mean is `means`.
+        correct: share of replicates that are correct on each image, or whether their mean is,
+            `float64[N]`.
+        seeds: seed of each replicate, `R`; empty if unknown.
+        smallest_class: number of images of the rarest class that occurs.
+        digest: digest of the logits; equal for a run and its copy.
+        finite: whether no replicate diverged; otherwise all losses are NaN.
     """
 
     images: tuple[str, ...]
     means: Floats
-    replicates: Floats
-    interaction: float
+    by_replicate: NDArray[np.float32]
+    correct: Floats
+    seeds: tuple[Seed, ...]
+    smallest_class: int
     digest: bytes
     finite: bool
 
+    @property
+    def replicates(self) -> Floats:
+        """Mean loss of each replicate, `float64[R]`."""
+        means: Floats = self.by_replicate.mean(1, dtype=np.float64)
+        return means
+
+    @property
+    def interaction(self) -> float:
+        """Sum of squares due to neither images nor replicates alone."""
+        return resampling.interaction(self.by_replicate.astype(np.float64))
+
     @staticmethod
-    def of(predictions: "Predictions | RunLosses") -> "RunLosses":
-        """Return those of a run; what is asked for already is returned as it is."""
+    def of(
+        predictions: "Predictions | RunLosses",
+        *,
+        temperature: float | None = None,
+        seeds: tuple[Seed, ...] = (),
+    ) -> "RunLosses":
+        """Return the losses of a run.
+
+        Args:
+            predictions: predictions of all replicates; losses are returned unchanged.
+            temperature: temperature of the deployed predictor, the mean over replicates of
+                softmax(logits / temperature), whose losses these then are; None for the mean loss
+                of the single replicates.
+            seeds: seed of each replicate, if known.
+        """
         if isinstance(predictions, RunLosses):
             return predictions
         finite = bool(predictions.finite.all())
-        losses = predictions.losses if finite else np.full(predictions.logits.shape[:2], np.nan)
+        shape = predictions.logits.shape[:2]
+        if not finite:
+            losses, correct = np.full(shape, np.nan), np.full(shape[1], np.nan)
+            means = losses.mean(0)
+        elif temperature is None:
+            losses, correct = predictions.losses, predictions.correct.mean(0)
+            means = losses.mean(0)
+        else:
+            means, losses, correct = _deployed(predictions, temperature)
         digest = blake2b(predictions.logits.tobytes(), digest_size=16)
         digest.update(str(predictions.logits.shape).encode())
+        counts = np.bincount(predictions.labels)
         return RunLosses(
             predictions.images,
-            losses.mean(0),
-            losses.mean(1),
-            resampling.interaction(losses),
+            means,
+            losses.astype(np.float32),
+            correct,
+            seeds,
+            int(counts[counts > 0].min()),
             digest.digest(),
             finite,
         )
 
     @staticmethod
     def together(repeats: "Sequence[RunLosses]") -> "RunLosses":
-        """Return those of one run that has all the replicates of several, none of them diverged.
+        """Return the losses of one run with all the replicates of several, none of them diverged.
 
-        Interactions add up, and to them comes that of the runs with the images: the cross term is
-        zero, since the replicates of a run lie around its mean.
+        Raises:
+            UserError: if the runs were scored on different images.
         """
         first = repeats[0]
         if len(repeats) == 1:
             return first
         require_same_images(repeats)
-        sizes = np.array([len(each.replicates) for each in repeats])
-        means = np.stack([each.means for each in repeats])
-        mean = sizes @ means / sizes.sum()
-        off = means - mean
-        off -= off.mean(1, keepdims=True)
+        sizes = np.array([len(each.by_replicate) for each in repeats])
         return RunLosses(
             first.images,
-            mean,
-            np.concatenate([each.replicates for each in repeats]),
-            sum(each.interaction for each in repeats) + float(sizes @ (off**2).sum(1)),
+            sizes @ np.stack([each.means for each in repeats]) / sizes.sum(),
+            np.concatenate([each.by_replicate for each in repeats]),
+            sizes @ np.stack([each.correct for each in repeats]) / sizes.sum(),
+            tuple(seed for each in repeats for seed in each.seeds),
+            first.smallest_class,
             b"".join(each.digest for each in repeats),
             all(each.finite for each in repeats),
         )
+
+
+def _deployed(predictions: Predictions, temperature: float) -> tuple[Floats, Floats, Floats]:
+    """Return losses of the deployed predictor, contributions of its replicates, and correctness.
+
+    A replicate's contribution is its jackknife pseudo-value (Efron & Tibshirani 1993, section
+    11.2), shifted to the mean of the losses: its spread is what other seeds would change.
+
+    Returns:
+        `float64[N]`, `float64[R, N]`, and `float64[N]`.
+    """
+    scaled = predictions.logits.astype(np.float64) / temperature
+    probabilities = softmax(scaled, axis=2)
+    count, images = probabilities.shape[:2]
+    true = probabilities[:, np.arange(images), predictions.labels]
+    tiny = np.finfo(np.float64).tiny
+    losses: Floats = -np.log(np.maximum(true.mean(0), tiny))
+    correct = (probabilities.mean(0).argmax(1) == predictions.labels).astype(np.float64)
+    if count == 1:
+        return losses, losses[None], correct
+    without = -np.log(np.maximum((true.sum(0) - true) / (count - 1), tiny))
+    return losses, losses + (count - 1) * (without.mean(0) - without), correct
 
 
 def require_same_images(runs: Sequence[RunLosses]) -> None:
     """Refuse runs that were not scored on the same images in the same order.
 
     Raises:
-        UserError: if two of them were not: their losses are not paired, so that a comparison would
-            be of nothing.
+        UserError: if two of them were not; their losses are then not paired.
     """
     first = runs[0].images
     others = sum(run.images != first for run in runs)
