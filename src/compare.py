@@ -38,6 +38,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--all", action="store_true", help="list every run that is not ranked, with its reason"
     )
+    parser.add_argument(
+        "--expand-seeds", action="store_true",
+        help="one row per run, also for runs that differ only by their seed",
+    )  # fmt: skip
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print CSV, unrounded")
     form.add_argument("--markdown", action="store_true", help="print Markdown tables")
@@ -47,7 +51,7 @@ def main(arguments: list[str]) -> int:
     asked = parser.parse_args(arguments)
     folders = asked.folders or [default_outputs()]
     found = find_runs(folders)
-    groups = leaderboard.groups_of(found.runs)
+    groups = leaderboard.groups_of(found.runs, expand_seeds=asked.expand_seeds)
     rows = [row for evidence in groups for row in evidence.rows]
     wanted = asked.csv or asked.sort not in BY_KEY
     swept = swept_columns(rows) if rows and wanted else []

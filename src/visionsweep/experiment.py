@@ -22,7 +22,13 @@ from visionsweep.runs.facts import data_facts, model_facts
 from visionsweep.runs.paths import CHECKPOINT, RECORD
 from visionsweep.runs.record import Failure, ModelFacts, Record, Status
 from visionsweep.runs.record_file import write_record
-from visionsweep.runs.scores import Epoch, Measure, estimate_metrics, summarize
+from visionsweep.runs.scores import (
+    Epoch,
+    Measure,
+    estimate_deployed,
+    estimate_metrics,
+    summarize,
+)
 from visionsweep.runtime import provenance, signals
 from visionsweep.runtime.devices import device_facts, pick_device, release_memory
 from visionsweep.runtime.micro_batching import explain_out_of_memory
@@ -41,7 +47,8 @@ from visionsweep.training.trainer import RunContext, network_of, new_state, prep
 log = logging.getLogger(__name__)
 
 _REUSED = (
-    "history", "metrics", "evaluation", "model", "data", "dataset", "device", "versions", "git",
+    "history", "metrics", "evaluation", "deployed", "temperature", "model", "data", "dataset",
+    "device", "versions", "git",
 )  # fmt: skip
 
 
@@ -117,6 +124,8 @@ class _Run:
     history: list[Epoch] = field(default_factory=list)
     images_at_once: int | None = None
     evaluation: dict[str, dict[str, Measure]] = field(default_factory=dict)
+    deployed: dict[str, dict[str, Measure]] = field(default_factory=dict)
+    temperature: float | None = None
 
     def execute(self) -> None:
         """Resolve the configuration, make the inputs, train, predict, and write the results."""
@@ -154,12 +163,16 @@ class _Run:
             with self._timed("training"):
                 state, predictions, temperature = self._train(context)
             self.evaluation = {split: estimate_metrics(p) for split, p in predictions.items()}
+            self.temperature = temperature
+            self.deployed = {
+                split: estimate_deployed(p, temperature) for split, p in predictions.items()
+            }
             write_predictions(run_dir, resolved.splits, predictions, temperature)
             write_weights(run_dir / model.checkpoint, state, temperature)
             (run_dir / CHECKPOINT).unlink(missing_ok=True)
-        last = self.history[-1]
-        for split, scores in (("validation", last.val), ("test", last.test)):
-            log.info("%s loss %.4f, accuracy %.1f%%", split, scores.loss, 100 * scores.accuracy)
+        for split, name in (("val", "validation"), ("test", "test")):
+            loss, accuracy = (self.deployed[split][metric].value for metric in ("loss", "accuracy"))
+            log.info("%s loss %.4f, accuracy %.1f%%", name, loss, 100 * accuracy)
 
     def _train(self, context: RunContext) -> tuple[TrainState, dict[str, Predictions], float]:
         """Train from the checkpoint or from the seeds; return state, predictions, temperature."""
@@ -235,6 +248,8 @@ class _Run:
             history=self.history,
             metrics=summarize(self.history) if self.evaluation else None,
             evaluation=self.evaluation,
+            deployed=self.deployed,
+            temperature=self.temperature,
             continued_after=self.resumed_after,
             images_at_once=self.images_at_once,
         )

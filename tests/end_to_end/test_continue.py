@@ -38,7 +38,7 @@ def test_ctrl_c_records_prints_what_is_finished_and_the_command_that_goes_on(pic
     found = {r["status"]: r for r in pictures.records().values()}
     assert set(found) == {"completed", "interrupted"} and len(pictures.records()) == 2
     assert found["interrupted"]["failure"]["message"] == "SIGINT"
-    assert "★" in out and "interrupted resnet18_folder_400000-epochs" in out
+    assert "≈" in out and "interrupted resnet18_folder_400000-epochs" in out
     assert "Interrupted. 1 of 3 runs finished." in out
     command = shlex.split(out.splitlines()[-1])
     assert command[:2] == ["python", str(command[1])] and "-m" in command
@@ -57,7 +57,7 @@ def test_failures_are_all_listed_take_no_other_along_and_are_done_on_continuing(
     asked = ["-m", "model=resnet18", "epochs=1", "model.name=alexnet,resnet18", "seed=1,2"]
     done = pictures.run("train.py", *asked, *pictures.tiny)  # too small images for an alexnet
     assert done.returncode == 1
-    listed = done.stdout[done.stdout.index("★") :]
+    listed = done.stdout[done.stdout.index("≈") :]
     assert listed.count("model.name-alexnet") >= 2 and "32x32" in listed
     assert "Traceback" not in done.stderr
     left = ["model.name=resnet18", "seed=1,2"]

@@ -65,7 +65,7 @@ def test_a_run_that_diverges_fails_takes_no_other_along_and_is_never_chosen(comm
     (epoch,) = failed.history
     assert not math.isfinite(epoch.train.loss)
     assert [each.step for each in scalars(failed.directory, "loss/train")] == [1]
-    assert "DivergedError: Training diverged" in done.stdout and "★" in done.stdout
+    assert "DivergedError: Training diverged" in done.stdout and "≈" in done.stdout
     assert choose_run(commands.directory / "outputs")[0].directory == run.directory
 
 

@@ -92,11 +92,11 @@ def by_hand(tmp_path, make_record) -> Callable[..., Evidence]:
         rows = [
             Row(
                 Run(tmp_path / f"outputs/run-{n}", make_record(f"run-{n}", 1.0, loss, **facts)),
-                "unknown" if n else "leader",
+                "unknown",
                 None,
             )
             for n, loss in enumerate(losses)
         ]
-        return Evidence(rows, None, None, [], None)
+        return Evidence(rows)
 
     return make

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
+from visionsweep.analysis.comparison import compare
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.data.images import digest_of
 from visionsweep.report import leaderboard
@@ -55,20 +56,18 @@ def marks(evidence) -> dict[str, str]:
     return {row.run.record.name: row.mark for row in evidence.rows}
 
 
-def test_a_clearly_worse_run_is_behind_and_an_equal_one_is_not(write, evidence):
+def test_a_clearly_worse_run_cannot_be_the_best_and_an_equal_one_can(write, evidence):
     write("best", planted(2.0, seed=1))
     write("equal", planted(2.0, seed=2), model="effnetb1")
     write("worse", planted(1.0, seed=3), model="effnetb2")
     found = evidence()
-    assert sorted(marks(found).values()) == ["behind", "leader", "level"]
-    assert marks(found)["worse"] == "behind"
+    assert sorted(marks(found).values()) == ["possible", "recommended", "worse"]
+    assert marks(found)["worse"] == "worse"
     difference = found.rows[-1].comparison.difference
     assert 0 < difference.low < difference.value < difference.high
 
 
-def test_a_repeat_of_the_leader_from_another_seed_is_level_whatever_it_lost(
-    write, evidence, tmp_path
-):
+def test_runs_that_differ_by_their_seed_alone_are_one_recipe(write, tmp_path):
     write("best", planted(2.0, seed=1))
     write("repeat", planted(1.0, seed=3))
     write("other-images", planted(1.0, seed=4))
@@ -80,9 +79,11 @@ def test_a_repeat_of_the_leader_from_another_seed_is_level_whatever_it_lost(
         content = "".join(json.dumps(json.loads(path.read_text()), separators=(",", ":")))
         assert content.count(key) == 1
         path.write_text(content.replace(key, value))
-    found = evidence()
-    assert marks(found) == {"best": "leader", "repeat": "level", "other-images": "behind"}
-    assert found.rows[1].comparison.distinguishable and found.rows[1].comparison.p < 0.05
+    runs = completed(find_runs([tmp_path / "outputs"]).runs)
+    pooled, expanded = gather(runs), gather(runs, expand_seeds=True)
+    assert [len(row.runs) for row in expanded.rows] == [1, 1, 1]
+    seeds = {row.run.record.name: [run.record.name for run in row.runs] for row in pooled.rows}
+    assert seeds == {"best": ["best", "repeat"], "other-images": ["other-images"]}
 
 
 def test_the_order_in_which_a_run_lists_its_images_does_not_matter(write, evidence):
@@ -94,20 +95,52 @@ def test_the_order_in_which_a_run_lists_its_images_does_not_matter(write, eviden
     assert astuple(forwards.difference) == pytest.approx(astuple(backwards.difference))
 
 
-def test_the_cheapest_of_those_that_cannot_be_told_apart_is_named(write, evidence, tmp_path):
+def test_the_cheapest_run_within_one_standard_error_is_recommended(write, evidence):
     write("best", planted(2.0, seed=1), parameters=9_000_000)
     write("cheap", planted(2.0, seed=2), model="effnetb1", parameters=4_000_000)
     write("cheaper-but-worse", planted(1.0, seed=3), model="small", parameters=1_000_000)
     found = evidence()
-    assert found.cheapest.record.name == "cheap"
-    assert found.images_needed is None or found.images_needed > 0
+    best, second = found.rows[:2]
+    within = second.comparison.difference.value <= second.comparison.error
+    expected = "cheap" if within or best.run.record.name == "cheap" else "best"
+    assert found.recommended.record.name == expected == found.chosen.record.name
+    if found.price is not None:
+        assert found.price.loss == second.comparison.difference.high > 0
+        assert 0 <= found.price.accuracy < 0.2
+
+
+def test_a_tied_run_that_is_more_than_one_standard_error_worse_is_not_recommended(write, evidence):
+    """Taking the cheapest tied run would cost more than the noise of the comparison."""
+    best = planted(2.0, seed=1)
+    write("best", best, parameters=9_000_000)
+    write("worse", planted(0.5, seed=3), model="small", parameters=1_000_000)
+    for skill in np.linspace(2.0, 1.9, 41):
+        (found,) = compare([best, planted(skill, seed=2)])
+        if found.difference.value > 1.2 * found.error and not found.distinguishable:
+            break
+    write("tied", planted(skill, seed=2), model="effnetb1", parameters=4_000_000)
+    found = evidence()
+    tied = found.rows[1].comparison
+    assert found.rows[1].run.record.name == "tied"
+    assert not tied.distinguishable and not tied.within_one_error
+    assert found.recommended.record.name == "best" and found.price is None
+
+
+def test_no_run_is_recommended_where_each_could_be_the_best(write, evidence):
+    write("one", planted(2.0, seed=1), parameters=9_000_000)
+    write("two", planted(2.0, seed=2), model="effnetb1", parameters=4_000_000)
+    found = evidence()
+    assert found.recommended is None and found.withheld == "inseparable"
+    assert found.chosen is found.rows[0].run
+    assert {row.mark for row in found.rows} == {"possible"}
 
 
 def test_runs_without_outcomes_stand_in_the_table_and_are_not_judged(write, evidence):
     write("best", planted(2.0, seed=1))
     write("old", None)
     found = evidence()
-    assert marks(found) == {"best": "leader", "old": "unknown"}
+    assert marks(found) == {"best": "possible", "old": "unknown"}
+    assert found.recommended is None and found.withheld == "alone"
     assert found.effects == [] and found.curve is None
 
 
@@ -138,7 +171,7 @@ def test_the_damaged_outcomes_of_the_best_run_are_named_and_spoil_no_comparison(
     else:
         kept.write(path.parent, {"val": other, "test": other})
     found = evidence()
-    assert marks(found) == {"better": "leader", "worse": "behind"}
+    assert marks(found) == {"better": "recommended", "worse": "worse"}
     (named,) = found.passed_over
     assert named.startswith(f"{path}: ")
 
@@ -190,7 +223,7 @@ def test_the_terminal_says_it_in_words(write, tmp_path):
     said = text.getvalue()
     assert "│ ★ │ effnetb0" in said
     assert "confidence intervals (docs" in said
-    assert "It is significantly better than the other one" in said
+    assert "lowest validation loss" in said and "is recommended" in said
     assert "effnetb2 over effnetb0: +" in said
 
 
@@ -198,6 +231,6 @@ def test_a_file_holds_the_difference_its_interval_and_the_corrected_p(write, evi
     write("best", planted(2.0, seed=1))
     write("worse", planted(1.0, seed=3), model="effnetb2")
     best, worse = csv.DictReader(io.StringIO(as_csv(evidence().rows)))
-    assert (best["mark"], worse["mark"]) == ("leader", "behind")
+    assert (best["mark"], worse["mark"]) == ("recommended", "worse")
     assert float(worse["difference_low"]) < float(worse["difference"])
     assert float(worse["p_holm"]) < 0.001 and best["p_holm"] == "nan"

@@ -32,11 +32,11 @@ def with_val(evidence):
     return runs
 
 
-def test_best_recommended_and_tied_runs_are_drawn_by_default(evidence):
+def test_best_recommended_and_possible_runs_are_drawn_by_default(evidence):
     marks = {row.run.directory: row.mark for row in evidence.rows}
     drawn = runs_to_draw([evidence], "auto")
-    assert evidence.rows[0].run in drawn and evidence.cheapest in drawn
-    assert {marks[run.directory] for run in drawn} == {"leader", "level"}
+    assert evidence.rows[0].run in drawn and evidence.recommended in drawn
+    assert {marks[run.directory] for run in drawn} == {"recommended", "possible"}
     assert len(drawn) < len(evidence.rows)
     assert runs_to_draw([evidence], "none") == []
     assert runs_to_draw([evidence], "all") == [row.run for row in evidence.rows]

@@ -1,4 +1,4 @@
-"""The first sentences: who won, who cannot be told from it, what to take."""
+"""The first sentences: which run is recommended, at what price, or why none is."""
 
 import msgspec
 import pytest
@@ -6,77 +6,110 @@ import pytest
 from visionsweep.analysis.comparison import Comparison
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.learning_curve import LearningCurve
-from visionsweep.report.evidence import Evidence, Row, gather
-from visionsweep.report.headline import curve_sentence, headline, labels_of
+from visionsweep.report.evidence import Evidence, Price, Row, gather
+from visionsweep.report.headline import curve_sentence, headline, hints, labels_of
 from visionsweep.runs.discovery import Run
 
-APART, LEVEL = (Comparison(Estimate(0.1, 0.05, 0.15), 0.01, told) for told in (True, False))
-MARKS = {"=": ("level", LEVEL), ">": ("behind", APART), "?": ("unknown", None)}
+APART, CLOSE, TIED = (
+    Comparison(Estimate(0.1, 0.05, 0.15), error, 0.01, told, not told)
+    for error, told in ((0.02, True), (0.2, False), (0.05, False))
+)
+MARKS = {
+    "=": ("possible", CLOSE),
+    "~": ("possible", TIED),
+    ">": ("worse", APART),
+    "?": ("unknown", None),
+}
 
 
 @pytest.fixture
 def evidence(tmp_path, make_record):
-    """Evidence of a leader `a` and others `b`, `c`, ... that stand to it as marked."""
+    """Evidence of a best run `a` and others `b`, `c`, ... that are compared with it as marked."""
 
-    def make(marks: str, cheapest: int | None = None, needed: int | None = None) -> Evidence:
+    def make(
+        marks: str,
+        recommended: int | None = None,
+        needed: int | None = None,
+        withheld: str = "inseparable",
+    ) -> Evidence:
         runs = [
-            Run(tmp_path / name, make_record(name, 0.2 + 0.1 * place, model=name))
-            for place, name in enumerate("abcde"[: len(marks) + 1])
+            Run(
+                tmp_path / name,
+                make_record(name, 0.2 + 0.1 * n, model=name, parameters=(9 - n) * 10**6),
+            )
+            for n, name in enumerate("abcde"[: len(marks) + 1])
         ]
         others = [Row(run, *MARKS[mark]) for run, mark in zip(runs[1:], marks, strict=True)]
-        take = None if cheapest is None else runs[cheapest]
-        return Evidence([Row(runs[0], "leader", None), *others], take, needed, [], None)
+        take = None if recommended is None else runs[recommended]
+        price = Price(0.15, 0.034) if recommended else None
+        rows = [Row(runs[0], "possible", None), *others]
+        return Evidence(rows, take, withheld if take is None else "", price, needed)
 
     return make
 
 
+def said(found: Evidence) -> str:
+    line = headline(found, labels_of(found))
+    return f"{line.best} {line.advice}"
+
+
+def test_the_best_run_is_recommended_with_how_many_could_be_better(evidence):
+    assert "a, 10pct, 1 epoch has the lowest validation loss" in said(evidence(">", 0))
+    assert said(evidence(">", 0)).endswith("and is recommended. The other one cannot be better.")
+    assert said(evidence(">>", 0)).endswith("None of the 2 others can be better.")
+    assert "1 of the 2 others could be better" in said(evidence("~>", 0))
+    assert said(evidence(">?", 0)).endswith("(1 more run could not be compared).")
+
+
+def test_a_cheaper_run_is_recommended_with_what_it_may_cost(evidence):
+    text = said(evidence("==>", 2))
+    assert text.startswith("c, 10pct, 1 epoch is recommended")
+    assert "7.0M instead of 9.0M parameters" in text
+    assert "up to +0.15 loss and 3.4 points of accuracy" in text
+    assert "a, 10pct, 1 epoch has the lowest validation loss" in text
+
+
 @pytest.mark.parametrize(
-    ("marks", "cheapest", "advice"),
+    ("marks", "withheld", "reason"),
     [
-        ("", 0, "No other run was scored on the same images."),
-        (">", 0, "It is significantly better than the other one: take it."),
-        (">>", 0, "It is significantly better than each of the 2 others: take it."),
-        (
-            "=",
-            1,
-            "The other one is statistically tied with it and is cheaper: take b, 10pct, 1 epoch.",
-        ),
-        (
-            "==>",
-            2,
-            "2 of the 3 others are statistically tied with it; the cheapest is c, 10pct, 1 epoch: "
-            "take it.",
-        ),
-        (
-            "=>",
-            0,
-            "1 of the 2 others is statistically tied with it, and none is cheaper: take it.",
-        ),
-        (
-            ">?",
-            0,
-            "It is significantly better than the other one: take it "
-            "(1 more run could not be compared).",
-        ),
-        (
-            "??",
-            None,
-            "It cannot be compared with the others: their predictions were not kept.",
-        ),
+        ("=", "inseparable", "each of the runs could be the best"),
+        ("=", "few images", "fewer than 5 validation images"),
+        ("??", "unknown", "predictions are missing"),
+        ("=", "untrained", "model=effnetlite0,effnetlite2"),
     ],
 )
-def test_advice_follows_from_the_runs_that_are_tied(evidence, marks, cheapest, advice):
-    found = evidence(marks, cheapest)
-    assert headline(found, labels_of(found)).advice == advice
+def test_a_withheld_recommendation_says_why_and_what_to_do(evidence, marks, withheld, reason):
+    text = said(evidence(marks, withheld=withheld))
+    assert "No run is recommended: " in text and reason in text
+    if withheld == "inseparable":
+        assert "b, 10pct, 1 epoch is the cheapest within one standard error" in text
+
+
+def test_a_run_alone_is_not_recommended_over_others(evidence):
+    assert said(evidence("", withheld="alone")).endswith(
+        "No other run was scored on the same images."
+    )
+
+
+def test_the_edge_of_the_grid_and_undertrained_heads_are_pointed_out(tmp_path, make_record):
+    rows = []
+    for n, (epochs, lr) in enumerate(((10, 0.01), (5, 0.001))):
+        record = make_record(f"run-{n}", *[0.3 + n] * epochs, lr=lr)
+        record.temperature = 0.4
+        rows.append(Row(Run(tmp_path / f"{n}", record), "possible", None))
+    first, second, third = hints(Evidence(rows))
+    assert "try epochs=20" in first and "try optimizer.lr=0.02" in second
+    assert "temperature of 0.40" in third and "undertrained" in third
+    rows.reverse()
+    assert not any("epochs=" in line for line in hints(Evidence(rows)))
 
 
 def test_frozen_random_backbones_are_ranked_and_none_is_recommended(simulated_sweep):
     """None of two models that saw no image before is better, whatever the losses say."""
     found = simulated_sweep(weights="random")
-    assert found.cheapest is None and len(found.rows) == 8
-    said = headline(found, labels_of(found))
-    assert "take" not in said.advice and "random weights" in said.advice
-    assert "model=effnetlite0,effnetlite2" in said.advice and said.more is None
+    assert found.recommended is None and len(found.rows) == 8
+    line = headline(found, labels_of(found))
+    assert "random weights" in line.advice and "model=effnetlite0,effnetlite2" in line.advice
 
 
 def test_of_random_and_pretrained_backbones_a_pretrained_one_is_recommended(
@@ -86,7 +119,7 @@ def test_of_random_and_pretrained_backbones_a_pretrained_one_is_recommended(
     random = simulate_sweep(tmp_path, models=("cheap",), weights="random", folder="other")
     found = gather([row.run for row in (*real.rows, *random.rows)])
     assert {row.run.record.weights for row in found.rows} == {"IMAGENET1K_V1", "random"}
-    assert found.cheapest is not None and found.cheapest.record.weights == "IMAGENET1K_V1"
+    assert found.recommended is not None and found.recommended.record.weights == "IMAGENET1K_V1"
 
 
 def test_network_that_was_trained_from_random_weights_may_be_recommended(simulated_sweep):
@@ -96,13 +129,13 @@ def test_network_that_was_trained_from_random_weights_may_be_recommended(simulat
         model = msgspec.structs.replace(row.run.record.model, checkpoint="model.safetensors")
         row.run.record.model = model
         runs.append(row.run)
-    assert gather(runs).cheapest is not None
+    assert gather(runs).recommended is not None
 
 
 @pytest.mark.parametrize(
     ("marks", "needed", "said"),
     [
-        ("=", 238, "About 240 more validation images would separate the first two."),
+        ("=", 238, "Separating the first two would take at least 240 more validation images."),
         ("=", None, None),
         (">", 0, None),
         (">=", 30, None),  # the first two are apart already

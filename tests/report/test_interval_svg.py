@@ -20,7 +20,7 @@ def ends(drawn: str) -> tuple[float, float]:
 def test_dots_and_bars_lie_where_their_numbers_are():
     estimates = [Estimate(0.2, 0.1, 0.3), Estimate(0.5, 0.3, 0.9)]
     scale = common_scale(estimates)
-    first, second = (strip(each, scale, "level") for each in estimates)
+    first, second = (strip(each, scale, "possible") for each in estimates)
     assert ends(first)[0] < dot(first) < ends(first)[1] == ends(second)[0] < dot(second)
     assert (scale.low, scale.high) == (0.1, 0.9)
     middle = (ends(first)[0] + ends(second)[1]) / 2
@@ -31,7 +31,7 @@ def test_one_outlier_runs_off_the_scale_and_leaves_room_for_the_rest():
     estimates = [Estimate(0.2 + n / 100, 0.15, 0.3) for n in range(8)] + [Estimate(9, 8, 10)]
     scale = common_scale(estimates, outliers=True)
     assert scale.high < 1 and common_scale(estimates).high == 10
-    drawn = strip(estimates[-1], scale, "behind")
+    drawn = strip(estimates[-1], scale, "worse")
     assert 'class="off"' in drawn and "circle" not in drawn
 
 
@@ -44,5 +44,5 @@ def test_what_is_no_number_is_not_drawn():
     assert common_scale([NONE, NONE]) is None
     scale = common_scale([NONE, Estimate(0.5, math.nan, math.nan)])
     assert "circle" not in strip(NONE, scale, "unknown")
-    alone = strip(Estimate(0.5, math.nan, math.nan), scale, "leader")
+    alone = strip(Estimate(0.5, math.nan, math.nan), scale, "recommended")
     assert "circle" in alone and "bar" not in alone

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -134,7 +135,7 @@ def test_a_row_holds_what_was_asked_for_and_what_came_of_it(write_run, shown):
     row = next(line for line in shown().splitlines() if "│ a-run" in line)
     cells = [cell.strip() for cell in row.strip("│┃| ").split("│")]
     assert cells == [
-        *("★", "effnetb2", "20pct", "2", "0.2500", "", "87.5%", "0.3000", "80.0%", ""),
+        *("?", "effnetb2", "20pct", "2", "0.2500", "?", "87.5%", "0.3000", "80.0%", ""),
         *("4,227", "61.2", "a-run"),
     ]
 
@@ -216,7 +217,8 @@ def rates(write_run) -> None:
 
 
 def test_whatever_else_was_swept_has_a_column_and_sorts(rates, ranked, shown):
-    heads = [cell.strip() for cell in shown().splitlines()[2].split("┃")]
+    line = next(line for line in shown().splitlines() if line.startswith("┃"))
+    heads = [cell.strip() for cell in line.split("┃")]
     assert heads[heads.index("epochs") :][:3] == ["epochs", "optimizer.lr", "val loss"]
     assert [line.split("│")[5].strip() for line in shown().splitlines() if line[:1] == "│"] == [
         "0.02",
@@ -277,11 +279,12 @@ def test_a_narrow_terminal_names_the_columns_left_out(rates, shown):
     assert "left out" not in shown(width=250)
 
 
-def test_the_accuracies_outlast_the_difference_to_the_leader(rates, shown):
+def test_validation_scores_outlast_the_name_and_the_test_scores(rates, shown):
     heads = [shown(width=width).partition("┡")[0] for width in range(60, 200, 4)]
-    without = [text for text in heads if "diff. to best" not in text]
-    assert any("val acc" in text for text in without)
-    assert all("val acc" in text for text in heads if "diff. to best" in text)
+    order = ["val loss", "val acc", "diff. to best", "test acc", " run ", "test loss"]
+    for first, second in pairwise(order):
+        assert all(first in text for text in heads if second in text)
+    assert any("val acc" in text and "test loss" not in text for text in heads)
 
 
 def test_what_the_table_is_sorted_by_stays(rates, shown):

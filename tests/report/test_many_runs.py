@@ -38,7 +38,7 @@ def outputs(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def evidence(outputs) -> Evidence:
-    (found,) = leaderboard.groups_of(find_runs([outputs]).runs)
+    (found,) = leaderboard.groups_of(find_runs([outputs]).runs, expand_seeds=True)
     return found
 
 
@@ -74,10 +74,12 @@ def test_comparisons_are_those_of_all_outcomes_at_once(evidence, predictions):
     half, p = bounds.paired_bootstrap_ci(difference, seeds, seed=0)
     corrected = holm(p, tests=500 * 499 // 2)
     found = [row.comparison for row in evidence.rows[1:]]
-    assert [each.difference.value for each in found] == difference.mean(1).tolist()
-    assert [each.difference.high for each in found] == (difference.mean(1) + half).tolist()
-    assert [each.p for each in found] == corrected.tolist()
-    assert {row.mark for row in evidence.rows} == {"leader", "level", "behind"}
+    close = {"rel": 1e-5, "abs": 1e-7}
+    values = difference.mean(1)
+    assert [each.difference.value for each in found] == pytest.approx(values, **close)
+    assert [each.difference.high for each in found] == pytest.approx(values + half, **close)
+    assert [each.p for each in found] == pytest.approx(corrected, **close)
+    assert {row.mark for row in evidence.rows} == {"recommended", "possible", "worse"}
 
 
 def test_an_effect_is_that_of_all_replicates_at_once(evidence, predictions):

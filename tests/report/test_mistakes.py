@@ -70,7 +70,7 @@ def test_a_page_shows_no_file_that_a_sent_table_names(written, simulated_sweep, 
     evidence = simulated_sweep()
     secret = tmp_path / "secret.png"
     Image.new("RGB", (200, 150), "white").save(secret)
-    table = evidence.rows[0].run.directory / "predictions.csv"
+    table = evidence.chosen.directory / "predictions.csv"
     text = table.read_text().replace(str(tmp_path / "images/0.png"), str(secret))
     table.write_text(text)
     page = written(evidence)
@@ -82,11 +82,11 @@ def test_a_page_shows_no_file_that_a_sent_table_names(written, simulated_sweep, 
 @pytest.mark.parametrize("kept", ["none", "fewer"])
 def test_a_run_without_digests_says_that_pictures_are_left_out(written, simulated_sweep, kept):
     evidence = simulated_sweep()
-    directory = evidence.rows[0].run.directory
+    directory = evidence.chosen.directory
     if kept == "none":
         (directory / logits.FILE_NAME).unlink()
     else:
-        found = logits.read(directory, evidence.rows[0].run.record)
+        found = logits.read(directory, evidence.chosen.record)
         few = found["test"]
         few = replace(few, logits=few.logits[:, 1:], labels=few.labels[1:], images=few.images[1:])
         logits.write(directory, found | {"test": few})

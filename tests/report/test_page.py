@@ -15,7 +15,7 @@ def test_each_run_stands_with_its_interval_and_its_mark(written, simulated_sweep
     page = written(evidence)
     shown = page.lines
     assert len(shown) == len(evidence.rows) == 8
-    marks = {"leader": "best", "level": "tied with best", "behind": "worse"}
+    marks = {"recommended": "recommended", "possible": "could be best", "worse": "not the best"}
     assert {row.mark for row in evidence.rows} == set(marks)
     for line, row in zip(shown, evidence.rows, strict=True):
         loss = row.run.record.evaluation["val"]["loss"]
@@ -23,15 +23,17 @@ def test_each_run_stands_with_its_interval_and_its_mark(written, simulated_sweep
         assert f"{loss.value:.3f} [{loss.low:.3f}, {loss.high:.3f}]" in line.text
         assert line.text.endswith(row.run.record.name)
         assert len(line.every("svg")) == (2 if row.comparison else 1)
-    taken = [line for line in shown if "take this" in line.text]
-    assert [line.text.endswith(evidence.cheapest.record.name) for line in taken] == [True]
+    taken = [line for line in shown if "recommended" in line.text]
+    assert [line.text.endswith(evidence.recommended.record.name) for line in taken] == [True]
 
 
-def test_the_first_sentence_says_what_won_and_what_to_take(written, simulated_sweep):
-    lead = written(simulated_sweep()).every("p", **{"class": "lead"})[0].text
-    assert lead.startswith("effnetb2, 20pct, 10 epochs has the lowest validation loss, 0.18 [")
-    assert "2 of the 7 others are statistically tied with it" in lead
-    assert lead.endswith("the cheapest is effnetb0, 20pct, 10 epochs: take it.")
+def test_the_first_sentences_say_what_is_recommended_and_what_it_may_cost(written, simulated_sweep):
+    evidence = simulated_sweep()
+    lead = written(evidence).every("p", **{"class": "lead"})[0].text
+    assert lead.startswith("effnetb0, 20pct, 10 epochs is recommended")
+    assert "effnetb2, 20pct, 10 epochs has the lowest validation loss, 0.18 [" in lead
+    assert f"up to +{evidence.price.loss:.2f} loss" in lead
+    assert f"{100 * evidence.price.accuracy:.1f} points of accuracy" in lead
 
 
 def test_effects_and_the_learning_curve_are_said_and_drawn(written, simulated_sweep):
@@ -53,12 +55,12 @@ def test_of_very_many_runs_the_first_have_lines_and_the_one_to_take(
 ):
     monkeypatch.setattr(leaderboard_table, "MOST", most)
     evidence = simulated_sweep()
-    assert evidence.rows.index(next(r for r in evidence.rows if r.run is evidence.cheapest)) == 1
+    assert evidence.rows.index(next(r for r in evidence.rows if r.run is evidence.recommended)) == 1
     page = written(evidence)
     assert len(page.lines) == lines
-    assert sum("take this" in line.text for line in page.lines) == 1
+    assert sum("recommended" in line.text for line in page.lines) == 1
     assert "8 runs compared" in page.text
-    said = f"The first {most} of 8 runs{', and the one to take' if most == 1 else ''}; all are"
+    said = f"The first {most} of 8 runs{', and the recommended one' if most == 1 else ''}; all are"
     assert (said in page.text) == (most < 8)
 
 
@@ -81,7 +83,7 @@ def test_one_replicate_has_no_range(written, simulated_sweep):
 def test_the_best_run_is_shown_with_its_confusions_and_mistakes(written, simulated_sweep):
     evidence = simulated_sweep()
     page = written(evidence)
-    predictions = predictions_csv.read(evidence.rows[0].run, "test")
+    predictions = predictions_csv.read(evidence.chosen, "test")
     matrix = page.every("table", **{"class": "confusion"})[0]
     counts = [[int(c.text) for c in r.every("td")] for r in matrix.every("tbody")[0].every("tr")]
     assert counts == predictions.confusion.tolist()
@@ -135,7 +137,7 @@ def test_runs_that_share_a_line_are_explained(written, simulated_sweep, by_hand)
     assert said not in written(simulated_sweep()).text
     long, short = by_hand(0.3).rows[0], by_hand(0.4, 0.5).rows[1]
     short.run.record.history = long.run.record.history[:1]
-    assert said in written(Evidence([long, short], None, None, [], None)).text
+    assert said in written(Evidence([long, short])).text
 
 
 def test_runs_with_equal_settings_are_told_apart_by_their_folders(written, by_hand, tmp_path):

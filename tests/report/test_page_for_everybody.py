@@ -72,7 +72,7 @@ def test_images_that_are_gone_or_broken_leave_a_place_with_their_name(
 )
 def test_damaged_predictions_do_not_stop_the_page(written, simulated_sweep, content):
     evidence = simulated_sweep()
-    file = evidence.rows[0].run.directory / "predictions.csv"
+    file = evidence.chosen.directory / "predictions.csv"
     file.unlink() if content is None else file.write_bytes(content)
     page = written(evidence)
     assert "missing or cannot be read" in page.text and len(page.lines) == 8
@@ -127,7 +127,7 @@ def test_commands_can_be_pasted_into_a_shell(written, by_hand, tmp_path):
         Row(Run(Path("out puts") / record.name, record), row.mark, None)
         for row, record in zip(evidence.rows, moved, strict=True)
     ]
-    page = written(Evidence(rows, None, None, [], None))
+    page = written(Evidence(rows))
     listed = page.every("dl", **{"class": "commands"})[0]
     assert [each.text for each in listed.every("dd")] == [
         "python src/predict.py PHOTO.jpg --run 'out puts/run-0'Copy",
@@ -161,10 +161,10 @@ def test_a_thousand_runs_make_a_page_below_ten_megabytes(written, tmp_path, make
         )
         record.evaluation = {s: {"loss": measure, "accuracy": measure} for s in ("val", "test")}
         difference = Estimate(n / 1000, n / 1000 - 0.1, n / 1000 + 0.1)
-        comparison = Comparison(difference, 0.5, distinguishable=n > 99)
-        mark = "leader" if n == 0 else "level" if n < 100 else "behind"
+        comparison = Comparison(difference, 0.1, 0.5, distinguishable=n > 99, could_be_best=n < 100)
+        mark = "recommended" if n == 0 else "possible" if n < 100 else "worse"
         rows.append(Row(Run(tmp_path / f"runs/{n}", record), mark, comparison if n else None))
-    page = written(Evidence(rows, rows[0].run, None, [], None))
+    page = written(Evidence(rows, rows[0].run, ""))
     assert len(page.lines) == 1000
     assert len(json.loads(page.every("script", id="g1-curves-data")[0].text)) == 50
     assert "The first 50 runs of 1,000." in page.text
@@ -180,5 +180,5 @@ def test_the_same_runs_make_the_same_page(tmp_path, simulated_sweep):
 def test_a_folder_whose_name_is_no_text_does_not_stop_the_page(written, by_hand):
     rows = by_hand(0.5).rows
     moved = Run(Path(os.fsdecode(b"outputs/caf\xe9")), rows[0].run.record)
-    page = written(Evidence([Row(moved, "leader", None)], None, None, [], None))
+    page = written(Evidence([Row(moved, "unknown", None)]))
     assert r"$'outputs/caf\351'" in page.every("dl", **{"class": "commands"})[0].text

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from visionsweep.data.listing import LeftOut, Listing, list_folder
 from visionsweep.errors import UserError, nearest_path, why_no_folder
+from visionsweep.report.evidence import gather
 from visionsweep.report.numbers import counted
 from visionsweep.runs.discovery import Run, comparable, completed, find_runs, val_loss
 from visionsweep.runs.paths import RECORD
@@ -20,7 +21,7 @@ _MOST_LISTED = 10  # runs in a message
 
 
 def choose_run(folder: Path) -> tuple[Run, str]:
-    """Choose the best run below a folder, by validation loss.
+    """Choose the recommended run below a folder, or the best one if none is recommended.
 
     Runs that were scored on other validation images cannot be compared: where there are several
     kinds, those of the latest run's kind take part. Records that cannot be used are named on
@@ -54,9 +55,13 @@ def choose_run(folder: Path) -> tuple[Run, str]:
     if len(finished) == 1:
         return group[0], "the only completed run"
     others = len(finished) - len(group)
-    chosen = f"lowest validation loss of {counted(len(group), 'run')} on {group[0].record.dataset}"
+    evidence = gather(group)
+    if not evidence.rows:
+        raise UserError("; ".join(evidence.passed_over), where=folder)
+    which = "recommended" if evidence.recommended is not None else "lowest validation loss"
+    chosen = f"{which} of {counted(len(group), 'run')} on {group[0].record.dataset}"
     left = f"; {counted(others, 'run')} on other images left out" if others else ""
-    return group[0], chosen + left
+    return evidence.chosen, chosen + left
 
 
 def named_run(place: Path, script: str = "evaluate.py") -> Run:

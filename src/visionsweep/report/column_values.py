@@ -8,7 +8,7 @@ from typing import Any
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.report import numbers
 from visionsweep.report.evidence import Row
-from visionsweep.runs.record import ModelFacts
+from visionsweep.runs.record import ModelFacts, RecordSummary
 from visionsweep.runs.scores import Measure
 
 Value = float | str
@@ -62,6 +62,9 @@ def final_score(split: str, name: str) -> Callable[[Row], Value]:
     """Return a getter of a score after the last epoch."""
 
     def value(row: Row) -> float:
+        measure = _measure(row, split, name)
+        if measure is not None:
+            return measure.value
         metrics = row.run.record.metrics
         assert metrics is not None
         return float(getattr(getattr(metrics.final, split), name))
@@ -70,7 +73,7 @@ def final_score(split: str, name: str) -> Callable[[Row], Value]:
 
 
 def _measure(row: Row, split: str, name: str) -> Measure | None:
-    return row.run.record.evaluation.get(split, {}).get(name)
+    return row.scores.get(split, {}).get(name)
 
 
 def measured(split: str, name: str, end: str = "value") -> Callable[[Row], Value]:
@@ -119,7 +122,7 @@ def difference(end: str) -> Callable[[Row], Value]:
 def difference_text(row: Row) -> str:
     """Format the difference to the best run with its interval."""
     if row.comparison is None:
-        return "" if row.mark == "leader" else "?"
+        return "?" if row.mark == "unknown" else ""
     return numbers.with_interval(row.comparison.difference, signed=True)
 
 
@@ -167,4 +170,9 @@ def estimate_of(split: str, metric: str) -> Callable[[Row], numbers.Between | No
     return estimate
 
 
-MARKS = {"leader": "★", "level": "≈", "behind": "", "unknown": "?"}
+def replicates_of(record: RecordSummary) -> int:
+    """Return how many replicates a completed run has."""
+    return max([1, *(len(each.replicates) for each in record.evaluation.get("val", {}).values())])
+
+
+MARKS = {"recommended": "★", "possible": "≈", "worse": "", "unknown": "?"}

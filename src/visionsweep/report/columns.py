@@ -23,19 +23,20 @@ from visionsweep.report.column_values import (
     measured,
     milliseconds,
     model_facts,
+    replicates_of,
     split_digests,
 )
 from visionsweep.report.evidence import Row
 from visionsweep.report.settings import ALWAYS, settings_of
 from visionsweep.text.escaping import class_columns, csv_cell
 
-_FEW: tuple[str, ...] = ("table",)
-_REPORT: tuple[str, ...] = ("page",)
+_TABLE: tuple[str, ...] = ("table",)
+_PAGE: tuple[str, ...] = ("page",)
 _FILE: tuple[str, ...] = ()
 
 # In this order everywhere; settings that were swept follow the epochs.
 COLUMNS = (
-    Column("mark", "", lambda r: r.mark, lambda r: MARKS[r.mark], views=_FEW),
+    Column("mark", "", lambda r: r.mark, lambda r: MARKS[r.mark], views=_TABLE),
     Column("model", "model", config_value("model", "label")),
     Column("data", "data", config_value("data", "label")),
     Column("epochs", "epochs", config_value("epochs")),
@@ -46,59 +47,62 @@ COLUMNS = (
         scale="loss",
     ),
     Column(
-        "difference", "diff. to best", difference("value"), difference_text, drop_priority=3,
+        "difference", "diff. to best", difference("value"), difference_text, drop_priority=2,
         heading="difference to best", scale="difference",
         hint="in validation loss, on the same images; above zero is worse",
         estimate=lambda r: None if r.comparison is None else r.comparison.difference,
     ),
     Column(
         "val_accuracy", "val acc", final_score("val", "accuracy"), accuracy_text("val"),
-        descending=True, drop_priority=2, heading="validation accuracy",
+        descending=True, drop_priority=1, heading="validation accuracy",
         hint="share of images predicted correctly",
         estimate=estimate_of("val", "accuracy"), percent=True,
     ),
     Column(
-        "test_loss", "test loss", final_score("test", "loss"), loss_text("test"), drop_priority=5,
-        views=_FEW,
+        "test_loss", "test loss", final_score("test", "loss"), loss_text("test"), drop_priority=6,
+        views=_TABLE,
     ),
     Column(
         "test_accuracy", "test acc", final_score("test", "accuracy"), accuracy_text("test"),
-        descending=True, drop_priority=1, heading="test accuracy",
+        descending=True, drop_priority=3, heading="test accuracy",
         hint="share of test images predicted correctly", estimate=estimate_of("test", "accuracy"),
         percent=True,
     ),
     Column(
         "test_macro_f1", "test F1", measured("test", "macro_f1"), descending=True,
         heading="test macro F1", hint="mean over classes of the F1 score; 1 is best",
-        estimate=estimate_of("test", "macro_f1"), views=_REPORT,
+        estimate=estimate_of("test", "macro_f1"), views=_PAGE,
     ),
     Column(
         "test_ece", "test ECE", measured("test", "ece"), heading="test ECE",
         hint="expected calibration error: distance between confidence and accuracy; 0 is best",
-        estimate=estimate_of("test", "ece"), views=_REPORT,
+        estimate=estimate_of("test", "ece"), views=_PAGE,
     ),
     Column(
         "parameters", "parameters", lambda r: model_facts(r).parameters,
-        lambda r: f"{model_facts(r).parameters:,}", hint="of the whole model", views=_REPORT,
+        lambda r: f"{model_facts(r).parameters:,}", hint="of the whole model", views=_PAGE,
     ),
     Column(
         "milliseconds", "ms/image", milliseconds,
         lambda r: "" if math.isnan(milliseconds(r)) else f"{milliseconds(r):.1f}",
-        drop_priority=4, heading="ms per image", hint="forward pass on one core of a CPU",
+        drop_priority=5, heading="ms per image", hint="forward pass on one core of a CPU",
     ),
     Column(
         "trainable", "trainable", lambda r: model_facts(r).trainable,
-        lambda r: f"{model_facts(r).trainable:,}", drop_priority=7, views=_FEW,
+        lambda r: f"{model_facts(r).trainable:,}", drop_priority=8, views=_TABLE,
     ),
     Column(
         "seconds", "seconds", lambda r: r.run.record.seconds["total"],
-        lambda r: f"{r.run.record.seconds['total']:.1f}", drop_priority=6, views=_FEW,
+        lambda r: f"{r.run.record.seconds['total']:.1f}", drop_priority=7, views=_TABLE,
     ),
     Column(
-        "replicates", "replicates", lambda r: r.run.record.config.get("replicates") or 1,
-        hint="heads trained from different seeds; all numbers are their means", views=_REPORT,
+        "replicates", "replicates", lambda r: replicates_of(r.run.record),
+        hint="heads trained from different seeds, whose mean prediction is scored", views=_PAGE,
     ),
-    Column("name", "run", lambda r: r.run.record.name, hint="name of its directory"),
+    Column(
+        "name", "run", lambda r: r.run.record.name, drop_priority=4, hint="name of its directory"
+    ),
+    Column("repeats", "", lambda r: max(1, len(r.runs)), views=_FILE),
     Column("val_loss_low", "", measured("val", "loss", "low"), views=_FILE),
     Column("val_loss_high", "", measured("val", "loss", "high"), views=_FILE),
     Column("difference_low", "", difference("low"), views=_FILE),

@@ -16,7 +16,7 @@ from visionsweep.runs.discovery import Run
 
 log = logging.getLogger(__name__)
 
-MOST_TIED = 4  # runs tied with the best one that have figures by default
+MOST_POSSIBLE = 4  # runs that could be the best and have figures by default
 _SUFFIX = ".figures"  # of the event file
 
 
@@ -25,17 +25,16 @@ def runs_to_draw(groups: Iterable[Evidence], figures: str) -> list[Run]:
 
     Args:
         groups: evidence of each group of comparable runs.
-        figures: `auto` for the best, the recommended, and up to 4 further tied runs of each group;
+        figures: `auto` for the best, the recommended, and up to 4 runs that could be best;
             `all`; or `none`.
     """
     runs: dict[Path, Run] = {}
-    for evidence in groups if figures != "none" else ():
+    for evidence in (e for e in groups if e.rows and figures != "none"):
         rows = evidence.rows
         if figures == "auto":
-            tied = [row for row in rows if row.mark == "level"][:MOST_TIED]
-            rows = [*rows[:1], *tied]
-            if evidence.cheapest is not None:
-                runs[evidence.cheapest.directory] = evidence.cheapest
+            possible = [row for row in rows if row.mark == "possible"][:MOST_POSSIBLE]
+            rows = [*rows[:1], *possible]
+            runs[evidence.chosen.directory] = evidence.chosen
         runs |= {row.run.directory: row.run for row in rows}
     return list(runs.values())
 

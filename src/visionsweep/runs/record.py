@@ -21,6 +21,7 @@ from visionsweep.runs.fields import (
     Positive,
     Share,
     Split,
+    Temperature,
     Text,
     Tree,
 )
@@ -95,7 +96,11 @@ class RecordSummary(Struct, kw_only=True):
         weights: name of the pretrained weights, or `random`.
         config: the whole configuration.
         metrics: final and best scores, means over replicates; None unless completed.
-        evaluation: every metric of `analysis.metrics` with its interval, for `val` and `test`.
+        evaluation: every metric of `analysis.metrics` with its interval, for `val` and `test`;
+            means over the replicates, each by itself.
+        deployed: the same of the deployed predictor, the mean over replicates of
+            softmax(logits / temperature); by this runs are ranked.
+        temperature: fitted on the validation images.
         model, data: the network and the images; None if the run failed before they were known.
         seconds: wall-clock seconds per step, and `total`.
         started: date and time, ISO 8601 with offset.
@@ -118,6 +123,8 @@ class RecordSummary(Struct, kw_only=True):
     config: Tree
     metrics: Metrics | None = None
     evaluation: dict[Split, dict[Name, Measure]] = {}
+    deployed: dict[Split, dict[Name, Measure]] = {}
+    temperature: Temperature | None = None
     model: ModelFacts | None = None
     data: DataFacts | None = None
     seconds: dict[Name, NonNegative] = {}

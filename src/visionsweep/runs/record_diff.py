@@ -87,7 +87,10 @@ def compare(
         where: value
         for where, value in after.items()
         if where in before
-        or not (where.startswith("evaluation") or (".replicates[" in where and not replicated))
+        or not (
+            where.startswith(("evaluation", "deployed", "temperature"))
+            or (".replicates[" in where and not replicated)
+        )
     }
     pairs = [Difference(key, before.get(key), after.get(key)) for key in {**before, **after}]
     scores = [d for d in pairs if d.size > 0 and not _both_nan(d)]
@@ -111,7 +114,10 @@ def _both_nan(pair: Difference) -> bool:
 
 def _scores(record: Record) -> dict[str, float]:
     """Return every score of a record by its place."""
-    parts = {name: getattr(record, name) for name in ("history", "metrics", "evaluation")}
+    parts = {
+        name: getattr(record, name)
+        for name in ("history", "metrics", "evaluation", "deployed", "temperature")
+    }
     scores = _flatten(msgspec.to_builtins(parts), "")
     return {where: value for where, value in scores if not where.endswith(".seconds")}
 

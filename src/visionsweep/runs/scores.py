@@ -1,15 +1,20 @@
 """Scores of a run: loss and accuracy per epoch, and every metric with its confidence interval."""
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
 from visionsweep.analysis import metrics
+from visionsweep.analysis.calibration import calibrated
 from visionsweep.analysis.intervals import estimates, wilson
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.runs.fields import MOST_REPLICATES, Natural, NonNegative, Share
+
+_SMALLEST = float(np.finfo(np.float32).tiny)  # probability, so that its logarithm is finite
 
 # JSON has no NaN: a number that diverged is written as null, and read back as NaN.
 if TYPE_CHECKING:
@@ -124,6 +129,22 @@ def summarize(history: list[Epoch]) -> Metrics:
         return math.inf if math.isnan(epoch.val.loss) else epoch.val.loss
 
     return Metrics(scores_of(history[-1]), scores_of(min(history, key=val_loss)))
+
+
+def estimate_deployed(predictions: Predictions, temperature: float) -> dict[str, Measure]:
+    """Return every metric of the deployed predictor with its 95% confidence interval.
+
+    The predictor is the calibrated mean over replicates. Its intervals are over images alone; that
+    of accuracy is Wilson's.
+
+    Args:
+        predictions: predictions of all replicates.
+        temperature: divisor of the logits.
+    """
+    logits = np.log(np.maximum(calibrated(predictions.logits, temperature), _SMALLEST))
+    deployed = replace(predictions, logits=logits.astype(np.float32)[None])
+    measures = estimate_metrics(deployed)
+    return measures | {"accuracy": measures.pop("accuracy_wilson")}
 
 
 def estimate_metrics(predictions: Predictions) -> dict[str, Measure]:

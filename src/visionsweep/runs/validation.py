@@ -44,9 +44,10 @@ def check_record(record: Record) -> None:
         _check_model(record.model)
     if record.data is not None:
         _check_data(record.data)
-    for split, measures in record.evaluation.items():
-        for name, measure in measures.items():
-            _check_measure(split, name, measure)
+    for section in ("evaluation", "deployed"):
+        for split, measures in getattr(record, section).items():
+            for name, measure in measures.items():
+                _check_measure(f"{section}.{split}.{name}", name, measure)
     _check_replicates(record)
     if record.metrics is not None:
         _check_metrics(record)
@@ -205,13 +206,13 @@ def _equal(a: Scores, b: Scores) -> bool:
     return same_loss and a.accuracy == b.accuracy
 
 
-def _check_measure(split: str, name: str, measure: Measure) -> None:
+def _check_measure(where: str, name: str, measure: Measure) -> None:
     if name not in _UNBOUNDED:
         for value in (measure.value, *measure.replicates):
             if value > 1 + 1e-9:
-                raise ValueError(f"evaluation.{split}.{name}: {value!r} is out of range")
+                raise ValueError(f"{where}: {value!r} is out of range")
     if measure.low > measure.high:
-        raise ValueError(f"evaluation.{split}.{name}: low exceeds high")
+        raise ValueError(f"{where}: low exceeds high")
 
 
 def _check_replicates(record: Record) -> None:

@@ -2,18 +2,17 @@
 
 import base64
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from visionsweep.analysis.metrics import most_confused
 from visionsweep.figures.mistakes import Mistake
 from visionsweep.report import numbers
+from visionsweep.report.column_values import replicates_of
+from visionsweep.report.evidence import Scores
 from visionsweep.report.mistakes import mistakes_of
-from visionsweep.report.page.curves import replicates_of
 from visionsweep.runs import predictions_csv
 from visionsweep.runs.discovery import Run
 from visionsweep.runs.predictions_csv import SplitPredictions
-from visionsweep.runs.scores import Measure
 
 MOST_CLASSES = 20  # in a matrix; of more classes the most frequent confusions are listed
 _MOST_CONFUSIONS = 10
@@ -64,19 +63,19 @@ class CloseUp:
         return all(mistake.missing != "no digest recorded" for mistake, _ in self.mistakes)
 
 
-def close_up(run: Run, label: str) -> CloseUp:
+def close_up(run: Run, label: str, scores: Scores) -> CloseUp:
     """Return the close-up of a run.
 
     Args:
         run: the run.
         label: its settings in words.
+        scores: metrics of each split.
     """
-    evaluation = run.record.evaluation
     predictions = predictions_csv.read(run, "test")
     metrics = [
-        (title, [_metric(evaluation, split, name) for split in ("val", "test")])
+        (title, [_metric(scores, split, name) for split in ("val", "test")])
         for name, title in _METRICS.items()
-        if name in evaluation.get("test", {})
+        if name in scores.get("test", {})
     ]
     if predictions is None:
         return CloseUp(label, run.record.name, metrics, None, "", [], [])
@@ -110,8 +109,8 @@ def _picture(mistake: Mistake) -> Picture:
     return Picture(uri, image.size)
 
 
-def _metric(evaluation: Mapping[str, Mapping[str, Measure]], split: str, name: str) -> str:
-    measure = evaluation.get(split, {}).get(name)
+def _metric(scores: Scores, split: str, name: str) -> str:
+    measure = scores.get(split, {}).get(name)
     if measure is None:
         return "–"
     if name.startswith("accuracy"):

@@ -127,7 +127,7 @@ function setUpCurves(section) {
   for (const button of section.querySelectorAll("[data-show]")) {
     button.addEventListener("click", () => {
       const wanted = (run) => ({
-        all: true, none: false, marked: run.mark === "leader" || run.mark === "level",
+        all: true, none: false, marked: run.mark === "recommended" || run.mark === "possible",
       })[button.dataset.show];
       boxes.forEach((box, i) => { box.checked = wanted(runs[i]); });
       show(boxes.map((_, i) => i));

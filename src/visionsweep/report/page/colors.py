@@ -11,10 +11,10 @@ COLOURS: dict[str, tuple[str, str]] = {
     "quiet": ("#5d5a54", "#aaa69d"),  # text of second rank
     "rule": ("#dcd8cf", "#383733"),  # hairlines; carry no meaning
     "edge": ("#857f74", "#7d786e"),  # of controls
-    "accent": ("#17598f", "#8cbbe6"),  # links, focus, the leader
-    "level": ("#2e7fb8", "#5b93c4"),  # marks of what cannot be told from the leader
-    "behind": ("#857f74", "#8d887d"),  # marks of the rest
-    "tint": ("#e9f0f5", "#1d2832"),  # rows of the leader and of those level with it
+    "accent": ("#17598f", "#8cbbe6"),  # links, focus, the recommended run
+    "possible": ("#2e7fb8", "#5b93c4"),  # runs that could be the best
+    "worse": ("#857f74", "#8d887d"),  # the others
+    "tint": ("#e9f0f5", "#1d2832"),  # rows of the recommended run and of those that could be best
     "shade": ("#9fc3de", "#2b557a"),  # the fullest cell of a confusion matrix
     "wrong": ("#eeb99b", "#7a3f1f"),  # the same, off the diagonal
     "alert": ("#fbe9cf", "#3d2c12"),  # behind warnings

@@ -24,9 +24,8 @@ class Command:
 def commands(evidence: Evidence) -> list[Command]:
     """Return what a reader would want to run next, for a group of at least one run."""
     runs = [row.run for row in evidence.rows]
-    found = [_predict("Predict with the best run", runs[0])]
-    if evidence.cheapest is not None and evidence.cheapest.directory != runs[0].directory:
-        found.append(_predict("Predict with the run to take", evidence.cheapest))
+    which = "recommended" if evidence.recommended is not None else "best"
+    found = [_predict(f"Predict with the {which} run", evidence.chosen)]
     look = shell.command("tensorboard", "--logdir", common_folder(runs))
     found.append(Command("Look at the runs in TensorBoard", look))
     origins: dict[tuple[str, ...], list[Run]] = defaultdict(list)

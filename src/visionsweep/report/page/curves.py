@@ -6,9 +6,9 @@ from typing import Any
 
 from visionsweep.analysis.learning_curve import LearningCurve
 from visionsweep.data.splits import SPLITS
+from visionsweep.report.column_values import replicates_of
 from visionsweep.report.evidence import Evidence, Row
 from visionsweep.report.page.colors import DASHES, LINES
-from visionsweep.runs.record import RecordSummary
 from visionsweep.runs.scores import Epoch
 
 MOST = 50  # curves in a chart; more cannot be told apart, and each costs bytes
@@ -56,11 +56,6 @@ def have_twins(runs: Sequence[Mapping[str, Any]]) -> bool:
     losses = [tuple(run["series"]["val.loss"][0]) for run in runs]
     starts = {loss[:length] for loss in losses for length in range(1, len(loss))}
     return any(loss in starts for loss in losses)
-
-
-def replicates_of(record: RecordSummary) -> int:
-    """Return how many replicates a completed run has."""
-    return max([1, *(len(each.replicates) for each in record.evaluation.get("val", {}).values())])
 
 
 def _series(history: Sequence[Epoch], split: str, score: str) -> list[list[float | None]]:

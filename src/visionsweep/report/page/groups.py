@@ -1,5 +1,6 @@
 """What the page shows of a group of runs, put into words, numbers and pictures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,7 @@ class Group:
     learning_curve: dict[str, Any] | None
     learning_sentence: str
     best: CloseUp
+    recommended: bool
     commands: list[commands.Command]
 
 
@@ -63,9 +65,15 @@ def group_of(key: str, evidence: Evidence) -> Group:
         effects=_effects(evidence),
         learning_curve=curves.learning_curve(evidence.curve) if evidence.curve else None,
         learning_sentence=headline.curve_sentence(evidence.curve) if evidence.curve else "",
-        best=close_up(evidence.rows[0].run, labels[0]),
+        best=_close_up(evidence, labels),
+        recommended=evidence.recommended is not None,
         commands=commands.commands(evidence),
     )
+
+
+def _close_up(evidence: Evidence, labels: Sequence[str]) -> CloseUp:
+    place = [row.run for row in evidence.rows].index(evidence.chosen)
+    return close_up(evidence.chosen, labels[place], evidence.rows[place].scores)
 
 
 def _effects(evidence: Evidence) -> list[tuple[EffectLine, Markup]]:
@@ -74,7 +82,7 @@ def _effects(evidence: Evidence) -> list[tuple[EffectLine, Markup]]:
     scale = common_scale([line.effect.effect for line in lines], zero=True)
     if scale is None:
         return []
-    kinds = {True: "level", False: "behind"}
+    kinds = {True: "possible", False: "worse"}
     return [
         (line, strip(line.effect.effect, scale, kinds[line.effect.distinguishable], reference=0.0))
         for line in lines

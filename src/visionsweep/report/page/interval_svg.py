@@ -66,8 +66,8 @@ def strip(estimate: Between, scale: Scale, kind: str, *, reference: float | None
     Args:
         estimate: value and bounds; without bounds only the dot is drawn.
         scale: of all strips in the column.
-        kind: CSS class, `leader`, `level`, `behind` or `unknown`.
-        reference: where a thin upright line goes: the leader, or zero.
+        kind: CSS class, `recommended`, `possible`, `worse` or `unknown`.
+        reference: position of a thin upright line: the best run, or zero.
     """
     parts = []
     middle = HEIGHT / 2

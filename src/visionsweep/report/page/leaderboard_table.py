@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from visionsweep.report import numbers
-from visionsweep.report.column_values import Column
+from visionsweep.report.column_values import Column, replicates_of
 from visionsweep.report.columns import BY_KEY, columns_of
 from visionsweep.report.evidence import Evidence, Row
-from visionsweep.report.page.curves import replicates_of
 from visionsweep.report.page.interval_svg import Scale, common_scale, strip
 
 MARKS = {
-    "leader": "best",
-    "level": "tied with best",
-    "behind": "worse",
+    "recommended": "recommended",
+    "possible": "could be best",
+    "worse": "not the best",
     "unknown": "not compared",
 }
 MOST = 1000  # rows; a browser sorts that many at once, and each takes two kilobytes
@@ -96,7 +95,7 @@ class Standings:
 
 def standings(evidence: Evidence) -> Standings:
     """Return the leaderboard of a group of at least one run."""
-    take = evidence.cheapest.directory if evidence.cheapest else None
+    take = evidence.recommended.directory if evidence.recommended else None
     shown = [
         (place, row)
         for place, row in enumerate(evidence.rows, 1)
@@ -144,7 +143,7 @@ def _cell(column: Column, row: Row, scale: Scale | None, best_loss: float) -> Ce
         return Cell(column.text(row) or "–", sort)
     estimate = column.estimate(row)
     if estimate is None:
-        return Cell("", 0.0) if row.mark == "leader" else Cell("–", None)
+        return Cell("–", None) if row.mark == "unknown" else Cell("", 0.0)
     signed = column.scale == "difference"
     reference = 0.0 if signed else best_loss
     picture = strip(estimate, scale, row.mark, reference=reference) if scale else None
@@ -170,6 +169,6 @@ def _legend(rows: Sequence[Row], scale: Scale | None) -> str:
         ends = f"{numbers.decimal(scale.low, 2)} to {numbers.decimal(scale.high, 2)}"
         said += f", on one scale (loss {ends})"
     return (
-        f"{said}. “Worse” compares runs image by image, corrected for the number of runs: go "
-        "by it, not by overlapping bars. Choose by validation scores; report test scores."
+        f"{said}. Marks compare runs image by image, for all runs together: go by them, not by "
+        "overlapping bars. Choose by validation scores; report test scores."
     )
