@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from visionsweep import errors
-from visionsweep.data.address import why_unreachable
+from visionsweep.data.reachability import why_unreachable
 
 
 @pytest.fixture(autouse=True)

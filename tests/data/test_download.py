@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from visionsweep.data.address import why_unreachable
 from visionsweep.data.download import DownloadError, Limits, download
+from visionsweep.data.reachability import why_unreachable
 
 CONTENT = os.urandom(100_000)
 QUICK = Limits(total_seconds=10, slow_seconds=0.4, slow_bytes=1000, pause_seconds=0.01)

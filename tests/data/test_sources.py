@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from visionsweep.data import address
-from visionsweep.data.address import DECIDE_SECONDS, UnreachableError, why_unreachable
+from visionsweep.data import reachability
 from visionsweep.data.archive import unpack
 from visionsweep.data.download import DownloadError
+from visionsweep.data.reachability import DECIDE_SECONDS, UnreachableError, why_unreachable
 from visionsweep.data.sources import fetch_archive
 from visionsweep.errors import UserError
 
@@ -292,7 +292,7 @@ def test_the_reason_is_told_where_nothing_can_be_had(tmp_path: Path) -> None:
 def test_a_server_that_never_answers_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole decision is bounded, a stalled name lookup included."""
     assert DECIDE_SECONDS < 10
-    monkeypatch.setattr(address, "DECIDE_SECONDS", 0.3)
+    monkeypatch.setattr(reachability, "DECIDE_SECONDS", 0.3)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

@@ -18,7 +18,7 @@ import torchvision
 from torchvision.models import WeightsEnum
 
 from visionsweep import errors
-from visionsweep.data.address import why_unreachable
+from visionsweep.data.reachability import why_unreachable
 
 CLOSED_PORT = "http://127.0.0.1:9/models"  # the discard service: nobody listens there
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from visionsweep.config.schema import Config, DataConfig
-from visionsweep.data.address import join_url, why_unreachable
+from visionsweep.data.address import join_url
+from visionsweep.data.reachability import why_unreachable
 from visionsweep.data.sources import archive_folder
 from visionsweep.errors import UserError
 from visionsweep.sweep.launchers import kind_of

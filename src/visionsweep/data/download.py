@@ -14,12 +14,12 @@ import requests
 import urllib3
 from rich.filesize import decimal
 
-from visionsweep.data.address import CONNECT_SECONDS
 from visionsweep.errors import UserError
 from visionsweep.runtime import terminal
 
 log = logging.getLogger(__name__)
 
+CONNECT_SECONDS = 5.0  # to reach a server
 _TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
 _PASSING = (
     ConnectionError,

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from visionsweep.config.schema import DataConfig
-from visionsweep.data import address, image_facts, images, sources
+from visionsweep.data import image_facts, images, sources
+from visionsweep.data.address import join_url
 from visionsweep.data.classes import Labelled, read_classes, spelling
 from visionsweep.data.gray import GrayRange
 from visionsweep.data.images import ImageFile
 from visionsweep.data.layout import find_layout
+from visionsweep.data.reachability import why_unreachable
 from visionsweep.data.reader import ImageReader
 from visionsweep.data.split_checks import check_splits
 from visionsweep.data.stratified_split import distinct, split_by_content, stratified_part
@@ -122,8 +124,8 @@ def _unreachable_archives(config: DataConfig) -> list[str]:
         for name in config.archives
         if not sources.archive_folder(root, name).is_dir() and not (root / name).is_file()
     ]
-    urls = [address.join_url(str(config.base_url), name) for name in absent]
-    return [f"{url}: {reason}" for url in urls if (reason := address.why_unreachable(url))]
+    urls = [join_url(str(config.base_url), name) for name in absent]
+    return [f"{url}: {reason}" for url in urls if (reason := why_unreachable(url))]
 
 
 def _warn_of_sample(missing: list[str]) -> None:
