@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from visionsweep.analysis.intervals import Estimate
-from visionsweep.report import numbers
+from visionsweep.report import evidence, numbers
 from visionsweep.report.evidence import Row
 from visionsweep.runs.record import ModelFacts, RecordSummary
 from visionsweep.runs.scores import Measure
@@ -134,8 +134,8 @@ def model_facts(row: Row) -> ModelFacts:
 
 def milliseconds(row: Row) -> float:
     """Return the time per image in ms; NaN if it was not measured."""
-    found = model_facts(row).milliseconds
-    return NAN if found is None else found
+    measured_time = evidence.milliseconds(row.run)
+    return NAN if measured_time is None else measured_time
 
 
 def config_value(*keys: str) -> Callable[[Row], Value]:

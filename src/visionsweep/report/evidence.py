@@ -19,7 +19,7 @@ from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.learning_curve import LearningCurve, learning_curve
 from visionsweep.analysis.run_losses import RunLosses
 from visionsweep.report.settings import settings_of
-from visionsweep.runs import logits
+from visionsweep.runs import costs, logits
 from visionsweep.runs.discovery import Run, val_loss
 from visionsweep.runs.record import ModelFacts, RecordSummary
 from visionsweep.runs.scores import Measure
@@ -297,11 +297,17 @@ def _recommend(
     return min(close, key=lambda recipe: (*_cost(recipe.runs[0]), recipe.loss), default=best), ""
 
 
-def _cost(run: Run) -> tuple[int, float]:
-    """Return the number of parameters and the milliseconds per image, infinite if unknown."""
+def milliseconds(run: Run) -> float | None:
+    """Return the time per image: as timed beside the other models of its sweep, or by the run."""
     model: ModelFacts | None = run.record.model
     assert model is not None
-    return model.parameters, model.milliseconds or math.inf
+    return costs.read(run.directory.parent).get(costs.key_of(model), model.milliseconds)
+
+
+def _cost(run: Run) -> tuple[int, float]:
+    """Return the number of parameters and the milliseconds per image, infinite if unknown."""
+    assert run.record.model is not None
+    return run.record.model.parameters, milliseconds(run) or math.inf
 
 
 def is_cheaper(run: Run, other: Run) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from visionsweep.analysis.learning_curve import LearningCurve
 from visionsweep.report import numbers
-from visionsweep.report.evidence import FEWEST_IMAGES, Evidence, Withheld, is_cheaper
+from visionsweep.report.evidence import FEWEST_IMAGES, Evidence, Withheld, is_cheaper, milliseconds
 from visionsweep.report.settings import ALWAYS, settings_of
 from visionsweep.runs.discovery import Run, val_loss
 
@@ -137,8 +137,9 @@ def _costs(run: Run, best: Run) -> str:
     ours, others = run.record.model, best.record.model
     assert ours is not None and others is not None
     costs = f"{_millions(ours.parameters)} instead of {_millions(others.parameters)} parameters"
-    if ours.milliseconds is not None and others.milliseconds is not None:
-        costs += f", {ours.milliseconds:.1f} instead of {others.milliseconds:.1f} ms per image"
+    times = milliseconds(run), milliseconds(best)
+    if times[0] is not None and times[1] is not None:
+        costs += f", {times[0]:.1f} instead of {times[1]:.1f} ms per image"
     return costs
 
 
@@ -181,7 +182,7 @@ def hints(evidence: Evidence) -> list[str]:
         if edge == "largest" or (edge and key != "epochs"):
             further = 2 * value if edge == "largest" else value / 2
             lines.append(
-                f"The best run has the {edge} {key} tried, {value:g}: try {key}={further:g}."
+                f"The best run has {key}={value:g}, the {edge} value tried: try {key}={further:g}."
             )
     temperature = evidence.chosen.record.temperature
     if temperature is not None and temperature < UNDERTRAINED:
@@ -228,5 +229,6 @@ def curve_sentence(curve: LearningCurve) -> str:
             f"{abs(change.value):.{places}f} {word} than with those "
             f"[{ends[0]:.{places}f}, {ends[1]:.{places}f}]"
         )
+    assumed = " (assuming a power law through two sizes)" if len(curve.images) == 2 else ""
     mean = f", on average over {curve.runs} settings," if curve.runs > 1 else ""
-    return f"With {images} expect{mean} a validation loss of {loss}: {verdict}."
+    return f"With {images} expect{mean} a validation loss of {loss}{assumed}: {verdict}."

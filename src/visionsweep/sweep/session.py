@@ -109,9 +109,12 @@ def finish_sweep(directory: Path, status: int) -> int:
     from visionsweep.report.figures import draw_figures, runs_to_draw
     from visionsweep.report.numbers import counted
     from visionsweep.report.page import write_page
-    from visionsweep.runs.discovery import find_runs
+    from visionsweep.runs.discovery import completed, find_runs
+    from visionsweep.sweep.model_times import time_models
 
     found = find_runs([directory])
+    if status < 128:
+        time_models(directory, completed(found.runs))
     groups = leaderboard.groups_of(found.runs)
     page = directory / "report.html"
     failure: UserError | OSError | None = None

@@ -1,0 +1,52 @@
+"""Milliseconds per image of the models of a sweep, `costs.json`: timed in turns, side by side.
+
+A run times its own model, but under the load of that moment, and the result is cached. Numbers to
+be compared are timed together when the sweep ends (`sweep/model_times.py`).
+"""
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from visionsweep.runs.fields import Name
+from visionsweep.runs.record import ModelFacts
+from visionsweep.storage.files import write_atomically
+from visionsweep.storage.untrusted import decode_json, read_regular
+
+FILE_NAME = "costs.json"
+_LARGEST = 1_000_000  # bytes
+_Milliseconds = Annotated[float, Meta(gt=0, le=1e9)]
+
+
+def key_of(model: ModelFacts) -> str:
+    """Return what a model is timed by: its backbone and the size of its images."""
+    return f"{model.fingerprint}-{size_of(model)}"
+
+
+def size_of(model: ModelFacts) -> int:
+    """Return the size of the model's images in pixels; 0 if the record does not say."""
+    resize = model.preprocessing.get("resize")
+    first = resize[0] if isinstance(resize, list) and resize else 0
+    size = model.preprocessing.get("crop") or first
+    return size if isinstance(size, int) else 0
+
+
+@lru_cache(maxsize=64)
+def read(sweep_dir: Path) -> dict[str, float]:
+    """Return milliseconds per image by `key_of`; empty if the sweep has none that are valid."""
+    try:
+        content = read_regular(sweep_dir / FILE_NAME, _LARGEST)
+        return decode_json(content, dict[Name, _Milliseconds])
+    except (OSError, ValueError):
+        return {}
+
+
+def write(sweep_dir: Path, milliseconds: Mapping[str, float]) -> None:
+    """Write the milliseconds per image of the models of a sweep."""
+    content = json.dumps(dict(sorted(milliseconds.items())), indent=2)
+    write_atomically(sweep_dir / FILE_NAME, content.encode())
+    read.cache_clear()
