@@ -1,11 +1,11 @@
-"""Score a stored run on any images: each metric with its 95 % interval.
+"""Score a stored run on any images: each metric with its 95% interval, and each class.
 
     python src/evaluate.py outputs/2026-01-31/12-00-00-000000/effnetb0_10pct_5-epochs
     python src/evaluate.py RUN data=folder data.root=PATH
     python src/evaluate.py RUN data=folder data.root=PATH --split all --json
 
 Without `data=...` the run's own images are taken; on its own test images it gives the numbers of
-the record. A folder with neither test/ nor train/ has 15 % split off as test: --split all takes
+the record. A folder with neither test/ nor train/ has 15% split off as test: --split all takes
 every image.
 
 A record may come from anybody, so no place in it is followed: give data.root=PATH for a run on a
@@ -14,6 +14,7 @@ folder, and --own-images PATH to have those images counted that it was trained o
 
 import argparse
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,14 @@ from visionsweep.cli.entry import path_argument, run_command
 from visionsweep.text.escaping import json_text, visible
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from visionsweep.config.schema import DataConfig
     from visionsweep.inference.evaluation import Evaluation
     from visionsweep.runs.discovery import Run
+
+
+_MOST_CLASSES = 30  # in the table; JSON has all
 
 
 def main(arguments: list[str]) -> int:
@@ -63,13 +69,23 @@ def main(arguments: list[str]) -> int:
 
     from rich.table import Table
 
+    from visionsweep.analysis.per_class import balanced_accuracy, class_scores
     from visionsweep.report.console import wide_console
 
-    table = Table("metric", "value", "95 % interval", "of each replicate", title=about)
-    for name, m in done.measures.items():
-        each = ", ".join(f"{value:.4f}" for value in m.replicates)
+    table = Table("metric", "value", "95% interval", "each replicate by itself", title=about)
+    for name, m in done.deployed.items():
+        each = ", ".join(f"{value:.4f}" for value in done.measures[name].replicates)
         table.add_row(name, f"{m.value:.4f}", f"[{m.low:.4f}, {m.high:.4f}]", each)
+    table.add_row("balanced_accuracy", f"{balanced_accuracy(done.confusion):.4f}", "", "")
     wide_console().print(table)
+    wide_console().print(_class_table(done))
+    never = [
+        name
+        for name, scores in zip(done.classes, class_scores(done.confusion), strict=True)
+        if scores.images and not scores.predicted
+    ]
+    if never:
+        print(f"Never predicted: {', '.join(map(visible, never))}.")
     if not done.as_recorded:
         print(f"These are not one of the splits of the run's record. {_of_training(done)}")
     elif run.record.evaluation.get(asked.split) == done.measures:
@@ -91,10 +107,12 @@ def _of_training(done: "Evaluation") -> str:
         )
     if done.trained_on == 0:
         return "It was trained on none of them."
-    return f"It was trained on {done.trained_on} of these {done.images}: the scores are too good."
+    return f"It was trained on {done.trained_on} of these {done.images}: the scores are optimistic."
 
 
 def _as_json(run: "Run", done: "Evaluation") -> dict[str, Any]:
+    from visionsweep.analysis.per_class import balanced_accuracy, class_scores
+
     return {
         "run": str(run.directory),
         "dataset": done.dataset,
@@ -103,7 +121,42 @@ def _as_json(run: "Run", done: "Evaluation") -> dict[str, Any]:
         "as_recorded": done.as_recorded,
         "trained_on": done.trained_on,
         "metrics": msgspec.to_builtins(done.measures),
+        "deployed": msgspec.to_builtins(done.deployed),
+        "balanced_accuracy": balanced_accuracy(done.confusion),
+        "classes": {
+            name: asdict(scores)
+            for name, scores in zip(done.classes, class_scores(done.confusion), strict=True)
+        },
+        "confusion": done.confusion.tolist(),
     }
+
+
+def _class_table(done: "Evaluation") -> "Table":
+    """Return precision, recall and F1 of each class, the lowest F1 first."""
+    from rich.table import Table
+
+    from visionsweep.analysis.per_class import class_scores
+    from visionsweep.report import numbers
+
+    rows = list(zip(done.classes, class_scores(done.confusion), strict=True))
+    rows.sort(key=lambda row: (row[1].f1, row[0]))
+    left = len(rows) - _MOST_CLASSES
+    title = f"the {_MOST_CLASSES} classes with the lowest F1" if left > 0 else "classes"
+    table = Table("class", title=title)
+    for name in ("images", "predicted", "precision", "recall", "F1"):
+        table.add_column(name, justify="right")
+    for name, scores in rows[:_MOST_CLASSES]:
+        table.add_row(
+            name,
+            f"{scores.images:,}",
+            f"{scores.predicted:,}",
+            *(
+                f"{numbers.percent(share.value)} {numbers.percent_interval(share)}".rstrip()
+                for share in (scores.precision, scores.recall)
+            ),
+            f"{scores.f1:.3f}",
+        )
+    return table
 
 
 def _data(run: "Run", settings: list[str]) -> "DataConfig":

@@ -104,7 +104,7 @@ def test_one_size_makes_no_curve(runs_of):
 def test_the_interval_of_the_change_allows_for_the_misfit_of_the_power_law(with_losses):
     """However many validation images there are, other curves than power laws stay possible."""
     common = np.full(20_000, 0.5)
-    curve = learning_curve([100, 200], [[with_losses(common * 1.6), with_losses(common)]])
+    curve = learning_curve([100, 200], [[with_losses(common * 1.6)], [with_losses(common)]])
     assert curve.change.value < 0
     assert curve.change.low <= 1.4 * curve.change.value
     assert curve.change.high >= 0.55 * curve.change.value

@@ -55,7 +55,7 @@ def fit_temperature(predictions: Predictions) -> float:
         temperature = _minimum(predictions, classes / ((classes - 1) * (images + 2)))
     if temperature >= HIGHEST / 1.01:
         log.warning("Validation images are predicted no better than by guessing.")
-    return temperature
+    return float(np.float32(temperature))  # as the weights file holds it
 
 
 def _minimum(predictions: Predictions, smoothing: float) -> float:

@@ -112,10 +112,9 @@ def learning_curve(
 
 
 def _with_misfit(change: Estimate) -> Estimate:
-    """Widen the interval of a forecast change for the misfit of the power law.
+    """Widen the interval of a forecast change to multiples of it, for the misfit of the power law.
 
-    On real features the true change was between 0.55 and 1.4 times the forecast in 95% of cases,
-    however many validation images there were; resampling them does not show that.
+    Resampling the validation images does not show that misfit, however many there are.
     """
     ends = sorted(factor * change.value for factor in MISFIT)
     return Estimate(change.value, min(change.low, ends[0]), max(change.high, ends[1]))

@@ -4,8 +4,12 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from visionsweep.analysis.calibration import calibrated
+from visionsweep.analysis.metrics import confusion
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.schema import SAMPLE, Config, DataConfig
 from visionsweep.data.classes import spelling
@@ -17,7 +21,7 @@ from visionsweep.inference.predictor import Predictor, load_predictor
 from visionsweep.models.lazy_model import LazyModel
 from visionsweep.runs.discovery import Run
 from visionsweep.runs.recorded_config import config_of
-from visionsweep.runs.scores import Measure, estimate_metrics
+from visionsweep.runs.scores import Measure, estimate_deployed, estimate_metrics
 from visionsweep.runtime.micro_batching import AdaptiveMicroBatch, explain_out_of_memory
 from visionsweep.runtime.threads import one_thread
 from visionsweep.training.inputs import inputs_of, predict, training_device, trains_on_features
@@ -32,7 +36,10 @@ class Evaluation:
         dataset: what the images are called.
         split: which part of them, or `all`.
         images: how many.
-        measures: each metric with its interval.
+        measures: each metric with its interval, means over the replicates, each by itself.
+        deployed: each metric of the deployed predictor, which `predict.py` uses.
+        classes: class names.
+        confusion: confusion matrix of the deployed predictor, `int64[C, C]`.
         as_recorded: whether these are the very images of the run's record.
         trained_on: how many of them the run was trained on; None if its own are not where they
             should be.
@@ -42,6 +49,9 @@ class Evaluation:
     split: str
     images: int
     measures: dict[str, Measure]
+    deployed: dict[str, Measure]
+    classes: list[str]
+    confusion: NDArray[np.int64]
     as_recorded: bool
     trained_on: int | None
 
@@ -74,14 +84,23 @@ def evaluate(
     splits = resolve_splits(data, config.features)
     files = _as_labelled_by(predictor, splits, split)
     micro_batch = AdaptiveMicroBatch(run.record.images_at_once)  # affects rounding
-    predictions = _outcomes(predictor, config, files, device, micro_batch)
+    predictions = _predictions(predictor, config, files, device, micro_batch)
     recorded = run.record.data
     assert recorded is not None
     same = split in recorded.digests and splits.digest(split) == recorded.digests[split]
     seen = _trained_on(run, config, splits, own_images)
     trained_on = None if seen is None else sum(file.digest in seen for file in files)
+    predicted = calibrated(predictions.logits, predictor.temperature).argmax(1)
     return Evaluation(
-        splits.dataset, split, len(files), estimate_metrics(predictions), same, trained_on
+        splits.dataset,
+        split,
+        len(files),
+        estimate_metrics(predictions),
+        estimate_deployed(predictions, predictor.temperature),
+        predictor.classes,
+        confusion(predictions.labels, predicted, len(predictor.classes)),
+        same,
+        trained_on,
     )
 
 
@@ -138,7 +157,7 @@ def _as_labelled_by(predictor: Predictor, splits: Splits, split: str) -> list[Im
     ]
 
 
-def _outcomes(
+def _predictions(
     predictor: Predictor,
     config: Config,
     files: list[ImageFile],

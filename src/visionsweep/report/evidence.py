@@ -85,6 +85,7 @@ class Evidence:
             unknown.
         effects: effect of each swept value, averaged over the grid.
         curve: loss over the number of training images; None if it was not swept.
+        smallest_class: validation images of the rarest class; None if unknown.
         passed_over: invalid files of predictions with the reason; their runs are in no row.
     """
 
@@ -95,6 +96,7 @@ class Evidence:
     images_needed: int | None = None
     effects: list[Effect] = field(default_factory=list)
     curve: LearningCurve | None = None
+    smallest_class: int | None = None
     passed_over: list[str] = field(default_factory=list)
 
     @property
@@ -158,6 +160,7 @@ def gather(runs: Sequence[Run], *, expand_seeds: bool = False) -> Evidence:
         images_needed=_needed(losses),
         effects=effects(settings, losses) if len(losses) > 1 else [],
         curve=_curve(settings, [_training_images(r.runs[0]) for r in compared], losses),
+        smallest_class=losses[0].smallest_class,
         passed_over=passed_over,
     )
 

@@ -13,6 +13,7 @@ from visionsweep.report.evidence import FEWEST_IMAGES, Evidence, Withheld, is_ch
 from visionsweep.report.settings import ALWAYS, settings_of
 from visionsweep.runs.discovery import Run, val_loss
 
+FEW_IMAGES = 10  # validation images of a class, below which its scores say little
 UNDERTRAINED = 0.6  # temperature below which a head is undertrained
 
 
@@ -210,6 +211,12 @@ def warnings(evidence: Evidence) -> list[str]:
     if any(record.is_synthetic for record in records):
         said.append(
             "The images are rendered, not photographs: the numbers say nothing about yours."
+        )
+    if evidence.smallest_class is not None and evidence.smallest_class < FEW_IMAGES:
+        images = numbers.counted(evidence.smallest_class, "validation image")
+        said.append(
+            f"The smallest class has {images}: the scores say little about it. Add images of it, "
+            "or raise data.val_share."
         )
     return said
 

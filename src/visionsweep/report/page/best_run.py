@@ -5,6 +5,7 @@ import io
 from dataclasses import dataclass
 
 from visionsweep.analysis.metrics import most_confused
+from visionsweep.analysis.per_class import ClassScores, class_scores
 from visionsweep.figures.mistakes import Mistake
 from visionsweep.report import numbers
 from visionsweep.report.column_values import replicates_of
@@ -16,6 +17,7 @@ from visionsweep.runs.predictions_csv import SplitPredictions
 
 MOST_CLASSES = 20  # in a matrix; of more classes the most frequent confusions are listed
 _MOST_CONFUSIONS = 10
+_MOST_LISTED = 30  # classes with their scores
 _MOST_MISTAKES = 12
 _SIDE = 160  # pixels of a picture, at most
 _METRICS = {
@@ -45,6 +47,7 @@ class CloseUp:
         metrics: titles of the metrics with the texts of validation and test.
         predictions: test predictions; None if they are missing.
         summary: number of correct predictions in words.
+        classes: class names with their scores, the lowest F1 first.
         confusions: (true class, predicted class, images), the most frequent first.
         mistakes: the most confident mistakes with their pictures.
     """
@@ -54,6 +57,7 @@ class CloseUp:
     metrics: list[tuple[str, list[str]]]
     predictions: SplitPredictions | None
     summary: str
+    classes: list[tuple[str, ClassScores]]
     confusions: list[tuple[str, str, int]]
     mistakes: list[tuple[Mistake, Picture]]
 
@@ -78,7 +82,7 @@ def close_up(run: Run, label: str, scores: Scores) -> CloseUp:
         if name in scores.get("test", {})
     ]
     if predictions is None:
-        return CloseUp(label, run.record.name, metrics, None, "", [], [])
+        return CloseUp(label, run.record.name, metrics, None, "", [], [], [])
     classes, replicates = predictions.classes, replicates_of(run.record)
     images = numbers.counted(len(predictions.images), "test image")
     summary = f"{predictions.correct.sum()} of {images} right"
@@ -90,12 +94,19 @@ def close_up(run: Run, label: str, scores: Scores) -> CloseUp:
         metrics,
         predictions,
         summary,
+        sorted(zip(classes, class_scores(predictions.confusion), strict=True), key=_by_f1)[
+            :_MOST_LISTED
+        ],
         [
             (classes[true], classes[predicted], count)
             for true, predicted, count in most_confused(predictions.confusion, _MOST_CONFUSIONS)
         ],
         [(m, _picture(m)) for m in mistakes_of(run, "test", predictions, _MOST_MISTAKES)],
     )
+
+
+def _by_f1(row: tuple[str, ClassScores]) -> tuple[float, str]:
+    return row[1].f1, row[0]
 
 
 def _picture(mistake: Mistake) -> Picture:

@@ -1,0 +1,63 @@
+"""Precision, recall and F1 of each class, from a confusion matrix."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visionsweep.analysis.intervals import Estimate, wilson
+
+_NONE = Estimate(np.nan, np.nan, np.nan)
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """Scores of one class.
+
+    Attributes:
+        images: number of images of the class.
+        predicted: number of images predicted as the class.
+        precision: share of those that are of the class, with Wilson's interval; NaN if none is
+            predicted as the class.
+        recall: share of its images that are predicted as the class, with Wilson's interval; NaN if
+            there are none.
+        f1: harmonic mean of precision and recall; NaN if the class occurs nowhere.
+    """
+
+    images: int
+    predicted: int
+    precision: Estimate
+    recall: Estimate
+    f1: float
+
+
+def class_scores(confusion: NDArray[np.int64]) -> list[ClassScores]:
+    """Return the scores of each class.
+
+    Args:
+        confusion: confusion matrix, `int64[C, C]`; rows are true, columns predicted classes.
+    """
+    scores = []
+    for place in range(len(confusion)):
+        correct = int(confusion[place, place])
+        images, predicted = int(confusion[place].sum()), int(confusion[:, place].sum())
+        occurrences = images + predicted
+        scores.append(
+            ClassScores(
+                images,
+                predicted,
+                wilson(correct, predicted) if predicted else _NONE,
+                wilson(correct, images) if images else _NONE,
+                2 * correct / occurrences if occurrences else float("nan"),
+            )
+        )
+    return scores
+
+
+def balanced_accuracy(confusion: NDArray[np.int64]) -> float:
+    """Return the mean recall over the classes that have images; NaN if there are none."""
+    images = confusion.sum(1)
+    present = images > 0
+    if not present.any():
+        return float("nan")
+    return float((np.diag(confusion)[present] / images[present]).mean())
