@@ -21,12 +21,12 @@ def weights_of(images: int):
 
 
 def redrawing_both(run: Predictions):
-    """Percentiles of the loss with images and R - 1 of R replicates redrawn."""
+    """Percentiles of the loss with images and R - 1 of R replicates resampled."""
     replicates, images = run.losses.shape
     source = np.random.default_rng(1)
     chosen = source.multinomial(replicates - 1, np.full(replicates, 1 / replicates), size=1000)
-    redrawn = (chosen @ run.losses / (replicates - 1) * weights_of(images).T).sum(1)
-    return np.quantile(redrawn, LEVELS)
+    resampled = (chosen @ run.losses / (replicates - 1) * weights_of(images).T).sum(1)
+    return np.quantile(resampled, LEVELS)
 
 
 def percentiles_of_losses(run: Predictions):
@@ -39,12 +39,12 @@ def percentiles_of_accuracies(run: Predictions):
 
 def percentiles_of_calibration_errors(run: Predictions):
     source = np.random.default_rng(1)
-    redrawn = []
+    resampled = []
     for _ in range(100):
         drawn = source.integers(run.losses.shape[1], size=run.losses.shape[1])
         part = Predictions(run.logits[:, drawn], run.labels[drawn], run.images)
-        redrawn.append(per_replicate(part)["ece"].mean())
-    return np.quantile(redrawn, LEVELS)
+        resampled.append(per_replicate(part)["ece"].mean())
+    return np.quantile(resampled, LEVELS)
 
 
 @pytest.fixture

@@ -142,7 +142,7 @@ def test_every_control_has_a_name_for_those_who_hear_the_page(page):
         named.setdefault(node.get("role", {}).get("value", ""), []).append(name)
     for role in ("button", "checkbox", "radio", "link", "table", "region", "image", "heading"):
         assert named[role] and all(named[role]), (role, named[role])
-    assert "Copy the command: Predict with the best run" in named["button"]
+    assert "Copy the command: Predict with the recommended run" in named["button"]
 
 
 def test_controls_are_large_enough_to_hit(page):

@@ -100,7 +100,7 @@ def test_run_directory_holds_what_was_trained_and_what_it_predicts(sweep_of_eigh
 def test_leaderboard_is_printed_best_first_at_the_end_and_by_compare(sweep_of_eight):
     commands, done = sweep_of_eight
     ranked = sorted(
-        records(commands), key=lambda n: records(commands)[n]["metrics"]["final"]["val"]["loss"]
+        records(commands), key=lambda n: records(commands)[n]["deployed"]["val"]["loss"]["value"]
     )
     compared = commands.run("compare.py", "outputs")
     assert compared.returncode == 0
@@ -178,7 +178,7 @@ def test_best_run_predicts_from_another_directory_after_the_data_has_gone(sweep_
     for number in range(27):
         Image.new("RGB", (40, 30), (9 * number, 90, 20)).save(tmp_path / f"photo {number}.png")
     best = min(
-        records(commands).items(), key=lambda item: item[1]["metrics"]["final"]["val"]["loss"]
+        records(commands).items(), key=lambda item: item[1]["deployed"]["val"]["loss"]["value"]
     )[0]
     outputs = commands.directory / "outputs"
     done = commands.run("predict.py", tmp_path, "--run", outputs, "--top", "3", cwd=tmp_path)

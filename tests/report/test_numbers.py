@@ -31,7 +31,7 @@ def test_signs_are_true_and_zero_has_none(value, text):
 
 
 def test_percent_and_its_interval():
-    assert numbers.percent(0.947).replace("\u202f", " ") == "94.7 %"
+    assert numbers.percent(0.947).replace("\u202f", " ") == "94.7%"
     assert numbers.percent_interval(Estimate(0.947, 0.88, 1.0)) == "[88.0, 100.0]"
     assert numbers.percent_interval(Estimate(0.947, math.nan, math.nan)) == ""
 

@@ -1,4 +1,4 @@
-"""Turns redrawn values into intervals of 95 % and p-values."""
+"""Confidence intervals and p-values from bootstrap resamples."""
 
 from math import hypot
 
@@ -10,8 +10,8 @@ from visionsweep.analysis.resampling import N_RESAMPLES, SeedErrors, resampled_m
 
 CONFIDENCE = 0.95
 UPPER = 0.5 + CONFIDENCE / 2  # the level where the upper tail begins
-RARE = 0.02  # p-values below are not counted among redrawn values
-_RUNS = 200  # whose redrawn values are held at a time
+RARE = 0.02  # p-values below are not counted among resamples
+_RUNS = 200  # runs whose resamples are held at a time
 
 
 def studentized_ci(
@@ -20,21 +20,21 @@ def studentized_ci(
     *,
     seed: int,
     n_resamples: int = N_RESAMPLES,
-    redrawn: Floats | None = None,
+    resampled: Floats | None = None,
 ) -> tuple[Floats, Floats]:
-    """Return intervals around mean losses: the studentised bootstrap.
+    """Return confidence intervals of mean losses by the studentized bootstrap.
 
-    Each redrawn mean is measured in its own standard error (Davison & Hinkley 1997, section 5.2).
-    Losses are skewed, a few large ones make the mean: a redrawn set without these has a low mean
-    and a small error, and so says how far above what was measured the truth may lie.
+    Each resampled mean is divided by its own standard error (Davison & Hinkley 1997, section 5.2).
+    Losses are skewed: a few large ones determine the mean. A resample without these has a low mean
+    and a small error, which extends the interval upward.
 
     Args:
-        images: `float64[K, N]`, whose means over images are wanted.
-        seeds: errors of the means.
-        seed: of the redrawing.
-        n_resamples: how often.
-        redrawn: `float64[K, B]`, where these are not means but functions of means, of which
-            `images` are the linear part.
+        images: loss on each image, `float64[K, N]`.
+        seeds: standard errors of the means due to seeds.
+        seed: seed of the resampling.
+        n_resamples: number of bootstrap resamples.
+        resampled: resampled values, `float64[K, B]`, if they are not means but functions of means
+            whose linear part is `images`.
 
     Returns:
         Lower and upper bounds, `float64[K]`; NaN with one image.
@@ -50,8 +50,8 @@ def studentized_ci(
         resampled_means(off**2, seed, n_resamples),
     )
     own = np.sqrt(np.maximum(squares - shifts**2, 0) / (count - 1) + seeds.size[:, None] ** 2)
-    if redrawn is not None:
-        shifts = redrawn - values[:, None]
+    if resampled is not None:
+        shifts = resampled - values[:, None]
     # a set of equal images shows no error; a floor keeps it from claiming any distance
     floor = np.where(error > 0, error / 4, 1.0)[:, None]
     t = (shifts + seeds.drawn(seed=seed, n_resamples=n_resamples)) / np.maximum(own, floor)
@@ -62,19 +62,18 @@ def studentized_ci(
 def paired_bootstrap_ci(
     images: Floats, seeds: SeedErrors, *, seed: int, n_resamples: int = N_RESAMPLES
 ) -> tuple[Floats, Floats]:
-    """Return how far to both sides intervals around differences reach, and p-values for zero.
+    """Return half the widths of confidence intervals of differences, and p-values of zero.
 
-    The paired bootstrap: images are redrawn with what both runs made of them. The same distance to
-    both sides, since a difference leans to one side mostly by the chance of one image (Hall 1988).
-    A p-value is the share of redrawn differences that lie as far from the measured one as zero
-    does; below `RARE`, where n_resamples run out, it is that of Student's t (Welch 1947), for which
-    differences are measured in their standard errors.
+    The paired bootstrap: an image is resampled with the losses of both runs. Intervals are
+    symmetric, since the skewness of a difference is mostly due to single images (Hall 1988). A
+    p-value is the share of resampled differences that are as far from the measured one as zero is;
+    below `RARE`, where resamples are too few, it is that of Student's t (Welch 1947).
 
     Args:
-        images: `float64[K, N]`, differences on each image.
-        seeds: errors of their means.
-        seed: of the redrawing.
-        n_resamples: how often.
+        images: difference on each image, `float64[K, N]`.
+        seeds: standard errors of their means due to seeds.
+        seed: seed of the resampling.
+        n_resamples: number of bootstrap resamples.
 
     Returns:
         Half the widths of the intervals and p-values, two-sided, both `float64[K]`; NaN with one
@@ -112,49 +111,49 @@ def _paired_bootstrap_ci(
     return half, np.where(seen > RARE, seen, np.minimum(tail, RARE))
 
 
-def bca_ci(value: float, redrawn: Floats, influence: Floats) -> Floats:
-    """Return the interval over images that redrawn values give, corrected for bias and skewness.
+def bca_ci(value: float, resampled: Floats, influence: Floats) -> Floats:
+    """Return the BCa confidence interval over images (Efron 1987), corrected for bias and skewness.
 
-    Efron's BCa interval (1987), with Student's quantiles for few images (Hesterberg 2015).
+    With Student's quantiles for few images (Hesterberg 2015).
 
     Args:
-        value: what was measured.
-        redrawn: `float64[B]`.
-        influence: `float64[N]`, of each image on the value, mean zero.
+        value: measured value.
+        resampled: `float64[B]`.
+        influence: influence of each image on the value, `float64[N]`, mean zero.
 
     Returns:
         Lower and upper bound, `float64[2]`.
     """
-    if np.ptp(redrawn) == 0:
+    if np.ptp(resampled) == 0:
         return np.array([value, value])
-    below = ((redrawn < value).mean() + (redrawn <= value).mean()) / 2
-    bias = float(ndtri(np.clip(below, 1 / len(redrawn), 1 - 1 / len(redrawn))))
+    below = ((resampled < value).mean() + (resampled <= value).mean()) / 2
+    bias = float(ndtri(np.clip(below, 1 / len(resampled), 1 - 1 / len(resampled))))
     levels = ndtr(accelerated(bias, acceleration(influence), len(influence)))
-    bounds: Floats = np.quantile(redrawn, levels)
+    bounds: Floats = np.quantile(resampled, levels)
     return bounds
 
 
 def acceleration(influence: Floats) -> float:
-    """Return how fast the standard error changes with the value (Efron 1987).
+    """Return the acceleration: how fast the standard error changes with the value (Efron 1987).
 
     Args:
-        influence: `float64[N]`, of each image on the value, mean zero.
+        influence: influence of each image on the value, `float64[N]`, mean zero.
     """
     variance = float((influence**2).sum())
     return float((influence**3).sum()) / (6 * variance**1.5) if variance > 0 else 0.0
 
 
 def over_seeds(value: float, low: float, high: float, seeds: SeedErrors) -> tuple[float, float]:
-    """Widen an interval over images for other seeds: distances add up like standard errors.
+    """Widen an interval over images for seeds: distances add like standard errors.
 
-    Zou & Donner (2008). Student's distribution for few replicates.
+    After Zou & Donner (2008), with Student's distribution for few replicates.
     """
     reach = float(stdtrit(seeds.dof[0], UPPER) * seeds.size[0])
     return value - hypot(max(0.0, value - low), reach), value + hypot(max(0.0, high - value), reach)
 
 
 def accelerated(bias: float, acceleration: float, images: int) -> Floats:
-    """Return where the interval of 95 % ends among redrawn values, in standard errors."""
+    """Return the ends of the 95% interval among resampled values, in standard errors."""
     half = float(stdtrit(images - 1, UPPER))
     z = bias + np.array([-half, half])
     result: Floats = bias + z / np.maximum(1 - acceleration * z, 0.1)

@@ -1,4 +1,4 @@
-"""Temperature scaling: confidence that says how often a prediction is right."""
+"""Temperature scaling, so that confidence agrees with accuracy."""
 
 import logging
 
@@ -16,11 +16,11 @@ log = logging.getLogger(__name__)
 
 
 def calibrated(logits: NDArray[np.floating], temperature: float) -> Floats:
-    """Return what is predicted: the mean over replicates of softmax(logits / temperature).
+    """Return the deployed probabilities: the mean over replicates of softmax(logits / temperature).
 
     Args:
-        logits: `float[R, N, C]`.
-        temperature: what logits are divided by; above 1 makes predictions less sure.
+        logits: logits of each replicate, `float[R, N, C]`.
+        temperature: divisor of the logits; above 1 lowers the confidence.
 
     Returns:
         Probabilities, `float64[N, C]`.
@@ -30,20 +30,19 @@ def calibrated(logits: NDArray[np.floating], temperature: float) -> Floats:
 
 
 def fit_temperature(predictions: Predictions) -> float:
-    """Return the temperature at which predictions give the labels the highest likelihood.
+    """Return the temperature that maximizes the likelihood of the labels, from 0.05 to 20.
 
-    Guo et al. 2017, for the mean over replicates. Between 0.05 and 20. Where every image is
-    predicted correctly, or where the likelihood grows down to the lowest temperature, it says
-    nothing about how sure predictions may be: once it is flat, any low temperature is as good as
-    another, and wrong predictions on new images would be as sure as right ones. Labels are then
-    smoothed: of N images that are all correct, N + 1 in N + 2 are expected to be (the rule of
-    succession; Platt 1999 smooths targets in the same way).
+    Guo et al. 2017, for the mean over replicates. If every image is predicted correctly, or if the
+    likelihood grows down to the lowest temperature, it does not bound the confidence: wrong
+    predictions on new images would be as confident as right ones. Labels are then smoothed: if N
+    images are all correct, N + 1 of N + 2 are expected to be (the rule of succession; Platt 1999
+    smooths targets in the same way).
 
     Args:
-        predictions: on validation images.
+        predictions: predictions of the validation images.
 
     Returns:
-        1 where a logit is not finite.
+        The temperature; 1 if a logit is not finite.
     """
     if not predictions.finite.all():
         return 1.0
@@ -51,7 +50,7 @@ def fit_temperature(predictions: Predictions) -> float:
     temperature = _minimum(predictions, 0.0)
     predicted = calibrated(predictions.logits, temperature).argmax(1)
     if (predicted == predictions.labels).all() or temperature <= _GRID[1]:
-        # the labelled class gets 1 - s + s / C, which is to be (N + 1) / (N + 2)
+        # The labelled class has 1 - s + s / C, which should be (N + 1) / (N + 2).
         temperature = _minimum(predictions, classes / ((classes - 1) * (images + 2)))
     if temperature >= HIGHEST / 1.01:
         log.warning("Validation images are predicted no better than by guessing.")
@@ -59,7 +58,7 @@ def fit_temperature(predictions: Predictions) -> float:
 
 
 def _minimum(predictions: Predictions, smoothing: float) -> float:
-    """Return the temperature of the least cross-entropy with labels smoothed so much."""
+    """Return the temperature of the lowest cross-entropy with smoothed labels."""
     from scipy.optimize import minimize_scalar  # slow to import, and predict does without
 
     rows = np.arange(len(predictions.labels))
@@ -72,5 +71,5 @@ def _minimum(predictions: Predictions, smoothing: float) -> float:
 
     best = int(np.argmin([loss(each) for each in _LOGS]))
     bounds = _LOGS[max(best - 1, 0)], _LOGS[min(best + 1, len(_LOGS) - 1)]
-    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
-    return float(np.exp(found.x))
+    minimum = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(minimum.x))

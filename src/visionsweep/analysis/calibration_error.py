@@ -18,14 +18,14 @@ def calibration_error_bounds(
     """Return an interval around the mean over replicates of the calibration error.
 
     The error is a sum of absolute values, so chance in a bin adds to it whatever its direction,
-    and again where images are redrawn. So the question is asked the other way: if the true gaps
+    and again where images are resampled. So the question is asked the other way: if the true gaps
     between confidence and accuracy were s times the measured ones, which errors would be measured?
-    The interval holds those s with which the one that was measured is none of the 5 % oddest.
+    The interval holds those s with which the one that was measured is none of the 5% oddest.
 
     Args:
-        predictions: with finite logits, on at least two images.
-        seed: of the redrawing.
-        n_resamples: how often images are redrawn.
+        predictions: predictions with finite logits, of at least two images.
+        seed: seed of the resampling.
+        n_resamples: number of bootstrap resamples.
 
     Returns:
         Lower and upper bound.

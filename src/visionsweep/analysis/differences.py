@@ -100,10 +100,10 @@ def losses_of(runs: Sequence[RunLosses]) -> Losses:
 
 
 def estimates_of_losses(
-    losses: Losses, *, seed: int, redrawn: Floats | None = None
+    losses: Losses, *, seed: int, resampled: Floats | None = None
 ) -> list[Estimate]:
     """Return mean losses with confidence intervals; arguments as in `bounds.studentized_ci`."""
-    low, high = bounds.studentized_ci(losses.images, losses.seeds, seed=seed, redrawn=redrawn)
+    low, high = bounds.studentized_ci(losses.images, losses.seeds, seed=seed, resampled=resampled)
     rows = zip(losses.images.mean(1), low, high, strict=True)
     return [Estimate(*map(float, each)) for each in rows]
 

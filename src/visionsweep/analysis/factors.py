@@ -1,4 +1,4 @@
-"""What a sweep teaches about each of its keys: the mean effect of a value over the rest of it."""
+"""Effects of swept settings: the mean effect of each value over the rest of the grid."""
 
 import re
 from collections import defaultdict
@@ -19,12 +19,12 @@ _CONTRASTS = 200  # whose weights of runs are held at a time
 
 @dataclass(frozen=True)
 class Effect:
-    """What a value of a swept key does to the validation loss, compared with the first value.
+    """Effect of a value of a swept setting on the validation loss, relative to the first value.
 
     Attributes:
-        key: what was swept.
-        value: the value.
-        baseline: the value it is compared with: the first in natural order.
+        key: swept setting.
+        value: value of the setting.
+        baseline: value that it is compared with, the first in natural order.
         effect: mean of loss with value minus loss with baseline; below zero is better.
         pairs: pairs of runs, alike in all else, that it is the mean of.
     """
@@ -50,9 +50,9 @@ def effects(
     """Return the effect of each value of each swept key, over its baseline.
 
     Args:
-        settings: the values of each run's keys; values can be hashed and written.
-        predictions: of the same runs, on the same images in the same order.
-        seed: of the redrawing.
+        settings: values of the keys of each run, hashable and printable.
+        predictions: predictions of the same runs, on the same images in the same order.
+        seed: seed of the resampling.
 
     Returns:
         In the order of the keys in `settings`, values in natural order. A value without a run that

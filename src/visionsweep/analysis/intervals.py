@@ -1,4 +1,4 @@
-"""Metrics with their intervals of 95 %, over images and seeds together."""
+"""Metrics with 95% confidence intervals over images and seeds."""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -12,16 +12,16 @@ from visionsweep.analysis.calibration_error import calibration_error_bounds
 from visionsweep.analysis.metrics import METRICS, class_counts, class_f1, macro_f1, per_replicate
 from visionsweep.analysis.predictions import Floats, Predictions
 
-# What each metric can be at all; no interval reaches further.
+# Range of each metric, to which intervals are clipped.
 _LOWEST, _HIGHEST = 0.0, {"loss": np.inf, "accuracy": 1.0, "macro_f1": 1.0, "ece": 1.0}
 
-# With fewer wrong images, redrawing does not show what other images might do to F1.
+# With fewer wrong images, resampling does not cover the uncertainty of F1.
 FEW = 10
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and the interval of 95 % around it."""
+    """A value with its 95% confidence interval."""
 
     value: float
     low: float
@@ -34,9 +34,9 @@ def estimates(
     """Estimate every metric, with its interval.
 
     Args:
-        predictions: of one run on one split.
-        seed: of the redrawing; the same seed gives the same intervals.
-        n_resamples: how often images are redrawn.
+        predictions: predictions of a run on one split.
+        seed: seed of the resampling; equal seeds give equal intervals.
+        n_resamples: number of bootstrap resamples.
 
     Returns:
         `metrics.METRICS` by name, means over replicates. All NaN where a replicate diverged, so
@@ -121,7 +121,7 @@ def _loss(predictions: Predictions, seed: int, n_resamples: int) -> tuple[float,
 def _macro_f1(
     predictions: Predictions, values: Floats, seed: int, n_resamples: int
 ) -> tuple[float, float]:
-    """Redraw what F1 is made of; with few wrong images, at least as wide as for a share."""
+    """Resample what F1 is made of; with few wrong images, at least as wide as for a share."""
     replicates, images, classes = predictions.logits.shape
     influence = _f1_influence(predictions)
     rows = np.arange(replicates)[:, None] * classes
@@ -136,12 +136,14 @@ def _macro_f1(
     )
     twice = np.concatenate([of_true, of_predicted]), np.tile(image, 2)
     occurrences = csr_array((np.ones(len(twice[0])), twice), shape=shape)
-    redrawn = []
+    resampled = []
     for weights in resampling.bootstrap_weights(images, seed=seed, n_resamples=n_resamples):
         sums = (true_positives @ weights, occurrences @ weights)
-        redrawn.append(macro_f1(*(each.reshape(replicates, classes, -1) for each in sums)).mean(0))
+        resampled.append(
+            macro_f1(*(each.reshape(replicates, classes, -1) for each in sums)).mean(0)
+        )
     value = float(values.mean())
-    low, high = bounds.bca_ci(value, np.concatenate(redrawn), influence.mean(0))
+    low, high = bounds.bca_ci(value, np.concatenate(resampled), influence.mean(0))
     low, high = bounds.over_seeds(
         value, low, high, resampling.seed_errors_of_run(values, influence)
     )
@@ -155,7 +157,7 @@ def _f1_influence(predictions: Predictions) -> Floats:
     """Return N times the derivative of macro F1 by the weight of each image, `float64[R, N]`.
 
     The infinitesimal jackknife (Davison & Hinkley 1997, section 2.7): an image adds a hit or not
-    to its class, and makes its class and the one it is taken for larger.
+    to its class, and enlarges its class and the predicted one.
     """
     true_positives, occurrences = class_counts(predictions)
     f1 = class_f1(true_positives, occurrences)

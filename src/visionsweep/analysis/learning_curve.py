@@ -1,4 +1,4 @@
-"""What more training images would bring: a power law through the losses."""
+"""The learning curve: a power law through the losses at several numbers of training images."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ POINTS = 50
 MISFIT = (0.55, 1.4)  # true change as a multiple of the forecast
 TINY = 1e-9
 FOR_A_FLOOR = 4  # sizes, since a floor is a third number to fit
-SURELY = 0.005  # share of redrawn losses that may see no floor, for it to be taken as real
+SURELY = 0.005  # share of resampled losses that may see no floor, for it to be taken as real
 # Powers that are tried where the losses level off; 0.5 and below are usual (Hestness et al. 2017).
 POWERS = np.geomspace(0.05, 3, 36)
 
@@ -28,16 +28,16 @@ class LearningCurve:
     """Validation loss by the number of training images.
 
     Attributes:
-        images: `int64[K]`, the sizes that were tried.
-        losses: measured at these, means over the runs of a size.
-        runs: how many of each size, alike in all else.
+        images: numbers of training images, `int64[K]`.
+        losses: mean loss of the runs of each size.
+        runs: number of runs per size, equal in all other settings.
         at: `float64[M]`, sizes from the smallest to twice the largest.
         fitted: `float64[M]`, the power law there.
-        low: `float64[M]`, lower edge of its band of 95 %.
+        low: `float64[M]`, lower edge of its band of 95%.
         high: `float64[M]`, upper edge.
         doubled_images: twice the largest size.
-        doubled: the loss to expect there.
-        change: what that is more than the fitted loss at the largest size.
+        doubled: expected loss there.
+        change: difference of that loss to the fitted loss at the largest size.
     """
 
     images: NDArray[np.int64]
@@ -61,10 +61,10 @@ def learning_curve(
     """Fit a power law to losses at several numbers of training images.
 
     Args:
-        counts: training images, in any order; equal ones are put together.
+        counts: numbers of training images, in any order; equal ones are pooled.
         predictions: the runs with so many, all on the same images; those at one place of each list
             are alike in all else. Where one of them diverged, all are left out.
-        seed: of the redrawing.
+        seed: seed of the resampling.
 
     Returns:
         None where there are fewer than two sizes, or no run is left.
@@ -138,9 +138,9 @@ def _power_law(
     Args:
         sizes: `int64[K]`.
         losses: of the K sizes.
-        drawn: these over redrawn images, `float64[K, B]`.
+        drawn: these over resampled images, `float64[K, B]`.
         sought: sizes to estimate the loss at, `float64[M]`; doubled and largest come last.
-        seed: of the redrawing.
+        seed: seed of the resampling.
 
     Returns:
         M estimates, the last of the change from largest to doubled.
@@ -153,8 +153,8 @@ def _power_law(
     values = np.exp(weights @ np.log(np.maximum(means, TINY)))
     linear = losses.combined(_with_change(values[:, None] * weights / np.maximum(means, TINY)))
     linear.images[:] += (_with_change(values) - linear.images.mean(1))[:, None]
-    redrawn = _with_change(np.exp(weights @ np.log(np.maximum(drawn, TINY))))
-    return estimates_of_losses(linear, seed=seed, redrawn=redrawn)
+    resampled = _with_change(np.exp(weights @ np.log(np.maximum(drawn, TINY))))
+    return estimates_of_losses(linear, seed=seed, resampled=resampled)
 
 
 def _allowing_a_floor(
@@ -167,7 +167,7 @@ def _allowing_a_floor(
 ) -> list[Estimate]:
     """Fit loss = floor + a x images^-b as well.
 
-    A floor that redrawn losses agree on replaces the curve without one. Otherwise both are
+    A floor that resampled losses agree on replaces the curve without one. Otherwise both are
     possible, and the band spans both. Arguments as `_power_law`.
     """
     noise = [
@@ -178,8 +178,8 @@ def _allowing_a_floor(
     ]
     growth = (sought / sizes[0])[:, None]
     floor, scale, power = _with_floor(sizes, drawn + np.concatenate(noise))
-    redrawn = _with_change(floor + scale * growth**-power)
-    low, high = np.quantile(redrawn, [1 - bounds.UPPER, bounds.UPPER], axis=1)
+    resampled = _with_change(floor + scale * growth**-power)
+    low, high = np.quantile(resampled, [1 - bounds.UPPER, bounds.UPPER], axis=1)
     values = np.array([each.value for each in curve])
     if np.quantile(floor, SURELY) > 0:
         floor, scale, power = _with_floor(sizes, losses.images.mean(1)[:, None])

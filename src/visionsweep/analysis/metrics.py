@@ -32,11 +32,11 @@ def per_replicate(predictions: Predictions) -> dict[str, Floats]:
 
 
 def class_counts(predictions: Predictions) -> tuple[Floats, Floats]:
-    """Count for each class of each replicate what F1 is made of.
+    """Return the counts that F1 consists of.
 
     Returns:
-        Images of the class that were recognised, and images of the class plus images taken for
-        it, both `float64[R, C]`.
+        True positives of each class, and its images plus those predicted as it, both
+        `float64[R, C]`.
     """
     replicates, _, classes = predictions.logits.shape
     rows = np.arange(replicates)[:, None] * classes
@@ -52,7 +52,7 @@ def class_counts(predictions: Predictions) -> tuple[Floats, Floats]:
 def macro_f1(true_positives: Floats, occurrences: Floats) -> Floats:
     """Return F1 averaged over the classes that occur among labels or predictions.
 
-    A class that the split lacks and that nothing is taken for has no F1.
+    A class without images that is never predicted has no F1.
 
     Args:
         true_positives: true positives by class, `float64[R, C, ...]`, counts or shares of images.

@@ -1,4 +1,4 @@
-"""What the heads of a run made of the images of one split; all evidence is computed from this."""
+"""Predictions of the replicates of a run on the images of one split."""
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -11,15 +11,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Predictions:
-    """The logits of every replicate for every image of a split.
+    """Logits of every replicate for every image of a split.
 
-    What is derived is kept, except what is as large as the logits: a thousand runs are held at
-    once.
+    Derived arrays are cached, except those as large as the logits.
 
     Attributes:
         logits: `float32[R, N, C]`: replicates, images, classes.
         labels: `int64[N]`.
-        images: content digests of the images; names what two runs have in common.
+        images: content digests of the images, which identify them across runs.
     """
 
     logits: NDArray[np.float32]
@@ -41,19 +40,19 @@ class Predictions:
 
     @cached_property
     def confidence(self) -> Floats:
-        """Probability of the class each replicate takes each image for, `float64[R, N]`."""
+        """Probability of the predicted class, `float64[R, N]`."""
         result: Floats = np.exp(self.logits.max(2) - self._normalizers)
         return result
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
-        """The class each replicate takes each image for, `int64[R, N]`."""
+        """Predicted class, `int64[R, N]`."""
         result: NDArray[np.int64] = self.logits.argmax(2)
         return result
 
     @cached_property
     def correct(self) -> NDArray[np.bool_]:
-        """Whether each replicate is right about each image, `bool[R, N]`."""
+        """Whether each prediction is correct, `bool[R, N]`."""
         result: NDArray[np.bool_] = self.predicted == self.labels
         return result
 
@@ -84,7 +83,7 @@ class Predictions:
         return Predictions(self.logits[chosen], self.labels, self.images)
 
     def sorted_by_image(self) -> "Predictions":
-        """Return the same with images in the order of their digests: runs may list them in others.
+        """Return the predictions in the order of the images' digests, which all runs share.
 
         Copies of an image under two labels come in the order of the labels.
         """

@@ -1,9 +1,8 @@
-"""Redraws images and seeds: what might have been measured instead.
+"""Bootstrap over images, and standard errors due to seeds.
 
-Images and seeds are two crossed sources of chance (Owen 2007). Images are redrawn with
-replacement. Replicates are too few for that: five seeds redrawn have short tails. What other seeds
-might have given is drawn from Student's distribution instead, once the part of the replicates'
-spread that comes from the images is taken off.
+Images and seeds are crossed random samples (Owen 2007). Images are resampled with replacement.
+Replicates are too few to resample: five of them have short tails. Their standard error enters by
+Student's distribution instead, without the part of their spread that comes from the images.
 """
 
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ _CHUNK = 2**19  # weights held at a time: 4 MB, twice that while they are drawn,
 def bootstrap_weights(
     images: int, *, seed: int, n_resamples: int = N_RESAMPLES
 ) -> Iterator[Floats]:
-    """Yield the weights of images in redrawn sets, `float64[N, b]`, columns that sum to one.
+    """Yield the weights of images in resampled sets, `float64[N, b]`, columns that sum to one.
 
     A set is N - 1 images drawn with replacement: variances then come out right, not at
     (N - 1) / N (Rao & Wu 1988). Counts are kept, up to 64 MB of them, since the metrics of a run
@@ -31,7 +30,7 @@ def bootstrap_weights(
 
     Args:
         images: N; one image is drawn every time.
-        seed: of the drawing.
+        seed: seed of the random numbers.
         n_resamples: sets in all.
     """
     step = max(1, _CHUNK // images)
@@ -96,22 +95,22 @@ def _student(dof: int, n_resamples: int, seed: int) -> Floats:
 def seed_error(values: Floats, influence: Floats) -> float:
     """Return the standard error of a mean over replicates that is due to their seeds.
 
-    Replicates differ, too, since each errs on other images of these few; redrawing the images
-    shows that part already, so it is taken off: the interaction of a two-way analysis of variance.
-    Zero for one replicate, which does not show how seeds differ.
+    Replicates also differ because each fails on other images. Resampling the images covers that
+    part, the interaction of a two-way analysis of variance, so it is subtracted. One replicate does
+    not show how seeds differ: the error is then zero.
 
     Args:
-        values: `float64[R]`, a metric of each replicate.
-        influence: `float64[R, N]`, what each image contributes to it.
+        values: metric of each replicate, `float64[R]`.
+        influence: contribution of each image to it, `float64[R, N]`.
     """
     return seed_error_less(values, interaction(influence), influence.shape[1])
 
 
 def interaction(influence: Floats) -> float:
-    """Return the sum of squares that is neither the images' nor the replicates' alone.
+    """Return the sum of squares of the interaction of images and replicates.
 
     Args:
-        influence: `float64[R, N]`.
+        influence: contribution of each image to each replicate, `float64[R, N]`.
     """
     own = influence - influence.mean(0)
     own -= own.mean(1, keepdims=True)
@@ -134,6 +133,6 @@ def seed_errors_of_run(values: Floats, influence: Floats) -> SeedErrors:
 
 
 def resampled_means(images: Floats, seed: int, n_resamples: int) -> Floats:
-    """Return means over redrawn images, `float64[K, B]`, of `images: float64[K, N]`."""
+    """Return means over resampled images, `float64[K, B]`, of `images: float64[K, N]`."""
     chunks = bootstrap_weights(images.shape[1], seed=seed, n_resamples=n_resamples)
     return np.concatenate([images @ weights for weights in chunks], axis=1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from visionsweep.report import numbers
-from visionsweep.report.column_values import Column, replicates_of
+from visionsweep.report.column_values import Column
 from visionsweep.report.columns import BY_KEY, columns_of
 from visionsweep.report.evidence import Evidence, Row
 from visionsweep.report.page.interval_svg import Scale, common_scale, strip
@@ -161,10 +161,7 @@ def _finite(value: float) -> float | None:
 
 
 def _legend(rows: Sequence[Row], scale: Scale | None) -> str:
-    over = "images and replicates"
-    if all(replicates_of(row.run.record) == 1 for row in rows):
-        over = "images"
-    said = f"Dot and bar are the value and its 95% confidence interval over {over}"
+    said = "Dot and bar are the value and its 95% confidence interval over images"
     if scale:
         ends = f"{numbers.decimal(scale.low, 2)} to {numbers.decimal(scale.high, 2)}"
         said += f", on one scale (loss {ends})"
