@@ -80,7 +80,7 @@ def main(arguments: list[str]) -> int:
     if counts["unsure"]:
         print(
             f"{counts['unsure']} of {len(found.images)} images: unsure, since no class has a "
-            f"confidence of {100 * asked.min_confidence:g} %.",
+            f"confidence of {100 * asked.min_confidence:g}%.",
             file=told,
         )
     if counts["unreadable"]:
@@ -105,7 +105,7 @@ def _answers(
     """Classify, telling at once which files cannot be read; count both kinds of no answer."""
     from tqdm import tqdm
 
-    from visionsweep.data.decoding import UnreadableImageError
+    from visionsweep.data.formats import UnreadableImageError
     from visionsweep.inference.predictor import Prediction, predict
 
     outcomes = predict(

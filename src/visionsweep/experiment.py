@@ -22,13 +22,7 @@ from visionsweep.runs.facts import data_facts, model_facts
 from visionsweep.runs.paths import CHECKPOINT, RECORD
 from visionsweep.runs.record import Failure, ModelFacts, Record, Status
 from visionsweep.runs.record_file import write_record
-from visionsweep.runs.scores import (
-    Epoch,
-    Measure,
-    estimate_deployed,
-    estimate_metrics,
-    summarize,
-)
+from visionsweep.runs.scores import Epoch, Measure, estimate_deployed, estimate_metrics, summarize
 from visionsweep.runtime import provenance, signals
 from visionsweep.runtime.devices import device_facts, pick_device, release_memory
 from visionsweep.runtime.micro_batching import explain_out_of_memory
@@ -55,17 +49,15 @@ _REUSED = (
 def run_experiment(config: Config, run_dir: Path, name: str) -> Record:
     """Run one experiment and keep all of its results in its directory.
 
-    A directory can be entered again: a finished run is returned, an interrupted one is resumed
-    from its last checkpoint, a failed one starts anew.
+    A finished run is returned, an interrupted one is resumed, a failed one starts anew.
 
     Args:
-        config: configuration, checked by `validation.check`.
-        run_dir: the run's directory; created if missing.
+        config: validated configuration.
+        run_dir: directory of the run; created if missing.
         name: name of the run.
 
     Returns:
-        The record, as written to `run_dir/result.json`. A run that fails or is interrupted writes
-        a record, too, and raises.
+        The record, as written to `run_dir/result.json`, also before an error is raised.
 
     Raises:
         UserError: if settings, images, weights or memory do not allow the run.
@@ -149,24 +141,17 @@ class _Run:
             self.model = model = model_facts(config, network, resolved.preprocessing)
         summary = visible(network.summary.layer_table, lines=True)
         write_atomically(run_dir / "model.txt", summary.encode())
-        log.info(
-            "%s: %s weights, %s trainable of %s parameters",
-            model.label,
-            resolved.backbone.weights,
-            f"{model.trainable:,}",
-            f"{model.parameters:,}",
-        )
+        counts = f"{model.trainable:,} trainable of {model.parameters:,} parameters"
+        log.info("%s: %s weights, %s", model.label, resolved.backbone.weights, counts)
         with self._timed("features"):
             context = prepare(config, run_dir, resolved, network, model.dropout, device)
 
         with signals.deferred():
             with self._timed("training"):
                 state, predictions, temperature = self._train(context)
-            self.evaluation = {split: estimate_metrics(p) for split, p in predictions.items()}
+            self.evaluation = {s: estimate_metrics(p) for s, p in predictions.items()}
             self.temperature = temperature
-            self.deployed = {
-                split: estimate_deployed(p, temperature) for split, p in predictions.items()
-            }
+            self.deployed = {s: estimate_deployed(p, temperature) for s, p in predictions.items()}
             write_predictions(run_dir, resolved.splits, predictions, temperature)
             write_weights(run_dir / model.checkpoint, state, temperature)
             (run_dir / CHECKPOINT).unlink(missing_ok=True)

@@ -15,7 +15,8 @@ from PIL import Image
 
 from visionsweep.config.schema import DataConfig
 from visionsweep.data.dataset import ImageDataset
-from visionsweep.data.decoding import UnreadableImageError, examine, open_rgb
+from visionsweep.data.decoding import examine, open_rgb
+from visionsweep.data.formats import UnreadableImageError
 from visionsweep.data.gray import GrayFacts, recorded_range
 from visionsweep.data.splits import Splits, load_splits
 from visionsweep.data.thumbnails import thumbnails

@@ -15,8 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
-from visionsweep.data import decoding
-from visionsweep.data.decoding import UnreadableImageError, image_suffixes, open_rgb
+from visionsweep.data import decoding, rgb
+from visionsweep.data.decoding import open_rgb
+from visionsweep.data.formats import UnreadableImageError, image_suffixes
 from visionsweep.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, resized
 
 PRETRAINED = Preprocessing((256,), 224, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
@@ -43,7 +44,8 @@ MEASURE = """
 import sys
 from pathlib import Path
 from PIL import Image
-from visionsweep.data.decoding import UnreadableImageError, open_rgb
+from visionsweep.data.decoding import open_rgb
+from visionsweep.data.formats import UnreadableImageError
 from visionsweep.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, resized
 
 def peak():
@@ -178,9 +180,9 @@ def test_tiles_and_reduction_change_nothing_in_images_of_ordinary_size(
     stored = io.BytesIO()
     image.save(stored, "TIFF")
     whole = open_rgb(stored.getvalue(), (0, 2295))
-    monkeypatch.setattr(decoding, "_TILE_PIXELS", 100)
+    monkeypatch.setattr(rgb, "_TILE_PIXELS", 100)
     assert open_rgb(stored.getvalue(), (0, 2295)).tobytes() == whole.tobytes()
-    monkeypatch.setattr(decoding, "LARGE_PIXELS", 2000)
+    monkeypatch.setattr(rgb, "LARGE_PIXELS", 2000)
     small = open_rgb(stored.getvalue(), (0, 2295))
     assert small.tobytes() == whole.reduce(2).tobytes()
 

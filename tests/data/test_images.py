@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from visionsweep.data import decoding
-from visionsweep.data.decoding import UnreadableImageError, open_rgb
+from visionsweep.data import rgb
+from visionsweep.data.decoding import open_rgb
 from visionsweep.data.digests import inspect
+from visionsweep.data.formats import UnreadableImageError
 from visionsweep.data.images import digest_of
 from visionsweep.data.listing import list_folder
 
@@ -95,8 +96,8 @@ def test_transparent_parts_lie_on_white(tmp_path: Path, mode: str) -> None:
         picture.putalpha(Image.new("L", (8, 8), 0))
         picture.putpixel((0, 0), (0, 0, 0, 255))
         content = picture.convert("PA")
-        assert decoding._to_rgb(content, None).getpixel((4, 4)) == WHITE
-        assert decoding._to_rgb(content, None).getpixel((0, 0)) == (0, 0, 0)
+        assert rgb.to_rgb(content, None).getpixel((4, 4)) == WHITE
+        assert rgb.to_rgb(content, None).getpixel((0, 0)) == (0, 0, 0)
         return
     else:
         colour = {"P": 1, "RGB": (9, 9, 9), "L": 9}[mode]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visionsweep.data.decoding import UnreadableImageError, decode, examine
+from visionsweep.data.decoding import decode, examine
+from visionsweep.data.formats import UnreadableImageError
 
 KINDS = {
     "JPEG": {},

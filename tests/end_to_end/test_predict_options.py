@@ -73,7 +73,7 @@ def test_below_the_confidence_asked_for_no_class_is_named_and_a_line_counts_them
     ask, _ = predict
     table = ask("--min-confidence", "0.999999", "--figures", tmp_path / "figures")
     assert table.stdout.count("unsure (") == 2
-    assert "2 of 3 images: unsure, since no class has a confidence of 99.9999 %." in table.stdout
+    assert "2 of 3 images: unsure, since no class has a confidence of 99.9999%." in table.stdout
     for row in csv.DictReader(io.StringIO(ask("--csv", "--min-confidence", "0.999999").stdout)):
         if not row["error"]:
             assert (row["predicted"], row["abstained"]) == ("", "true")

@@ -55,7 +55,7 @@ def test_at_most_25_images_stand_in_a_figure_or_12_that_are_explained(
         [prediction(heat=heat)] * images, tmp_path / "new" / "figures", "a title"
     )
     assert [file.name for file in files] == [f"predictions-{n + 1}.png" for n in range(count)]
-    assert texts(drawn).count("pizza  80.0 %") == texts(drawn).count("50 % $name$.png") == images
+    assert texts(drawn).count("pizza  80.0%") == texts(drawn).count("50 % $name$.png") == images
     assert texts(drawn).count("a title") == count
     for file in files:
         with Image.open(file) as figure:
@@ -73,18 +73,18 @@ def test_verdict_stands_under_each_image_whose_class_is_known(drawn, tmp_path):
 
 def test_an_unsure_prediction_says_so_and_what_it_would_guess(drawn, tmp_path):
     prediction_figures([prediction(p=0.41, abstained=True)], tmp_path, "title")
-    assert "unsure (pizza 41.0 %)" in texts(drawn)
+    assert "unsure (pizza 41.0%)" in texts(drawn)
 
 
 def test_nothing_uncertain_reads_as_certain(drawn, tmp_path):
     prediction_figures([prediction(p=0.99969)], tmp_path, "title")
-    assert "pizza  > 99.9 %" in texts(drawn) and "then steak < 0.1 %" in texts(drawn)
+    assert "pizza  > 99.9%" in texts(drawn) and "then steak < 0.1%" in texts(drawn)
 
 
 def test_long_names_stay_within_their_image(drawn, tmp_path):
     for abstained in (False, True):
         prediction_figures([prediction("long" * 50, abstained=abstained)], tmp_path, "title" * 99)
-    assert any("…" in text and "80.0 %" in text for text in texts(drawn))
+    assert any("…" in text and "80.0%" in text for text in texts(drawn))
     assert max(map(len, texts(drawn))) < 80
 
 

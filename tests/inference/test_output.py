@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from visionsweep.data.decoding import UnreadableImageError
+from visionsweep.data.formats import UnreadableImageError
 from visionsweep.inference.output import as_json, as_table, csv_lines, percent
 from visionsweep.inference.predictor import Prediction
 
@@ -100,16 +100,16 @@ def rows_of(table) -> list[str]:
 
 def test_the_table_shows_as_many_classes_as_asked_for(answers):
     predictions = [p for _, p in answers[:1]]
-    assert rows_of(as_table(predictions, 1)) == ['a [b], c.png │ steak, "rare" │ 70.0 %']
+    assert rows_of(as_table(predictions, 1)) == ['a [b], c.png │ steak, "rare" │ 70.0%']
     assert rows_of(as_table(predictions, 2)) == [
-        'a [b], c.png │ steak, "rare" │ 70.0 % │ sushi │ 20.0 %'
+        'a [b], c.png │ steak, "rare" │ 70.0% │ sushi │ 20.0%'
     ]
     assert rows_of(as_table(predictions, 9))[0].count("%") == 3
 
 
 def test_the_table_says_unsure_with_the_guess_in_grey(answers):
     table = as_table([answers[1][1]], 2)
-    assert rows_of(table) == ["unsure.png │ unsure (sushi) │ (46.7 %) │ pizza │ 33.3 %"]
+    assert rows_of(table) == ["unsure.png │ unsure (sushi) │ (46.7%) │ pizza │ 33.3%"]
     console = Console(file=io.StringIO(), force_terminal=True, color_system="standard", width=99)
     console.print(table)
     assert "\x1b[90m(sushi)\x1b[0m" in console.file.getvalue()
@@ -118,13 +118,13 @@ def test_the_table_says_unsure_with_the_guess_in_grey(answers):
 @pytest.mark.parametrize(
     ("probability", "written"),
     [
-        (0.0, "0.0 %"),
-        (0.0004, "< 0.1 %"),
-        (0.0005, "0.1 %"),
-        (0.5, "50.0 %"),
-        (0.9994, "99.9 %"),
-        (0.99999, "> 99.9 %"),
-        (1.0, "100.0 %"),
+        (0.0, "0.0%"),
+        (0.0004, "< 0.1%"),
+        (0.0005, "0.1%"),
+        (0.5, "50.0%"),
+        (0.9994, "99.9%"),
+        (0.99999, "> 99.9%"),
+        (1.0, "100.0%"),
     ],
 )
 def test_only_the_certain_reads_as_certain(probability, written):

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from visionsweep.cli.selection import choose_run
 from visionsweep.config.schema import ModelConfig
-from visionsweep.data.decoding import UnreadableImageError
+from visionsweep.data.formats import UnreadableImageError
 from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.errors import UserError
 from visionsweep.inference.predictor import Prediction, Predictor, load_predictor, predict

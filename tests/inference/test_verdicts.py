@@ -23,7 +23,7 @@ def test_table_says_of_each_image_what_it_is_what_it_was_taken_for_and_whether_t
         "image", "true", "predicted", "confidence", "verdict",
     ]  # fmt: skip
     assert list(rows) == [
-        ("a.jpg", "pizza", "pizza", "75.0 %", "right"),
-        (r"b\x1b[2J.jpg", "pizza", "steak", "100.0 %", "wrong"),
+        ("a.jpg", "pizza", "pizza", "75.0%", "right"),
+        (r"b\x1b[2J.jpg", "pizza", "steak", "100.0%", "wrong"),
     ]
     assert verdict_line(predictions, ["pizza", "pizza"]).startswith("1 of these 2 images")

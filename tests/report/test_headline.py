@@ -6,8 +6,9 @@ import pytest
 from visionsweep.analysis.comparison import Comparison
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.learning_curve import LearningCurve
-from visionsweep.report.evidence import Evidence, Price, Row, gather
+from visionsweep.report.evidence import Evidence, Row, gather
 from visionsweep.report.headline import curve_sentence, headline, hints, labels_of
+from visionsweep.report.recommendation import Price
 from visionsweep.runs.discovery import Run
 
 APART, CLOSE, TIED = (

@@ -5,7 +5,7 @@ import json
 import msgspec
 import pytest
 
-from visionsweep.report.evidence import is_cheaper, milliseconds
+from visionsweep.report.recommendation import is_cheaper, milliseconds
 from visionsweep.runs import costs
 from visionsweep.runs.discovery import find_runs
 from visionsweep.sweep.model_times import time_models

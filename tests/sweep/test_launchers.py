@@ -16,7 +16,7 @@ from visionsweep.config.schema import register_schema
 from visionsweep.errors import UserError
 from visionsweep.runs import names
 from visionsweep.runtime import signals
-from visionsweep.sweep import launchers, machine_share, slurm
+from visionsweep.sweep import launchers, machine_share, slurm_queue
 
 CONF = Path(__file__).parents[2] / "conf"
 PRESETS = ("joblib", "ray", "submitit_local", "submitit_slurm")
@@ -222,7 +222,7 @@ def test_a_run_that_slurm_ended_is_told_with_slurms_state(monkeypatch):
     class UncompletedJobError(Exception):
         """Named and worded as submitit's."""
 
-    monkeypatch.setattr(slurm.queue, "ids", ["7"])
+    monkeypatch.setattr(slurm_queue.queue, "ids", ["7"])
     error = UncompletedJobError("Job 7_2 (task: 0) with path x\nhas not (state: CANCELLED)\n---")
     said = launchers.explained(raised_in("hydra_plugins.hydra_submitit_launcher.x", error))
     assert said is not None and "Slurm says CANCELLED (Job 7_2 " in said

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from visionsweep.data.decoding import UnreadableImageError, open_rgb
+from visionsweep.data.decoding import open_rgb
+from visionsweep.data.formats import UnreadableImageError
 from visionsweep.data.gray import GrayRange
 from visionsweep.data.images import ImageFile, lost, read_content
 from visionsweep.errors import UserError

@@ -1,12 +1,11 @@
 """Decode one image file into upright 8-bit RGB, within limits of memory."""
 
 import hashlib
-import math
 import os
 import stat
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
@@ -14,35 +13,16 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageFile
+from PIL import Image, ImageFile
 
 from visionsweep.data import gray, repair
-from visionsweep.data.formats import (
-    UnreadableImageError,
-    format_of,
-    image_suffixes,
-    open_header,
-)
+from visionsweep.data.formats import UnreadableImageError, format_of, open_header
 from visionsweep.data.gray import GrayFacts, GrayRange
-
-__all__ = [
-    "Decoded",
-    "ImageFacts",
-    "UnreadableImageError",
-    "decode",
-    "examine",
-    "image_suffixes",
-    "open_rgb",
-    "read_file",
-]
+from visionsweep.data.rgb import LARGE_PIXELS, orientation, tiles_of, to_rgb
 
 MAX_FILE_BYTES = 256_000_000
 MAX_BYTES = 600_000_000  # of memory that decoding one image may take by estimate, file included
-LARGE_PIXELS = 50_000_000  # images of more are reduced by a whole factor to at most that many
-MAX_SIDE = 65_535  # pixels; resizing needs memory for the product of old and new sides
 MAX_SCANS = 200  # of a JPEG; encoders write about ten, and each takes the time of all pixels
-_TILE_PIXELS = 1 << 21
 _LARGE_BYTES = 150_000_000  # images that take more are decoded one at a time
 
 # Measured peaks of decoding, in bytes per pixel, the decoder's own buffers included; by the mode
@@ -51,17 +31,7 @@ _BYTES_PER_PIXEL = {"WebP": 12, "AVIF": 8, "HEIC": 8, "JPEG 2000": 16, "TIFF": 8
 _BYTES_PER_MODE = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
 _COEFFICIENT_BYTES = 6  # per pixel of a JPEG that arrives in several scans
 
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _NO_END_MARKER = "the end marker is missing"
-_BROKEN_EXIF = "EXIF metadata cannot be read"
 _END_MARKERS = {"PNG": b"IEND", "GIF": b";"}  # which Pillow does not miss
 _one_large_image = threading.Lock()
 _Result = TypeVar("_Result")
@@ -149,11 +119,11 @@ def decode(
     if isinstance(source, Path):
         where, source = source, read_file(source)
 
-    def to_rgb(image: ImageFile.ImageFile) -> tuple[Image.Image, bool, str | None]:
-        method, problem = _orientation(image)
-        return _to_rgb(image, gray_range, method), gray.is_deep(image.mode), problem
+    def convert(image: ImageFile.ImageFile) -> tuple[Image.Image, bool, str | None]:
+        method, problem = orientation(image)
+        return to_rgb(image, gray_range, method), gray.is_deep(image.mode), problem
 
-    (image, deep, problem), repaired = _read(source, where, to_rgb)
+    (image, deep, problem), repaired = _read(source, where, convert)
     return Decoded(image, deep, repaired or problem)
 
 
@@ -169,12 +139,12 @@ def examine(content: bytes, where: object) -> ImageFacts:
     """
 
     def look(image: ImageFile.ImageFile) -> tuple[GrayFacts | None, str | None]:
-        _, problem = _orientation(image)
+        _, problem = orientation(image)
         if gray.is_deep(image.mode):
-            tiles = partial(_tiles, multiples=(1, 1))
+            tiles = partial(tiles_of, multiples=(1, 1))
             return gray.facts_of(image, lambda whole: (t for _, t in tiles(whole))), problem
         if image.mode != "RGB":
-            _to_rgb(image, None)
+            to_rgb(image, None)
         return None, problem
 
     (facts, problem), repaired = _read(content, where, look)
@@ -275,68 +245,3 @@ def _in_several_scans(content: bytes) -> bool:
         if segment.marker == 0xDA:
             return not segment.payload or segment.payload[0] != layers
     return False
-
-
-def _orientation(image: Image.Image) -> tuple[Image.Transpose | None, str | None]:
-    """Return what turns an image upright, and what is broken in its EXIF."""
-    try:
-        exif = image.getexif()
-        unread = bool(image.info.get("exif")) and not exif
-        return _UPRIGHT.get(
-            exif.get(ExifTags.Base.Orientation, 1)
-        ), _BROKEN_EXIF if unread else None
-    except Exception:  # as many kinds as there are for pixels
-        return None, _BROKEN_EXIF
-
-
-def _tiles(
-    image: Image.Image, multiples: tuple[int, int]
-) -> Iterator[tuple[tuple[int, int], Image.Image]]:
-    """Cut an image into tiles, with their places; all but the last ones have sides of multiples."""
-    width, height = image.size
-    step_x = max(1, min(width, _TILE_PIXELS) // multiples[0]) * multiples[0]
-    step_y = max(1, _TILE_PIXELS // step_x // multiples[1]) * multiples[1]
-    if step_x >= width and step_y >= height:
-        yield (0, 0), image
-        return
-    for top in range(0, height, step_y):
-        for left in range(0, width, step_x):
-            box = (left, top, min(left + step_x, width), min(top + step_y, height))
-            yield (left, top), image.crop(box)
-
-
-def _to_rgb(
-    image: Image.Image, gray_range: GrayRange | None, upright: Image.Transpose | None = None
-) -> Image.Image:
-    """Convert an image to RGB tile by tile, reduced if it is large, and turn it upright."""
-    width, height = image.size
-    factor = math.ceil(math.sqrt(width * height / LARGE_PIXELS))
-    factors = (max(factor, -(-width // MAX_SIDE)), max(factor, -(-height // MAX_SIDE)))
-    if factors == (1, 1) and image.mode == "RGB" and not image.has_transparency_data:
-        return image.copy() if upright is None else image.transpose(upright)
-    result = Image.new("RGB", (-(-width // factors[0]), -(-height // factors[1])))
-    for (left, top), tile in _tiles(image, factors):
-        rgb = _tile_to_rgb(tile, gray_range)
-        small = rgb if factors == (1, 1) else rgb.reduce(factors)
-        result.paste(small, (left // factors[0], top // factors[1]))
-    return result if upright is None else result.transpose(upright)
-
-
-def _tile_to_rgb(image: Image.Image, gray_range: GrayRange | None) -> Image.Image:
-    if gray.is_deep(image.mode):
-        values = np.asarray(image)
-        scaled = gray.to_8_bit(values, gray_range or gray.range_by_depth(image.mode))
-        if isinstance(clear := image.info.get("transparency"), int):
-            scaled[values == clear] = 255
-        return Image.fromarray(scaled).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    if image.mode == "LAB":
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-        if converted is None:
-            raise ValueError("LAB colors cannot be converted")
-        return converted
-    return image.convert("RGB")

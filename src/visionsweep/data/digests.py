@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from visionsweep.data.decoding import UnreadableImageError
+from visionsweep.data.formats import UnreadableImageError
 from visionsweep.data.image_facts import look_at
 from visionsweep.errors import warn_loudly
 from visionsweep.storage.cache import keep

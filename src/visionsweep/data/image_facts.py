@@ -9,7 +9,8 @@ from typing import Annotated
 
 import msgspec
 
-from visionsweep.data.decoding import ImageFacts, UnreadableImageError, examine, read_file
+from visionsweep.data.decoding import ImageFacts, examine, read_file
+from visionsweep.data.formats import UnreadableImageError
 from visionsweep.data.gray import GrayRange, range_of
 from visionsweep.data.images import ImageFile, digest_of, lost
 from visionsweep.storage.cache import keep

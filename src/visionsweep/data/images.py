@@ -5,7 +5,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from visionsweep.data.decoding import UnreadableImageError, read_file
+from visionsweep.data.decoding import read_file
+from visionsweep.data.formats import UnreadableImageError
 from visionsweep.errors import UserError
 
 

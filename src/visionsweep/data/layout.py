@@ -28,13 +28,7 @@ _ARE_CLASSES = "If the folders are classes, give data.splits={train: .}"
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the images of a data set lie.
-
-    Attributes:
-        folders: of each split that the data set has, with one folder per class in it.
-        left_out: folders and files beside them that are not used.
-        note: what was decided and should be said, or None.
-    """
+    """Folder of each split, unused files beside them, and a note on what was decided, or None."""
 
     folders: dict[str, Path]
     left_out: list[LeftOut] = field(default_factory=list)
@@ -42,10 +36,7 @@ class Layout:
 
 
 def split_named(name: str) -> str | None:
-    """Return the split that a folder's name stands for, or None.
-
-    Case, digits and punctuation do not count: `Train`, `train_set`, `val2017`, `Test-Images`.
-    """
+    """Return the split that a name such as `Train`, `val2017` or `Test-Images` stands for."""
     letters = re.sub(r"[\W\d_]+", "", name.casefold())
     return next((split for split, names in _NAMES.items() if names.fullmatch(letters)), None)
 

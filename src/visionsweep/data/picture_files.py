@@ -2,7 +2,7 @@
 
 import os
 
-from visionsweep.data.decoding import image_suffixes
+from visionsweep.data.formats import image_suffixes
 from visionsweep.storage.files import why
 
 _RAW = "a camera raw file; convert it to JPEG or PNG"

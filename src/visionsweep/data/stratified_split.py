@@ -41,7 +41,7 @@ def stratified_part(
 ) -> tuple[ImageFile, ...]:
     """Take a part of every class, at least one image each.
 
-    Parts are nested: with the same seed, all that 10 % holds, 20 % holds too.
+    Parts are nested: with the same seed, all that 10% holds, 20% holds too.
 
     Args:
         files: the images to choose from.

@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from visionsweep.data.decoding import UnreadableImageError
+from visionsweep.data.formats import UnreadableImageError
 from visionsweep.inference.predictor import Prediction, Predictor
 from visionsweep.text.escaping import class_columns, csv_cell, json_text, visible
 
@@ -20,12 +20,12 @@ Answer = tuple[Path, Prediction | UnreadableImageError]
 
 
 def percent(probability: float) -> str:
-    """Write a probability in percent; what is not certain does not read 100 %, nor 0 %."""
+    """Write a probability in percent; what is not certain does not read 100%, nor 0%."""
     if 0 < probability < 0.0005:
-        return "< 0.1 %"
+        return "< 0.1%"
     if 0.9995 <= probability < 1:
-        return "> 99.9 %"
-    return f"{100 * probability:.1f} %"
+        return "> 99.9%"
+    return f"{100 * probability:.1f}%"
 
 
 def as_table(predictions: Sequence[Prediction], top: int) -> Table:

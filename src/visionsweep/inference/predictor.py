@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from visionsweep.analysis.calibration import calibrated
-from visionsweep.data.decoding import Decoded, UnreadableImageError, decode
+from visionsweep.data.decoding import Decoded, decode
+from visionsweep.data.formats import UnreadableImageError
 from visionsweep.data.gray import GrayRange
 from visionsweep.data.image_facts import warn_of_repairs
 from visionsweep.data.transforms import Preprocessing

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from visionsweep.analysis.intervals import Estimate
-from visionsweep.report import evidence, numbers
+from visionsweep.report import numbers, recommendation
 from visionsweep.report.evidence import Row
 from visionsweep.runs.record import ModelFacts, RecordSummary
 from visionsweep.runs.scores import Measure
@@ -134,7 +134,7 @@ def model_facts(row: Row) -> ModelFacts:
 
 def milliseconds(row: Row) -> float:
     """Return the time per image in ms; NaN if it was not measured."""
-    measured_time = evidence.milliseconds(row.run)
+    measured_time = recommendation.milliseconds(row.run)
     return NAN if measured_time is None else measured_time
 
 

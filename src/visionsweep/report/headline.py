@@ -9,7 +9,13 @@ from typing import Any
 
 from visionsweep.analysis.learning_curve import LearningCurve
 from visionsweep.report import numbers
-from visionsweep.report.evidence import FEWEST_IMAGES, Evidence, Withheld, is_cheaper, milliseconds
+from visionsweep.report.evidence import Evidence
+from visionsweep.report.recommendation import (
+    FEWEST_IMAGES,
+    Withheld,
+    is_cheaper,
+    milliseconds,
+)
 from visionsweep.report.settings import ALWAYS, settings_of
 from visionsweep.runs.discovery import Run, val_loss
 

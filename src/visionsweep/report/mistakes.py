@@ -11,7 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from visionsweep.data.decoding import UnreadableImageError, open_rgb
+from visionsweep.data.decoding import open_rgb
+from visionsweep.data.formats import UnreadableImageError
 from visionsweep.data.gray import GrayRange, recorded_range
 from visionsweep.data.images import digest_of
 from visionsweep.figures.mistakes import Mistake

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 _HUGE = 1e6  # a loss that is, though finite, would widen a table by all its digits
-_MINUS, _NARROW = "\N{MINUS SIGN}", "\N{NARROW NO-BREAK SPACE}"
+_MINUS = "\N{MINUS SIGN}"
 
 
 class Between(Protocol):
@@ -35,7 +35,7 @@ def decimal(value: float, places: int = 3, *, signed: bool = False) -> str:
 
 def percent(part: float) -> str:
     """Write a part of 1 as percent."""
-    return f"{100 * part:.1f}{_NARROW}%" if math.isfinite(part) else "–"
+    return f"{100 * part:.1f}%" if math.isfinite(part) else "–"
 
 
 def places_for(between: Between) -> int:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from visionsweep.errors import UserError
 from visionsweep.runtime import terminal
-from visionsweep.sweep import slurm
+from visionsweep.sweep import slurm, slurm_queue
 
 _EXTRAS = {  # extras of this package by Hydra plugin
     "hydra_joblib_launcher": "joblib",
@@ -108,7 +108,7 @@ class Command:
         for name, value in _RAY.items():
             os.environ.setdefault(name, value)
         if kind_of(launcher) == "SlurmLauncher":
-            slurm.watch(terminal.write)
+            slurm_queue.watch(terminal.write)
 
     def join(self) -> None:
         """Take over the command's arguments and environment in this process."""
@@ -137,10 +137,14 @@ def explained(error: BaseException) -> str | None:
         )
     if kind in ("FailedJobError", "UncompletedJobError"):
         state = re.search(r"\(state: (\w+)", str(error))
-        how = f"Slurm says {state[1]}" if state and slurm.queue.ids else "killed or out of memory"
+        how = (
+            f"Slurm says {state[1]}"
+            if state and slurm_queue.queue.ids
+            else "killed or out of memory"
+        )
         rest = (
-            slurm.still_there(slurm.queue)
-            if slurm.queue.ids
+            slurm_queue.still_there(slurm_queue.queue)
+            if slurm_queue.queue.ids
             else "Others may still be running: compare.py shows when they are done."
         )
         return f"The process of a run ended without a message, {how} ({lines[0]}).\n{rest}".rstrip()

@@ -14,7 +14,7 @@ from visionsweep.runs.paths import goes_on
 from visionsweep.runtime import signals, terminal
 from visionsweep.runtime.streams import OutputError, give_up
 from visionsweep.storage.files import disk_errors_explained
-from visionsweep.sweep import launchers, slurm
+from visionsweep.sweep import launchers, slurm_queue
 from visionsweep.sweep.callback import SweepCallback
 from visionsweep.text import shell
 
@@ -41,7 +41,7 @@ def run(main: Callable[[], Any]) -> int:
     except Exception as error:
         failed = error
     status = signals.status() or status
-    if status >= 128 and (said := slurm.queue.cancel()):
+    if status >= 128 and (said := slurm_queue.queue.cancel()):
         terminal.write(said)
     if SweepCallback.progress is not None:
         SweepCallback.progress.close()

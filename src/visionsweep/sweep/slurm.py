@@ -1,9 +1,7 @@
-"""Ask Slurm: whether it can run what is asked for, what it does with it, and to cancel it."""
+"""Refuse resources that Slurm can never provide, before a job is submitted."""
 
 import subprocess
-import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from visionsweep.errors import UserError
@@ -22,20 +20,10 @@ _SBATCH_OPTIONS = {  # by key of `hydra.launcher`
     "timeout_min": "time",
 }
 _SECONDS = 30  # that one of Slurm's commands may take
-_NEVER = {  # reasons of a job that does not start as long as nobody changes it or the partition
-    "BadConstraints",
-    "PartitionConfig",
-    "PartitionNodeLimit",
-    "PartitionTimeLimit",
-}
-_GONE = "GONE"  # state of a job that Slurm has forgotten
-_ENDED = {
-    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
-    "TIMEOUT", _GONE,
-}  # fmt: skip
 
 
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
+def run_command(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run one of Slurm's commands; exit status 1 if it does not exist or does not answer."""
     try:
         return subprocess.run(
             command, capture_output=True, text=True, timeout=_SECONDS, check=False
@@ -65,8 +53,8 @@ def refuse_impossible(launcher: Mapping[str, Any]) -> None:
         options.append(f"--mem={round(float(launcher['mem_gb']) * 1024)}M")
     for key, value in (launcher.get("additional_parameters") or {}).items():
         options.append(f"--{key}" if value is True else f"--{key}={value}")
-    tried = _run("sbatch", "--test-only", *options, "--wrap=true")
-    reason = None if tried.returncode == 0 else _last_line(tried.stderr)
+    tried = run_command("sbatch", "--test-only", *options, "--wrap=true")
+    reason = None if tried.returncode == 0 else last_line(tried.stderr)
     partition, limit = launcher.get("partition"), None
     if reason is None and (minutes := launcher.get("timeout_min")):
         limit = _time_limit(partition)
@@ -83,7 +71,8 @@ def refuse_impossible(launcher: Mapping[str, Any]) -> None:
         )
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """Return the reason that one of Slurm's commands gives for an error."""
     lines = text.strip().splitlines() or ["sbatch gives no reason"]
     return lines[-1].removeprefix("sbatch: error: ").removeprefix("allocation failure: ").strip()
 
@@ -97,7 +86,7 @@ def _hint(asked: Mapping[str, Any]) -> str:
 def _offers(partition: str | None) -> str:
     """Say what the nodes of each partition have, the one that is meant first."""
     form = "%P|%D|%c|%m|%G|%l"
-    rows = [line.split("|") for line in _run("sinfo", "-h", "-o", form).stdout.splitlines()]
+    rows = [line.split("|") for line in run_command("sinfo", "-h", "-o", form).stdout.splitlines()]
     named = [row for row in rows if len(row) == 6 and row[0].rstrip("*") == partition]
     rows = named or [row for row in rows if len(row) == 6]
     said = [
@@ -111,7 +100,7 @@ def _offers(partition: str | None) -> str:
 def _time_limit(partition: str | None) -> float | None:
     """Return the minutes that a partition gives a job, or None where it sets no limit."""
     options = ["-p", partition] if partition else []
-    for line in _run("sinfo", "-h", "-o", "%P|%l", *options).stdout.splitlines():
+    for line in run_command("sinfo", "-h", "-o", "%P|%l", *options).stdout.splitlines():
         name, _, limit = line.partition("|")
         if partition or name.endswith("*"):
             return minutes_of(limit)
@@ -129,136 +118,3 @@ def minutes_of(limit: str) -> float | None:
     else:  # [hours:]minutes[:seconds]
         hours, minutes, seconds = ([0] * (3 - max(len(parts), 2)) + [*map(int, parts), 0])[:3]
     return int(days or 0) * 1440 + hours * 60 + minutes + seconds / 60
-
-
-class Queue:
-    """What Slurm says of the jobs of a command, and what a person should know of that.
-
-    Attributes:
-        ids: of the jobs, without the numbers of their tasks.
-    """
-
-    def __init__(self) -> None:
-        self.ids: list[str] = []
-        self._states: dict[str, str] = {}
-        self._rows: list[list[str]] = []  # id, state, reason and time of submission
-        self._said: tuple[str, float] = ("", 0.0)
-
-    def add(self, job: str) -> None:
-        """Take note of a job that has been submitted, `12` or task `12_3`."""
-        job = job.partition("_")[0]
-        if job not in self.ids:
-            self.ids.append(job)
-
-    def ask(self) -> dict[str, str] | None:
-        """Return the state of each job and task by id, or None if Slurm does not answer.
-
-        A task that Slurm has forgotten, as it does after some minutes, is `GONE`.
-        """
-        if not self.ids:
-            return {}
-        form = "%i|%T|%r|%V"
-        found = _run("squeue", "-h", "-r", "-t", "all", "-o", form, "-j", ",".join(self.ids))
-        if found.returncode and "Invalid job id" not in found.stderr:
-            return None
-        rows = [line.split("|") for line in found.stdout.splitlines() if line.count("|") == 3]
-        forgotten = dict.fromkeys(self._states, _GONE)
-        self._states = forgotten | {job: state for job, state, _, _ in rows}
-        self._rows = rows
-        return self._states
-
-    def waiting(self) -> str:
-        """Say how many tasks wait, since when and why; empty if none does."""
-        pending = [  # Slurm has not yet looked at one whose reason is None
-            (reason, since)
-            for _, state, reason, since in self._rows
-            if state == "PENDING" and reason != "None"
-        ]
-        lines = []
-        for reason, count in Counter(reason for reason, _ in pending).items():
-            since = min(when for why, when in pending if why == reason)
-            never = ": it will not start unless the job or the partition is changed"
-            lines.append(
-                f"Slurm job {', '.join(self.ids)}: {count:,} of {len(self._states):,} runs wait in "
-                f"the queue since {since.replace('T', ' ')}; Slurm's reason is {reason}"
-                f"{never if reason in _NEVER else ''}"
-            )
-        return "\n".join(lines)
-
-    def tell(self, write: Callable[[str], None], *, every: float = 60.0) -> None:
-        """Write what waits, when that has changed and else once in so many seconds."""
-        text, (before, when) = self.waiting(), self._said
-        if text and (text != before or time.monotonic() - when >= every):
-            write(text)
-            self._said = text, time.monotonic()
-        elif not text:
-            self._said = "", 0.0
-
-    def at_work(self) -> bool:
-        """Return whether any task waits or runs."""
-        states = self.ask()
-        return states is None or any(state not in _ENDED for state in states.values())
-
-    def cancel(self, *, patience: float = 10.0) -> str:
-        """Cancel what waits or runs, and return what became of that in a sentence.
-
-        Args:
-            patience: seconds that runs have to write their records.
-        """
-        if not self.ids or not self.at_work():
-            return ""
-        which = f"Slurm job{'s' * (len(self.ids) > 1)} {', '.join(self.ids)}"
-        done = _run("scancel", *self.ids)
-        if done.returncode:
-            again = f"scancel {' '.join(self.ids)}"
-            return f"{which} could not be cancelled: {_last_line(done.stderr)}. Try: {again}"
-        end = time.monotonic() + patience
-        while self.at_work() and time.monotonic() < end:
-            time.sleep(0.25)
-        return f"{which} cancelled."
-
-
-queue = Queue()  # of this process's command
-
-
-def watch(write: Callable[[str], None]) -> None:
-    """Let submitit ask squeue how its jobs are, and tell of those that wait.
-
-    It asks sacct, which a cluster without accounting has not, and then warns every few seconds.
-
-    Args:
-        write: shows a line.
-    """
-    from submitit.slurm import slurm
-
-    class Watcher(slurm.SlurmInfoWatcher):
-        def register_job(self, job_id: str) -> None:
-            queue.add(job_id)
-            super().register_job(job_id)
-
-        def update(self) -> None:
-            self._num_calls += 1
-            self._last_status_check = time.time()
-            states = queue.ask()
-            if states is None:
-                return
-            for job, state in states.items():
-                self._info_dict[job] = {"JobID": job, "State": state}
-            self._finished |= {job for job in self._registered if states.get(job) in _ENDED}
-            queue.tell(write)
-
-        def is_done(self, job_id: str, mode: str = "standard") -> bool:
-            return self.get_state(job_id, mode=mode) in _ENDED
-
-    slurm.SlurmJob.watcher = Watcher(delay_s=30)
-
-
-def still_there(queue: Queue) -> str:
-    """Say how to follow and how to cancel jobs that the command no longer waits for."""
-    if not queue.ids or not queue.at_work():
-        return ""
-    ids = queue.ids
-    return (
-        f"Other runs are still with Slurm: squeue -j {','.join(ids)} shows them, "
-        f"scancel {' '.join(ids)} cancels them."
-    )

@@ -22,7 +22,7 @@ from visionsweep.storage.locks import held
 
 NAME = SAMPLE
 CLASSES = ("pizza", "steak", "sushi")
-COUNTS: Mapping[str, int] = {"train": 750, "val": 45, "test": 25}  # images a class at 100 %
+COUNTS: Mapping[str, int] = {"train": 750, "val": 45, "test": 25}  # images a class at 100%
 SEED = 20
 VERSION = 1  # raise it whenever the drawing changes: directories of another version are redrawn
 SHORT_SIDE = 256  # pixels

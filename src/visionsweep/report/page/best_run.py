@@ -9,8 +9,8 @@ from visionsweep.analysis.per_class import ClassScores, class_scores
 from visionsweep.figures.mistakes import Mistake
 from visionsweep.report import numbers
 from visionsweep.report.column_values import replicates_of
-from visionsweep.report.evidence import Scores
 from visionsweep.report.mistakes import mistakes_of
+from visionsweep.report.recipes import Scores
 from visionsweep.runs import predictions_csv
 from visionsweep.runs.discovery import Run
 from visionsweep.runs.predictions_csv import SplitPredictions

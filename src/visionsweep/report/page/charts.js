@@ -34,7 +34,7 @@ function layout(title, more = {}) {
 
 function written(score, value) {
   if (value === null || value === undefined) return "diverged";
-  return score === "accuracy" ? `${(100 * value).toFixed(1)} %` : value.toFixed(4);
+  return score === "accuracy" ? `${(100 * value).toFixed(1)}%` : value.toFixed(4);
 }
 
 function tracesOf(run, { split, score }, on) {

@@ -1,0 +1,126 @@
+"""Recipes: runs that differ by their seed alone, with their losses on the validation images."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from visionsweep.analysis.run_losses import RunLosses
+from visionsweep.report.settings import settings_of
+from visionsweep.runs import logits
+from visionsweep.runs.discovery import Run, val_loss
+from visionsweep.runs.scores import Measure
+
+Scores = Mapping[str, Mapping[str, Measure]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Runs that differ by their seed alone, with their losses, and the settings of the first."""
+
+    runs: tuple[Run, ...]
+    losses: RunLosses | None
+    settings: Mapping[str, Any]
+    deployed: bool
+
+    @property
+    def loss(self) -> float:
+        """Validation loss; infinite if a run diverged."""
+        if self.losses is None:
+            return val_loss(self.runs[0])
+        return float(self.losses.means.mean()) if self.losses.finite else math.inf
+
+
+def find_recipes(runs: Sequence[Run], *, expand_seeds: bool) -> tuple[list[Recipe], list[str]]:
+    """Return the recipes, lowest loss first, and the files that were skipped with the reason."""
+    shown: list[Run] = []
+    losses: list[RunLosses | None] = []
+    passed_over = []
+    deployed = all(run.record.temperature is not None for run in runs)
+    for run in sorted(runs, key=_seed):
+        try:
+            losses.append(_losses(run, deployed=deployed))
+        except ValueError as error:
+            passed_over.append(f"{run.directory / logits.FILE_NAME}: {error}")
+            continue
+        shown.append(run)
+    groups: dict[str, list[int]] = defaultdict(list)
+    settings = settings_of(shown) if shown else []
+    for place, (run, given) in enumerate(zip(shown, settings, strict=True)):
+        whole = losses[place]
+        separate = expand_seeds or whole is None or not whole.finite
+        key = str(run.directory) if separate else _identity(run, given)
+        groups[key].append(place)
+    recipes = []
+    for places in groups.values():
+        distinct = {getattr(losses[p], "digest", p): p for p in reversed(places)}
+        kept = sorted(distinct.values())
+        parts = [part for p in kept if (part := losses[p]) is not None]
+        given = settings[kept[0]]
+        if not expand_seeds:
+            given = {key: value for key, value in given.items() if key != "seed"}
+        recipes.append(
+            Recipe(
+                tuple(shown[p] for p in kept),
+                RunLosses.together(parts) if parts else None,
+                given,
+                deployed,
+            )
+        )
+    return sorted(recipes, key=lambda recipe: recipe.loss), passed_over
+
+
+def _seed(run: Run) -> tuple[float, float]:
+    seed = run.record.config.get("seed")
+    return (seed if isinstance(seed, int) else math.inf), val_loss(run)
+
+
+def _identity(run: Run, given: Mapping[str, Any]) -> str:
+    """Return what runs have in common that differ by their seed alone."""
+    data, model = run.record.data, run.record.model
+    assert data is not None and model is not None
+    settings = {key: value for key, value in given.items() if key != "seed"}
+    return repr((settings, data.digests["train"], model.fingerprint))
+
+
+def _losses(run: Run, *, deployed: bool) -> RunLosses | None:
+    """Return a run's losses on the validation images, ordered by content.
+
+    Logits are not kept: those of ten thousand runs are as large as memory.
+
+    Raises:
+        ValueError: if the file of predictions is damaged, or of another run.
+    """
+    if not math.isfinite(val_loss(run)):
+        return None
+    read = (logits.read(run.directory, run.record, ["val"]) or {}).get("val")
+    if read is None:
+        return None
+    seed, replicates = run.record.config.get("seed"), len(read.logits)
+    seeds = tuple((seed, place) for place in range(replicates)) if isinstance(seed, int) else ()
+    temperature = run.record.temperature if deployed else None
+    return RunLosses.of(read.sorted_by_image(), temperature=temperature, seeds=seeds)
+
+
+def mean_scores(recipe: Recipe) -> Scores:
+    """Return the means of metrics and of the bounds of their intervals over the runs."""
+    records = [run.record for run in recipe.runs]
+    scores = [r.deployed if recipe.deployed else r.evaluation for r in records]
+    if len(scores) == 1:
+        return scores[0]
+
+    def mean(measures: Sequence[Measure]) -> Measure:
+        value, low, high = np.mean([[m.value, m.low, m.high] for m in measures], axis=0).tolist()
+        return Measure(value, low, high, [m.value for m in measures])
+
+    return {
+        split: {
+            name: mean([s[split][name] for s in scores])
+            for name in scores[0][split]
+            if all(name in s.get(split, {}) for s in scores)
+        }
+        for split in scores[0]
+    }

@@ -1,0 +1,102 @@
+"""The recommendation: the cheapest recipe within one standard error of the best, or why none."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from visionsweep.analysis.comparison import Comparison, accuracy_difference
+from visionsweep.analysis.intervals import Estimate
+from visionsweep.report.recipes import Recipe
+from visionsweep.runs import costs
+from visionsweep.runs.discovery import Run
+from visionsweep.runs.record import ModelFacts, RecordSummary
+
+HEAD = "head.safetensors"  # weights of a run with a frozen backbone
+FEWEST_IMAGES = 5  # validation images of the smallest class for a recommendation
+
+Withheld = Literal["", "alone", "diverged", "unknown", "untrained", "few images", "inseparable"]
+
+
+@dataclass(frozen=True)
+class Price:
+    """The most that the recommended run may cost in comparison with the best one.
+
+    Attributes:
+        loss: upper end of the 95% confidence interval of the loss difference.
+        accuracy: upper end of that of the accuracy lost, in [0, 1].
+    """
+
+    loss: float
+    accuracy: float
+
+
+def is_untrained(record: RecordSummary) -> bool:
+    """Return whether a run's backbone has random weights and was frozen."""
+    model = record.model
+    return record.weights == "random" and model is not None and model.checkpoint == HEAD
+
+
+def recommend(
+    compared: Sequence[Recipe], comparisons: Sequence[Comparison]
+) -> tuple[Recipe | None, Withheld]:
+    """Return the cheapest recipe within one standard error of the best, or why there is none.
+
+    The one-standard-error rule of Breiman et al. (1984, section 3.4.3), with the error of the
+    paired difference to the best recipe.
+
+    Args:
+        compared: recipes, the best first.
+        comparisons: comparisons of the others with it.
+    """
+    best = compared[0]
+    losses = best.losses
+    assert losses is not None
+    if is_untrained(best.runs[0].record):
+        return None, "untrained"
+    if len(compared) == 1:
+        return None, "alone"
+    if losses.smallest_class < FEWEST_IMAGES:
+        return None, "few images"
+    if all(c.could_be_best for c in comparisons):
+        return None, "inseparable"
+    close = [
+        recipe
+        for recipe, comparison in zip(compared[1:], comparisons, strict=True)
+        if comparison.within_one_error
+        and not is_untrained(recipe.runs[0].record)
+        and is_cheaper(recipe.runs[0], best.runs[0])
+    ]
+    return min(close, key=lambda recipe: (*_cost(recipe.runs[0]), recipe.loss), default=best), ""
+
+
+def milliseconds(run: Run) -> float | None:
+    """Return the time per image: as timed beside the other models of its sweep, or by the run."""
+    model: ModelFacts | None = run.record.model
+    assert model is not None
+    return costs.read(run.directory.parent).get(costs.key_of(model), model.milliseconds)
+
+
+def _cost(run: Run) -> tuple[int, float]:
+    """Return the number of parameters and the milliseconds per image, infinite if unknown."""
+    assert run.record.model is not None
+    return run.record.model.parameters, milliseconds(run) or math.inf
+
+
+def is_cheaper(run: Run, other: Run) -> bool:
+    """Return whether a run has fewer parameters than another and is not slower."""
+    (parameters, milliseconds), (others, other_milliseconds) = _cost(run), _cost(other)
+    return parameters < others and milliseconds <= other_milliseconds
+
+
+def price_of(
+    recommended: Recipe | None, compared: Sequence[Recipe], comparisons: Sequence[Comparison]
+) -> Price | None:
+    """Return what the recommended recipe may cost; None if it is the best one, or there is none."""
+    best = compared[0]
+    if recommended is None or recommended is best:
+        return None
+    place = compared.index(recommended)
+    assert recommended.losses is not None and best.losses is not None
+    lost: Estimate = accuracy_difference(recommended.losses, best.losses)
+    return Price(comparisons[place - 1].difference.high, max(0.0, -lost.low))

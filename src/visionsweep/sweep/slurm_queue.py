@@ -1,0 +1,152 @@
+"""The jobs of a command in Slurm's queue: their states, why they wait, and how to cancel them."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from visionsweep.sweep.slurm import last_line, run_command
+
+_NEVER = {  # reasons of a job that does not start as long as nobody changes it or the partition
+    "BadConstraints",
+    "PartitionConfig",
+    "PartitionNodeLimit",
+    "PartitionTimeLimit",
+}
+_GONE = "GONE"  # state of a job that Slurm has forgotten
+_ENDED = {
+    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
+    "TIMEOUT", _GONE,
+}  # fmt: skip
+
+
+class Queue:
+    """What Slurm says of the jobs of a command, and what a person should know of that.
+
+    Attributes:
+        ids: of the jobs, without the numbers of their tasks.
+    """
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self._states: dict[str, str] = {}
+        self._rows: list[list[str]] = []  # id, state, reason and time of submission
+        self._said: tuple[str, float] = ("", 0.0)
+
+    def add(self, job: str) -> None:
+        """Take note of a job that has been submitted, `12` or task `12_3`."""
+        job = job.partition("_")[0]
+        if job not in self.ids:
+            self.ids.append(job)
+
+    def ask(self) -> dict[str, str] | None:
+        """Return the state of each job and task by id, or None if Slurm does not answer.
+
+        A task that Slurm has forgotten, as it does after some minutes, is `GONE`.
+        """
+        if not self.ids:
+            return {}
+        form = "%i|%T|%r|%V"
+        found = run_command("squeue", "-h", "-r", "-t", "all", "-o", form, "-j", ",".join(self.ids))
+        if found.returncode and "Invalid job id" not in found.stderr:
+            return None
+        rows = [line.split("|") for line in found.stdout.splitlines() if line.count("|") == 3]
+        forgotten = dict.fromkeys(self._states, _GONE)
+        self._states = forgotten | {job: state for job, state, _, _ in rows}
+        self._rows = rows
+        return self._states
+
+    def waiting(self) -> str:
+        """Say how many tasks wait, since when and why; empty if none does."""
+        pending = [  # Slurm has not yet looked at one whose reason is None
+            (reason, since)
+            for _, state, reason, since in self._rows
+            if state == "PENDING" and reason != "None"
+        ]
+        lines = []
+        for reason, count in Counter(reason for reason, _ in pending).items():
+            since = min(when for why, when in pending if why == reason)
+            never = ": it will not start unless the job or the partition is changed"
+            lines.append(
+                f"Slurm job {', '.join(self.ids)}: {count:,} of {len(self._states):,} runs wait in "
+                f"the queue since {since.replace('T', ' ')}; Slurm's reason is {reason}"
+                f"{never if reason in _NEVER else ''}"
+            )
+        return "\n".join(lines)
+
+    def tell(self, write: Callable[[str], None], *, every: float = 60.0) -> None:
+        """Write what waits, when that has changed and else once in so many seconds."""
+        text, (before, when) = self.waiting(), self._said
+        if text and (text != before or time.monotonic() - when >= every):
+            write(text)
+            self._said = text, time.monotonic()
+        elif not text:
+            self._said = "", 0.0
+
+    def at_work(self) -> bool:
+        """Return whether any task waits or runs."""
+        states = self.ask()
+        return states is None or any(state not in _ENDED for state in states.values())
+
+    def cancel(self, *, patience: float = 10.0) -> str:
+        """Cancel what waits or runs, and return what became of that in a sentence.
+
+        Args:
+            patience: seconds that runs have to write their records.
+        """
+        if not self.ids or not self.at_work():
+            return ""
+        which = f"Slurm job{'s' * (len(self.ids) > 1)} {', '.join(self.ids)}"
+        done = run_command("scancel", *self.ids)
+        if done.returncode:
+            again = f"scancel {' '.join(self.ids)}"
+            return f"{which} could not be cancelled: {last_line(done.stderr)}. Try: {again}"
+        end = time.monotonic() + patience
+        while self.at_work() and time.monotonic() < end:
+            time.sleep(0.25)
+        return f"{which} cancelled."
+
+
+queue = Queue()  # of this process's command
+
+
+def watch(write: Callable[[str], None]) -> None:
+    """Let submitit ask squeue how its jobs are, and tell of those that wait.
+
+    It asks sacct, which a cluster without accounting has not, and then warns every few seconds.
+
+    Args:
+        write: shows a line.
+    """
+    from submitit.slurm import slurm
+
+    class Watcher(slurm.SlurmInfoWatcher):
+        def register_job(self, job_id: str) -> None:
+            queue.add(job_id)
+            super().register_job(job_id)
+
+        def update(self) -> None:
+            self._num_calls += 1
+            self._last_status_check = time.time()
+            states = queue.ask()
+            if states is None:
+                return
+            for job, state in states.items():
+                self._info_dict[job] = {"JobID": job, "State": state}
+            self._finished |= {job for job in self._registered if states.get(job) in _ENDED}
+            queue.tell(write)
+
+        def is_done(self, job_id: str, mode: str = "standard") -> bool:
+            return self.get_state(job_id, mode=mode) in _ENDED
+
+    slurm.SlurmJob.watcher = Watcher(delay_s=30)
+
+
+def still_there(queue: Queue) -> str:
+    """Say how to follow and how to cancel jobs that the command no longer waits for."""
+    if not queue.ids or not queue.at_work():
+        return ""
+    ids = queue.ids
+    return (
+        f"Other runs are still with Slurm: squeue -j {','.join(ids)} shows them, "
+        f"scancel {' '.join(ids)} cancels them."
+    )
