@@ -13,7 +13,7 @@ from PIL import Image
 
 from visionsweep import reproduction
 from visionsweep.config.derived import settings
-from visionsweep.data.splits import load_splits
+from visionsweep.data.split_loading import load_splits
 from visionsweep.errors import UserError
 from visionsweep.models.backbone_spec import resolve_backbone
 from visionsweep.reproduction import CHANGEABLE, config_for, use_threads, whats_changed

@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 from visionsweep.config.schema import DataConfig
 from visionsweep.data.decoding import decode
 from visionsweep.data.formats import UnreadableImageError
-from visionsweep.data.splits import load_splits
+from visionsweep.data.split_loading import load_splits
 
 JUNK_EXIF = b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\xff" * 50
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from visionsweep.config.schema import DataConfig
 from visionsweep.data.sources import fetch_archive
-from visionsweep.data.splits import load_splits
+from visionsweep.data.split_loading import load_splits
 from visionsweep.data.synthetic import sample
 from visionsweep.data.synthetic.sample import render_sample
 from visionsweep.errors import UserError

@@ -18,7 +18,8 @@ from visionsweep.data.dataset import ImageDataset
 from visionsweep.data.decoding import examine, open_rgb
 from visionsweep.data.formats import UnreadableImageError
 from visionsweep.data.gray import GrayFacts, recorded_range
-from visionsweep.data.splits import Splits, load_splits
+from visionsweep.data.split_loading import load_splits
+from visionsweep.data.splits import Splits
 from visionsweep.data.thumbnails import thumbnails
 from visionsweep.data.transforms import resized
 from visionsweep.models.backbone_spec import BackboneSpec

@@ -10,7 +10,8 @@ from PIL import Image
 
 from visionsweep.config.schema import DataConfig
 from visionsweep.data.layout import split_named
-from visionsweep.data.splits import Splits, load_splits
+from visionsweep.data.split_loading import load_splits
+from visionsweep.data.splits import Splits
 from visionsweep.errors import UserError
 
 Write = Callable[..., Path]

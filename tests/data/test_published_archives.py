@@ -18,7 +18,7 @@ from PIL import Image
 
 from visionsweep.config.schema import DataConfig
 from visionsweep.data.download import DownloadError
-from visionsweep.data.splits import load_splits
+from visionsweep.data.split_loading import load_splits
 from visionsweep.errors import UserError
 
 SMALL, LARGE = "photos.zip", "photos_20_percent.zip"

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from visionsweep.config.schema import DataConfig
-from visionsweep.data.splits import SPLITS, Splits, load_splits
+from visionsweep.data.split_loading import load_splits
+from visionsweep.data.splits import SPLITS, Splits
 from visionsweep.data.synthetic import sample
 from visionsweep.errors import UserError
 

@@ -1,6 +1,7 @@
 """The report page says what the evidence says."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -95,7 +96,7 @@ def test_the_best_run_is_shown_with_its_confusions_and_mistakes(written, simulat
         each.every("img")[0].attributes["src"][:23] == "data:image/jpeg;base64," for each in figures
     )
     assert all(int(each.every("img")[0].attributes["width"]) <= 160 for each in figures)
-    shares = [float(each.text.split()[1].rstrip("%")) for each in figures]
+    shares = [float(re.search(r"([\d.]+)%", each.text)[1]) for each in figures]
     assert shares == sorted(shares, reverse=True)
 
 

@@ -3,18 +3,15 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from visionsweep.data.splits import Splits
 from visionsweep.errors import UserError, nearest
 from visionsweep.text.escaping import visible
-
-if TYPE_CHECKING:
-    from visionsweep.data.splits import Splits
 
 log = logging.getLogger(__name__)
 
 
-def _refuse_untrained(splits: "Splits", untrained: Sequence[str]) -> None:
+def _refuse_untrained(splits: Splits, untrained: Sequence[str]) -> None:
     known = sorted(set(splits.classes) - set(untrained))
     near = next((close for name in untrained if (close := _spelled_nearly(name, known))), "")
     names = ", ".join(map(repr, untrained[:20])) + (", ..." if len(untrained) > 20 else "")
@@ -32,7 +29,7 @@ def _spelled_nearly(name: str, known: Sequence[str]) -> str:
     return f"; training has {same[0]!r}" if same else nearest(name, known)
 
 
-def check_splits(splits: "Splits") -> None:
+def check_splits(splits: Splits) -> None:
     """Refuse splits that nothing can be trained or scored on, and warn of doubtful ones.
 
     Raises:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 
 from visionsweep.config.schema import Config, DataConfig, FeaturesConfig
-from visionsweep.data.splits import Splits, load_splits
+from visionsweep.data.split_loading import load_splits
+from visionsweep.data.splits import Splits
 from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.errors import UserError
 from visionsweep.features.cached import image_memory
