@@ -17,6 +17,7 @@ from visionsweep.config.published_weights import torchvision_models
 from visionsweep.config.schema import Config, register_schema
 from visionsweep.config.validation import validate_config
 from visionsweep.errors import UserError, nearest
+from visionsweep.models.single_image import refuse_single_images
 from visionsweep.runs import names
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -303,10 +304,12 @@ def test_values_that_do_not_go_together_are_told(
 def test_a_batch_of_one_that_batchnorm_cannot_train_on_is_refused(
     overrides: list[str], size: int
 ) -> None:
-    message = refusal(composed(*overrides, "training=fine_tuning", "batch_size=1"))
-    assert message.startswith("batch_size=1: ") and f"{size}x{size} pixels" in message
+    config = validate_config(composed(*overrides, "training=fine_tuning", "batch_size=1"))
+    with pytest.raises(UserError) as refused:
+        refuse_single_images(config)
+    assert refused.value.where == "batch_size=1" and f"{size}x{size} pixels" in refused.value.what
     for way_out in ("batch_size=2", "transform.size", "training=feature_extraction"):
-        assert way_out in message
+        assert way_out in refused.value.hint
 
 
 @pytest.mark.parametrize(
@@ -320,7 +323,7 @@ def test_a_batch_of_one_that_batchnorm_cannot_train_on_is_refused(
     ],
 )
 def test_a_batch_of_one_is_accepted_where_it_can_be_trained_on(overrides: list[str]) -> None:
-    assert validate_config(composed(*overrides, "batch_size=1")).batch_size == 1
+    refuse_single_images(validate_config(composed(*overrides, "batch_size=1")))
 
 
 def test_folders_of_splits_are_given_as_a_mapping(tmp_path: Path) -> None:

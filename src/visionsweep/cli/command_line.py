@@ -143,6 +143,11 @@ def _validate_values(
             changed = with_value(config, text) if key in settings() else None
             configs.append(validate_config(composed({key: text}) if changed is None else changed))
     _refuse_optimizers(configs)
+    if any(c.batch_size == 1 and not c.training.freeze_backbone for c in configs):
+        from visionsweep.models.single_image import refuse_single_images  # imports torch
+
+        for each in configs:
+            refuse_single_images(each)
     return config, sweeping, configs if local else []
 
 

@@ -10,6 +10,7 @@ from visionsweep.data.listing import LeftOut, Listing, list_folder
 from visionsweep.errors import UserError, nearest_path, why_no_folder
 from visionsweep.report.evidence import gather
 from visionsweep.report.numbers import counted
+from visionsweep.report.recommendation import SHORT
 from visionsweep.runs.discovery import Run, comparable, completed, find_runs, val_loss
 from visionsweep.runs.paths import RECORD
 from visionsweep.runs.record_file import read_record
@@ -58,8 +59,10 @@ def choose_run(folder: Path) -> tuple[Run, str]:
     evidence = gather(group)
     if not evidence.rows:
         raise UserError("; ".join(evidence.passed_over), where=folder)
-    which = "recommended" if evidence.recommended is not None else "lowest validation loss"
-    chosen = f"{which} of {counted(len(group), 'run')} on {group[0].record.dataset}"
+    of_all = f"of {counted(len(group), 'run')} on {group[0].record.dataset}"
+    chosen = f"recommended {of_all}"
+    if evidence.recommended is None:
+        chosen = f"lowest validation loss {of_all}; none is recommended: {SHORT[evidence.withheld]}"
     left = f"; {counted(others, 'run')} on other images left out" if others else ""
     return evidence.chosen, chosen + left
 

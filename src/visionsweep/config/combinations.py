@@ -80,10 +80,6 @@ def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
             f"replicates={config.replicates}: where the backbone is trained each replicate is a "
             "run of its own; leave it out and sweep the seed, -m seed=1,2,3"
         )
-    if config.batch_size == 1 and not config.training.freeze_backbone and not problems:
-        from visionsweep.models.single_image import why_not_alone  # imports torch
-
-        problems += filter(None, [why_not_alone(model, config.transform)])
     if config.force and config.reuse:
         problems.append(
             "force=true trains again what is finished, reuse=true takes it over: give one of them"

@@ -10,7 +10,7 @@ from functools import cache
 import torch
 import torchvision
 
-from visionsweep.config.schema import ModelConfig, TransformConfig
+from visionsweep.config.schema import Config, ModelConfig, TransformConfig
 from visionsweep.errors import UserError
 from visionsweep.models.backbones import build_untrained
 
@@ -60,18 +60,20 @@ def image_size(model: ModelConfig, transform: TransformConfig) -> int | None:
     return int(weights[model.weights].transforms().crop_size[0])
 
 
-def why_not_alone(model: ModelConfig, transform: TransformConfig) -> str | None:
-    """Return why a network cannot be trained with `batch_size=1`, or None if it can.
+def refuse_single_images(config: Config) -> None:
+    """Refuse `batch_size=1` for a network whose BatchNorm layers cannot train on one image.
 
-    Args:
-        model: model and weights.
-        transform: transform from image to tensor.
+    Raises:
+        UserError: if it cannot be trained on one image.
     """
-    size = image_size(model, transform)
-    if size is None or trains_on_one_image(model.name, model.source, size):
-        return None
-    return (
-        f"batch_size=1: the BatchNorm layers of {model.name} cannot train on one image of "
-        f"{size}x{size} pixels. Use batch_size=2 or more, a larger transform.size, or "
-        "training=feature_extraction"
-    )
+    if config.batch_size > 1 or config.training.freeze_backbone:
+        return
+    model, size = config.model, image_size(config.model, config.transform)
+    if size is not None and not trains_on_one_image(model.name, model.source, size):
+        raise UserError(
+            f"the BatchNorm layers of {model.name} cannot train on one image of {size}x{size} "
+            "pixels",
+            where="batch_size=1",
+            hint="Use batch_size=2 or more, a larger transform.size, or "
+            "training=feature_extraction",
+        )

@@ -16,6 +16,14 @@ HEAD = "head.safetensors"  # weights of a run with a frozen backbone
 FEWEST_IMAGES = 5  # validation images of the smallest class for a recommendation
 
 Withheld = Literal["", "alone", "diverged", "unknown", "untrained", "few images", "inseparable"]
+SHORT: dict[Withheld, str] = {
+    "alone": "no other run can be compared with it",
+    "diverged": "training diverged",
+    "unknown": "their predictions are missing",
+    "untrained": "frozen backbones have random weights",
+    "few images": f"the smallest class has fewer than {FEWEST_IMAGES} validation images",
+    "inseparable": "each of them could be the best",
+}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.errors import UserError
 from visionsweep.features.cached import image_memory
 from visionsweep.models.backbone_spec import BackboneSpec, resolve_backbone
+from visionsweep.models.single_image import refuse_single_images
 from visionsweep.runs import fingerprint
 
 
@@ -36,8 +37,10 @@ def resolve(config: Config) -> Resolved:
     computed.
 
     Raises:
-        UserError: if images or weights are missing or unusable, or the backbone has no transform.
+        UserError: if images or weights are missing or unusable, the backbone has no transform, or
+            the network cannot be trained on batches of one image.
     """
+    refuse_single_images(config)
     splits = resolve_splits(config.data, config.features)
     backbone = resolve_backbone(config.model, random_if_unavailable=splits.is_synthetic)
     if config.transform.name == "resize":
