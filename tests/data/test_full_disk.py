@@ -191,4 +191,4 @@ def test_who_is_killed_while_unpacking_is_followed_by_one_that_says_so_and_start
     assert len(list(left.rglob("*.jpg"))) == 30
     assert len(list(fetch_archive(address, NAME, data).rglob("*.jpg"))) == 50
     assert there(data) == ["photos"]
-    assert f"who held this lock died while fetching {NAME} (process " in caplog.text
+    assert f"its holder died while fetching {NAME} (process " in caplog.text

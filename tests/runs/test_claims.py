@@ -95,7 +95,7 @@ def test_a_killed_process_leaves_a_dead_claim_that_is_broken_with_a_warning(
     assert found is not None and not found.alive and found.claim.pid == process.pid
     with claims.held(tmp_path, "a-run"):
         assert claims.find(tmp_path).claim.pid == os.getpid()
-    assert f"process {process.pid}" in caplog.text and "is gone" in caplog.text
+    assert f"process {process.pid}" in caplog.text and "is dead" in caplog.text
 
 
 def test_of_many_that_break_a_dead_claim_one_at_a_time_holds_the_directory(tmp_path, holder):
@@ -131,7 +131,7 @@ def _claim_of_another_machine(directory: Path, silent: float) -> None:
 def test_a_claim_of_another_machine_lives_while_it_is_touched(tmp_path, caplog):
     _claim_of_another_machine(tmp_path, silent=20)
     assert claims.find(tmp_path).alive
-    _claim_of_another_machine(tmp_path / "b", silent=claims.SILENT_SECONDS + 5)
+    _claim_of_another_machine(tmp_path / "b", silent=claims.STALE_AFTER_SECONDS + 5)
     assert not claims.find(tmp_path / "b").alive
     with claims.held(tmp_path / "b", "a-run"):
         pass
@@ -139,7 +139,7 @@ def test_a_claim_of_another_machine_lives_while_it_is_touched(tmp_path, caplog):
 
 
 def test_a_held_claim_is_touched(tmp_path, monkeypatch):
-    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(claims, "HEARTBEAT_SECONDS", 0.05)
     with claims.held(tmp_path, "a-run"):
         os.utime(tmp_path / "claim", (1, 1))
         for _ in range(200):
@@ -168,7 +168,7 @@ def test_a_claim_being_written_counts_as_alive_and_an_old_torn_one_does_not(tmp_
 def test_link_that_takes_a_claims_place_is_not_followed_when_the_claim_is_touched(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(claims, "HEARTBEAT_SECONDS", 0.05)
     victim = tmp_path / "victim"
     victim.write_text("theirs")
     os.utime(victim, (1, 1))

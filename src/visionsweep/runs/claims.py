@@ -1,11 +1,11 @@
-"""Who is at work in a run's directory: a claim, taken by exclusive creation, gone when it is done.
+"""Claims: which process trains the run of a directory.
 
-What became of a run is read from these two files, never remembered:
+A claim is a file created exclusively and deleted at the end. The status of a run follows from it:
 
     claim of a living process            running
-    otherwise result.json                completed, failed or interrupted, as it says
-    otherwise a claim                    crashed: its process is gone and left no word
-    neither                              not begun
+    otherwise result.json                completed, failed or interrupted
+    otherwise a claim                    crashed
+    neither                              not started
 """
 
 import logging
@@ -35,8 +35,8 @@ from visionsweep.storage.untrusted import UntrustedFileError, decode_json, read_
 
 log = logging.getLogger(__name__)
 
-BEAT_SECONDS = 15.0  # how often a living process touches its claim
-SILENT_SECONDS = 150.0  # a claim of another machine untouched for so long has no living process
+HEARTBEAT_SECONDS = 15.0  # interval at which a process touches its claim
+STALE_AFTER_SECONDS = 150.0  # age after which a claim of another machine is stale
 _POLL_SECONDS = 0.5
 _LARGEST = 65_536  # bytes of a claim
 
@@ -47,11 +47,11 @@ class Claim(msgspec.Struct, frozen=True):
     """The content of a claim.
 
     Attributes:
-        host: the machine's name.
-        pid: the process's id there.
-        began: when the process did, seconds since 1970: ids are given again.
-        system: tells this start of this machine, and its space of process ids, from all others.
-        name: of the run.
+        host: host name.
+        pid: process id.
+        began: start time of the process in seconds since 1970, since ids are reused.
+        system: identifies the boot of the machine and its namespace of process ids.
+        name: name of the run.
         taken: date and time, ISO 8601 with offset.
     """
 
@@ -70,12 +70,12 @@ class Claim(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Found:
-    """A claim that lies in a run's directory.
+    """The claim on a run's directory.
 
     Attributes:
-        claim: its content; None if that cannot be read, as in the instant of its making.
-        alive: whether its process is, as far as can be seen from here.
-        heard: when its process last touched it, seconds since 1970.
+        claim: its content; None if it cannot be read, as while it is written.
+        alive: whether its process is alive, as far as this machine can tell.
+        heard: time of its last heartbeat, in seconds since 1970.
     """
 
     claim: Claim | None
@@ -85,12 +85,12 @@ class Found:
     @property
     def holder(self) -> str:
         """Name the process for people."""
-        return self.claim.holder if self.claim else "a process that left no name"
+        return self.claim.holder if self.claim else "an unknown process"
 
 
 @cache
 def _system() -> str:
-    """Name what process ids hold within: a start of a machine, and in it a container."""
+    """Identify the namespace of process ids: the boot of a machine, and a container in it."""
     parts = [platform.node()]
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -100,19 +100,18 @@ def _system() -> str:
 
 
 def find(run_dir: Path) -> Found | None:
-    """Return the claim on a run's directory, or None where there is none.
+    """Return the claim on a run's directory, or None if there is none.
 
     Raises:
-        UntrustedFileError: if what lies there is no file that a process of ours made: a link, a
-            FIFO, a directory.
+        UntrustedFileError: if it is a link, a FIFO, or a directory.
     """
     path = run_dir / CLAIM
     try:
         content, heard = read_regular(path, _LARGEST), path.lstat().st_mtime
     except OSError:
         return None
-    # A time to come, too, is no word from a living process: clocks differ by less.
-    recent = abs(time.time() - heard) < SILENT_SECONDS
+    # A future time is stale too: clocks differ by less.
+    recent = abs(time.time() - heard) < STALE_AFTER_SECONDS
     try:
         claim = decode_json(content, Claim)
         check_time(claim.taken)
@@ -134,15 +133,15 @@ def _lives(pid: int, began: float) -> bool:
 
 @contextmanager
 def held(run_dir: Path, name: str) -> Iterator[None]:
-    """Hold a run's directory for this process alone while the block runs.
+    """Hold the claim on a run's directory while the block runs.
 
-    A living process that has it is waited for. The claim of a process that is gone is broken, with
-    a warning. The claim goes when the block ends, unless that left no `result.json`: then it stays
-    as the only sign of the run.
+    Waits while a living process holds it; the claim of a dead process is broken with a warning.
+    At the end the claim is deleted, unless there is no `result.json`: then it is the only trace of
+    the run.
 
     Args:
-        run_dir: the directory; made if missing.
-        name: of the run.
+        run_dir: directory of the run; created if missing.
+        name: name of the run.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     _take(run_dir, name)
@@ -169,7 +168,7 @@ def _take(run_dir: Path, name: str) -> None:
             raise UserError(
                 str(error),
                 where=run_dir / CLAIM,
-                hint="Who is at work there cannot be said; remove it, or choose another sweep_dir.",
+                hint="Delete it, or choose another sweep_dir.",
             ) from error
         if found is None:
             continue  # released in between
@@ -177,7 +176,7 @@ def _take(run_dir: Path, name: str) -> None:
             _break(run_dir, found)
             continue
         if found.claim is not None and not waiting:
-            log.info("%s is being trained by %s: waiting for what it finds", name, found.holder)
+            log.info("%s is being trained by %s: waiting for its result", name, found.holder)
             waiting = True
         signals.check()
         time.sleep(_POLL_SECONDS)
@@ -203,13 +202,13 @@ def _create(run_dir: Path, name: str) -> bool:
 
 
 def _break(run_dir: Path, dead: Found) -> None:
-    """Remove the claim of a process that is gone; a lock keeps others from doing so twice."""
+    """Delete the claim of a dead process, under a lock so that it happens once."""
     with FileLock(run_dir / ".claim.lock"):
         now = find(run_dir)
         if now is None or now.claim != dead.claim or now.alive:
-            return  # somebody else was quicker
+            return  # another process broke it
         log.warning(
-            "%s: %s has it and is gone, last heard of %s ago; its claim is broken",
+            "%s: %s holds it and is dead, last heartbeat %s ago; its claim is broken",
             run_dir,
             dead.holder,
             _ago(dead.heard),
@@ -223,7 +222,7 @@ def _ago(moment: float) -> str:
 
 
 def _beat(path: Path, stop: threading.Event) -> None:
-    """Touch a claim; where a link has taken its place, the link and not what it names."""
-    while not stop.wait(BEAT_SECONDS):
+    """Touch a claim at intervals; a link in its place is not followed."""
+    while not stop.wait(HEARTBEAT_SECONDS):
         with suppress(OSError):
             os.utime(path, follow_symlinks=os.utime not in os.supports_follow_symlinks)

@@ -1,7 +1,7 @@
-"""Locks between processes: one works while the others wait for what it makes.
+"""Locks between processes on one machine, which wait for the holder's result.
 
-The operating system frees the lock of a process that dies. So that it does not pass unseen, whoever
-holds a lock leaves a note beside it; one that is found on taking the lock was left by the dead.
+The operating system frees the lock of a process that dies. The holder writes a note beside the lock
+and deletes it at the end, so a note on a free lock tells that its holder died.
 """
 
 import logging
@@ -19,18 +19,12 @@ from visionsweep.storage.files import open_regular, write_atomically
 
 log = logging.getLogger(__name__)
 
-NOTE = ".holder"  # takes the suffix's place
-_NOTE_BYTES = 4096  # more than any note holds
+NOTE = ".holder"  # suffix of the note
+_NOTE_BYTES = 4096
 
 
 class Holder(msgspec.Struct, frozen=True):
-    """Who holds a lock.
-
-    Attributes:
-        host: name of the machine.
-        pid: number of the process there.
-        since: date and time.
-    """
+    """Holder of a lock: host name, process id, and date and time."""
 
     host: str
     pid: int
@@ -41,25 +35,24 @@ class Holder(msgspec.Struct, frozen=True):
 
 
 def lock_at(path: Path) -> FileLock:
-    """Return a lock that the operating system guards, or none at all.
+    """Return a lock of the operating system; symbolic links are refused.
 
-    The file is created as the umask allows, and a symbolic link in its place is refused.
-    filelock would put up with a lock that is a mere file where the file system has no other. Left
-    by a process of another machine that died, it would stop everybody for good.
+    filelock's fallback on file systems without locks, a mere file, is disabled: left by a process
+    of another machine that died, it would block everybody forever.
 
     Args:
-        path: the lock file, ending in `.lock`; its folder must exist.
+        path: path of the lock file, ending in `.lock`; its folder must exist.
     """
     return FileLock(path, fallback_to_soft=False)
 
 
 @contextmanager
 def held(path: Path, doing: str) -> Iterator[None]:
-    """Hold a lock while the block runs, and wait for whoever holds it before.
+    """Hold a lock while the block runs; wait if another process holds it.
 
     Args:
-        path: the lock file, ending in `.lock`; its folder must exist.
-        doing: what it is held for, "extracting features".
+        path: path of the lock file, ending in `.lock`; its folder must exist.
+        doing: activity for messages, "extracting features".
 
     Raises:
         OSError: if the file cannot be written, or the file system has no locks.
@@ -73,15 +66,15 @@ def held(path: Path, doing: str) -> Iterator[None]:
     try:
         if os.path.lexists(note):
             log.warning(
-                "%s: who held this lock died while %s (%s); it is broken, and the work taken over",
+                "%s: its holder died while %s (%s); the lock is broken, and the work is done again",
                 path,
                 doing,
-                _read(note) or "it did not say who it was",
+                _read(note) or "unknown process",
             )
         here = Holder(
             socket.gethostname(), os.getpid(), datetime.now().astimezone().isoformat(" ", "seconds")
         )
-        with suppress(OSError):  # a full disk does not stop what needs no more of it
+        with suppress(OSError):  # a full disk need not stop the block
             write_atomically(note, msgspec.json.encode(here), durable=False)
         yield
     finally:
@@ -92,7 +85,7 @@ def held(path: Path, doing: str) -> Iterator[None]:
 
 def _read(note: Path) -> Holder | None:
     try:
-        with open_regular(note) as file:  # others may write to a shared folder
+        with open_regular(note) as file:
             return msgspec.json.decode(file.read(_NOTE_BYTES), type=Holder)
     except (OSError, msgspec.DecodeError):
         return None

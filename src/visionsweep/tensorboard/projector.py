@@ -1,4 +1,4 @@
-"""Shows validation features in TensorBoard's Projector, each as a thumbnail with its class."""
+"""Write validation features for TensorBoard's Projector, with classes and thumbnails."""
 
 import os
 from collections.abc import Sequence
@@ -29,22 +29,21 @@ def project(
     thumbnails: Thumbnails,
     names: Sequence[str],
 ) -> bool:
-    """Write features for TensorBoard's Projector, once for a backbone and its images in a sweep.
+    """Write features for TensorBoard's Projector, once per backbone and images of a sweep.
 
-    The first run that comes with a key writes; for every other one nothing is done. TensorBoard
-    reads only what lies in or below the run's own folder (`_rel_to_abs_asset_path` of its Projector
-    plugin), so that is where the files go, and the sweep's folder holds no more than a note of who
-    has written. If that run's files are gone, the next run with the key writes them again.
+    The first run with a key writes them. TensorBoard reads only files below a run's own directory,
+    so they are written there, and a note in the sweep's directory names that run. If its files are
+    deleted, the next run with the key writes them again.
 
     Args:
-        home: the folder of the sweep; the run's own where there is none.
-        run_dir: the run's folder.
-        key: names the backbone and the images; part of a file name.
-        features: `float32[N, D]`.
-        labels: the class of each image, `N` indices into `classes`.
-        classes: their names.
-        thumbnails: of these images; an image without one is left out.
-        names: what to call each image, `N`.
+        home: directory of the sweep, or of a run outside one.
+        run_dir: directory of the run.
+        key: identifies backbone and images; part of a file name.
+        features: features, `float32[N, D]`.
+        labels: class of each image, `N` indices into `classes`.
+        classes: class names.
+        thumbnails: thumbnails of the images; an image without one is left out.
+        names: name of each image, `N`.
 
     Returns:
         Whether this run wrote them.
@@ -83,7 +82,7 @@ def _write(
     embedding.metadata_path = f"{_FOLDER}/metadata.tsv"
     embedding.sprite.image_path = f"{_FOLDER}/thumbnails.jpg"
     embedding.sprite.single_image_dim.extend([SHEET_SIDE, SHEET_SIDE])
-    # Last: with it the others are there.
+    # Written last: it refers to the other files.
     write_atomically(run_dir / CONFIG, str(config).encode())
 
 

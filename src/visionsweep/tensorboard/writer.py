@@ -1,4 +1,4 @@
-"""Writes a run's events for TensorBoard: one file, in the run's own directory."""
+"""Write a run's events for TensorBoard to one file in the run's directory."""
 
 import threading
 from collections.abc import Sequence
@@ -28,36 +28,35 @@ _LAYOUT = {
         for name in ("loss", "accuracy")
     }
 }
-# TensorBoard shows five columns of its HPARAMS table unasked, by alphabet, but first those that are
-# said to differ between runs: without this the model would not be among them.
+# By default, TensorBoard shows five columns of its HParams table: those marked as differing between
+# runs first, then alphabetically. Without the mark, the model would not be among them.
 _SHOWN_FIRST = frozenset({*always_shown(), "lr"})
 
-# What is written before training and with each epoch; the rest belongs to a run's end.
+# Tags written before training and with each epoch; the others are written at the end of a run.
 _KEPT = (
     "run/", "config/", "custom_scalars__config__",
     "loss/", "accuracy/", "learning_rate", "seconds_per_epoch", "weights/", "gradients/",
 )  # fmt: skip
 
-_FLUSH_SECONDS = 10  # who looks on while a run trains waits no longer
+_FLUSH_SECONDS = 10  # longest delay until TensorBoard shows an epoch
 
-# Of a histogram: as many as TensorBoard draws. SummaryWriter's own 1,549 are 30 KB a tensor.
+# As many bins as TensorBoard draws. SummaryWriter's default of 1,549 takes 30 KB per tensor.
 _BINS = 30
 
-# Of the precision-recall curves of a run, all together: with a thousand classes half a megabyte.
+# Points of all precision-recall curves of a run: half a megabyte with a thousand classes.
 _CURVE_POINTS = 12_700
 
 
 class RunWriter:
-    """A `SummaryWriter` that knows what a run has to say.
+    """A `SummaryWriter` for the events of one run.
 
-    `add_scalars` and `add_hparams` would each make extra run directories, so neither is used: the
-    chart of all splits is a custom-scalars layout, and the hparams go into the run's own file.
+    `add_scalars` and `add_hparams` would create further run directories, so neither is used: the
+    chart of all splits is a custom-scalars layout, and hparams go into the run's own file.
 
     Args:
-        run_dir: the run's directory; the event file lies right in it. One of an earlier try is
-            replaced.
-        after_epoch: the last epoch of that try which counts, where this one goes on from it: what
-            it wrote up to there is taken over, so that curves have no seam.
+        run_dir: directory of the run. Event files of an earlier attempt are replaced.
+        after_epoch: epoch after which the run is resumed; events up to it are copied from the
+            earlier attempt.
     """
 
     def __init__(self, run_dir: Path, after_epoch: int = 0) -> None:
@@ -67,7 +66,7 @@ class RunWriter:
         self._last_epoch = after_epoch
         self._excepthook = threading.excepthook
         if after_epoch:
-            self._take_over(earlier, after_epoch)
+            self._copy_events(earlier, after_epoch)
         for path in earlier:
             path.unlink()
 
@@ -89,13 +88,13 @@ class RunWriter:
         threading.excepthook = self._excepthook
         self._writer.close()
 
-    def _take_over(self, files: Sequence[Path], after_epoch: int) -> None:
-        """Copy what earlier tries wrote before training and for the epochs that count."""
+    def _copy_events(self, files: Sequence[Path], after_epoch: int) -> None:
+        """Copy the events of earlier attempts up to an epoch."""
         from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 
         seen: set[tuple[str, int]] = set()
         for path in files:
-            for content in RawEventFileLoader(str(path)).Load():  # stops where a killed one stopped
+            for content in RawEventFileLoader(str(path)).Load():  # stops at a truncated event
                 event = Event.FromString(content)
                 tags = [value.tag for value in event.summary.value]
                 marks = {(tag, event.step) for tag in tags}
@@ -107,11 +106,11 @@ class RunWriter:
         self._writer.flush()
 
     def begin(self, facts: dict[str, str], config_yaml: str) -> None:
-        """Write what is known before training.
+        """Write the events before training.
 
         Args:
-            facts: shown as a table under the tag `run`.
-            config_yaml: the configuration, shown under the tag `config`.
+            facts: facts about the run, a table under the tag `run`.
+            config_yaml: configuration, a text under the tag `config`.
         """
         self.facts(facts)
         self._writer.add_text(
@@ -120,16 +119,16 @@ class RunWriter:
         self._writer.add_custom_scalars(_LAYOUT)
 
     def flush(self) -> None:
-        """Have everything on disk that was written so far."""
+        """Flush all events to disk."""
         self._writer.flush()
 
     def facts(self, facts: dict[str, str]) -> None:
-        """Write facts about the run as a table under the tag `run`; what is newer stands first."""
+        """Write facts about the run as a table under the tag `run`."""
         rows = "\n".join(f"| {markdown(key)} | {markdown(value)} |" for key, value in facts.items())
         self._writer.add_text("run", f"| | |\n|---|---|\n{rows}", self._last_epoch)
 
     def epoch(self, epoch: Epoch) -> None:
-        """Write one epoch's numbers."""
+        """Write the scores of an epoch."""
         self._last_epoch = epoch.epoch
         for split in ("train", "val", "test"):
             scores: Scores = getattr(epoch, split)
@@ -139,13 +138,11 @@ class RunWriter:
         self._writer.add_scalar("seconds_per_epoch", epoch.seconds, epoch.epoch)
 
     def histograms(self, epoch: int, module: nn.Module) -> None:
-        """Write how the trained parameters are distributed, and their gradients where there are.
-
-        Values that are not finite are left out.
+        """Write histograms of the trained parameters and of their gradients, finite values only.
 
         Args:
-            epoch: from 1.
-            module: what trains; its parameters are named as in the checkpoint.
+            epoch: number of the epoch, from 1.
+            module: trained module, whose parameters are named as in the weights file.
         """
         prefix = "" if hasattr(module, "head") else "head."
         for name, parameter in module.named_parameters():
@@ -173,7 +170,7 @@ class RunWriter:
             )  # fmt: skip
 
     def end(self, config: Config, facts: dict[str, str], metrics: Metrics) -> None:
-        """Write the row of the HPARAMS table: what was chosen, and what came of it."""
+        """Write the row of the HParams table: settings and final scores."""
         final, best = _flat("final", metrics.final), _flat("best", metrics.best)
         columns, *session = hparams(_hyperparameters(config, facts), final | best)
         _show_first(columns)
@@ -190,7 +187,7 @@ class RunWriter:
 
 
 def _show_first(columns: Any) -> None:
-    """Mark the columns of an hparams summary that TensorBoard is to show without being asked."""
+    """Mark the columns of an hparams summary that TensorBoard shows by default."""
     stored = columns.value[0].metadata.plugin_data
     content = HParamsPluginData.FromString(stored.content)
     for column in content.experiment.hparam_infos:
