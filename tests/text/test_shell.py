@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from visionsweep.config import overrides
 from visionsweep.text import shell
+from visionsweep.text.escaping import visible
 
 AWKWARD = [
     "2024_01", "007", "on", "null", "1e3", "[a]", "{a: b}", "a b", "a,b", "a (1)", "it's", 'a"b',
@@ -61,8 +62,9 @@ def test_any_directory_survives_the_printed_setting(path):
 
 @settings(deadline=None)
 @given(st.lists(names, min_size=1, max_size=4))
-def test_printable_words_are_split_as_the_shell_splits_them(words):
-    words = [word for word in words if word.isprintable()]
+@example(["\u034f", "a"])  # printable to Python, and yet nothing to see
+def test_visible_words_are_split_as_the_shell_splits_them(words):
+    words = [word for word in words if word.isprintable() and visible(word) == word]
     assert shlex.split(shell.command(*words)) == words
 
 
