@@ -161,7 +161,7 @@ def accuracy_difference(run: RunLosses, best: RunLosses, *, seed: int = 0) -> Es
     """
     none = SeedErrors(np.zeros(1), np.ones(1))
     (estimate,), _ = estimates_of_differences(
-        Losses((run.correct - best.correct)[None], none), seed=seed
+        Losses((run.correct - best.correct)[None].astype(np.float64), none), seed=seed
     )
     return estimate
 

@@ -24,7 +24,7 @@ class RunLosses:
         means: loss on each image, `float64[N]`.
         by_replicate: contribution of each replicate, `float32[R, N]`, whose mean is `means`.
         correct: share of replicates that are correct on each image, or whether their mean is,
-            `float64[N]`.
+            `float32[N]`.
         seeds: seed of each replicate, `R`; empty if unknown.
         smallest_class: number of images of the rarest class that occurs.
         digest: digest of the logits; equal for a run and its copy.
@@ -34,7 +34,7 @@ class RunLosses:
     images: tuple[str, ...]
     means: Floats
     by_replicate: NDArray[np.float32]
-    correct: Floats
+    correct: NDArray[np.float32]
     seeds: tuple[Seed, ...]
     smallest_class: int
     digest: bytes
@@ -86,7 +86,7 @@ class RunLosses:
             predictions.images,
             means,
             losses.astype(np.float32),
-            correct,
+            correct.astype(np.float32),
             seeds,
             int(counts[counts > 0].min()),
             digest.digest(),
@@ -109,7 +109,7 @@ class RunLosses:
             first.images,
             sizes @ np.stack([each.means for each in repeats]) / sizes.sum(),
             np.concatenate([each.by_replicate for each in repeats]),
-            sizes @ np.stack([each.correct for each in repeats]) / sizes.sum(),
+            (sizes @ np.stack([each.correct for each in repeats]) / sizes.sum()).astype(np.float32),
             tuple(seed for each in repeats for seed in each.seeds),
             first.smallest_class,
             b"".join(each.digest for each in repeats),

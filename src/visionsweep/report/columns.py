@@ -69,6 +69,15 @@ COLUMNS = (
         percent=True,
     ),
     Column(
+        "parameters", "parameters", lambda r: model_facts(r).parameters,
+        lambda r: f"{model_facts(r).parameters:,}", hint="of the whole model", views=_PAGE,
+    ),
+    Column(
+        "milliseconds", "ms/image", milliseconds,
+        lambda r: "" if math.isnan(milliseconds(r)) else f"{milliseconds(r):.1f}",
+        drop_priority=5, heading="ms per image", hint="forward pass on one core of a CPU",
+    ),
+    Column(
         "test_macro_f1", "test F1", measured("test", "macro_f1"), descending=True,
         heading="test macro F1", hint="mean over classes of the F1 score; 1 is best",
         estimate=estimate_of("test", "macro_f1"), views=_PAGE,
@@ -77,15 +86,6 @@ COLUMNS = (
         "test_ece", "test ECE", measured("test", "ece"), heading="test ECE",
         hint="expected calibration error: distance between confidence and accuracy; 0 is best",
         estimate=estimate_of("test", "ece"), views=_PAGE,
-    ),
-    Column(
-        "parameters", "parameters", lambda r: model_facts(r).parameters,
-        lambda r: f"{model_facts(r).parameters:,}", hint="of the whole model", views=_PAGE,
-    ),
-    Column(
-        "milliseconds", "ms/image", milliseconds,
-        lambda r: "" if math.isnan(milliseconds(r)) else f"{milliseconds(r):.1f}",
-        drop_priority=5, heading="ms per image", hint="forward pass on one core of a CPU",
     ),
     Column(
         "trainable", "trainable", lambda r: model_facts(r).trainable,

@@ -47,13 +47,12 @@ def find_recipes(runs: Sequence[Run], *, expand_seeds: bool) -> tuple[list[Recip
             passed_over.append(f"{run.directory / logits.FILE_NAME}: {error}")
             continue
         shown.append(run)
-    groups: dict[str, list[int]] = defaultdict(list)
+    groups: dict[int | str, list[int]] = defaultdict(list)
     settings = settings_of(shown) if shown else []
     for place, (run, given) in enumerate(zip(shown, settings, strict=True)):
         whole = losses[place]
         separate = expand_seeds or whole is None or not whole.finite
-        key = str(run.directory) if separate else _identity(run, given)
-        groups[key].append(place)
+        groups[place if separate else _identity(run, given)].append(place)
     recipes = []
     for places in groups.values():
         distinct = {getattr(losses[p], "digest", p): p for p in reversed(places)}
@@ -70,6 +69,8 @@ def find_recipes(runs: Sequence[Run], *, expand_seeds: bool) -> tuple[list[Recip
                 deployed,
             )
         )
+        for place in places:  # those of ten thousand runs are 100 MB
+            losses[place] = None
     return sorted(recipes, key=lambda recipe: recipe.loss), passed_over
 
 
