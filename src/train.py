@@ -44,8 +44,8 @@ def main(composed: DictConfig) -> float:
         names.relabel(config, list(settings.overrides.task))
         with machine_share.machine_share(settings, config):
             record = run_experiment(config, Path(settings.runtime.output_dir), name)
-    assert record.metrics is not None
-    return record.metrics.final.val.loss
+    assert record.validation is not None
+    return record.validation.loss
 
 
 def command(arguments: list[str]) -> int:

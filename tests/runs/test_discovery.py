@@ -8,9 +8,10 @@ import pytest
 
 from visionsweep.errors import UserError
 from visionsweep.runs import claims
-from visionsweep.runs.discovery import completed, find_runs, val_loss
+from visionsweep.runs.discovery import Run, completed, find_runs, val_loss
 from visionsweep.runs.record import Failure
 from visionsweep.runs.record_file import write_record
+from visionsweep.runs.scores import Measure
 
 
 def test_runs_are_found_at_any_depth(tmp_path, write_run):
@@ -138,3 +139,12 @@ def test_duplicate_run_is_counted_once(tmp_path, make_record, reused):
     ((duplicate, of),) = found.duplicates
     assert (duplicate.directory, of.directory) == (repeated, kept)
     assert [run.directory for run in find_runs([copy]).runs] == [copy]
+
+
+def test_the_deployed_predictor_decides_the_validation_loss_where_it_was_scored(make_record):
+    record = make_record("a-run", 0.5)
+    run = Run(Path("a-run"), record)
+    assert val_loss(run) == record.validation.loss == record.metrics.final.val.loss == 0.5
+    measures = {"loss": Measure(0.3, 0.2, 0.4, [0.3]), "accuracy": Measure(0.9, 0.8, 1.0, [0.9])}
+    record.deployed = {"val": measures}
+    assert val_loss(run) == 0.3 and record.validation.accuracy == 0.9

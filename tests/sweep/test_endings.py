@@ -28,8 +28,8 @@ def test_a_completed_run_tells_its_result(entered, make_record):
     write_record(known, entered)
     ending = ending_of(entered, entered_at(entered))
     assert (ending.name, ending.status, ending.note) == ("run", "completed", "")
-    assert ending.val_loss == known.metrics.final.val.loss
-    assert ending.val_accuracy == known.metrics.final.val.accuracy
+    assert ending.val_loss == known.validation.loss
+    assert ending.val_accuracy == known.validation.accuracy
 
 
 def test_a_record_older_than_the_job_was_finished_earlier(entered, make_record):

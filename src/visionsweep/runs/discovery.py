@@ -155,10 +155,10 @@ def _moment(seconds: float) -> str:
 
 def val_loss(run: Run) -> float:
     """Return the final validation loss; infinite if the run diverged or is not completed."""
-    metrics = run.record.metrics
-    if run.record.status != "completed" or metrics is None or math.isnan(metrics.final.val.loss):
+    scores = run.record.validation
+    if run.record.status != "completed" or scores is None or math.isnan(scores.loss):
         return math.inf
-    return metrics.final.val.loss
+    return scores.loss
 
 
 def completed(runs: Iterable[Run]) -> list[Run]:

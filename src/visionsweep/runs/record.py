@@ -25,7 +25,7 @@ from visionsweep.runs.fields import (
     Text,
     Tree,
 )
-from visionsweep.runs.scores import Epoch, Measure, Metrics
+from visionsweep.runs.scores import Epoch, Measure, Metrics, Scores
 
 SCHEMA_VERSION = 1
 
@@ -138,6 +138,14 @@ class RecordSummary(Struct, kw_only=True):
     continued_after: list[Count] = []
     reused_from: Text | None = None
     images_at_once: Natural | None = None
+
+    @property
+    def validation(self) -> Scores | None:
+        """Validation scores of the deployed predictor; of older records, means over replicates."""
+        measures = self.deployed.get("val", {})
+        if "loss" in measures and "accuracy" in measures:
+            return Scores(measures["loss"].value, measures["accuracy"].value)
+        return None if self.metrics is None else self.metrics.final.val
 
     @property
     def is_synthetic(self) -> bool:

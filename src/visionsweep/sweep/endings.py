@@ -93,8 +93,7 @@ def ending_of(run_dir: Path, entered: float, *, over: bool = False) -> Ending | 
     earlier = written < entered
     if earlier and not over:  # of an earlier job; this one may begin anew, or be refused
         return None
-    if known.status == "completed" and known.metrics is not None:
-        final = known.metrics.final.val
+    if known.status == "completed" and (final := known.validation) is not None:
         note = "finished earlier" if earlier else "reused" if known.reused_from else ""
         if not note and known.continued_after:
             note = f"resumed after epoch {known.continued_after[-1]}"
