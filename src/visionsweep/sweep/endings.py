@@ -1,4 +1,4 @@
-"""Read from disk how a run of a sweep ended, in whichever process it was trained."""
+"""How a run of a sweep ended, read from disk, whichever process trained it."""
 
 import os
 from contextlib import suppress
@@ -18,16 +18,16 @@ _LONGEST_NOTE = 100_000  # bytes
 
 @dataclass(frozen=True)
 class Ending:
-    """How one run of a sweep ended.
+    """How a run of a sweep ended.
 
     Attributes:
-        name: of the run.
+        name: name of the run.
         status: `completed`, `failed`, `interrupted`, or `refused`, which leaves no record.
-        note: `finished earlier`, `reused`, `resumed after epoch N`, or nothing.
-        reason: why it did not complete, or nothing.
-        val_loss: final validation loss; None unless completed.
-        val_accuracy: final validation accuracy, 0 to 1; None unless completed.
-        seconds: wall-clock seconds of each part of the run, and their `total`.
+        note: `finished earlier`, `reused`, `resumed after epoch N`, or empty.
+        reason: why it did not complete, or empty.
+        val_loss: validation loss; None unless completed.
+        val_accuracy: validation accuracy, 0 to 1; None unless completed.
+        seconds: wall-clock seconds of each step, and their `total`.
         epochs: number of epochs.
     """
 
@@ -42,14 +42,14 @@ class Ending:
 
 
 def entered_at(run_dir: Path) -> float | None:
-    """Return when a job last entered a run's directory, seconds since 1970; None if none has."""
+    """Return when a job last entered a run's directory, in seconds since 1970; None if never."""
     with suppress(OSError):
         return (run_dir / _OVERRIDES).stat().st_mtime
     return None
 
 
 def overrides_of(run_dir: Path) -> list[str]:
-    """Return the settings that the command gave a run, `["model=effnetb0", "epochs=5"]`."""
+    """Return the overrides of a run, `["model=effnetb0", "epochs=5"]`."""
     from omegaconf import OmegaConf
 
     try:
@@ -62,23 +62,23 @@ def overrides_of(run_dir: Path) -> list[str]:
 
 
 def note_end(run_dir: Path, refused: str = "") -> None:
-    """Note for other processes that a job has left a run's directory.
+    """Write down for other processes that a job has left a run's directory.
 
     Args:
         run_dir: directory of the run.
-        refused: why the run was refused, if it was: it leaves the record of another run as it is.
+        refused: why the run was refused, or empty; the record there is of another run.
     """
     with suppress(OSError):
         write_atomically(run_dir / _ENDED, refused.encode(), durable=False)
 
 
 def ending_of(run_dir: Path, entered: float, *, over: bool = False) -> Ending | None:
-    """Return how a run ended that was entered at some time, or None while it is at work.
+    """Return how a run ended, or None while it is being trained.
 
     Args:
         run_dir: directory of the run.
-        entered: what `entered_at` returned.
-        over: whether the job is known to have ended; otherwise `note_end` tells that.
+        entered: time at which its job entered the directory (`entered_at`).
+        over: whether the job is known to have ended; otherwise `note_end` says so.
     """
     with suppress(OSError), open_regular(run_dir / _ENDED) as left:
         if os.fstat(left.fileno()).st_mtime >= entered:
@@ -91,7 +91,7 @@ def ending_of(run_dir: Path, entered: float, *, over: bool = False) -> Ending | 
     except (OSError, ValueError):
         return None
     earlier = written < entered
-    if earlier and not over:  # of an earlier job; this one may begin anew, or be refused
+    if earlier and not over:  # the record of an earlier job; this one may start anew or be refused
         return None
     if known.status == "completed" and (final := known.validation) is not None:
         note = "finished earlier" if earlier else "reused" if known.reused_from else ""

@@ -1,4 +1,4 @@
-"""Estimate how long the rest of a sweep takes, from the runs that it has finished."""
+"""Estimate the remaining time of a sweep from its finished runs."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,16 +6,16 @@ from statistics import fmean
 
 from visionsweep.sweep.endings import Ending
 
-# Settings that decide how long an epoch, or extracting the features of the images, takes.
+# Settings that determine the time of an epoch or of feature extraction.
 _COSTLY = ("model", "data", "transform", "training", "augmentation", "batch_size", "replicates")
 _FEATURES = ("model", "data", "transform")
 
 
 class Estimate:
-    """How much work is left of a sweep.
+    """Remaining work of a sweep.
 
     Args:
-        planned: the settings of each run by key, `{"model": "effnetb0", "epochs": "5"}`; all runs
+        planned: settings of each run by key, `{"model": "effnetb0", "epochs": "5"}`; all runs
             have the same keys.
     """
 
@@ -36,12 +36,12 @@ class Estimate:
         return values(_FEATURES), values(_COSTLY), int(epochs) if epochs.isdigit() else 0
 
     def ended(self, settings: Mapping[str, str], ending: Ending, overhead: float = 0.0) -> None:
-        """Take a finished run into account.
+        """Account for a finished run.
 
         Args:
-            settings: of the run, with at least the keys of the planned ones.
+            settings: settings of the run, with at least the planned keys.
             ending: how it ended.
-            overhead: seconds between the run before and this one.
+            overhead: seconds between the previous run and this one.
         """
         features, costly, epochs = self._key(settings)
         self._left[features, costly, epochs] -= 1
@@ -55,7 +55,7 @@ class Estimate:
         self._epochs = ending.epochs
 
     def seconds_left(self) -> float | None:
-        """Return seconds of work of the runs that have not ended, or None before one has.
+        """Return the seconds of work of the remaining runs, or None before the first has ended.
 
         A run of a backbone and images that no finished run had is taken to extract as long as the
         others did at first; an epoch, to take as long as those of runs like it.
@@ -77,7 +77,7 @@ class Estimate:
 
 
 def in_words(seconds: float) -> str:
-    """Write a duration as roughly as it is known: `about 20 s`, `about 3 min`, `about 1.5 h`."""
+    """Return a rough duration: `about 20 s`, `about 3 min`, `about 1.5 h`."""
     if seconds < 5:
         return "a few seconds"
     if seconds < 55:

@@ -1,4 +1,4 @@
-"""Show how far a sweep is: a row per finished run and, on a terminal, one live line."""
+"""Show the progress of a sweep: a row per finished run and, on a terminal, one live line."""
 
 import logging
 import os
@@ -26,11 +26,11 @@ _LONGEST_REASON = 2_000  # characters of an error
 
 
 class Progress:
-    """What standard error shows of a sweep.
+    """Progress of a sweep on standard error.
 
     Args:
         sweep_dir: directory of the sweep.
-        planned: settings of each run, in order; None where the sweeper decides as it goes.
+        planned: settings of each run in order; None if the sweeper decides them.
         watching: whether runs are trained by other processes, so that their directories are
             watched.
     """
@@ -68,7 +68,7 @@ class Progress:
 
     @property
     def ended(self) -> int:
-        """How many runs have ended."""
+        """Number of runs that have ended."""
         return self._number
 
     def told(self, error: BaseException) -> bool:
@@ -76,17 +76,17 @@ class Progress:
         return any(str(error).strip() in reason for reason in self._reasons)
 
     def begin(self, name: str) -> None:
-        """Say that a run begins in this process."""
+        """Show that a run starts in this process."""
         with self._lock:
             self._at_work = {name: time.time()}
         self._show()
 
     def end(self, ending: Ending, overrides: Sequence[str]) -> None:
-        """Tell of a run that has ended.
+        """Show that a run has ended.
 
         Args:
-            ending: how.
-            overrides: its settings, `key=value`.
+            ending: how it ended.
+            overrides: settings of the run, `key=value`.
         """
         with self._lock:
             self._at_work.pop(ending.name, None)
@@ -112,7 +112,7 @@ class Progress:
         self._show()
 
     def close(self) -> None:
-        """Tell what is left to tell, and take the live line away."""
+        """Show the remaining rows, and remove the live line."""
         self._stop.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=10)
@@ -165,7 +165,7 @@ class Progress:
         return f", {in_words(max(0.0, seconds - spent) / max(1, len(at_work)))} left"
 
     def _show(self) -> None:
-        """Write the live line anew."""
+        """Rewrite the live line."""
         with self._lock:
             if self._live is None or self._live.disable or self._stop.is_set():
                 return
@@ -196,7 +196,7 @@ class Progress:
             pause = max(_TICK_SECONDS, 20 * (time.perf_counter() - start))
 
     def _look(self) -> None:
-        """Look into the directories of the sweep for runs that began or ended."""
+        """Look for runs of other processes that started or ended."""
         try:
             folders = sorted(entry.path for entry in os.scandir(self._sweep_dir) if entry.is_dir())
         except OSError:
@@ -221,7 +221,7 @@ class Progress:
 
 
 def _hung(start: str, name: str) -> str:
-    """Join a row's numbers and a name, which on a terminal goes on below itself if it is long."""
+    """Return a row of numbers and a name, which is wrapped below itself on a terminal."""
     room = shutil.get_terminal_size().columns - len(start)
     if not sys.stderr.isatty() or len(name) <= room or room < _LEAST_ROOM:
         return start + name
@@ -234,7 +234,7 @@ def _hung(start: str, name: str) -> str:
 
 
 def _now_at(folder: Path) -> float:
-    """Return the time by the clock that dates files in a folder: a server's differs from ours."""
+    """Return the time by the clock of a folder's file system, which may be a server's."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".clock-") as file:

@@ -19,7 +19,7 @@ _SBATCH_OPTIONS = {  # by key of `hydra.launcher`
     "gpus_per_node": "gpus-per-node",
     "timeout_min": "time",
 }
-_SECONDS = 30  # that one of Slurm's commands may take
+_SECONDS = 30  # timeout of one of Slurm's commands
 
 
 def run_command(*command: str) -> subprocess.CompletedProcess[str]:

@@ -20,10 +20,10 @@ _ENDED = {
 
 
 class Queue:
-    """What Slurm says of the jobs of a command, and what a person should know of that.
+    """The Slurm jobs of a command.
 
     Attributes:
-        ids: of the jobs, without the numbers of their tasks.
+        ids: ids of the jobs, without task numbers.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Queue:
         self._said: tuple[str, float] = ("", 0.0)
 
     def add(self, job: str) -> None:
-        """Take note of a job that has been submitted, `12` or task `12_3`."""
+        """Add a submitted job, `12` or task `12_3`."""
         job = job.partition("_")[0]
         if job not in self.ids:
             self.ids.append(job)
@@ -41,7 +41,7 @@ class Queue:
     def ask(self) -> dict[str, str] | None:
         """Return the state of each job and task by id, or None if Slurm does not answer.
 
-        A task that Slurm has forgotten, as it does after some minutes, is `GONE`.
+        A task that Slurm has forgotten, after some minutes, is `GONE`.
         """
         if not self.ids:
             return {}
@@ -56,7 +56,7 @@ class Queue:
         return self._states
 
     def waiting(self) -> str:
-        """Say how many tasks wait, since when and why; empty if none does."""
+        """Return how many tasks are pending, since when and why; empty if none is."""
         pending = [  # Slurm has not yet looked at one whose reason is None
             (reason, since)
             for _, state, reason, since in self._rows
@@ -74,7 +74,7 @@ class Queue:
         return "\n".join(lines)
 
     def tell(self, write: Callable[[str], None], *, every: float = 60.0) -> None:
-        """Write what waits, when that has changed and else once in so many seconds."""
+        """Write which tasks are pending, when that changes, and else every `every` seconds."""
         text, (before, when) = self.waiting(), self._said
         if text and (text != before or time.monotonic() - when >= every):
             write(text)
@@ -83,15 +83,15 @@ class Queue:
             self._said = "", 0.0
 
     def at_work(self) -> bool:
-        """Return whether any task waits or runs."""
+        """Return whether any task is pending or running."""
         states = self.ask()
         return states is None or any(state not in _ENDED for state in states.values())
 
     def cancel(self, *, patience: float = 10.0) -> str:
-        """Cancel what waits or runs, and return what became of that in a sentence.
+        """Cancel pending and running tasks, and return the result in a sentence.
 
         Args:
-            patience: seconds that runs have to write their records.
+            patience: seconds for runs to write their records.
         """
         if not self.ids or not self.at_work():
             return ""
@@ -106,16 +106,16 @@ class Queue:
         return f"{which} cancelled."
 
 
-queue = Queue()  # of this process's command
+queue = Queue()  # jobs of this process's command
 
 
 def watch(write: Callable[[str], None]) -> None:
-    """Let submitit ask squeue how its jobs are, and tell of those that wait.
+    """Make submitit query squeue for its jobs, and write which are pending.
 
-    It asks sacct, which a cluster without accounting has not, and then warns every few seconds.
+    By default it queries sacct, which needs accounting, and warns every few seconds without it.
 
     Args:
-        write: shows a line.
+        write: function that shows a line.
     """
     from submitit.slurm import slurm
 
@@ -142,7 +142,7 @@ def watch(write: Callable[[str], None]) -> None:
 
 
 def still_there(queue: Queue) -> str:
-    """Say how to follow and how to cancel jobs that the command no longer waits for."""
+    """Return how to follow and cancel jobs that the command no longer waits for."""
     if not queue.ids or not queue.at_work():
         return ""
     ids = queue.ids
