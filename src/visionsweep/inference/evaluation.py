@@ -33,16 +33,15 @@ class Evaluation:
     """What a run's model makes of a split.
 
     Attributes:
-        dataset: what the images are called.
-        split: which part of them, or `all`.
-        images: how many.
+        dataset: name of the data set.
+        split: name of the split, or `all`.
+        images: number of images.
         measures: each metric with its interval, means over the replicates, each by itself.
         deployed: each metric of the deployed predictor, which `predict.py` uses.
         classes: class names.
         confusion: confusion matrix of the deployed predictor, `int64[C, C]`.
-        as_recorded: whether these are the very images of the run's record.
-        trained_on: how many of them the run was trained on; None if its own are not where they
-            should be.
+        as_recorded: whether these are the images of the run's record.
+        trained_on: number of them that the run was trained on; None if its own are not available.
     """
 
     dataset: str
@@ -69,14 +68,14 @@ def evaluate(
 
     Args:
         run: a completed run.
-        data: which images.
+        data: images to score.
         split: `train`, `val`, `test`, or `all` of them.
-        device: where to compute.
-        own_images: where the images lie that the run was trained on; None for where this machine
-            keeps published ones. What the record says of that is not followed.
+        device: device that computes.
+        own_images: folder of the images that the run was trained on; None for this machine's folder
+            of published ones. The record's folder is not used.
 
     Raises:
-        UserError: if the images cannot be had or are of other classes, or the model cannot be
+        UserError: if the images are not available or of other classes, or the model cannot be
             rebuilt.
     """
     predictor = load_predictor(run, device)
@@ -137,7 +136,7 @@ def _trained_on(
 
 
 def _as_labelled_by(predictor: Predictor, splits: Splits, split: str) -> list[ImageFile]:
-    """Return the images of a split with the labels that the run gives their classes."""
+    """Return the images of a split with the run's labels."""
     spelled = {spelling(name): label for label, name in enumerate(predictor.classes)}
     spelled |= {name: label for label, name in enumerate(predictor.classes)}
     unknown = sorted(
@@ -164,7 +163,7 @@ def _predictions(
     device: torch.device,
     micro_batch: AdaptiveMicroBatch,
 ) -> Predictions:
-    """Score by the same batches and the same kernels as in training: to the same last bit."""
+    """Predict in the same batches with the same kernels as in training, so bitwise identically."""
     network = LazyModel(
         predictor.spec,
         predictor.preprocessing.size,

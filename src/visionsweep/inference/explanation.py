@@ -1,6 +1,6 @@
-"""Where in an image a model sees what speaks for a class: Grad-CAM, or else occlusion.
+"""Heat maps of the evidence for a class: Grad-CAM, or occlusion.
 
-Both come from captum, which is imported only when an explanation is asked for.
+Both come from captum, which is imported only for an explanation.
 """
 
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ _COVERED_AT_ONCE = 16  # forward passes
 
 @dataclass(frozen=True)
 class Explanation:
-    """Where a model sees what speaks for the class it takes an image for.
+    """Evidence in an image for its predicted class.
 
     Attributes:
         method: `Grad-CAM` or `occlusion`.
-        heat: `float32[size, size]`, 0 to 1, of what the model saw; all 0 where nothing does.
-        seen: left, top, right and bottom of what the model saw, in parts of the image's sides.
+        heat: evidence in the model's input, 0 to 1, `float32[size, size]`; 0 if there is none.
+        seen: left, top, right and bottom of the model's input, as shares of the image's sides.
     """
 
     method: str
@@ -42,21 +42,20 @@ class Explanation:
 def explain(
     model: Classifier, images: torch.Tensor, classes: torch.Tensor
 ) -> tuple[str, NDArray[np.float32]]:
-    """Find what speaks for a class in images.
+    """Return the evidence in images for a class.
 
-    Grad-CAM (Selvaraju et al. 2017) on the last feature maps of the backbone; where there are none,
-    as in a vision transformer, occlusion (Zeiler and Fergus 2014): how much is lost when a square
-    of the image is covered with grey. What is explained is the class's logit above the mean of all
-    classes' logits, since what all have in common changes no prediction; of several replicates,
-    their mean.
+    Grad-CAM (Selvaraju et al. 2017) on the last feature maps of the backbone. Networks without
+    feature maps, such as vision transformers, are explained by occlusion (Zeiler and Fergus 2014):
+    the loss when a square of the image is covered with gray. The explained quantity is the class's
+    logit minus the mean of all logits, averaged over replicates.
 
     Args:
-        model: in evaluation mode.
-        images: `float32[N, 3, size, size]`, as the model takes them.
-        classes: `int64[N]`, the class to explain in each.
+        model: model in evaluation mode.
+        images: inputs of the model, `float32[N, 3, size, size]`.
+        classes: class to explain in each image, `int64[N]`.
 
     Returns:
-        The method, and `float32[N, size, size]`, where 1 speaks for the class the most and 0 not.
+        The method, and the evidence from 0 to 1, `float32[N, size, size]`.
     """
     with torch.inference_mode(False), torch.enable_grad():
         images = images.clone()

@@ -1,4 +1,4 @@
-"""Predictions in writing: a table for people, CSV and JSON for programs."""
+"""Predictions as a table, as CSV, and as JSON."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ Answer = tuple[Path, Prediction | UnreadableImageError]
 
 
 def percent(probability: float) -> str:
-    """Write a probability in percent; what is not certain does not read 100%, nor 0%."""
+    """Return a probability in percent; only certainty reads 100% or 0%."""
     if 0 < probability < 0.0005:
         return "< 0.1%"
     if 0.9995 <= probability < 1:
@@ -29,11 +29,11 @@ def percent(probability: float) -> str:
 
 
 def as_table(predictions: Sequence[Prediction], top: int) -> Table:
-    """Make a table of images with their most probable classes.
+    """Return a table of images with their most probable classes.
 
     Args:
-        predictions: a row each.
-        top: how many classes to show, at most.
+        predictions: predictions, at least one.
+        top: largest number of classes per image.
     """
     shown = min(top, len(predictions[0].probabilities))
     table = Table("image")
@@ -53,16 +53,16 @@ def as_table(predictions: Sequence[Prediction], top: int) -> Table:
 
 
 def csv_lines(answers: Iterable[Answer], classes: Sequence[str]) -> Iterator[str]:
-    """Write predictions as CSV, unrounded, a line as soon as it is known.
+    """Yield predictions as lines of CSV, unrounded.
 
     Args:
-        answers: images with what was predicted, or why they could not be read.
-        classes: their names, in the order of their columns.
+        answers: images with their prediction, or the error that prevented it.
+        classes: class names in the order of their columns.
 
     Yields:
-        The heading, then a line for each image: `image`, `predicted`, empty where the model
-        abstained, `confidence` of the best guess, `abstained`, the probability of each class, and
-        `error`. Classes are called as `text.class_columns` says, in `predicted`, too.
+        The header, then a line per image: `image`, `predicted` (empty if the model abstained),
+        `confidence` of the most probable class, `abstained`, the probability of each class, and
+        `error`. `class_columns` names the classes, also in `predicted`.
     """
     columns = class_columns(classes, _COLUMNS)
     called = dict(zip(classes, columns, strict=True))
@@ -82,12 +82,12 @@ def csv_lines(answers: Iterable[Answer], classes: Sequence[str]) -> Iterator[str
 
 
 def as_json(answers: Iterable[Answer], predictor: Predictor, min_confidence: float) -> str:
-    """Write predictions as JSON, unrounded: `{run, temperature, min_confidence, predictions}`.
+    """Return predictions as JSON, unrounded: `{run, temperature, min_confidence, predictions}`.
 
     Args:
-        answers: images with what was predicted, or why they could not be read.
-        predictor: the model that was asked.
-        min_confidence: below which it abstained.
+        answers: images with their prediction, or the error that prevented it.
+        predictor: model that predicted.
+        min_confidence: confidence below which it abstained.
     """
     content = {
         "run": str(predictor.run.directory),
@@ -117,7 +117,7 @@ def _entry(
 
 
 def _finite(probability: float) -> float | None:
-    """Return a number, or None for what JSON has no word for: of a model that diverged."""
+    """Return a probability, or None if it is NaN, which JSON lacks."""
     return probability if math.isfinite(probability) else None
 
 

@@ -1,4 +1,4 @@
-"""Rebuilds the model of a run, and lets it look at new images."""
+"""Rebuild the model of a run, and classify images with it."""
 
 import itertools
 import logging
@@ -32,22 +32,22 @@ from visionsweep.runtime.micro_batching import AdaptiveMicroBatch, explain_out_o
 log = logging.getLogger(__name__)
 
 BATCH_SIZE = 16
-THUMBNAIL = 320  # pixels a side, at most
+THUMBNAIL = 320  # pixels per side, at most
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """The model of a run with all that is needed to use it.
+    """The model of a run, ready to predict.
 
     Attributes:
-        run: where it comes from.
-        model: from `float32[N, 3, size, size]` to the logits of its replicates, `float32[R, N,
+        run: the run.
+        model: maps `float32[N, 3, size, size]` to the logits of its replicates, `float32[R, N,
             classes]`, in evaluation mode.
-        classes: class names, in the order of the logits.
-        preprocessing: how an image becomes the model's input.
-        device: where the model lies.
-        temperature: what logits are divided by for a calibrated confidence.
-        spec: which backbone.
+        classes: class names in the order of the logits.
+        preprocessing: transform from an image to the model's input.
+        device: device of the model.
+        temperature: divisor of the logits for a calibrated confidence.
+        spec: specification of the backbone.
     """
 
     run: Run
@@ -61,14 +61,14 @@ class Predictor:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model makes of one image.
+    """The prediction of one image.
 
     Attributes:
-        path: the image.
-        thumbnail: the image as RGB, at most `THUMBNAIL` pixels a side.
-        probabilities: class name and probability, most probable first.
-        abstained: whether the most probable class is not probable enough to be named.
-        explanation: where the model sees the most probable class, if that was asked for.
+        path: path of the image.
+        thumbnail: the image as RGB, at most `THUMBNAIL` pixels per side.
+        probabilities: class names and probabilities, the most probable first.
+        abstained: whether the most probable class is below the minimum confidence.
+        explanation: evidence for the most probable class, if requested.
     """
 
     path: Path
@@ -80,15 +80,15 @@ class Prediction:
 
 @explain_out_of_memory()
 def load_predictor(run: Run, device: torch.device) -> Predictor:
-    """Rebuild a run's model from its record and its checkpoint.
+    """Rebuild a run's model from its record and its weights file.
 
     Args:
         run: a completed run.
-        device: where to put the model.
+        device: device for the model.
 
     Raises:
-        UserError: if the backbone cannot be had or is not the one that was trained on, or if the
-            checkpoint is damaged.
+        UserError: if the backbone is not available or has changed since training, or if the weights
+            file is damaged.
     """
     facts, data = run.record.model, run.record.data
     if run.record.status != "completed" or facts is None or data is None:
@@ -132,13 +132,13 @@ def predict(
     """Classify images.
 
     Args:
-        predictor: the model to ask.
+        predictor: the model.
         paths: image files.
-        min_confidence: the probability below which no class is named.
-        explained: whether each prediction is explained, which takes several times as long.
+        min_confidence: probability below which the model abstains.
+        explained: whether to explain each prediction, which takes several times as long.
 
     Yields:
-        For each path, in order, the prediction, or why the file cannot be read.
+        The prediction of each path in order, or the error if it cannot be read.
     """
     micro_batch = AdaptiveMicroBatch()
     gray_range = predictor.preprocessing.gray_range
@@ -186,7 +186,7 @@ def _look(
     micro_batch: AdaptiveMicroBatch,
     explained: bool,
 ) -> list[tuple[list[float], Explanation | None]]:
-    """Return each image's class probabilities, and the explanation of the highest of them."""
+    """Return the class probabilities of each image, and the explanation of the highest."""
     transform = predictor.preprocessing.build()
     batch = torch.stack([transform(image) for image in images])
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Predictions beside the truth, of images whose class is known: what is right, what is wrong."""
+"""Predictions of images whose true class is known, with verdicts."""
 
 from collections.abc import Sequence
 
@@ -11,19 +11,16 @@ from visionsweep.text.escaping import visible
 
 
 def is_right(prediction: Prediction, true: str) -> bool:
-    """Say whether the most probable class is the true one."""
+    """Return whether the most probable class is the true one."""
     return prediction.probabilities[0][0] == true
 
 
 def verdict_table(predictions: Sequence[Prediction], truths: Sequence[str]) -> Table:
-    """Make a table of images with their true and predicted classes.
+    """Return a table with the columns image, true, predicted, confidence and verdict.
 
     Args:
-        predictions: one per image.
-        truths: the true class of each image.
-
-    Returns:
-        A table with the columns image, true, predicted, confidence and verdict.
+        predictions: one prediction per image.
+        truths: true class of each image.
     """
     table = Table("image", "true", "predicted")
     table.add_column("confidence", justify="right")
@@ -42,6 +39,6 @@ def verdict_table(predictions: Sequence[Prediction], truths: Sequence[str]) -> T
 
 
 def verdict_line(predictions: Sequence[Prediction], truths: Sequence[str]) -> str:
-    """Say in a sentence how many predictions are right."""
+    """Return the number of correct predictions in a sentence."""
     right = sum(map(is_right, predictions, truths))
     return f"{right} of these {len(truths)} images are predicted correctly."
