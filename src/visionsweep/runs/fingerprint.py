@@ -18,11 +18,11 @@ from visionsweep.runs.record import SCHEMA_VERSION, Record
 
 
 def of(config: Config, splits: Splits, spec: BackboneSpec) -> str:
-    """Return 32 hexadecimal digits, the same for the same experiment.
+    """Return the fingerprint, 32 hexadecimal digits.
 
     Args:
-        config: of the run.
-        splits: its images; their order counts, for it decides what comes in which batch.
+        config: configuration of the run.
+        splits: its images, whose order determines the batches.
         spec: its backbone.
     """
     images = {
@@ -41,11 +41,11 @@ def of(config: Config, splits: Splits, spec: BackboneSpec) -> str:
 
 
 def changed_settings(earlier: Mapping[str, Any], config: Config) -> list[str]:
-    """List the settings that an earlier configuration and this one differ in.
+    """Return the settings that differ between two configurations.
 
     Args:
-        earlier: as in a record. What it does not know yet cannot have changed.
-        config: of now.
+        earlier: configuration in a record; settings that it lacks have not changed.
+        config: present configuration.
     """
     was, now = result_settings(earlier), result_settings(asdict(config))
     return [
@@ -56,7 +56,7 @@ def changed_settings(earlier: Mapping[str, Any], config: Config) -> list[str]:
 
 
 def changed_facts(earlier: Record, splits: Splits, spec: BackboneSpec) -> list[str]:
-    """List the images and weights that a run's record and what is here now differ in."""
+    """Return the images and weights that differ from a run's record."""
     assert earlier.data is not None and earlier.model is not None
     changes = [
         f"{split} images: {earlier.data.counts[split]} there ({earlier.data.digests[split][:8]}), "

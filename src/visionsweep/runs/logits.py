@@ -1,4 +1,4 @@
-"""The predictions of a run on disk, `logits.safetensors`: what evidence is computed from later."""
+"""Logits of a run on disk, `logits.safetensors`, from which all evidence is computed."""
 
 import hashlib
 import json
@@ -19,14 +19,14 @@ from visionsweep.storage.files import why, write_atomically
 from visionsweep.storage.untrusted import MB, check_regular, decode_json
 
 FILE_NAME = "logits.safetensors"
-LARGEST = 4096 * MB  # of such a file; it is read part by part
+LARGEST = 4096 * MB  # of such a file, which is read tensor by tensor
 
 
 def write(run_dir: Path, predictions: Mapping[str, Predictions]) -> None:
-    """Write the predictions of each split into a run's directory."""
+    """Write the predictions of each split to a run's directory."""
     tensors: dict[str, Any] = {}
     for split, found in predictions.items():
-        # safetensors writes memory as it lies, and transposed arrays lie otherwise.
+        # safetensors writes memory in its order, which differs for transposed arrays.
         tensors[f"{split}.logits"] = np.ascontiguousarray(found.logits)
         tensors[f"{split}.labels"] = np.ascontiguousarray(found.labels)
     images = {split: json.dumps(found.images) for split, found in predictions.items()}
@@ -36,18 +36,18 @@ def write(run_dir: Path, predictions: Mapping[str, Predictions]) -> None:
 def read(
     run_dir: Path, of: RecordSummary, splits: Collection[str] = SPLITS
 ) -> dict[str, Predictions] | None:
-    """Read the predictions of each split, or of some, and check that they are those of a record.
+    """Read the predictions of some splits, and check them against the record.
 
     Args:
-        run_dir: the run's directory.
-        of: the run's record.
-        splits: which splits.
+        run_dir: directory of the run.
+        of: record of the run.
+        splits: names of the splits.
 
     Returns:
-        None where there are none: a run of an earlier version.
+        Predictions by split; None if an earlier version wrote none.
 
     Raises:
-        ValueError: if the file is damaged, or holds something else than the record says; says why.
+        ValueError: if the file is damaged, or does not fit the record.
     """
     path = run_dir / FILE_NAME
     try:
@@ -82,7 +82,7 @@ def read(
 
 
 def _checked(found: Predictions, split: str, of: RecordSummary) -> Predictions:
-    """Refuse predictions of other images, classes or replicates than a record's."""
+    """Refuse predictions whose images, classes or replicates differ from the record's."""
     logits, labels = found.logits, found.labels
     data, evaluation = of.data, of.evaluation.get(split)
     if logits.dtype != np.float32 or logits.ndim != 3 or not logits.size:
@@ -112,7 +112,7 @@ def _checked(found: Predictions, split: str, of: RecordSummary) -> Predictions:
 
 @lru_cache(maxsize=8)
 def _digest(images: tuple[str, ...], labels: bytes, classes: tuple[str, ...]) -> str:
-    """Name images and their classes as `data.splits.Splits.digest` does."""
+    """Return the digest of images and their classes, as `data.splits.Splits.digest`."""
     pairs = zip(images, np.frombuffer(labels, np.int64).tolist(), strict=True)
     lines = sorted(f"{classes[label]}\t{image}" for image, label in pairs)
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
@@ -120,5 +120,5 @@ def _digest(images: tuple[str, ...], labels: bytes, classes: tuple[str, ...]) ->
 
 @lru_cache(maxsize=8)
 def _images(text: str) -> tuple[str, ...]:
-    """Return the digests of images; the runs of a sweep have them in common, and share them."""
+    """Return the digests of images, cached since the runs of a sweep share them."""
     return tuple(decode_json(text, list[Digest]))

@@ -1,27 +1,27 @@
-"""Where runs lie: the outputs, the sweeps in them, and the folders that TensorBoard calls runs."""
+"""Paths of outputs, sweeps, and run directories."""
 
 import os
 from pathlib import Path
 
 from visionsweep.errors import UserError, why_no_folder
 
-RECORD = "result.json"  # of a run that has ended
-CLAIM = "claim"  # of the process that is at work on a run
-CHECKPOINT = "checkpoint.safetensors"  # of a run half-done
-MULTIRUN_FILE = "multirun.yaml"  # Hydra writes it into a sweep's directory before the first run
+RECORD = "result.json"  # record of a run that has ended
+CLAIM = "claim"  # claim of the process that trains a run
+CHECKPOINT = "checkpoint.safetensors"  # checkpoint of an incomplete run
+MULTIRUN_FILE = "multirun.yaml"  # written by Hydra to a sweep's directory before the first run
 
 
 def default_outputs() -> Path:
-    """Return `outputs` of the working directory, or else of the checkout."""
+    """Return `outputs` of the working directory if it exists, else of the checkout."""
     here = Path("outputs")
     return here if here.is_dir() else Path(__file__).resolve().parents[3] / "outputs"
 
 
 def refuse_no_folder(folder: Path) -> None:
-    """Refuse what is no folder of runs because it is a file, or is not there.
+    """Refuse a path that is not a folder.
 
     Raises:
-        UserError: naming what there is of a similar name.
+        UserError: suggests a similar name.
     """
     if folder.is_dir():
         return
@@ -37,36 +37,36 @@ def refuse_no_folder(folder: Path) -> None:
 
 
 def event_folders(folder: Path) -> dict[Path, int]:
-    """List the folders that hold event files, each of which is a run to TensorBoard.
+    """Return the folders with event files, each a run of TensorBoard, and when they were written.
 
     Args:
-        folder: where to look, all the way down.
+        folder: folder that is searched recursively.
 
     Returns:
-        When the newest event file of each was begun, in seconds since 1970, by folder, sorted.
+        Start time of the newest event file by folder, in seconds since 1970, sorted by folder.
 
     Raises:
         UserError: if there is no such folder, or no event file in it.
     """
     refuse_no_folder(folder)
-    found: dict[Path, int] = {}
+    started: dict[Path, int] = {}
     for place, _, files in os.walk(folder):
         begun = [_begun(name) for name in files if "tfevents" in name]
         if begun:
-            found[Path(place)] = max(begun)
-    if not found:
+            started[Path(place)] = max(begun)
+    if not started:
         raise UserError(
             f"{folder}: holds no run that could be looked at; train one with python src/train.py"
         )
-    return dict(sorted(found.items()))
+    return dict(sorted(started.items()))
 
 
 def latest_sweep(folders: dict[Path, int], within: Path) -> Path:
-    """Return the sweep whose newest run was begun last; a run outside a sweep counts as one.
+    """Return the sweep, or the run outside a sweep, with the newest run.
 
     Args:
-        folders: of runs, with when each was begun; see `event_folders`.
-        within: the folder that was searched; a sweep that it is a part of does not count.
+        folders: run folders with their start times, from `event_folders`.
+        within: folder that was searched; a sweep that contains it is not returned.
     """
     newest = max(folders, key=lambda place: folders[place])
     inside = newest != within
@@ -74,11 +74,11 @@ def latest_sweep(folders: dict[Path, int], within: Path) -> Path:
 
 
 def last_entered(outputs: Path, *, sweep: bool) -> Path | None:
-    """Return the sweep that was begun or gone on with last, or None if there is none.
+    """Return the sweep that was started or resumed last, or None if there is none.
 
     Args:
-        outputs: where sweeps lie, however deep.
-        sweep: whether a sweep is meant, or a run outside one.
+        outputs: folder that is searched recursively.
+        sweep: whether to return a sweep, or a run outside one.
     """
     sweeps: dict[Path, float] = {}
     others: dict[Path, float] = {}
@@ -86,27 +86,27 @@ def last_entered(outputs: Path, *, sweep: bool) -> Path | None:
         directory = Path(place)
         if MULTIRUN_FILE in files:
             sweeps[directory] = (directory / MULTIRUN_FILE).stat().st_mtime
-            folders.clear()  # what lies in it are its runs
+            folders.clear()  # its subfolders are its runs
         elif ".hydra" in folders:
             others[directory] = (directory / ".hydra" / "config.yaml").stat().st_mtime
             folders.clear()
-    found = sweeps if sweep else others
-    return max(found, key=lambda directory: found[directory], default=None)
+    entered = sweeps if sweep else others
+    return max(entered, key=lambda directory: entered[directory], default=None)
 
 
 def half_done(run_dir: Path) -> bool:
-    """Say whether a run would be taken up after a checkpoint, and not begun anew."""
+    """Return whether a run would be resumed from a checkpoint."""
     return (run_dir / CHECKPOINT).is_file()
 
 
 def goes_on(run_dir: Path) -> str:
-    """Say what the command will do that takes up an interrupted run."""
+    """Return what resuming an interrupted run will do."""
     if half_done(run_dir):
         return "This goes on after its last checkpoint"
     return "It had no checkpoint yet; this begins it anew"
 
 
 def _begun(event_file: str) -> int:
-    """Read the time in `events.out.tfevents.SECONDS.HOST...`; a copied file keeps its name."""
+    """Return the time in the name `events.out.tfevents.SECONDS.HOST...`, which copies keep."""
     seconds = event_file.partition("tfevents.")[2].partition(".")[0]
     return int(seconds) if seconds.isdigit() else 0

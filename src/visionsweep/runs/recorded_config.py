@@ -1,7 +1,7 @@
-"""The configuration of a run, read back from its record; imports no torch.
+"""The configuration of a run, read back from its record. Imports no torch.
 
-A record may come from anybody. So nothing in it is interpolated, and no place or address in it is
-followed: this machine's own stand in their stead, or those that a person gives.
+A record may come from anybody, so nothing in it is interpolated, and no path or address in it is
+used: this machine's own, or those that the user gives, replace them.
 """
 
 import os
@@ -27,7 +27,7 @@ from visionsweep.text import shell
 CONF = Path(__file__).resolve().parents[3] / "conf"
 
 PLACES = keys(place=True)
-# Taken from this machine's `conf/`: places, and what determines no number.
+# Taken from this machine's `conf/`: paths, addresses, and settings that affect no number.
 _LOCAL = PLACES | keys(role="runtime", recorded=False)
 
 
@@ -36,11 +36,11 @@ class Recorded:
     """The configuration in a record, as this version understands it.
 
     Attributes:
-        config: every key of the schema; one that the record's version did not know has its default,
-            and places are this machine's own. `data.root` of a folder is missing.
-        unknown: keys that this version does not know, with their values; left out of `config`.
+        config: the configuration, with defaults for keys that the record's version lacked and with
+            this machine's own paths; `data.root` of a folder is missing.
+        unknown: keys unknown to this version with their values, not in `config`.
         absent: keys that the record lacks.
-        places: what the record says of places that are others here; not followed.
+        places: recorded paths and addresses that differ from this machine's; not used.
     """
 
     config: DictConfig
@@ -93,12 +93,12 @@ def config_of(record: RecordSummary) -> Config:
 
 
 def uninterpolated(text: object) -> bool:
-    """Say whether OmegaConf takes a value as it is, and would look up no part of it."""
+    """Return whether a value has no interpolation."""
     return "${" not in str(text)
 
 
 def _as_setting(value: object) -> str:
-    """Write a place as the value of a setting."""
+    """Return a path or address as the value of a setting."""
     if isinstance(value, dict):
         items = (
             f"{shell.hydra_value(str(k))}: {shell.hydra_value(str(v))}" for k, v in value.items()
@@ -123,7 +123,7 @@ def _take(merged: DictConfig, key: str, value: Any) -> None:
 
 
 def _own_settings(record: RecordSummary) -> dict[str, Any]:
-    """Return this machine's own values of what is not taken from a record, by dotted key."""
+    """Return this machine's values of the settings that no record decides, by dotted key."""
     data = record.config.get("data")
     data = data if isinstance(data, dict) else {}
     choice = _data_file(str(data.get("source")), data.get("name"), str(data.get("label")))
@@ -132,26 +132,26 @@ def _own_settings(record: RecordSummary) -> dict[str, Any]:
 
 @cache
 def _composed(choice: str | None, cache_folder: str | None) -> dict[str, Any]:
-    """Compose `conf/` with a choice of data; None for a data set that it does not know.
+    """Compose `conf/` with an option of data, or None.
 
     Args:
-        choice: the name of a file in `conf/data`.
-        cache_folder: the environment's, which `conf/` refers to; another gives another result.
+        choice: name of a file in `conf/data`.
+        cache_folder: value of the environment variable that `conf/` refers to.
     """
     register_schema()
     names.register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose("config", [f"data={choice}"] if choice else [])
     local = {key for key in _LOCAL if choice or not key.startswith("data.")}
-    found = {}
-    for key in local - {"sweep_dir"}:  # of a sweep that has not begun
+    values = {}
+    for key in local - {"sweep_dir"}:  # of a sweep that has not started
         value = OmegaConf.select(composed, key)  # None where it is missing
-        found[key] = OmegaConf.to_container(value) if isinstance(value, DictConfig) else value
-    return found
+        values[key] = OmegaConf.to_container(value) if isinstance(value, DictConfig) else value
+    return values
 
 
 def _data_file(source: str, name: Any, label: str) -> str | None:
-    """Find the file in `conf/data` that is of a record's images: of its label, or of its name."""
+    """Return the file in `conf/data` of a record's images, by label or by name."""
     files = _files("data")
     if source != "archives":
         return source if source in files else None
@@ -165,7 +165,7 @@ def _data_file(source: str, name: Any, label: str) -> str | None:
 
 @cache
 def _files(group: str) -> dict[str, dict[str, Any]]:
-    """Read the files of a group of `conf/`, without resolving anything."""
+    """Read the files of a config group without resolving anything."""
     return {
         file.stem: OmegaConf.to_container(OmegaConf.load(file))  # type: ignore[misc]
         for file in sorted((CONF / group).glob("*.yaml"))
@@ -173,7 +173,7 @@ def _files(group: str) -> dict[str, dict[str, Any]]:
 
 
 def _check_model(config: DictConfig) -> None:
-    """Refuse a model that this machine does not know by name: nothing else is imported or read."""
+    """Refuse a model whose name is unknown here; nothing is imported for it."""
     model = config.model
     where = "config.model of the record"
     if model.source not in settings()["model.source"].choices:
@@ -194,16 +194,16 @@ def _check_model(config: DictConfig) -> None:
 
 
 def require_places(run_dir: Path, recorded: Recorded, settings: Sequence[str], script: str) -> None:
-    """Refuse to go on where only a record says where a run's images are.
+    """Refuse a run whose images are located only by its record.
 
     Args:
-        run_dir: the run's directory.
+        run_dir: directory of the run.
         recorded: its configuration.
-        settings: what a person gives, `key=value`.
-        script: the command to be given with more settings.
+        settings: settings that the user gave, `key=value`.
+        script: script whose command is suggested.
 
     Raises:
-        UserError: says which settings to give, and what the record says of them.
+        UserError: names the settings to give, and their recorded values.
     """
     given = {setting.partition("=")[0] for setting in settings}
     data = recorded.config.data
@@ -236,7 +236,7 @@ def require_places(run_dir: Path, recorded: Recorded, settings: Sequence[str], s
 
 
 def not_followed(recorded: Recorded, settings: Sequence[str]) -> str | None:
-    """Say which places of a record are left aside for this machine's own, or None."""
+    """Return which recorded paths and addresses are not used, or None."""
     given = {setting.partition("=")[0] for setting in settings}
     left = [f"{key}={value}" for key, value in recorded.places.items() if key not in given]
     if not left:

@@ -1,4 +1,4 @@
-"""The trained weights of a run, `head.safetensors` or `model.safetensors`, read and checked."""
+"""Read and check the trained weights of a run, `head.safetensors` or `model.safetensors`."""
 
 import logging
 import math
@@ -23,12 +23,12 @@ _OLD = {"head.1.weight": "head.weight", "head.1.bias": "head.bias"}  # 0.1.0 kep
 
 @dataclass(frozen=True)
 class TrainedWeights:
-    """What a weights file holds.
+    """Trained weights.
 
     Attributes:
-        tensors: by the names of a classifier's parameters and buffers; `head.weight` is
+        tensors: parameters and buffers of a classifier by name; `head.weight` is
             `float32[R, classes, width]`, `head.bias` `float32[R, classes]`.
-        temperature: what logits are divided by for a calibrated confidence.
+        temperature: divisor of the logits for a calibrated confidence.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -36,14 +36,14 @@ class TrainedWeights:
 
 
 def read(path: Path, of: RecordSummary) -> TrainedWeights:
-    """Read the weights of a run, and check that they are those of its record.
+    """Read the weights of a run, and check them against its record.
 
     Args:
-        path: the file.
-        of: the record of a completed run.
+        path: path of the file.
+        of: record of a completed run.
 
     Raises:
-        UserError: if the file is damaged, or holds something else than the record says.
+        UserError: if the file is damaged, or does not fit the record.
     """
     try:
         check_regular(path)
@@ -68,7 +68,7 @@ def read(path: Path, of: RecordSummary) -> TrainedWeights:
 
 
 def _check_names(names: list[str], of: RecordSummary) -> None:
-    """Refuse a file of heads that holds more, or less; a whole network's is held against it."""
+    """Refuse a file that lacks a head, or, of a frozen backbone, has further tensors."""
     assert of.model is not None
     kept = {_OLD.get(name, name) for name in names} - {"temperature"}
     if missing := [name for name in HEAD if name not in kept]:
@@ -78,7 +78,7 @@ def _check_names(names: list[str], of: RecordSummary) -> None:
 
 
 def _check_head(shapes: dict[str, list[int]], of: RecordSummary) -> None:
-    """Refuse a head of other classes, features or replicates than a record's."""
+    """Refuse a head whose classes, features or replicates differ from the record's."""
     assert of.model is not None and of.data is not None
     by_name = {_OLD.get(name, name): shape for name, shape in shapes.items()}
     weight, bias = ([1, *by_name[n]] if n not in shapes else by_name[n] for n in HEAD)

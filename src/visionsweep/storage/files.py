@@ -1,4 +1,4 @@
-"""Writes files whole or not at all, and says what a person can do where that is impossible."""
+"""Write files atomically, open regular files only, and explain errors of the disk."""
 
 import errno
 import os
@@ -14,9 +14,9 @@ from typing import BinaryIO
 
 from visionsweep.errors import UserError
 
-A_DAY = 24 * 60 * 60  # seconds; nothing takes as long to write
+A_DAY = 24 * 60 * 60  # seconds; no write takes as long
 
-PART = ".part"  # ends the hidden name of what is being written
+PART = ".part"  # suffix of hidden temporary files
 _TEMPORARY = re.compile(rf"\.(.+)-[a-z0-9_]{{8}}{re.escape(PART)}")  # as `tempfile` names them
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _OF_DISKS = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
@@ -29,18 +29,18 @@ _RUNS_ELSEWHERE = (
 
 
 def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Write a file under a hidden temporary name beside it, and rename it.
+    """Write a hidden temporary file beside a path, and rename it to the path.
 
-    A reader sees the old file, or the new one, or none: never a part of it. The file gets the mode
-    that the umask allows. A symbolic link at `path` is replaced and never followed.
+    Readers see the old file or the new one, never a part of it. The mode follows the umask. A
+    symbolic link at the path is replaced, not followed.
 
     Args:
-        path: the file; its folder must exist.
-        content: all of it.
-        durable: whether to wait until the disk has it; a note for other processes need not.
+        path: path of the file, whose folder must exist.
+        content: content of the file.
+        durable: whether to wait until it is on disk.
 
     Raises:
-        OSError: if it cannot be written; names `path`. Nothing is left behind.
+        OSError: names `path`; no temporary file is left.
     """
     with replacing(path) as file:
         file.write(content)
@@ -54,13 +54,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a hidden temporary file beside a path, and rename it to the path after the block.
 
     Args:
-        path: the file that is to appear; its folder must exist.
+        path: path of the final file, whose folder must exist.
 
     Yields:
-        The temporary file, writable. It is removed if the block raises.
+        The temporary file, writable. It is deleted if the block raises.
 
     Raises:
-        OSError: if it cannot be written; names `path`.
+        OSError: names `path`.
     """
     try:
         file, temporary = _open_beside(path)
@@ -77,7 +77,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def _open_beside(path: Path) -> tuple[BinaryIO, Path]:
-    """Create a temporary file; unlike one of `tempfile`, it is as open to others as umask says."""
+    """Create a temporary file whose mode, unlike `tempfile`'s, follows the umask."""
     while True:
         temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}{PART}")
         with suppress(FileExistsError):  # exclusive creation follows no link
@@ -85,14 +85,14 @@ def _open_beside(path: Path) -> tuple[BinaryIO, Path]:
 
 
 def open_regular(path: Path, *, follow_links: bool = False) -> BinaryIO:
-    """Open a file for reading if it is a regular file: no link, no pipe, no device.
+    """Open a regular file for reading, without waiting for a named pipe.
 
     Args:
-        path: the file.
-        follow_links: whether a symbolic link to a regular file will do.
+        path: path of the file.
+        follow_links: whether a symbolic link to a regular file is allowed.
 
     Raises:
-        OSError: if it is something else or cannot be opened; a pipe is not waited for.
+        OSError: if it is not a regular file, or cannot be opened.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     flags |= 0 if follow_links else getattr(os, "O_NOFOLLOW", 0)
@@ -109,16 +109,16 @@ def open_regular(path: Path, *, follow_links: bool = False) -> BinaryIO:
 
 
 def remove_leftovers(folder: Path, age: float = A_DAY, of: str | None = None) -> list[Path]:
-    """Remove the hidden temporary files and folders that killed processes left.
+    """Delete the temporary files and folders of killed processes.
 
     Args:
-        folder: where to look; what lies deeper stays.
-        age: seconds since the last change from which on nobody can be writing it any more; 0 for
-            whoever holds the lock that all writers hold.
-        of: only those that were to become the file or folder of this name.
+        folder: folder that is searched, without its subfolders.
+        age: seconds since the last change after which no process is still writing; 0 if the caller
+            holds the lock of all writers.
+        of: name of the final file or folder; None for all.
 
     Returns:
-        What was removed.
+        The deleted paths.
     """
     removed = []
     with suppress(OSError):
@@ -134,7 +134,7 @@ def remove_leftovers(folder: Path, age: float = A_DAY, of: str | None = None) ->
 
 
 def why(error: OSError) -> str:
-    """Say what the system refused, `No space left on device`."""
+    """Return the reason of a system error, `No space left on device`."""
     if error.errno in _NO_LOCKS:
         return "this file system cannot lock files"
     return error.strerror or str(error)
@@ -142,15 +142,15 @@ def why(error: OSError) -> str:
 
 @contextmanager
 def explained(place: Path, advice: str, needed: int | None = None) -> Iterator[None]:
-    """Turn what the system refuses within the block into a `UserError`.
+    """Turn each `OSError` of the block into a `UserError`.
 
     Args:
-        place: where the block writes; named if the system names no file.
+        place: path that the block writes, named if the error names no file.
         advice: what to do.
-        needed: bytes that the block writes, if that is known.
+        needed: number of bytes that the block writes, if known.
 
     Raises:
-        UserError: for any `OSError`: a full disk, a place that is read-only, missing permission.
+        UserError: for any `OSError`, such as a full or read-only disk.
     """
     try:
         yield
@@ -161,13 +161,13 @@ def explained(place: Path, advice: str, needed: int | None = None) -> Iterator[N
 
 @contextmanager
 def disk_errors_explained(place: Path) -> Iterator[None]:
-    """Turn what a disk has against writing a run into a `UserError`; other errors stay as they are.
+    """Turn errors of the disk while a run is written into a `UserError`, and no others.
 
     Args:
-        place: where the block writes; named if the system names no file.
+        place: path that the block writes, named if the error names no file.
 
     Raises:
-        UserError: of a full, read-only, forbidden or failing disk.
+        UserError: for a full, read-only, forbidden or failing disk.
     """
     try:
         yield
