@@ -1,4 +1,4 @@
-"""Digests of image files, remembered so that an image that has not changed is not opened again."""
+"""Content digests of image files, cached so that unchanged images are not opened again."""
 
 import logging
 import os
@@ -26,11 +26,10 @@ _MOST_LISTED = 20
 
 
 class Stamp(msgspec.Struct, frozen=True, array_like=True):
-    """What the file system says of a file, and what changes when its content does.
+    """File status that changes with the content.
 
-    Size and modification time alone are not enough: `mv`, `cp -p`, `rsync -a` and `unzip` put
-    another file in the place of one and keep the time. That changes the inode number or the time
-    of the last status change, which no program can set.
+    Size and modification time are not enough: `mv`, `cp -p`, `rsync -a` and `unzip` replace a file
+    and keep the time. They change the inode number or the time of the last status change.
 
     Attributes:
         size: in bytes.
@@ -66,15 +65,14 @@ def inspect(
 ) -> dict[Path, str | UnreadableImageError]:
     """Read and decode every image once, and return its digest or why it cannot be used.
 
-    Decoding releases Python's interpreter lock, so threads use every core.
+    Decoding releases the interpreter lock, so threads use all cores.
 
     Args:
         paths: image files.
-        memory: a JSON file that remembers digests by path and stamp, so that an image that has not
-            changed is not opened again; made and kept up to date. A file changed so recently that
-            a further change might leave the same time is not remembered.
-        verify: whether to read also what is remembered, once per process, and to warn of files
-            whose content changed unnoticed.
+        memory: JSON file that caches digests by path and stamp; created and updated. A file changed
+            so recently that a further change might keep its time is not cached.
+        verify: whether to read cached images too, once per process, and to warn of files whose
+            content changed unnoticed.
     """
     known = _recall(memory).stamped_files
     keys = {path: as_text(path.absolute()) for path in paths}

@@ -1,4 +1,4 @@
-"""The raster formats that image files may have, and how a file in one of them is opened."""
+"""Raster formats that are read: their suffixes, signatures, and decoders."""
 
 import io
 import struct
@@ -23,7 +23,7 @@ from PIL import (
 
 from visionsweep.errors import UserError
 
-# None runs another program, as EPS does, and none but plain PPM is decoded in pure Python.
+# None runs another program, as EPS does; only plain PPM is decoded in pure Python.
 _SUFFIXES: dict[str, tuple[str, ...]] = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png", ".apng"),
@@ -79,16 +79,16 @@ class UnreadableImageError(UserError):
 
 @cache
 def image_suffixes() -> frozenset[str]:
-    """Return the file name endings, `.jpg` and the like, of the formats that are read.
+    """Return the suffixes of the formats that are read, such as `.jpg`.
 
-    Those of HEIC and AVIF are among them even where what reads them is not installed, so that such
-    a file is refused by name and not left out.
+    HEIC and AVIF are included even if their decoders are not installed, so that such files are
+    refused by name.
     """
     return frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
 
 
 def format_of(content: bytes) -> str | None:
-    """Return the format that the first bytes of a file belong to, or None for any other."""
+    """Return the format of a file by its first bytes, or None."""
     for signature, name in _SIGNATURES.items():
         if content.startswith(signature):
             return name
@@ -105,7 +105,7 @@ def format_of(content: bytes) -> str | None:
 
 
 def _may_be_tga(content: bytes) -> bool:
-    """Judge by the header, since TGA has no signature."""
+    """Return whether the header fits TGA, which has no signature."""
     if len(content) < _TGA_HEADER.size:
         return False
     _, palette, kind, width, height, depth, _ = _TGA_HEADER.unpack_from(content)
@@ -124,8 +124,8 @@ def open_header(content: bytes, kind: str) -> ImageFile.ImageFile:
         kind: their format, from `format_of`.
 
     Raises:
-        UnreadableImageError: if what reads the format is not installed.
-        Exception: of nearly any type, if the header is broken.
+        UnreadableImageError: if the decoder of the format is not installed.
+        Exception: any type, if the header is broken.
     """
     if kind == "HEIC":
         try:

@@ -1,4 +1,4 @@
-"""What decoding the images of a data set showed, remembered by content."""
+"""Facts about decoded images (gray values, repairs), cached by content."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ _warned: set[str] = set()
 
 
 def look_at(path: Path) -> str:
-    """Decode an image file, remember what that shows, and return the digest of its content.
+    """Decode an image file, cache its facts, and return its content digest.
 
     Raises:
         UnreadableImageError: if the file cannot be used.
@@ -39,11 +39,11 @@ def look_at(path: Path) -> str:
 
 
 def facts_of(files: Sequence[ImageFile], memory: Path | None) -> list[ImageFacts]:
-    """Return what decoding images showed; each is decoded at most once.
+    """Return the facts of images; each is decoded at most once.
 
     Args:
         files: images.
-        memory: a JSON file that remembers facts by digest; made and kept up to date.
+        memory: JSON file that caches facts by digest; created and updated.
     """
     known = _recall(memory) | _by_digest
     lacking = {file.digest: file for file in files if file.digest not in known}
@@ -87,7 +87,7 @@ def gray_range_of(
     Args:
         train: facts of the training images, which are measured.
         others: facts of all other images, measured only if no training image is a deep gray one.
-        setting: the range that the configuration gives, or None.
+        setting: configured range, or None.
     """
     measured = range_of(f.gray for f in train if f.gray) or range_of(
         f.gray for f in others if f.gray
@@ -101,10 +101,10 @@ def gray_range_of(
 
 
 def warn_of_repairs(repaired: Mapping[Path, str]) -> None:
-    """Warn once per process of images that are used although something is broken in their files.
+    """Warn once per process of images that are used although their files are broken.
 
     Args:
-        repaired: what is broken in each.
+        repaired: what is broken in each file.
     """
     if repaired:
         listed = [f"\n  {path}: {why}" for path, why in list(repaired.items())[:_MOST_LISTED]]

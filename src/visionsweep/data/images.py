@@ -1,4 +1,4 @@
-"""Image files: what they hold, and what to say if that is lost."""
+"""Labelled image files and their content digests."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ class ImageFile:
     """A labelled image on disk.
 
     Attributes:
-        path: where it lies.
+        path: path of the file.
         label: index of its class.
         digest: BLAKE2b of the file's bytes, 32 hexadecimal digits: the same for every copy.
     """
@@ -26,10 +26,10 @@ class ImageFile:
 
 
 def lost(path: Path, said: str) -> UserError:
-    """Word the error of an image that was there when its data set was put together.
+    """Return the error of an image that disappeared during a run.
 
     Args:
-        path: the image.
+        path: path of the image.
         said: why it cannot be read, beginning with its path.
     """
     gone = ""
@@ -44,15 +44,15 @@ def lost(path: Path, said: str) -> UserError:
 
 
 def digest_of(content: bytes | memoryview) -> str:
-    """Return what names an image by its content: BLAKE2b, 32 hexadecimal digits."""
+    """Return the content digest of a file: BLAKE2b, 32 hexadecimal digits."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def read_content(file: ImageFile) -> bytes:
-    """Return the bytes of an image file, after comparing them with its digest.
+    """Return the bytes of an image file, checked against its digest.
 
     Raises:
-        UserError: if the file is gone, or holds something else than when the run began.
+        UserError: if the file is gone or has changed since the run started.
     """
     try:
         content = read_file(file.path)

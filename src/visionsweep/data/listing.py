@@ -1,4 +1,4 @@
-"""List the image files below folders, and say which pictures are left out and why."""
+"""List the image files below folders, and what is left out and why."""
 
 import os
 import stat
@@ -12,7 +12,7 @@ from visionsweep.errors import UserError
 from visionsweep.storage.files import why
 from visionsweep.text.paths import as_text
 
-DEEPEST = 40  # folders below each other; no collection of images needs as many
+DEEPEST = 40  # nested folders
 
 
 class LeftOut(NamedTuple):
@@ -27,7 +27,7 @@ class LeftOut(NamedTuple):
 
 @dataclass
 class Listing:
-    """What lies below a folder.
+    """Files below a folder.
 
     Attributes:
         images: files that can be opened as images, sorted.
@@ -41,7 +41,7 @@ class Listing:
 
 
 class Folder(NamedTuple):
-    """A folder to be listed: the path it was reached by, and its path without links."""
+    """A folder: the path by which it was reached, and its real path."""
 
     path: str
     real: str
@@ -54,17 +54,16 @@ def list_folder(folder: Path) -> Listing:
 
 
 def list_folders(folders: Sequence[Path]) -> dict[Path, Listing]:
-    """List several folders, and every folder below them once.
+    """List several folders and their subfolders, each folder once by its real path.
 
-    Folders are told apart by their real paths. A folder that can be reached directly and by a link
-    belongs to where it is; of several links to one folder the first counts. A link to a folder
-    above itself is not followed.
+    A folder that can be reached directly and by a link is listed where it is; of several links, the
+    first counts. A link to a folder above itself is not followed.
 
     Args:
-        folders: for example the class folders of a data set; links to folders are followed.
+        folders: folders such as the class folders of a data set; links to folders are followed.
 
     Returns:
-        What lies below each of them.
+        The files below each folder.
 
     Raises:
         UserError: if a folder cannot be read, or if folders lie more than 40 deep.
@@ -101,7 +100,7 @@ def _why_not_followed(link: str, real: str, seen: set[str]) -> str | None:
 
 
 def _walk(start: Folder, top: Path, listing: Listing, seen: set[str]) -> list[tuple[Path, str]]:
-    """List a folder and the folders in it, and return the links to folders that it holds."""
+    """List a folder and its subfolders, and return the links to folders in them."""
     links: list[tuple[Path, str]] = []
     waiting = [start]
     while waiting:
@@ -163,13 +162,11 @@ def _add_file(entry: os.DirEntry[str], listing: Listing) -> None:
 
 
 def look_at(entry: os.DirEntry[str]) -> str | None:
-    """Say whether a file can be used as an image.
-
-    Nothing but a regular file is opened: reading a named pipe would wait forever.
+    """Return whether a file can be used as an image; only regular files are opened.
 
     Returns:
-        An empty string for an image, None for what is no picture, and for a picture that cannot be
-        used the reason.
+        An empty string for an image, None if it is not a picture, and the reason if it is one that
+        cannot be used.
     """
     if entry.is_file(follow_symlinks=False):
         return kind_of(entry.path, entry.name)
@@ -184,9 +181,9 @@ def look_at(entry: os.DirEntry[str]) -> str | None:
 
 
 def pictures_in(folder: str | Path) -> Iterator[str]:
-    """Yield the paths of files below a folder that are pictures, whether they can be used or not.
+    """Yield the paths of pictures below a folder, usable or not.
 
-    Hidden folders and links to folders are passed over.
+    Hidden folders and links to folders are skipped.
     """
     for entry in scan(folder):
         if is_folder(entry):

@@ -21,20 +21,20 @@ Pairs = list[tuple[Path, str]]  # files with the names of their classes
 
 
 class ImageReader:
-    """Reads every file of a data set once, then turns lists of files into lists of images.
+    """Read every file of a data set once, then turn lists of files into lists of images.
 
     Args:
-        found: the images of each part of the data set.
-        config: of the data; `on_bad_image` says whether anything may be left out.
-        memory: a file that remembers what images hold; see `digests.inspect`.
-        left_out: what lies beside these parts and is not used.
+        found: labelled images of each part of the data set.
+        config: data settings; `on_bad_image` decides whether images may be left out.
+        memory: file with cached digests; see `digests.inspect`.
+        left_out: files and folders beside these parts that are not used.
 
     Attributes:
         classes: class names, sorted; a label is an index into them.
-        skipped: what was left out and why, in words; at most 1,000 entries.
+        skipped: files left out with the reason, at most 1,000.
 
     Raises:
-        UserError: if something would be left out and `on_bad_image` is `error`.
+        UserError: if a file would be left out and `on_bad_image` is `error`.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ImageReader:
         log.warning("Skipped: %s", "\n".join(said))
 
     def read(self, pairs: Pairs) -> tuple[ImageFile, ...]:
-        """Return the images among these files, without those that cannot be read."""
+        """Return the readable images among these files."""
         return tuple(
             ImageFile(path, self._label[name], content)
             for path, name in pairs
