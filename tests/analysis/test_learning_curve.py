@@ -1,9 +1,12 @@
 """Learning curves through losses whose law is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from visionsweep.analysis.learning_curve import learning_curve
+from visionsweep.analysis.intervals import Estimate
+from visionsweep.analysis.learning_curve import images_for, learning_curve
 from visionsweep.analysis.predictions import Predictions
 
 BASE = np.random.default_rng(1).exponential(size=80) + 0.2
@@ -111,3 +114,15 @@ def test_the_interval_of_the_change_allows_for_the_misfit_of_the_power_law(with_
     largest = curve.doubled.value - curve.change.value
     assert curve.doubled.low <= largest + 1.4 * curve.change.value + 1e-9
     assert curve.doubled.high >= largest + 0.55 * curve.change.value - 1e-9
+
+
+def test_images_for_a_loss_invert_the_power_law(with_losses):
+    """Loss = 16 n^-0.5: 0.9 of the loss at 400 takes 400 / 0.81 images."""
+    common = np.full(500, 1.0)
+    sizes = [100, 400]
+    curve = learning_curve(sizes, [[with_losses(common * 16 / np.sqrt(n))] for n in sizes])
+    needed = images_for(curve, 0.9)
+    assert needed.value == pytest.approx(400 / 0.81, rel=1e-3)
+    assert 400 < needed.low < needed.value < needed.high < np.inf
+    flat = replace(curve, change=Estimate(-0.1, -0.2, 0.05))
+    assert images_for(flat, 0.9).high == np.inf

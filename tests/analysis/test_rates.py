@@ -184,4 +184,5 @@ def test_learning_curves_hold_the_planted_law_and_what_doubling_brings(
         )
     doubled, change, band = np.mean(held, axis=0)
     print(f"curve {sizes} {power=} {floor=}: {doubled=:.1%} {change=:.1%} {band=:.1%}")
-    assert all(0.91 <= rate <= 0.99 for rate in (doubled, change, band))
+    assert all(0.91 <= rate <= 0.99 for rate in (doubled, band))
+    assert change >= 0.95  # its interval also allows for the misfit of a power law

@@ -6,8 +6,9 @@ import pytest
 from visionsweep.analysis.comparison import Comparison
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.learning_curve import LearningCurve
+from visionsweep.report.effects import curve_sentence
 from visionsweep.report.evidence import Evidence, Row, gather
-from visionsweep.report.headline import curve_sentence, headline, hints, labels_of
+from visionsweep.report.headline import headline, hints, labels_of
 from visionsweep.report.recommendation import Price
 from visionsweep.runs.discovery import Run
 
@@ -150,11 +151,16 @@ def test_how_many_more_images_are_needed_is_said_where_they_are(evidence, marks,
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ((-0.05, -0.08, -0.02), ": 0.05 lower than with those [0.02, 0.08]."),
+        (
+            (-0.05, -0.08, -0.02),
+            ": 0.05 lower than with those [0.02, 0.08]. A loss 10% lower would take about 620 "
+            "training images [540, 1,100].",
+        ),
         ((0.05, 0.02, 0.08), ": 0.05 higher than with those [0.02, 0.08]."),
         (
             (-0.01, -0.06, 0.04),
-            ": not a significant change (change −0.01 [−0.06, +0.04]).",
+            ": not a significant change (change −0.01 [−0.06, +0.04]). A loss 10% lower would take "
+            "about 2,000 training images (at least 560).",
         ),
     ],
 )

@@ -111,6 +111,33 @@ def learning_curve(
     )
 
 
+def images_for(curve: LearningCurve, share: float) -> Estimate:
+    """Return the number of training images at which the loss falls to a share of that at the most.
+
+    The inverse of the forecast: the loss falls as images^-b, with b from the change when the images
+    are doubled.
+
+    Args:
+        curve: learning curve.
+        share: loss as a share of the fitted loss at the largest size, below 1.
+
+    Returns:
+        The number of images with its interval; infinite where the loss need not fall.
+    """
+    largest = curve.doubled.value - curve.change.value
+
+    def images(change: float) -> float:
+        ratio = 1 + change / largest
+        if ratio >= 1 or np.isnan(ratio):
+            return np.inf
+        power = -np.log2(max(ratio, TINY))
+        return float(curve.doubled_images / 2 * share ** (-1 / power))
+
+    return Estimate(
+        *(images(change) for change in (curve.change.value, curve.change.low, curve.change.high))
+    )
+
+
 def _with_misfit(change: Estimate) -> Estimate:
     """Widen the interval of a forecast change to multiples of it, for the misfit of the power law.
 

@@ -1,10 +1,11 @@
-"""The effects of swept settings in words."""
+"""Effects of swept settings and the learning curve in words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from visionsweep.analysis.factors import Effect
+from visionsweep.analysis.learning_curve import LearningCurve, images_for
 from visionsweep.report import numbers
 
 Reading = Literal["better", "worse", "not significant"]
@@ -53,3 +54,38 @@ def _change(effect: Effect) -> str:
     elif not (isinstance(effect.value, str) and isinstance(effect.baseline, str)):
         value = f"{effect.key} {value}"
     return f"{value} over {baseline}"
+
+
+def curve_sentence(curve: LearningCurve) -> str:
+    """Return the forecast for twice the training images."""
+    images = f"{curve.doubled_images:,} training images, twice as many as the most tried here,"
+    loss = numbers.with_interval(curve.doubled)
+    change = curve.change
+    places = numbers.places_for(change)
+    if change.low <= 0 <= change.high:
+        verdict = f"not a significant change (change {numbers.with_interval(change, signed=True)})"
+    else:
+        word = "lower" if change.value < 0 else "higher"
+        ends = sorted((abs(change.low), abs(change.high)))
+        verdict = (
+            f"{abs(change.value):.{places}f} {word} than with those "
+            f"[{ends[0]:.{places}f}, {ends[1]:.{places}f}]"
+        )
+    assumed = " (assuming a power law through two sizes)" if len(curve.images) == 2 else ""
+    mean = f", on average over {curve.runs} settings," if curve.runs > 1 else ""
+    return (
+        f"With {images} expect{mean} a validation loss of {loss}{assumed}: {verdict}."
+        f"{_inverse(curve)}"
+    )
+
+
+def _inverse(curve: LearningCurve) -> str:
+    """Return how many training images would lower the loss by a tenth, if that can be said."""
+    needed = images_for(curve, 0.9)
+    if not needed.low < needed.value < 100 * curve.doubled_images:
+        return ""
+    value, low, high = (
+        f"{float(f'{n:.2g}'):,.0f}" for n in (needed.value, needed.low, min(needed.high, 1e15))
+    )
+    bounds = f"[{low}, {high}]" if needed.high < 1e12 else f"(at least {low})"
+    return f" A loss 10% lower would take about {value} training images {bounds}."

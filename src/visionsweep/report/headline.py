@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from visionsweep.analysis.learning_curve import LearningCurve
 from visionsweep.report import numbers
 from visionsweep.report.evidence import Evidence
 from visionsweep.report.recommendation import (
@@ -225,23 +224,3 @@ def warnings(evidence: Evidence) -> list[str]:
             "or raise data.val_share."
         )
     return said
-
-
-def curve_sentence(curve: LearningCurve) -> str:
-    """Return the forecast for twice the training images."""
-    images = f"{curve.doubled_images:,} training images, twice as many as the most tried here,"
-    loss = numbers.with_interval(curve.doubled)
-    change = curve.change
-    places = numbers.places_for(change)
-    if change.low <= 0 <= change.high:
-        verdict = f"not a significant change (change {numbers.with_interval(change, signed=True)})"
-    else:
-        word = "lower" if change.value < 0 else "higher"
-        ends = sorted((abs(change.low), abs(change.high)))
-        verdict = (
-            f"{abs(change.value):.{places}f} {word} than with those "
-            f"[{ends[0]:.{places}f}, {ends[1]:.{places}f}]"
-        )
-    assumed = " (assuming a power law through two sizes)" if len(curve.images) == 2 else ""
-    mean = f", on average over {curve.runs} settings," if curve.runs > 1 else ""
-    return f"With {images} expect{mean} a validation loss of {loss}{assumed}: {verdict}."

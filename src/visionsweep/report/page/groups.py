@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from visionsweep.report import headline, numbers
-from visionsweep.report.effects import EffectLine, effect_lines
+from visionsweep.report.effects import EffectLine, curve_sentence, effect_lines
 from visionsweep.report.evidence import Evidence
 from visionsweep.report.page import commands, curves
 from visionsweep.report.page.best_run import CloseUp, close_up
@@ -64,7 +64,7 @@ def group_of(key: str, evidence: Evidence) -> Group:
         twins=curves.have_twins(lines),
         effects=_effects(evidence),
         learning_curve=curves.learning_curve(evidence.curve) if evidence.curve else None,
-        learning_sentence=headline.curve_sentence(evidence.curve) if evidence.curve else "",
+        learning_sentence=curve_sentence(evidence.curve) if evidence.curve else "",
         best=_close_up(evidence, labels),
         recommended=evidence.recommended is not None,
         commands=commands.commands(evidence),
