@@ -179,14 +179,13 @@ def hints(evidence: Evidence) -> list[str]:
     """Return what to try next: values at the edge of the grid, undertrained heads."""
     lines = []
     settings = settings_of([row.run for row in evidence.rows])
-    best = settings[0]
-    for key, value in best.items():
-        tried = {given[key] for given in settings if _is_number(given[key])}
-        if not _is_number(value) or len(tried) < 2 or key == "seed":
+    for key in ("epochs", "optimizer.lr"):
+        tried = {given[key] for given in settings if _is_number(given.get(key))}
+        value = settings[0].get(key)
+        if not _is_number(value) or len(tried) < 2 or value not in (max(tried), min(tried)):
             continue
-        edge = "largest" if value == max(tried) else "smallest" if value == min(tried) else ""
-        if edge == "largest" or (edge and key != "epochs"):
-            further = 2 * value if edge == "largest" else value / 2
+        edge, further = ("largest", 2 * value) if value == max(tried) else ("smallest", value / 2)
+        if edge == "largest" or key != "epochs":
             lines.append(
                 f"The best run has {key}={value:g}, the {edge} value tried: try {key}={further:g}."
             )
