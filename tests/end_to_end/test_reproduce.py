@@ -114,7 +114,7 @@ def test_a_changed_number_and_a_changed_image_are_found_and_named(kinds, tmp_pat
     assert done.returncode == 1, done.stderr
     listed, _, said = done.stdout.partition("different: ")
     assert "val images" in listed and "train images" not in listed
-    assert "The first that differs by more than 1e-06: epoch 1, replicate 1, val loss" in said
+    assert "The first that differs by more than 1e-06: history[0]." in said
     assert (tmp_path / "to" / "result.json").is_file()
 
 
