@@ -200,10 +200,10 @@ def main(overrides: Sequence[str]) -> None:
                 dropped += possible.count(False)
                 apart += sum(c.distinguishable for c in comparisons)
             for name, rows in picks.items():
-                regret, points, cost = zip(*rows, strict=True)
-                often = 100 * np.mean(np.asarray(points) >= 5)
-                print(f"| {count} | {name} | {interval(regret, 3)} | {interval(points, 1)} | "
-                      f"{often:.0f}% | {np.mean(cost):.2f} |")  # fmt: skip
+                regrets, lost_points, costs = zip(*rows, strict=True)
+                often = 100 * np.mean(np.asarray(lost_points) >= 5)
+                print(f"| {count} | {name} | {interval(regrets, 3)} | {interval(lost_points, 1)} | "
+                      f"{often:.0f}% | {np.mean(costs):.2f} |")  # fmt: skip
             marks.append(
                 f"| {count} | {100 * dropped / worse:.0f}% | {100 * apart / worse:.0f}% | "
                 f"{100 * lost / SWEEPS:.0f}% |"

@@ -9,13 +9,9 @@ class, predicted class, confidence and verdict.
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from visionsweep.cli.entry import run_command
 from visionsweep.errors import UserError
-
-if TYPE_CHECKING:
-    from visionsweep.runs.discovery import Run
 
 PER_CLASS = 3
 
@@ -35,12 +31,12 @@ def main(arguments: list[str]) -> int:
     from visionsweep.inference.figures import prediction_figures
     from visionsweep.inference.predictor import Prediction, load_predictor, predict
     from visionsweep.inference.verdicts import verdict_line, verdict_table
-    from visionsweep.report.leaderboard import wide_console
+    from visionsweep.report.console import wide_console
     from visionsweep.runs import predictions_csv
     from visionsweep.runtime.devices import pick_device  # these import torch: not for --help
 
     run, reason = choose_run(outputs)
-    rows = predictions_csv.read(run.directory, "test")
+    rows = predictions_csv.read(run, "test")
     if rows is None:
         raise UserError("no readable predictions of test images", where=run.directory)
     print(f"Run: {run.directory} ({reason})", flush=True)
@@ -63,19 +59,14 @@ def main(arguments: list[str]) -> int:
             print(answer, file=sys.stderr)
     if found:
         wide_console().print(verdict_table(found, truths))
-        print(f"{verdict_line(found, truths)} {_over_all_test_images(run)}")
+        print(
+            f"{verdict_line(found, truths)} Accuracy on all {len(rows.images)} test "
+            f"images: {100 * rows.correct.mean():.1f}%."
+        )
         title = f"{run.record.name} on {run.record.dataset}"
         for file in prediction_figures(found, run.directory / "predictions", title, truths):
             print(f"Figure: {file}")
     return 1 if unreadable else 0
-
-
-def _over_all_test_images(run: "Run") -> str:
-    data, metrics = run.record.data, run.record.metrics
-    if data is None or metrics is None:
-        return ""
-    accuracy = f"{100 * metrics.final.test.accuracy:.1f}%"
-    return f"Accuracy on all {data.counts['test']} test images: {accuracy}."
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def test_demo_trains_real_weights_and_ends_with_truth_and_verdict(commands):
     done = commands.run(f"../{judge[0]}")
     assert done.returncode == 0, done.stderr
     best = Path(re.search(r"^Run: (\S+)", done.stdout, re.MULTILINE)[1])
-    rows = re.findall(r"│ (\S+) +│ (\w+) +│ (\w+) +│ +(> )?([\d.]+) % │ (right|wrong)", done.stdout)
+    rows = re.findall(r"│ (\S+) +│ (\w+) +│ (\w+) +│ +(> )?([\d.]+)% │ (right|wrong)", done.stdout)
     assert len(rows) == 9, done.stdout
     assert [true for _, true, *_ in rows] == sorted(["pizza", "steak", "sushi"] * 3)
     with (commands.directory / best / "predictions.csv").open(newline="") as file:

@@ -90,7 +90,7 @@ def test_a_lost_node_is_told_and_resuming_gives_the_numbers_of_an_undisturbed_sw
     second.kill()
     out, error = process.communicate(timeout=500)
     assert process.returncode == 1
-    assert "Ray gave it up" in error and "Traceback" not in error, error
+    assert "Ray gave up on it" in error and "Traceback" not in error, error
     assert "sweep_dir=" in out
 
     again = pictures.run("train.py", *asked, f"sweep_dir={disturbed}")
