@@ -41,8 +41,8 @@ def test_a_pipe_gets_a_line_per_run_and_a_reason_once(pictures, launcher):
     records = [r for r in pictures.records().values() if r["status"] == "completed"]
     for record in records:
         (row,) = [text for text in results if record["name"] in text]
-        final = record["metrics"]["final"]["val"]
-        assert f"{final['loss']:.4f}" in row and f"{final['accuracy']:.1%}" in row
+        loss, accuracy = (record["deployed"]["val"][m]["value"] for m in ("loss", "accuracy"))
+        assert f"{loss:.4f}" in row and f"{accuracy:.1%}" in row
     failed = [text for _, _, text in rows if "failed" in text]
     assert len(failed) == 2 and "as run" in failed[1]
     assert done.stderr.count("cannot take images") == 1
