@@ -14,6 +14,7 @@ folder, and --own-images PATH to have those images counted that it was trained o
 
 import argparse
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from visionsweep.text.escaping import json_text, visible
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from visionsweep.analysis.per_class import ClassScores
     from visionsweep.config.schema import DataConfig
     from visionsweep.inference.evaluation import Evaluation
     from visionsweep.runs.discovery import Run
@@ -56,33 +58,32 @@ def main(arguments: list[str]) -> int:
     run = named_run(asked.run, "evaluate.py")
     data = _data(run, asked.settings)
 
-    # The next two import torch: not for --help and refusals.
+    # These import torch: not for --help and refusals.
+    from visionsweep.analysis.per_class import balanced_accuracy, class_scores
     from visionsweep.inference.evaluation import evaluate
     from visionsweep.runtime.devices import pick_device
 
     device = pick_device(asked.device)
     done = evaluate(run, data, asked.split, device, own_images=asked.own_images)
     about = f"{run.directory} on {done.dataset}, {asked.split}: {done.images} images"
+    scores = dict(zip(done.classes, class_scores(done.confusion), strict=True))
     if asked.json:
-        print(json_text(_as_json(run, done), encoding=sys.stdout.encoding))
+        print(json_text(_as_json(run, done, scores), encoding=sys.stdout.encoding))
         return 0
 
     from rich.table import Table
 
-    from visionsweep.analysis.per_class import balanced_accuracy, class_scores
     from visionsweep.report.console import wide_console
 
     table = Table("metric", "value", "95% interval", "each replicate by itself", title=about)
     for name, m in done.deployed.items():
-        each = ", ".join(f"{value:.4f}" for value in done.measures[name].replicates)
-        table.add_row(name, f"{m.value:.4f}", f"[{m.low:.4f}, {m.high:.4f}]", each)
+        values = ", ".join(f"{value:.4f}" for value in done.measures[name].replicates)
+        table.add_row(name, f"{m.value:.4f}", f"[{m.low:.4f}, {m.high:.4f}]", values)
     table.add_row("balanced_accuracy", f"{balanced_accuracy(done.confusion):.4f}", "", "")
     wide_console().print(table)
-    wide_console().print(_class_table(done))
+    wide_console().print(_class_table(scores))
     never = [
-        name
-        for name, scores in zip(done.classes, class_scores(done.confusion), strict=True)
-        if scores.images and not scores.predicted
+        name for name, of_class in scores.items() if of_class.images and not of_class.predicted
     ]
     if never:
         print(f"Never predicted: {', '.join(map(visible, never))}.")
@@ -110,8 +111,8 @@ def _of_training(done: "Evaluation") -> str:
     return f"It was trained on {done.trained_on} of these {done.images}: the scores are optimistic."
 
 
-def _as_json(run: "Run", done: "Evaluation") -> dict[str, Any]:
-    from visionsweep.analysis.per_class import balanced_accuracy, class_scores
+def _as_json(run: "Run", done: "Evaluation", scores: "Mapping[str, ClassScores]") -> dict[str, Any]:
+    from visionsweep.analysis.per_class import balanced_accuracy
 
     return {
         "run": str(run.directory),
@@ -123,38 +124,34 @@ def _as_json(run: "Run", done: "Evaluation") -> dict[str, Any]:
         "metrics": msgspec.to_builtins(done.measures),
         "deployed": msgspec.to_builtins(done.deployed),
         "balanced_accuracy": balanced_accuracy(done.confusion),
-        "classes": {
-            name: asdict(scores)
-            for name, scores in zip(done.classes, class_scores(done.confusion), strict=True)
-        },
+        "classes": {name: asdict(of_class) for name, of_class in scores.items()},
         "confusion": done.confusion.tolist(),
     }
 
 
-def _class_table(done: "Evaluation") -> "Table":
+def _class_table(scores: "Mapping[str, ClassScores]") -> "Table":
     """Return precision, recall and F1 of each class, the lowest F1 first."""
     from rich.table import Table
 
-    from visionsweep.analysis.per_class import class_scores
+    from visionsweep.analysis.per_class import lowest_f1_first
     from visionsweep.report import numbers
 
-    rows = list(zip(done.classes, class_scores(done.confusion), strict=True))
-    rows.sort(key=lambda row: (row[1].f1, row[0]))
+    rows = lowest_f1_first(scores)
     left = len(rows) - _MOST_CLASSES
     title = f"the {_MOST_CLASSES} classes with the lowest F1" if left > 0 else "classes"
     table = Table("class", title=title)
     for name in ("images", "predicted", "precision", "recall", "F1"):
         table.add_column(name, justify="right")
-    for name, scores in rows[:_MOST_CLASSES]:
+    for name, of_class in rows[:_MOST_CLASSES]:
         table.add_row(
             name,
-            f"{scores.images:,}",
-            f"{scores.predicted:,}",
+            f"{of_class.images:,}",
+            f"{of_class.predicted:,}",
             *(
                 f"{numbers.percent(share.value)} {numbers.percent_interval(share)}".rstrip()
-                for share in (scores.precision, scores.recall)
+                for share in (of_class.precision, of_class.recall)
             ),
-            f"{scores.f1:.3f}",
+            f"{of_class.f1:.3f}",
         )
     return table
 

@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -37,6 +39,9 @@ from visionsweep.runs.record import DataFacts, Failure, ModelFacts, Record
 from visionsweep.runs.record_file import read_record, write_record
 from visionsweep.runs.scores import estimate_metrics, summarize
 from visionsweep.training.loop import Epoch, Scores, SplitScores
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @pytest.fixture(scope="session")
@@ -311,6 +316,28 @@ class SmallDisk:
     def remount(self, how: str) -> None:
         """Mount it again, `ro` or `rw`."""
         subprocess.run(["mount", "-o", f"remount,{how}", self.path], check=True)
+
+
+@pytest.fixture
+def remember_figures(monkeypatch) -> Callable[..., list["Figure"]]:
+    """Return a function that lists the figures which some modules render from then on."""
+    from visionsweep.figures import style  # imports matplotlib, which few tests need
+
+    def remember(*modules: ModuleType) -> list["Figure"]:
+        figures: list[Figure] = []
+
+        def render(draw: Callable[["Figure"], None], width: float, height: float) -> np.ndarray:
+            def drawing(figure: "Figure") -> None:
+                draw(figure)
+                figures.append(figure)
+
+            return style.render(drawing, width, height)
+
+        for module in modules:
+            monkeypatch.setattr(module, "render", render)
+        return figures
+
+    return remember
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from visionsweep.analysis.metrics import reliability
-from visionsweep.figures import confusion, mistakes, style
+from visionsweep.figures import confusion, mistakes
 from visionsweep.figures import reliability as diagram
 from visionsweep.figures.confusion import confusion_figure
 from visionsweep.figures.mistakes import Mistake, mistakes_figure
@@ -20,20 +20,9 @@ from visionsweep.figures.style import CARD, shortened
 
 
 @pytest.fixture
-def drawn(monkeypatch) -> list[Figure]:
+def drawn(remember_figures) -> list[Figure]:
     """Figures that were rendered."""
-    figures = []
-    for module in (confusion, diagram, mistakes):
-
-        def remember(draw, width, height):
-            def drawing(figure: Figure) -> None:
-                draw(figure)
-                figures.append(figure)
-
-            return style.render(drawing, width, height)
-
-        monkeypatch.setattr(module, "render", remember)
-    return figures
+    return remember_figures(confusion, diagram, mistakes)
 
 
 def texts(figure: Figure) -> list[str]:

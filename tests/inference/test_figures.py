@@ -17,19 +17,9 @@ from visionsweep.inference.predictor import Prediction
 
 
 @pytest.fixture
-def drawn(monkeypatch) -> list[Figure]:
+def drawn(remember_figures) -> list[Figure]:
     """Figures that were rendered."""
-    rendered = []
-
-    def remember(draw, width, height):
-        def drawing(figure: Figure) -> None:
-            draw(figure)
-            rendered.append(figure)
-
-        return style.render(drawing, width, height)
-
-    monkeypatch.setattr(figures, "render", remember)
-    return rendered
+    return remember_figures(figures)
 
 
 def texts(drawn: list[Figure]) -> list[str]:

@@ -9,7 +9,7 @@ from visionsweep.analysis.learning_curve import LearningCurve
 from visionsweep.report.effects import curve_sentence
 from visionsweep.report.evidence import Evidence, Row, gather
 from visionsweep.report.headline import headline, hints, labels_of
-from visionsweep.report.recommendation import Price
+from visionsweep.report.recommendation import Price, cheapest_close
 from visionsweep.runs.discovery import Run
 
 APART, CLOSE, TIED = (
@@ -85,6 +85,27 @@ def test_a_withheld_recommendation_says_why_and_what_to_do(evidence, marks, with
     assert "No run is recommended: " in text and reason in text
     if withheld == "inseparable":
         assert "b, 10pct, 1 epoch is the cheapest within one standard error" in text
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "untrained", "cheapest"),
+    [
+        ((20, 10, 12), "", "c"),  # b is faster, c has fewer parameters
+        ((20, 10, 21), "", "b"),  # c is slower than the best
+        ((20, 10, 12), "c", "b"),
+        ((20, 21, 21), "", "a"),
+    ],
+)
+def test_cost_decides_by_the_rule_of_the_recommendation(
+    evidence, milliseconds, untrained, cheapest
+):
+    found = evidence("==")
+    for row, time in zip(found.rows, milliseconds, strict=True):
+        row.run.record.model = msgspec.structs.replace(row.run.record.model, milliseconds=time)
+        row.run.record.weights = "random" if row.run.record.name == untrained else "IMAGENET1K_V1"
+    runs, comparisons = [r.run for r in found.rows], [r.comparison for r in found.rows]
+    assert runs[cheapest_close(runs, comparisons)].record.name == cheapest
+    assert f"{cheapest}, 10pct, 1 epoch is the cheapest within one standard error" in said(found)
 
 
 def test_a_run_alone_is_not_recommended_over_others(evidence):

@@ -62,8 +62,8 @@ def learning_curve(
 
     Args:
         counts: numbers of training images, in any order; equal ones are pooled.
-        predictions: the runs with so many, all on the same images; those at one place of each list
-            are alike in all else. Where one of them diverged, all are left out.
+        predictions: the runs with each of these numbers, all on the same images; those at one place
+            of each list are alike in all else. Where one of them diverged, all are left out.
         seed: seed of the resampling.
 
     Returns:

@@ -1,5 +1,6 @@
 """Precision, recall and F1 of each class, from a confusion matrix."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,11 @@ def class_scores(confusion: NDArray[np.int64]) -> list[ClassScores]:
             )
         )
     return scores
+
+
+def lowest_f1_first(scores: Mapping[str, ClassScores]) -> list[tuple[str, ClassScores]]:
+    """Return class names with their scores, the lowest F1 first, ties by name."""
+    return sorted(scores.items(), key=lambda item: (item[1].f1, item[0]))
 
 
 def balanced_accuracy(confusion: NDArray[np.int64]) -> float:

@@ -59,7 +59,7 @@ def read(arguments: Sequence[str]) -> Arguments:
     """Parse the arguments of `train.py`.
 
     Raises:
-        UserError: for flags that Hydra does not have or cannot combine, and for typing mistakes.
+        UserError: if a flag does not exist or cannot be combined with another, or is mistyped.
     """
     for number, text in enumerate(arguments):
         _refuse_typo(text, arguments[number + 1 : number + 2])

@@ -1,6 +1,5 @@
 """Models that are built only when needed: a summary of each is cached beside the features."""
 
-import time
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -10,7 +9,6 @@ import msgspec
 import torch
 import torchvision
 from msgspec import Meta
-from torch import nn
 
 from visionsweep.data.images import digest_of
 from visionsweep.models import backbones, classifier
@@ -18,7 +16,7 @@ from visionsweep.models.backbone_spec import BackboneSpec
 from visionsweep.models.backbones import Backbone
 from visionsweep.models.single_image import trains_on_one_image
 from visionsweep.models.summary import count_parameters, layer_table
-from visionsweep.runtime.threads import one_thread
+from visionsweep.models.timing import forward_milliseconds
 from visionsweep.storage.cache import keep
 from visionsweep.storage.untrusted import MB, read_regular
 from visionsweep.text.escaping import visible
@@ -49,20 +47,6 @@ class ModelSummary(msgspec.Struct, frozen=True):
 def build_shared(spec: BackboneSpec, size: int) -> Backbone:
     """Build a backbone, or return the last one that was built."""
     return backbones.build(spec, size)
-
-
-@torch.inference_mode()
-def _forward_milliseconds(model: nn.Module, size: int) -> float:
-    """Time a forward pass on one core; the fastest of five, since other programs may be running."""
-    images = torch.zeros(4, 3, size, size)
-    model.eval()
-    seconds = []
-    with one_thread():
-        for _ in range(5):
-            start = time.perf_counter()
-            model(images)
-            seconds.append(time.perf_counter() - start)
-    return 1000 * min(seconds) / len(images)
 
 
 @dataclass(frozen=True)
@@ -132,5 +116,5 @@ class LazyModel:
             backbone.dropout,
             *count_parameters(model),
             layer_table(model, self.size),
-            _forward_milliseconds(model, self.size),
+            forward_milliseconds({self.spec.name: (model, self.size)})[self.spec.name],
         )

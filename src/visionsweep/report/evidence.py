@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from visionsweep.analysis.comparison import (
@@ -16,6 +17,7 @@ from visionsweep.analysis.learning_curve import LearningCurve, learning_curve
 from visionsweep.analysis.run_losses import RunLosses
 from visionsweep.report.recipes import Recipe, Scores, find_recipes, mean_scores
 from visionsweep.report.recommendation import Price, Withheld, price_of, recommend
+from visionsweep.report.settings import settings_of
 from visionsweep.runs.discovery import Run
 
 Mark = Literal["recommended", "possible", "worse", "unknown"]
@@ -79,6 +81,11 @@ class Evidence:
     def chosen(self) -> Run:
         """The recommended run, or else the best one: what commands use."""
         return self.recommended or self.rows[0].run
+
+    @cached_property
+    def settings(self) -> list[dict[str, Any]]:
+        """Settings of each row, as `settings_of` returns them."""
+        return settings_of([row.run for row in self.rows])
 
 
 def gather(runs: Sequence[Run], *, expand_seeds: bool = False) -> Evidence:

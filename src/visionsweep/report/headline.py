@@ -12,10 +12,10 @@ from visionsweep.report.evidence import Evidence
 from visionsweep.report.recommendation import (
     FEWEST_IMAGES,
     Withheld,
-    is_cheaper,
+    cheapest_close,
     milliseconds,
 )
-from visionsweep.report.settings import ALWAYS, settings_of
+from visionsweep.report.settings import ALWAYS
 from visionsweep.runs.discovery import Run, val_loss
 
 FEW_IMAGES = 10  # validation images of a class, below which its scores say little
@@ -43,7 +43,7 @@ def labels_of(evidence: Evidence) -> list[str]:
     Runs with the same settings, repeated in another sweep, are told apart by their directories.
     """
     runs = [row.run for row in evidence.rows]
-    labels = [label(settings) for settings in settings_of(runs)]
+    labels = [label(settings) for settings in evidence.settings]
     often = Counter(labels)
     top = os.path.commonpath([run.directory for run in runs])
     folders = Counter(zip(labels, [run.directory.parent for run in runs], strict=True))
@@ -125,16 +125,12 @@ def _withheld(evidence: Evidence, labels: Sequence[str]) -> str:
         return _WITHHELD[evidence.withheld]
     data = evidence.rows[0].run.record.data
     assert data is not None
-    cheapest = evidence.rows[0].run
-    for row in evidence.rows:
-        close = row.comparison is not None and row.comparison.within_one_error
-        if close and is_cheaper(row.run, cheapest):
-            cheapest = row.run
-    named = labels[[row.run for row in evidence.rows].index(cheapest)]
+    runs, comparisons = zip(*((row.run, row.comparison) for row in evidence.rows), strict=True)
+    cheapest = labels[cheapest_close(runs, comparisons)]
     return (
         f"on {data.counts['val']:,} validation images, each of the runs could be the best. Use "
-        f"more validation images, or let cost decide: {named} is the cheapest within one standard "
-        "error."
+        f"more validation images, or let cost decide: {cheapest} is the cheapest within one "
+        "standard error."
     )
 
 
@@ -178,7 +174,7 @@ def _more(evidence: Evidence) -> str | None:
 def hints(evidence: Evidence) -> list[str]:
     """Return what to try next: values at the edge of the grid, undertrained heads."""
     lines = []
-    settings = settings_of([row.run for row in evidence.rows])
+    settings = evidence.settings
     for key in ("epochs", "optimizer.lr"):
         tried = {given[key] for given in settings if _is_number(given.get(key))}
         value = settings[0].get(key)

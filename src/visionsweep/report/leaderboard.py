@@ -14,7 +14,7 @@ from visionsweep.report.columns import BY_KEY, columns_of, ordered
 from visionsweep.report.console import wide_console
 from visionsweep.report.effects import curve_sentence, effect_lines
 from visionsweep.report.evidence import Evidence, Row, gather
-from visionsweep.report.headline import headline, hints, labels_of
+from visionsweep.report.headline import Headline, headline, hints, labels_of
 from visionsweep.report.numbers import counted
 from visionsweep.report.settings import ALWAYS
 from visionsweep.report.unfinished import unfinished_lines
@@ -65,16 +65,9 @@ def heading(evidence: Evidence) -> str:
     )
 
 
-def verdict(evidence: Evidence) -> str:
-    """Return the recommendation in two sentences."""
-    said = headline(evidence, labels_of(evidence))
-    return f"{said.best} {said.advice}"
-
-
-def findings(evidence: Evidence) -> list[str]:
+def _findings(evidence: Evidence, summary: Headline) -> list[str]:
     """Return what else a group shows: images needed, hints, effects, and the learning curve."""
-    said = headline(evidence, labels_of(evidence))
-    lines = [said.more] if said.more else []
+    lines = [summary.more] if summary.more else []
     lines += hints(evidence)
     effects = [
         f"{line.change}: {line.number}"
@@ -164,13 +157,15 @@ def show(
         rows = ordered(evidence.rows, sort)[: top or MOST]
         left_out = [] if top else _left_out(len(rows), len(evidence.rows))
         reading = [READING] if len(rows) > 1 else []
-        said = [*left_out, *reading, *findings(evidence)]
+        summary = headline(evidence, labels_of(evidence))
+        verdict = f"{summary.best} {summary.advice}"
+        said = [*left_out, *reading, *_findings(evidence, summary)]
         if as_text:
             print(f"{markdown(heading(evidence))}\n\n{as_markdown(rows, columns)}\n")
-            print("\n\n".join(map(markdown, [verdict(evidence), *said])) + "\n")
+            print("\n\n".join(map(markdown, [verdict, *said])) + "\n")
         else:
             shown = _that_fit(rows, columns, sort, console.width)
-            console.print(Text(visible(verdict(evidence))), style="bold")
+            console.print(Text(visible(verdict)), style="bold")
             console.print(_drawn(rows, shown, heading(evidence)))
             said = [*_no_room(columns, shown), *said]
             for line in said:

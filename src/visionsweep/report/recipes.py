@@ -48,7 +48,9 @@ def find_recipes(runs: Sequence[Run], *, expand_seeds: bool) -> tuple[list[Recip
             continue
         shown.append(run)
     groups: dict[int | str, list[int]] = defaultdict(list)
-    settings = settings_of(shown) if shown else []
+    settings: list[dict[str, Any]] = settings_of(shown) if shown else []
+    if not expand_seeds:
+        settings = [{key: v for key, v in given.items() if key != "seed"} for given in settings]
     for place, (run, given) in enumerate(zip(shown, settings, strict=True)):
         whole = losses[place]
         separate = expand_seeds or whole is None or not whole.finite
@@ -58,14 +60,11 @@ def find_recipes(runs: Sequence[Run], *, expand_seeds: bool) -> tuple[list[Recip
         distinct = {getattr(losses[p], "digest", p): p for p in reversed(places)}
         kept = sorted(distinct.values())
         parts = [part for p in kept if (part := losses[p]) is not None]
-        given = settings[kept[0]]
-        if not expand_seeds:
-            given = {key: value for key, value in given.items() if key != "seed"}
         recipes.append(
             Recipe(
                 tuple(shown[p] for p in kept),
                 RunLosses.together(parts) if parts else None,
-                given,
+                settings[kept[0]],
                 deployed,
             )
         )
@@ -80,11 +79,15 @@ def _seed(run: Run) -> tuple[float, float]:
 
 
 def _identity(run: Run, given: Mapping[str, Any]) -> str:
-    """Return what runs have in common that differ by their seed alone."""
+    """Return what runs have in common that differ by their seed alone.
+
+    Args:
+        run: the run.
+        given: its settings without the seed.
+    """
     data, model = run.record.data, run.record.model
     assert data is not None and model is not None
-    settings = {key: value for key, value in given.items() if key != "seed"}
-    return repr((settings, data.digests["train"], model.fingerprint))
+    return repr((given, data.digests["train"], model.fingerprint))
 
 
 def _losses(run: Run, *, deployed: bool) -> RunLosses | None:

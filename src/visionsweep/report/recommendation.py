@@ -68,14 +68,27 @@ def recommend(
         return None, "few images"
     if all(c.could_be_best for c in comparisons):
         return None, "inseparable"
+    return compared[cheapest_close([r.runs[0] for r in compared], [None, *comparisons])], ""
+
+
+def cheapest_close(runs: Sequence[Run], comparisons: Sequence[Comparison | None]) -> int:
+    """Return the index of the cheapest run within one standard error of the best.
+
+    It is the best itself if no run close to it is cheaper.
+
+    Args:
+        runs: runs, lowest loss first.
+        comparisons: comparison of each with the first; None for that one, or if not compared.
+    """
     close = [
-        recipe
-        for recipe, comparison in zip(compared[1:], comparisons, strict=True)
-        if comparison.within_one_error
-        and not is_untrained(recipe.runs[0].record)
-        and is_cheaper(recipe.runs[0], best.runs[0])
+        index
+        for index, (run, comparison) in enumerate(zip(runs, comparisons, strict=True))
+        if comparison is not None
+        and comparison.within_one_error
+        and not is_untrained(run.record)
+        and is_cheaper(run, runs[0])
     ]
-    return min(close, key=lambda recipe: (*_cost(recipe.runs[0]), recipe.loss), default=best), ""
+    return min(close, key=lambda index: _cost(runs[index]), default=0)  # of equals, the first
 
 
 def milliseconds(run: Run) -> float | None:

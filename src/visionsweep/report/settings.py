@@ -19,8 +19,9 @@ def settings_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
         runs: completed runs, at least one.
 
     Returns:
-        A mapping a run, all with the same keys in the same order; groups go by their short names
-        (`optimizer`, not `optimizer.name`), single keys by their dotted ones (`optimizer.lr`).
+        One mapping per run, all with the same keys in the same order; groups go by their short
+        names (`optimizer`, not `optimizer.name`), single keys by their dotted ones
+        (`optimizer.lr`).
     """
     columns = _columns([run.record.config for run in runs])
     missing = [_MISSING] * len(runs)

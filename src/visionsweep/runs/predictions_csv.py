@@ -8,6 +8,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -40,25 +41,25 @@ class SplitPredictions:
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float64]
 
-    @property
+    @cached_property
     def predicted(self) -> NDArray[np.int64]:
         """Predicted classes, `int64[N]`."""
         highest: NDArray[np.int64] = self.probabilities.argmax(1)
         return highest
 
-    @property
+    @cached_property
     def correct(self) -> NDArray[np.bool_]:
         """Whether each prediction is correct, `bool[N]`."""
         correct: NDArray[np.bool_] = self.predicted == self.labels
         return correct
 
-    @property
+    @cached_property
     def confidence(self) -> NDArray[np.float64]:
         """Probabilities of the predicted classes, `float64[N]`."""
         highest: NDArray[np.float64] = self.probabilities.max(1)
         return highest
 
-    @property
+    @cached_property
     def confusion(self) -> NDArray[np.int64]:
         """Confusion matrix, `int64[C, C]`; rows are true, columns predicted classes."""
         return confusion(self.labels, self.predicted, len(self.classes))

@@ -5,7 +5,7 @@ import io
 from dataclasses import dataclass
 
 from visionsweep.analysis.metrics import most_confused
-from visionsweep.analysis.per_class import ClassScores, class_scores
+from visionsweep.analysis.per_class import ClassScores, class_scores, lowest_f1_first
 from visionsweep.figures.mistakes import Mistake
 from visionsweep.report import numbers
 from visionsweep.report.column_values import replicates_of
@@ -88,25 +88,20 @@ def close_up(run: Run, label: str, scores: Scores) -> CloseUp:
     summary = f"{predictions.correct.sum()} of {images} right"
     if replicates > 1:
         summary += f" by the mean of its {replicates} replicates"
+    scores_by_class = dict(zip(classes, class_scores(predictions.confusion), strict=True))
     return CloseUp(
         label,
         run.record.name,
         metrics,
         predictions,
         summary,
-        sorted(zip(classes, class_scores(predictions.confusion), strict=True), key=_by_f1)[
-            :_MOST_LISTED
-        ],
+        lowest_f1_first(scores_by_class)[:_MOST_LISTED],
         [
             (classes[true], classes[predicted], count)
             for true, predicted, count in most_confused(predictions.confusion, _MOST_CONFUSIONS)
         ],
         [(m, _picture(m)) for m in mistakes_of(run, "test", predictions, _MOST_MISTAKES)],
     )
-
-
-def _by_f1(row: tuple[str, ClassScores]) -> tuple[float, str]:
-    return row[1].f1, row[0]
 
 
 def _picture(mistake: Mistake) -> Picture:
