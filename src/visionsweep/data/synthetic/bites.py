@@ -1,34 +1,23 @@
-"""Small food by name: round, long and leafy bites, alone or in a pile."""
-
-from __future__ import annotations
+"""Paint small food by name: round, long, and leafy bites, alone or in a pile."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from visionsweep.data.synthetic.shapes import (
-    TAU,
-    blob,
-    inside,
-    place,
-    rings,
-    specks,
-    spokes,
-    strip,
-)
+from visionsweep.data.synthetic.shapes import TAU, blob, inside, place, rings, specks, spokes, strip
 from visionsweep.data.synthetic.stage import Paint, Stage
 
 GREEN = Paint(62, 112, 40, 0.3, 0.3)
 
 
 class Round(NamedTuple):
-    """A round bite: thickness as a share of its radius, then what is painted on it."""
+    """A round bite: thickness relative to its radius, rim, face, and dabs on the face."""
 
     thick: float
     rim: Paint
     face: Paint | None = None
-    share: float = 0.85  # of the radius that the face covers
+    share: float = 0.85  # radius of the face relative to the rim
     dab: Paint | None = None
     dabs: int = 0
 
@@ -76,7 +65,7 @@ LEAVES = {"basil": 0.55, "rocket": 0.3, "parsley": 0.7}
 
 
 def bite(s: Stage, kind: str, x: float, y: float, z: float, size: float) -> None:
-    """Paint one round, long or leafy bite of half size `size` lying at (x, y, z)."""
+    """Paint a bite of half size `size` at (x, y, z)."""
     rng, angle = s.rng, s.rng.uniform(0, TAU)
     if kind in ROUNDS:
         thick, rim, face, share, dab, dabs = ROUNDS[kind]
@@ -110,7 +99,7 @@ def pile(
     spread: float,
     size: float,
 ) -> None:
-    """Heap bites of mixed kinds around (x, y), each a little higher than the one before."""
+    """Paint a pile of mixed bites around (x, y), nearer ones a little higher."""
     spots = inside(s.rng, count, x, y, spread).tolist()
     for k, (bx, by) in enumerate(sorted(spots, key=s.depth)):
         kind = kinds[int(s.rng.integers(len(kinds)))]

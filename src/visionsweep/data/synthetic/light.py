@@ -1,10 +1,7 @@
-"""Light, cast shadows, highlights and grain: from a painted stage to a photograph of it.
+"""Turn a painted stage into a photograph: light, shadows, highlights, and grain.
 
-All of it is computed once for the whole picture from the surface that was painted along with the
-colours: no object needs a shadow of its own.
+All are computed for the whole image from the surface that was painted along with the colors.
 """
-
-from __future__ import annotations
 
 import math
 from functools import cache
@@ -21,7 +18,7 @@ Floats = NDArray[np.float32]
 
 
 class Relief(NamedTuple):
-    """What the light falls on, each float32[H, W]: height in pixels, gloss, dirt and grain."""
+    """The surface: height in pixels, gloss, and stains of dirt and grain, each `float32[H, W]`."""
 
     tall: Floats
     gloss: Floats
@@ -29,7 +26,7 @@ class Relief(NamedTuple):
 
 
 class Light(NamedTuple):
-    """The light that arrives, each float32[H, W]: from the lamp, from the sky, and mirrored."""
+    """The light: of the lamp, of the sky, and mirrored, each `float32[H, W]`."""
 
     direct: Floats
     ambient: Floats
@@ -38,7 +35,7 @@ class Light(NamedTuple):
 
 @cache
 def _noise() -> tuple[Floats, Image.Image]:
-    """Return one sheet of coarse-to-fine noise: float32[512, 512] of mean 0, and as a picture."""
+    """Return noise of several scales with mean 0, `float32[512, 512]`, also as an image."""
     rng = np.random.default_rng(20)
     sheet = np.zeros((512, 512), np.float32)
     for cells, weight in ((16, 0.4), (48, 0.5), (120, 0.6), (256, 0.6), (512, 0.35)):
@@ -48,7 +45,7 @@ def _noise() -> tuple[Floats, Image.Image]:
 
 
 def _soften(field: Floats, times: int) -> Floats:
-    """Return a float32[H, W] field blurred `times` times by the 3-tap binomial."""
+    """Return a field `float32[H, W]` after `times` blurs by the 3-tap binomial filter."""
     for _ in range(times):
         wide = np.pad(field, 1, "edge")
         wide = wide[:, :-2] + wide[:, 2:] + (wide[:, 1:-1] + wide[:, 1:-1])
@@ -57,19 +54,19 @@ def _soften(field: Floats, times: int) -> Floats:
 
 
 def _enlarge(field: Floats, width: int, height: int) -> Floats:
-    """Return a coarse field as float32[height, width]."""
+    """Return a coarse field resized to `float32[height, width]`."""
     picture = Image.fromarray(field).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(picture, np.float32)
 
 
 def _shade(tall: Floats, towards: tuple[float, float], low: float, soft: int) -> Floats:
-    """Return how much of the key light is blocked, float32[H, W] in 0-1, by a march towards it.
+    """Return the blocked share of the lamp's light, `float32[H, W]`, by marching towards it.
 
     Args:
-        tall: float32[H, W], heights in pixels.
-        towards: unit vector in the picture that points to the light.
-        low: how low the light stands (the length of a shadow for each pixel of height).
-        soft: rounds of blur of the shadow's edge.
+        tall: heights in pixels, `float32[H, W]`.
+        towards: unit vector in the image that points to the lamp.
+        low: length of a shadow per pixel of height.
+        soft: number of blurs of the shadow's edge.
     """
     small, pad = np.ascontiguousarray(tall[::2, ::2]), 26
     wide = np.pad(small, pad, "edge")
@@ -85,7 +82,7 @@ def _shade(tall: Floats, towards: tuple[float, float], low: float, soft: int) ->
 
 
 def _relief(stage: Stage) -> Relief:
-    """Return the surface of a stage, roughened and with wood grain."""
+    """Return the surface of a stage with roughness and wood grain."""
     rng, width, height, one = stage.rng, stage.width, stage.height, np.float32
     heights, gloss, rough, wood = (
         np.asarray(channel, np.float32) * one(1 / 255) for channel in stage.surface.split()
@@ -105,7 +102,7 @@ def _relief(stage: Stage) -> Relief:
 
 
 def _light(rng: np.random.Generator, relief: Relief) -> Light:
-    """Return the light of one lamp, somewhere to the side, and of the sky on a surface."""
+    """Return the light of a lamp at the side, and of the sky, on a surface."""
     tall, one = relief.tall, np.float32
     height, width = tall.shape
     turn, low = rng.uniform(0, TAU), rng.uniform(0.5, 1.3)
@@ -131,7 +128,7 @@ def _light(rng: np.random.Generator, relief: Relief) -> Light:
 
 
 def _expose(stage: Stage, stain: Floats, light: Light) -> Image.Image:
-    """Return the painted colours as film sees them in this light, with grain."""
+    """Return the painted colors as film records them in this light, with grain."""
     rng, one = stage.rng, np.float32
     warm, exposure = rng.normal(0, 0.13), rng.uniform(0.8, 1.2)
     fill, contrast = rng.uniform(0.3, 0.55), rng.uniform(0.88, 1.12)
@@ -140,21 +137,23 @@ def _expose(stage: Stage, stain: Floats, light: Light) -> Image.Image:
     speckle += one(bright)
     planes = []
     for channel, brown, gain in zip(
-        stage.colour.reduce(2).split(), (0.75, 1.05, 1.3), (1, 0, -1.2), strict=True
+        stage.color.reduce(2).split(), (0.75, 1.05, 1.3), (1, 0, -1.2), strict=True
     ):
         plane = np.asarray(channel, np.float32) * (one(1 / 255) - stain * one(brown / 255))
         plane *= plane  # sRGB is close to a square root: light adds up on the squares
         key, sky = one(exposure * (1 + warm * gain)), one(fill * (1 - warm * gain / 2))
         plane *= light.direct * key + light.ambient * sky
         plane += light.shine
-        plane /= one(0.86) + one(0.36) * plane  # film's shoulder: white plates keep their relief
+        plane /= (
+            one(0.86) + one(0.36) * plane
+        )  # shoulder of the film curve: white plates keep their relief
         seen = np.sqrt(np.maximum(plane, 0)) * one(contrast) + speckle
         planes.append(Image.fromarray((seen * one(255)).clip(0, 255).astype(np.uint8)))
     return Image.merge("RGB", planes)
 
 
 def photograph(stage: Stage) -> Image.Image:
-    """Return the stage as a photograph [height, width], lit from one side, perhaps out of focus."""
+    """Return a stage as an RGB photograph, lit from one side, and sometimes out of focus."""
     relief = _relief(stage)
     light = _light(stage.rng, relief)
     photo = _expose(stage, relief.stain, light)

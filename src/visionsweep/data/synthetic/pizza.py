@@ -1,6 +1,4 @@
-"""Pizza: whole, with a piece missing, or a few slices."""
-
-from __future__ import annotations
+"""Paint pizza: whole, with a piece missing, or a few slices."""
 
 import math
 from typing import NamedTuple
@@ -19,7 +17,7 @@ TOPPINGS = (
 
 
 class Wedge(NamedTuple):
-    """One part of a pizza: where its tip lies, its first angle and the angle it covers."""
+    """A part of a pizza: position of its tip, first angle, and covered angle."""
 
     x: float
     y: float
@@ -28,7 +26,7 @@ class Wedge(NamedTuple):
 
 
 class Pie(NamedTuple):
-    """What all parts of a pizza share (start: direction of a cut; z: height of its foot)."""
+    """Properties of a whole pizza; `start` is the direction of a cut, `z` the height below it."""
 
     radius: float
     start: float
@@ -40,25 +38,25 @@ class Pie(NamedTuple):
 
 
 def wedges(s: Stage, whole: bool, start: float, pieces: int) -> list[Wedge]:
-    """Return which parts of a pizza lie where, far ones first."""
-    rng, each = s.rng, TAU / pieces
+    """Return the parts of a pizza, far ones first."""
+    rng, piece = s.rng, TAU / pieces
     if whole:
         return [Wedge(0.0, 0.0, 0.0, TAU)]
     if rng.random() < 0.45:  # a piece or two missing, perhaps one of them drawn out
-        parts = [Wedge(0.0, 0.0, start, TAU - each * int(rng.integers(1, 3)))]
+        parts = [Wedge(0.0, 0.0, start, TAU - piece * int(rng.integers(1, 3)))]
         if rng.random() < 0.5:
-            turn = start - each / 2
-            parts.append(Wedge(0.16 * math.cos(turn), 0.16 * math.sin(turn), start - each, each))
+            turn = start - piece / 2
+            parts.append(Wedge(0.16 * math.cos(turn), 0.16 * math.sin(turn), start - piece, piece))
     else:
-        turns = (start + np.arange(rng.integers(1, 5)) * each * rng.uniform(1.1, 1.6)).tolist()
+        turns = (start + np.arange(rng.integers(1, 5)) * piece * rng.uniform(1.1, 1.6)).tolist()
         apart = rng.uniform(0.03, 0.15) - (0.35 if len(turns) == 1 else 0)
         tips = [(apart * math.cos(turn + 0.4), apart * math.sin(turn + 0.4)) for turn in turns]
-        parts = [Wedge(x, y, turn, each) for (x, y), turn in zip(tips, turns, strict=True)]
+        parts = [Wedge(x, y, turn, piece) for (x, y), turn in zip(tips, turns, strict=True)]
     return sorted(parts, key=lambda part: s.depth((math.cos(part.turn), math.sin(part.turn))))
 
 
 def baked(s: Stage, pie: Pie, wedge: Wedge) -> None:
-    """Paint the crust with its charred rim, the sauce and the cheese of one part."""
+    """Paint crust, charred rim, sauce, and cheese of a part."""
     rng, (x, y, turn, width), (radius, start, z, *_) = s.rng, wedge, pie
     angle = turn + np.linspace(0, width, 40)
     ripple = 1 + 0.02 * np.cos(3 * angle + start) + 0.012 * np.cos(7 * angle + radius * 40)
@@ -76,7 +74,7 @@ def baked(s: Stage, pie: Pie, wedge: Wedge) -> None:
 
 
 def topped(s: Stage, pie: Pie, wedge: Wedge) -> None:
-    """Speckle the cheese of one part and lay the toppings on it, none on top of another."""
+    """Paint speckles and toppings on a part; toppings do not overlap."""
     rng, (x, y, turn, width), high = s.rng, wedge, pie.z + 0.062
     far = pie.radius * 0.78 * np.sqrt(rng.uniform(0.02, 1, 110))
     spots = spokes(turn + rng.uniform(0.03, 0.97, 110) * width, far) + np.array([x, y])

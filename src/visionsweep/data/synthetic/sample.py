@@ -1,14 +1,11 @@
-"""The built-in sample: pictures of drawn scenes, rendered to disk.
+"""Render the built-in sample to disk: images of pizza, steak, and sushi.
 
-For when the real photographs cannot be had: pizza, steak and sushi, told apart at a glance by a
-person but not by colour alone. The package scenes draws them; here they become files.
+It replaces the photographs where they cannot be downloaded. People recognize the classes at a
+glance; color alone does not separate them.
 """
-
-from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +14,20 @@ from visionsweep.config.schema import SAMPLE
 from visionsweep.data.archive import ELSEWHERE
 from visionsweep.data.synthetic.scenes import draw_scene
 from visionsweep.runtime import terminal
-from visionsweep.storage.files import explained
+from visionsweep.storage.files import explained, remove_leftovers, write_atomically
 from visionsweep.storage.locks import held
 
 NAME = SAMPLE
 CLASSES = ("pizza", "steak", "sushi")
-COUNTS: Mapping[str, int] = {"train": 750, "val": 45, "test": 25}  # images a class at 100%
+COUNTS: Mapping[str, int] = {"train": 750, "val": 45, "test": 25}  # images per class at 100%
 SEED = 20
-VERSION = 1  # raise it whenever the drawing changes: directories of another version are redrawn
+VERSION = 1  # raise it if pixels change: images of other versions are deleted and rendered again
 SHORT_SIDE = 256  # pixels
 _MARKER = ".version"
 
 
 def jpeg(split: str, label: str, index: int, size: int) -> bytes:
-    """Return the JPEG file of one image; only its place in the sample and its size decide it."""
+    """Return the JPEG file of one image, which is determined by these arguments alone."""
     key = (SEED, tuple(COUNTS).index(split), CLASSES.index(label), index)
     rng = np.random.default_rng(np.random.SeedSequence(key))
     width = round(size * rng.uniform(1, 340 / 256))
@@ -41,24 +38,20 @@ def jpeg(split: str, label: str, index: int, size: int) -> bytes:
 
 
 def sample_files(folder: Path, split: str, train_fraction: float) -> list[tuple[Path, str]]:
-    """Return the (path, class) pairs that make up a split, in order of class and index.
+    """Return path and class of the images of a split, ordered by class and index.
 
-    Files are named, not looked for: a directory rendered for a bigger fraction holds more.
+    The folder is not listed, since it may hold the images of a larger fraction.
 
     Args:
-        folder: what render_sample returned.
-        split: "train", "val" or "test".
-        train_fraction: in (0, 1]; "val" and "test" are always whole.
+        folder: folder from `render_sample`.
+        split: `train`, `val`, or `test`.
+        train_fraction: share of the training images, in (0, 1]; the other splits are always whole.
 
     Raises:
-        ValueError: for an unknown split or a fraction outside (0, 1].
+        ValueError: if the fraction is out of range.
     """
-    if split not in COUNTS:
-        raise ValueError(f"the sample has no split {split!r}; it has {', '.join(COUNTS)}")
     if not 0 < train_fraction <= 1:
-        raise ValueError(
-            f"the fraction of the training set must lie in (0, 1], not {train_fraction}"
-        )
+        raise ValueError(f"train_fraction must be in (0, 1], got {train_fraction}")
     count = max(1, round(COUNTS[split] * train_fraction)) if split == "train" else COUNTS[split]
     return [
         (folder / split / label / f"{index:04d}.jpg", label)
@@ -67,75 +60,51 @@ def sample_files(folder: Path, split: str, train_fraction: float) -> list[tuple[
     ]
 
 
-def _clear_other_version(folder: Path, version: str) -> None:
-    """Remove the images of another version of the drawing, then mark the folder as this one's."""
-    if _is_of(folder, version):
-        return
-    for split in COUNTS:
-        for path in folder.glob(f"{split}/*/[0-9]*.jpg"):
-            path.unlink()
-    # The mark comes last: killed before it, the next call clears again and nothing gets mixed.
-    _write(folder / _MARKER, version.encode())
+def render_sample(root: Path, train_fraction: float, *, size: int = SHORT_SIDE) -> Path:
+    """Render the missing images of `ROOT/sample/SPLIT/CLASS/`, and return `ROOT/sample`.
 
-
-def _is_of(folder: Path, version: str) -> bool:
-    marker = folder / _MARKER
-    return marker.is_file() and marker.read_text() == version
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # One process writes, so the name may be the same each time; a killed one's is written over.
-    partial = path.with_name(f".{path.stem.strip('.')}.part")
-    try:
-        partial.unlink(missing_ok=True)
-        with partial.open("xb") as file:  # a link that lies there is not followed
-            file.write(content)
-        partial.replace(path)
-    except OSError:
-        with suppress(OSError):
-            partial.unlink()
-        raise
-
-
-def render_sample(root: Path, train_fraction: float, *, size: int | None = None) -> Path:
-    """Render what is missing under root/"sample"/<split>/<class>/ and return root/"sample".
-
-    Image i of a class and split is always the same file with the same bytes (for one Pillow
-    version), so a small fraction is contained in a bigger one and nothing is drawn twice. Images of
-    another drawing version or size are removed first: the two never mix. One process renders at a
-    time, in a plain loop: workers started by spawn would import the caller's main script again.
-    Where all is there, nothing is written.
+    An image has the same bytes in every fraction (for one Pillow version). Images of another
+    version or size are deleted first. One process renders at a time, without worker processes:
+    those started by spawn would import the caller's main script again.
 
     Args:
-        root: the data directory; made when missing.
-        train_fraction: share of the 750 training images a class, in (0, 1]; at least one is drawn.
-        size: pixels on the short side, 32 to 380; None means 256.
+        root: folder of all data sets; created if missing.
+        train_fraction: share of the training images, in (0, 1]; at least one per class.
+        size: short side in pixels, at most 380.
 
     Raises:
-        UserError: if `root` is full or cannot be written; what is drawn stays for the next call.
-        ValueError: for a fraction or a size out of range.
+        UserError: if the disk is full or read-only; rendered images are kept.
+        ValueError: if the fraction is out of range.
     """
-    size = SHORT_SIDE if size is None else size
-    if not 32 <= size <= 380:
-        raise ValueError(f"the sample is drawn with 32 to 380 pixels on the short side, not {size}")
     folder = root / NAME
-    wanted = [
+    images = [
         (path, split, label)
         for split in COUNTS
         for path, label in sample_files(folder, split, train_fraction)
     ]
     version = str(VERSION) if size == SHORT_SIDE else f"{VERSION} at {size} pixels"
-    if _is_of(folder, version) and all(path.is_file() for path, _, _ in wanted):
+    marker = folder / _MARKER
+
+    def is_current() -> bool:
+        return marker.is_file() and marker.read_text() == version
+
+    if is_current() and all(path.is_file() for path, _, _ in images):
         return folder
     with explained(root, ELSEWHERE):
         root.mkdir(parents=True, exist_ok=True)
         with held(root / ".sample.lock", "drawing the sample"):
-            _clear_other_version(folder, version)
-            missing = [item for item in wanted if not item[0].is_file()]
+            for parent in {path.parent for path, _, _ in images}:
+                parent.mkdir(parents=True, exist_ok=True)
+                remove_leftovers(parent, age=0)
+            if not is_current():
+                for path in folder.glob("*/*/[0-9]*.jpg"):
+                    path.unlink()
+                # Last, so that a killed process leaves no mixture.
+                write_atomically(marker, version.encode(), durable=False)
+            missing = [image for image in images if not image[0].is_file()]
             for path, split, label in terminal.bar(
                 iterable=missing, desc="Drawing the sample", unit="image"
             ):
-                _write(path, jpeg(split, label, int(path.stem), size))
+                content = jpeg(split, label, int(path.stem), size)
+                write_atomically(path, content, durable=False)
     return folder

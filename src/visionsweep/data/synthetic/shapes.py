@@ -1,6 +1,4 @@
-"""Flat outlines, points and dabs, as arrays of world coordinates: the bottom of the package."""
-
-from __future__ import annotations
+"""Flat outlines, points, and dabs as arrays of world coordinates, `float64[..., 2]`."""
 
 import math
 from collections.abc import Sequence
@@ -14,13 +12,13 @@ SQUARE = np.array([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]])
 
 
 def rings(outline: Points, shares: Points | Sequence[float]) -> Points:
-    """Return the outline [K, 2] shrunk about its middle to each share: [N, K, 2]."""
+    """Return an outline `[K, 2]` scaled about its center by each share, `[N, K, 2]`."""
     middle = outline.sum(0) / len(outline)
     return np.asarray((outline - middle) * np.asarray(shares)[:, None, None] + middle)
 
 
 def blob(rng: np.random.Generator, wobble: float = 0.05, points: int = 20) -> Points:
-    """Return a closed outline [points, 2] around the origin with a mean radius of 1."""
+    """Return a wobbly circle of mean radius 1 around the origin, `[points, 2]`."""
     angle = np.arange(points) * (TAU / points)
     outline = np.stack([np.cos(angle), np.sin(angle)], -1)
     if not wobble:
@@ -31,7 +29,7 @@ def blob(rng: np.random.Generator, wobble: float = 0.05, points: int = 20) -> Po
 
 
 def box(squareness: float = 4, points: int = 20) -> Points:
-    """Return a rounded square [points, 2] of half side 1 (a superellipse)."""
+    """Return a superellipse of half side 1, a rounded square, `[points, 2]`."""
     angle = (np.arange(points) + 0.5) * (TAU / points)
     corner = np.stack([np.cos(angle), np.sin(angle)], -1)
     return np.asarray(np.sign(corner) * np.abs(corner) ** (2 / squareness))
@@ -40,14 +38,14 @@ def box(squareness: float = 4, points: int = 20) -> Points:
 def place(
     shape: Points, x: float, y: float, long: float, wide: float | None = None, angle: float = 0
 ) -> Points:
-    """Return the unit shape scaled to half sizes long and wide, turned and moved to (x, y)."""
+    """Return a unit shape scaled to half sizes `long` and `wide`, rotated, and moved to (x, y)."""
     cos, sin = math.cos(angle), math.sin(angle)
     turn = np.array([[cos, sin], [-sin, cos]])
     return np.asarray(shape * (long, long if wide is None else wide) @ turn + (x, y))
 
 
 def strip(x: float, y: float, long: float, wide: float, angle: float, bend: float) -> Points:
-    """Return a bent band [12, 2] of half sizes long and wide around (x, y)."""
+    """Return a bent band of half sizes `long` and `wide` around (x, y), `[12, 2]`."""
     along = np.linspace(-1, 1, 5)
     edge = np.stack([along * long, bend * long * (along**2 - 0.33)], -1)
     side = np.array([0.0, wide])
@@ -57,23 +55,23 @@ def strip(x: float, y: float, long: float, wide: float, angle: float, bend: floa
 
 
 def spokes(angle: Points, radius: float | Points) -> Points:
-    """Return points [N, 2] at the given angles [N] and distance from the origin."""
+    """Return points at some angles `[N]` and distances from the origin, `[N, 2]`."""
     return np.asarray(np.stack([np.cos(angle), np.sin(angle)], -1) * np.reshape(radius, (-1, 1)))
 
 
 def specks(
-    rng: np.random.Generator, centres: Points, radius: float, stretch: float = 1.0
+    rng: np.random.Generator, centers: Points, radius: float, stretch: float = 1.0
 ) -> Points:
-    """Return one small six-cornered dab [N, 6, 2] for each centre [N, 2], randomly turned."""
-    angle = rng.uniform(0, TAU, (len(centres), 1))
+    """Return a small, randomly rotated hexagon for each center `[N, 2]`, `[N, 6, 2]`."""
+    angle = rng.uniform(0, TAU, (len(centers), 1))
     corner = np.arange(6) * (TAU / 6)
-    size = radius * rng.uniform(0.6, 1.3, (len(centres), 1))
+    size = radius * rng.uniform(0.6, 1.3, (len(centers), 1))
     a, b = size * stretch * np.cos(corner), size * np.sin(corner)
     turned = [a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)]
-    return np.asarray(np.stack(turned, -1) + centres[:, None])
+    return np.asarray(np.stack(turned, -1) + centers[:, None])
 
 
 def inside(rng: np.random.Generator, count: int, x: float, y: float, radius: float) -> Points:
-    """Return points [count, 2] spread evenly over a disc."""
+    """Return points uniformly distributed over a disc, `[count, 2]`."""
     angle, far = rng.uniform(0, TAU, count), radius * np.sqrt(rng.uniform(0, 1, count))
     return np.stack([x + far * np.cos(angle), y + far * np.sin(angle)], -1)

@@ -1,6 +1,4 @@
-"""Steak: grilled, half carved or in slices, with sides, sauce and something on top."""
-
-from __future__ import annotations
+"""Paint steak: whole, half carved, or in slices, with side dishes, sauce, and a garnish."""
 
 import math
 from typing import NamedTuple
@@ -19,7 +17,7 @@ SIDES = (
 
 
 class Cut(NamedTuple):
-    """A steak on its plate: middle, half sizes, direction, height of its foot, thickness, crust."""
+    """A steak: center, half sizes, direction, height below it, thickness, and crust."""
 
     x: float
     y: float
@@ -32,7 +30,7 @@ class Cut(NamedTuple):
 
 
 def grilled(s: Stage, cut: Cut) -> None:
-    """Paint a whole steak, often with a rim of fat and the marks of the grill."""
+    """Paint a whole steak, often with a rim of fat and grill marks."""
     rng, angle = s.rng, cut.angle
     body, size = blob(rng, 0.13, 40), np.array([cut.long, cut.wide])
     if rng.random() < 0.5:
@@ -57,7 +55,7 @@ def grilled(s: Stage, cut: Cut) -> None:
 
 
 def carved(s: Stage, cut: Cut, offsets: Points, apart: float) -> None:
-    """Paint slices that lie on their sides and show the pink inside, at offsets along the steak."""
+    """Paint slices that show the pink inside, at offsets along the steak."""
     rng, step = s.rng, 1.0 * cut.long / apart
     flesh, fat = s.vary(Paint(196, 92, 84, 0.7, 0.6), 14), Paint(226, 140, 124, 0.8)
     cos, sin = math.cos(cut.angle), math.sin(cut.angle)
@@ -76,7 +74,7 @@ def carved(s: Stage, cut: Cut, offsets: Points, apart: float) -> None:
 
 
 class Heap(NamedTuple):
-    """A side dish: which bite it is made of and where it lies."""
+    """A side dish: its kind of bite, and its position."""
 
     kind: str
     x: float
@@ -84,12 +82,11 @@ class Heap(NamedTuple):
 
 
 def sides(s: Stage, beside: float) -> list[Heap]:
-    """Return one to three heaps around the direction `beside`, far ones first."""
-    rng = s.rng
-    heaps: list[Heap] = []
-    for k, kind in enumerate(rng.choice(SIDES, rng.integers(1, 4), replace=False).tolist()):
-        turn = beside + (k - 1) * rng.uniform(0.7, 1.1)
-        heaps.append(Heap(kind, 0.6 * math.cos(turn), 0.6 * math.sin(turn)))
+    """Return one to three side dishes around a direction, far ones first."""
+    kinds = s.rng.choice(SIDES, s.rng.integers(1, 4), replace=False).tolist()
+    turns = [beside + (k - 1) * s.rng.uniform(0.7, 1.1) for k in range(len(kinds))]
+    spots = [(0.6 * math.cos(turn), 0.6 * math.sin(turn)) for turn in turns]
+    heaps = [Heap(kind, *spot) for kind, spot in zip(kinds, spots, strict=True)]
     return sorted(heaps, key=lambda heap: s.depth(heap[1:]))
 
 
@@ -100,7 +97,7 @@ def serve(s: Stage, heaps: list[Heap], z: float) -> None:
 
 
 def seasoned(s: Stage, cut: Cut) -> None:
-    """Paint butter, herbs or vegetables on top of the steak, or nothing, and coarse salt."""
+    """Paint butter, herbs, vegetables, or nothing on the steak, and coarse salt."""
     x, y, top, extra = cut.x, cut.y, cut.z + cut.tall, s.rng.random()
     if extra < 0.25:
         bite(s, "butter", x, y, top, 0.12)

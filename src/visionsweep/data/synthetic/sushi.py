@@ -1,6 +1,4 @@
-"""Sushi: rolls and nigiri in rows, in a ring or scattered."""
-
-from __future__ import annotations
+"""Paint sushi: rolls and nigiri in rows, in a ring, or scattered."""
 
 import math
 
@@ -38,7 +36,7 @@ FISH: tuple[tuple[Paint, Paint | None], ...] = (
 
 
 def roll(s: Stage, kind: str, filling: Paint, x: float, y: float, z: float, size: float) -> None:
-    """Paint an upright roll: nori outside (maki), rice outside (uramaki) or roe on top (gunkan)."""
+    """Paint an upright roll: maki (nori outside), uramaki (rice outside), gunkan (roe on top)."""
     rng, angle, spot = s.rng, s.rng.uniform(0, TAU), np.array([x, y])
     long = size * (1.3 if kind == "gunkan" else 1)
     body = place(blob(rng, 0.03, 26), x, y, long, size, angle)
@@ -66,7 +64,7 @@ def roll(s: Stage, kind: str, filling: Paint, x: float, y: float, z: float, size
 
 
 def nigiri(s: Stage, kind: int, x: float, y: float, z: float, size: float, angle: float) -> None:
-    """Paint an oblong of rice with a slice of fish, prawn, omelette or eel over it."""
+    """Paint an oblong of rice under a slice of fish, prawn, or omelet."""
     rng, (fish, stripe) = s.rng, FISH[kind]
     long, wide = size * 1.75, size * 0.82
     top = s.solid(place(box(3), x, y, long, wide, angle), z, size * 0.6, s.vary(RICE, 5), 0.12, 6)
@@ -87,7 +85,7 @@ def nigiri(s: Stage, kind: int, x: float, y: float, z: float, size: float, angle
 
 
 def arrangement(rng: np.random.Generator, size: float) -> list[tuple[float, float, int]]:
-    """Return where pieces lie and of which of three kinds each is: rows, a ring, or scattered."""
+    """Return position and kind (0 to 2) of each piece: in rows, in a ring, or scattered."""
     layout = rng.random()
     if layout < 0.55:
         across, down = int(rng.integers(2, 6)), int(rng.integers(1, 4))
@@ -110,7 +108,7 @@ def arrangement(rng: np.random.Generator, size: float) -> list[tuple[float, floa
 
 
 def sushi(s: Stage) -> None:
-    """Paint rolls and nigiri, with wasabi, ginger, garnish or chopsticks."""
+    """Paint rolls and nigiri, with wasabi, ginger, a garnish, or chopsticks."""
     rng = s.rng
     z = dish(s, 0, 0, rng.uniform(0.85, 1.1))
     size, angle = rng.uniform(0.13, 0.19), rng.uniform(0, TAU)

@@ -1,22 +1,11 @@
-"""What any dish may stand on or beside: the table, plates and boards, bowls, clutter."""
-
-from __future__ import annotations
+"""Paint what any dish may be served on or beside: table, plates, boards, bowls, clutter."""
 
 import math
 
 import numpy as np
 
 from visionsweep.data.synthetic.bites import pile
-from visionsweep.data.synthetic.shapes import (
-    SQUARE,
-    TAU,
-    blob,
-    box,
-    inside,
-    place,
-    rings,
-    specks,
-)
+from visionsweep.data.synthetic.shapes import SQUARE, TAU, blob, box, inside, place, rings, specks
 from visionsweep.data.synthetic.stage import Paint, Stage
 
 WOODS = (
@@ -43,7 +32,7 @@ STEEL = Paint(190, 192, 196, 1.0, 0.0)
 
 
 def table(s: Stage) -> None:
-    """Cover the whole picture with planks, a striped or chequered cloth, or a plain colour."""
+    """Cover the image with planks, a striped or checkered cloth, or a plain color."""
     rng, kind = s.rng, s.rng.integers(0, 5)
     base = WOODS if kind < 2 else PLAINS
     paint = s.vary(base[rng.integers(len(base))], 16)
@@ -60,7 +49,7 @@ def table(s: Stage) -> None:
         bands = [place(SQUARE, 0, k * wide, 9, wide / 2) for k in range(-26, 27, 2)]
         for axis in (turn, turn + TAU / 4)[: rng.integers(1, 3)]:
             s.fill(np.stack([place(band, 0, 0, 1, 1, axis) for band in bands]), 0, half)
-        if axis != turn:  # where two bands cross, the full colour
+        if axis != turn:  # bands cross in the full color
             both = [
                 place(SQUARE, i * wide, k * wide, wide / 2, wide / 2)
                 for i in range(-10, 11, 2)
@@ -70,7 +59,7 @@ def table(s: Stage) -> None:
 
 
 def dish(s: Stage, x: float, y: float, radius: float) -> float:
-    """Paint what the food lies on (plate, board, slate, tray or nothing); return its height."""
+    """Paint a plate, board, slate, or nothing under the food; return its height."""
     rng, kind = s.rng, s.rng.integers(0, 6)
     if kind < 3:
         glaze = s.vary(GLAZES[rng.integers(len(GLAZES))], 8)
@@ -106,7 +95,7 @@ def bowl(s: Stage, x: float, y: float, radius: float, z: float, sauce: Paint) ->
 
 
 def distractor(s: Stage, x: float, y: float) -> None:
-    """Paint one thing that may stand on any table and says nothing of the dish."""
+    """Paint an object that may be on any table, independent of the dish."""
     rng, angle = s.rng, s.rng.uniform(0, TAU)
     kind = rng.integers(0, 8)
     if kind == 0:  # napkin
