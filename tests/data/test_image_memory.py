@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from visionsweep.data import digests
-from visionsweep.data.digests import inspect
+from visionsweep.data import image_facts
+from visionsweep.data.image_facts import inspect
 from visionsweep.data.images import ImageFile, digest_of, read_content
 from visionsweep.errors import UserError
 
@@ -63,8 +63,8 @@ def wait() -> None:
 
 def forget() -> None:
     """Start as a new process does."""
-    digests._recalled.clear()
-    digests._verified.clear()
+    image_facts._parsed.clear()
+    image_facts._verified.clear()
 
 
 def test_a_second_look_opens_no_image(tmp_path, paths, opened):
@@ -180,7 +180,8 @@ FIRST_VERSION = b'{"/photos/0.bmp": [822, 1700000000000000000, "0011223344556677
     "damage",
     [
         b"", b"{", b"\xff\xfe\0", b"[]", b'{"a": [1, 2]}', b'{"a": "b"}', FIRST_VERSION,
-        b'{"stamped_files": {"a": [[[1, 2, 3, 4, 5], "no digest"]]}}',
+        b'{"stamped_files": {"a": [[[1, 2, 3, 4, 5], "00112233445566778899aabbccddeeff"]]}}',
+        b'{"a": [[[1, 2, 3, 4, 5], ["no digest", [null, null]]]]}',
     ],
     ids=repr,
 )  # fmt: skip
@@ -202,10 +203,10 @@ def test_verifying_reads_everything_once_and_names_what_changed_unnoticed(
     memory = tmp_path / "m.json"
     first = inspect(paths, memory)
     # What a file system without inodes and times of status may leave: the old stamp, new content.
-    wrong = memory.read_bytes().replace(first[paths[0]].encode(), b"0" * 32)
+    wrong = memory.read_bytes().replace(first[paths[0]].digest.encode(), b"0" * 32)
     memory.write_bytes(wrong)
     forget()
-    assert inspect(paths, memory)[paths[0]] == "0" * 32
+    assert inspect(paths, memory)[paths[0]].digest == "0" * 32
     opened.clear()
     with caplog.at_level(logging.WARNING):
         assert inspect(paths, memory, verify=True) == first
@@ -233,7 +234,7 @@ def test_a_named_pipe_is_not_opened(tmp_path):
     pipe = tmp_path / "image.png"
     os.mkfifo(pipe)
     code = (
-        "import sys; from pathlib import Path; from visionsweep.data.digests import inspect\n"
+        "import sys; from pathlib import Path; from visionsweep.data.image_facts import inspect\n"
         "print(inspect([Path(sys.argv[1])]).popitem()[1].what)"
     )
     command = [sys.executable, "-c", code, str(pipe)]

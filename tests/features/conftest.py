@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from visionsweep.config.schema import FeaturesConfig, ModelConfig
-from visionsweep.data.digests import inspect
+from visionsweep.data.image_facts import inspect
 from visionsweep.data.images import ImageFile
 from visionsweep.data.synthetic import sample
 from visionsweep.data.transforms import Preprocessing, resized
@@ -51,7 +51,7 @@ def draw_to() -> Callable[[Path, int], Path]:
 @pytest.fixture
 def look_at() -> Callable[[list[Path]], list[ImageFile]]:
     """Look at images as an experiment does."""
-    return lambda paths: [ImageFile(path, 0, str(c)) for path, c in inspect(paths).items()]
+    return lambda paths: [ImageFile(path, 0, i.digest) for path, i in inspect(paths).items()]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from visionsweep import errors
-from visionsweep.data import digests, thumbnails
+from visionsweep.data import image_facts, thumbnails
 from visionsweep.data.images import digest_of
 from visionsweep.features import maintenance
 from visionsweep.features import store as store_module
@@ -165,8 +165,9 @@ def test_all_that_a_run_keeps_it_can_do_without(
     assert again == {c: getattr(card, c) for c in again}
     assert torch.equal(features(files, network, cache="full"), expected)
     for _ in range(2):
-        found = digests.inspect([f.path for f in files], tmp_path / "full" / "images" / "m.json")
-        assert list(found.values()) == [f.digest for f in files]
+        memory = tmp_path / "full" / "images" / "m.json"
+        inspected = image_facts.inspect([f.path for f in files], memory)
+        assert [image.digest for image in inspected.values()] == [f.digest for f in files]
     sheet = thumbnails.thumbnails(files, tmp_path / "full")
     thumbnails._thumbnails.cache_clear()
     assert sheet.sheet == thumbnails.thumbnails(files, tmp_path / "kept").sheet

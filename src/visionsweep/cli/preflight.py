@@ -1,13 +1,10 @@
 """Refuses, once and before the first run of a sweep, pretrained weights that no run could have."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from visionsweep.config.schema import Config, DataConfig
-from visionsweep.data.address import join_url
-from visionsweep.data.reachability import why_unreachable
-from visionsweep.data.sources import archive_folder
+from visionsweep.data.sources import unreachable_archives
 from visionsweep.errors import UserError
 from visionsweep.sweep.launchers import kind_of
 
@@ -58,10 +55,4 @@ def _is_real(data: DataConfig) -> bool:
         return data.source == "folder"
     if data.if_unreachable == "error" or str(data.base_url).startswith("file:"):
         return True
-    root = Path(data.root)
-    absent = [
-        name
-        for name in data.archives
-        if not archive_folder(root, name).is_dir() and not (root / name).is_file()
-    ]
-    return not any(why_unreachable(join_url(str(data.base_url), name)) for name in absent)
+    return not unreachable_archives(data)

@@ -1,4 +1,4 @@
-"""Read a folder of class folders: each image with the name of its class."""
+"""Read a folder of class folders: image files with the names of their classes."""
 
 import logging
 import unicodedata
@@ -8,68 +8,59 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from visionsweep.data.listing import (
-    LeftOut,
-    Listing,
-    is_folder,
-    list_folders,
-    look_at,
-    pictures_in,
-    scan,
-)
+from visionsweep.data.listing import LeftOut, is_folder, list_folders, look_at, pictures_in, scan
 from visionsweep.data.picture_files import is_hidden, is_system
 from visionsweep.errors import UserError
 from visionsweep.text.paths import as_text
 
 log = logging.getLogger(__name__)
 
-_EMPTY = "holds no image that can be read; add some, or remove the folder"
-
 
 @dataclass
-class Labelled:
-    """Images with the names of their classes.
+class LabeledFiles:
+    """Image files with the names of their classes.
 
     Attributes:
-        pairs: image files and class names, sorted by class and path.
+        files: image files and class names, sorted by class and path.
         left_out: pictures and class folders that are not used.
         ignored: hidden and system entries, and links to folders that are listed elsewhere.
     """
 
-    pairs: list[tuple[Path, str]] = field(default_factory=list)
+    files: list[tuple[Path, str]] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     ignored: list[LeftOut] = field(default_factory=list)
 
 
-def read_classes(folder: Path, but_not: Collection[Path] = ()) -> Labelled:
+def read_classes(folder: Path, exclude: Collection[Path] = ()) -> LabeledFiles:
     """List the images below the class folders of a folder.
 
     Args:
-        folder: it holds one folder per class.
-        but_not: folders in it that are no classes.
+        folder: folder with one folder per class.
+        exclude: folders in it that are not classes.
 
     Raises:
-        UserError: if there are no class folders, if two of them spell one name, or if a folder
+        UserError: if there are no class folders, if two of them spell the same name, or if a folder
             cannot be read.
     """
     if not folder.is_dir():
-        raise UserError(
-            "no such folder; it should hold one folder per class", where=as_text(folder)
-        )
-    found = Labelled()
+        raise UserError("no such folder; expected one folder per class", where=as_text(folder))
+    labeled = LabeledFiles()
     class_folders = []
     for entry in scan(folder):
         path = Path(entry.path)
         if not is_folder(entry):
-            _add_loose_file(path, is_hidden(entry.name), look_at(entry), found)
-        elif path in but_not:
-            pass
+            reason = None if is_hidden(entry.name) else look_at(entry)
+            if reason is not None:
+                reason = reason or "is not in a class folder, so it has no class"
+                labeled.left_out.append(LeftOut(path, reason))
+        elif path in exclude:
+            continue
         elif is_system(entry.name):
-            found.ignored.append(LeftOut(path, "a system folder"))
+            labeled.ignored.append(LeftOut(path, "a system folder"))
         elif entry.name.startswith((".", "__")):
             if any(pictures_in(path)):
                 reason = f"its name begins with {entry.name[0]!r}; rename it if it is a class"
-                found.left_out.append(LeftOut(path, reason))
+                labeled.left_out.append(LeftOut(path, reason))
         else:
             class_folders.append(path)
     if not class_folders:
@@ -77,35 +68,25 @@ def read_classes(folder: Path, but_not: Collection[Path] = ()) -> Labelled:
             "holds no class folders", where=as_text(folder),
             hint=f"Put images into {as_text(folder)}/<class>/.",
         )  # fmt: skip
-    _refuse_twins(folder, class_folders)
+    _refuse_same_spelling(folder, class_folders)
     for class_folder, listing in sorted(list_folders(class_folders).items()):
-        _add_class(class_folder, listing, found)
-    return found
-
-
-def _add_loose_file(path: Path, hidden: bool, reason: str | None, found: Labelled) -> None:
-    if reason is None or hidden:
-        return
-    reason = reason or "lies beside the class folders, so it has no class"
-    found.left_out.append(LeftOut(path, reason))
-
-
-def _add_class(folder: Path, listing: Listing, found: Labelled) -> None:
-    name = as_text(folder.name)
-    found.pairs += [(image, name) for image in listing.images]
-    found.left_out += listing.left_out
-    if not listing.images:
-        same = next((each.reason for each in listing.ignored if each.path == folder), None)
-        found.left_out.append(LeftOut(folder, same or _EMPTY))
-    found.ignored += listing.ignored
+        name = as_text(class_folder.name)
+        labeled.files += [(image, name) for image in listing.images]
+        labeled.left_out += listing.left_out
+        labeled.ignored += listing.ignored
+        if not listing.images:
+            reason = "holds no image that can be read; add some, or remove the folder"
+            reason = next((e.reason for e in listing.ignored if e.path == class_folder), reason)
+            labeled.left_out.append(LeftOut(class_folder, reason))
+    return labeled
 
 
 def spelling(name: str) -> str:
-    """Return one form for all Unicode spellings of a name: macOS writes é as e and an accent."""
+    """Return one form of all Unicode spellings of a name: macOS writes é as e and an accent."""
     return unicodedata.normalize("NFC", name)
 
 
-def _refuse_twins(folder: Path, class_folders: Iterable[Path]) -> None:
+def _refuse_same_spelling(folder: Path, class_folders: Iterable[Path]) -> None:
     """Refuse two spellings of one class name, and warn of names that differ in case only."""
     by_spelling, by_case = defaultdict(list), defaultdict(list)
     for path in class_folders:
@@ -127,7 +108,7 @@ def _refuse_twins(folder: Path, class_folders: Iterable[Path]) -> None:
 
 @cache
 def _warn_of_case(folder: str, names: tuple[str, ...]) -> None:
-    """Warn once per process of names that differ in case only."""
+    """Warn once per process of class names that differ in case only."""
     log.warning(
         "%s: the classes %s differ in upper and lower case only; they are used as %d classes",
         folder,

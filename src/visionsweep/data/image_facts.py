@@ -1,9 +1,12 @@
-"""Facts about decoded images (gray values, repairs), cached by content."""
+"""Digests, gray values, and repairs of image files, cached so that unchanged files stay closed."""
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+import stat
+import time
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -12,71 +15,165 @@ import msgspec
 from visionsweep.data.decoding import ImageFacts, examine, read_file
 from visionsweep.data.formats import UnreadableImageError
 from visionsweep.data.gray import GrayRange, range_of
-from visionsweep.data.images import ImageFile, digest_of, lost
+from visionsweep.data.images import digest_of
+from visionsweep.errors import warn_loudly
 from visionsweep.storage.cache import keep
 from visionsweep.storage.untrusted import MB, decode_json, read_regular
+from visionsweep.text.escaping import listed
+from visionsweep.text.paths import as_text
 
 log = logging.getLogger(__name__)
 
-_Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
-_ORDINARY = ImageFacts()
-_MOST_LISTED = 5
-_by_digest: dict[str, ImageFacts] = {}
-_warned: set[str] = set()
+_STAMPS_PER_FILE = 4  # machines that share a cache may number its file systems differently
+_LARGEST = 1024 * MB  # bytes of a cache file, enough for millions of images
 
 
-def look_at(path: Path) -> str:
-    """Decode an image file, cache its facts, and return its content digest.
+class Stamp(msgspec.Struct, frozen=True, array_like=True):
+    """File status that changes with the content.
 
-    Raises:
-        UnreadableImageError: if the file cannot be used.
+    Size and modification time do not suffice: `mv`, `cp -p`, `rsync -a`, and `unzip` replace a file
+    and keep the time. They change the inode number or the time of the last status change.
+
+    Attributes:
+        size: number of bytes.
+        mtime, ctime: times of the last change of content and of status, in ns.
+        inode: number of the file in its file system; 0 if the file system has none.
+        device: number of the file system.
     """
-    content = read_file(path)
-    facts = examine(content, path)
-    digest = digest_of(content)
-    _by_digest[digest] = facts
-    return digest
+
+    size: int
+    mtime: int
+    ctime: int
+    inode: int
+    device: int
 
 
-def facts_of(files: Sequence[ImageFile], memory: Path | None) -> list[ImageFacts]:
-    """Return the facts of images; each is decoded at most once.
+class Inspected(msgspec.Struct, frozen=True, array_like=True):
+    """Content digest of an image file, and facts about the decoded image."""
+
+    digest: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+    facts: ImageFacts
+
+
+_Entries = list[tuple[Stamp, Inspected]]  # of one path, newest first
+_parsed: dict[Path, tuple[Stamp | None, dict[str, _Entries]]] = {}  # cache files
+_verified: set[tuple[str, Stamp]] = set()
+
+
+def inspect(
+    paths: Sequence[Path], cache_file: Path | None = None, *, verify: bool = False
+) -> dict[Path, Inspected | UnreadableImageError]:
+    """Read and decode image files, and return their facts, or why they cannot be used.
+
+    Decoding releases the interpreter lock, so threads use all cores.
 
     Args:
-        files: images.
-        memory: JSON file that caches facts by digest; created and updated.
+        paths: image files.
+        cache_file: JSON file of facts by path and stamp; created and updated. A file changed so
+            recently that a further change might keep its time is not cached.
+        verify: True to read cached images too, once per process, and to warn of files whose
+            content changed unnoticed.
     """
-    known = _recall(memory) | _by_digest
-    lacking = {file.digest: file for file in files if file.digest not in known}
-    if lacking:
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            for file, digest in zip(
-                lacking.values(), threads.map(_look_again, lacking.values()), strict=True
-            ):
-                known[file.digest] = _by_digest[digest]
-    found = {file.digest: known[file.digest] for file in files}
-    if memory is not None and found.keys() - _recall(memory).keys():
-        everything = _recall(memory) | found
-        short = {d: None if f == _ORDINARY else f for d, f in everything.items()}
-        keep(memory, msgspec.json.encode(short))
-    return [found[file.digest] for file in files]
+    cached = _read_cache(cache_file)
+    keys = {path: as_text(path.absolute()) for path in paths}
+    stamps = {path: _stamp(path) for path in paths}
+    hits = {p: hit for p in paths if (hit := _lookup(cached.get(keys[p], []), stamps[p]))}
+    missing = [
+        p for p in paths if p not in hits or (verify and (keys[p], stamps[p]) not in _verified)
+    ]
+    start = time.time_ns()
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        results = dict(zip(missing, threads.map(_inspect, missing), strict=True))
+    if verify:
+        _verified.update((keys[p], stamp) for p in missing if (stamp := stamps[p]) is not None)
+        _warn_of_changes(
+            [p for p in missing if p in hits and hits[p].digest != _digest(results[p])]
+        )
+    _warn_of_missing_inodes(stamps)
+    added = {
+        keys[path]: [
+            (stamp, result),
+            *[e for e in cached.get(keys[path], []) if e[0] != stamp][: _STAMPS_PER_FILE - 1],
+        ]
+        for path, result in results.items()
+        if isinstance(result, Inspected)
+        and (stamp := stamps[path]) is not None
+        and hits.get(path) != result
+        and stamp.ctime + _clock_tick(stamp) < start
+    }
+    if cache_file is not None and added:
+        # Entries written by another process in the meantime are lost, and computed again.
+        entries = cached | added
+        if keep(cache_file, msgspec.json.encode(entries)):
+            _parsed[cache_file] = (_stamp(cache_file), entries)
+    return {path: results.get(path) or hits[path] for path in paths}
 
 
-def _look_again(file: ImageFile) -> str:
+def _inspect(path: Path) -> Inspected | UnreadableImageError:
     try:
-        return look_at(file.path)
+        content = read_file(path)
+        return Inspected(digest_of(content), examine(content, path))
     except UnreadableImageError as error:
-        raise lost(file.path, str(error)) from error
+        return error
 
 
-def _recall(memory: Path | None) -> dict[str, ImageFacts]:
-    if memory is None:
+def _digest(result: Inspected | UnreadableImageError) -> str | None:
+    return result.digest if isinstance(result, Inspected) else None
+
+
+def _read_cache(cache_file: Path | None) -> dict[str, _Entries]:
+    stamp = None if cache_file is None else _stamp(cache_file)
+    if cache_file is None or stamp is None:
         return {}
+    if cache_file not in _parsed or _parsed[cache_file][0] != stamp:
+        try:
+            content = read_regular(cache_file, _LARGEST)
+            _parsed[cache_file] = stamp, decode_json(content, dict[str, _Entries])
+        except (OSError, ValueError):  # damaged, or of an earlier version
+            return {}
+    return _parsed[cache_file][1]
+
+
+def _stamp(path: Path) -> Stamp | None:
+    """Return the stamp of a regular file; None for anything else, such as a named pipe."""
     try:
-        content = read_regular(memory, 1024 * MB)
-        kept = decode_json(content, dict[_Digest, ImageFacts | None])
-    except (OSError, ValueError):
-        return {}
-    return {digest: facts or _ORDINARY for digest, facts in kept.items()}
+        status = path.stat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return Stamp(status.st_size, *times, status.st_ino, status.st_dev)
+
+
+def _lookup(entries: _Entries, stamp: Stamp | None) -> Inspected | None:
+    return next((result for earlier, result in entries if earlier == stamp), None)
+
+
+def _clock_tick(stamp: Stamp) -> int:
+    """Return within how many ns two changes may get the same time on this file system."""
+    return 2_000_000_000 if stamp.ctime % 1_000_000_000 == 0 else 100_000_000
+
+
+def _warn_of_changes(paths: Collection[Path]) -> None:
+    if paths:
+        log.warning(
+            "%d images changed although their size, times, and inode did not; earlier runs used "
+            "the cached digests of the old content:%s",
+            len(paths),
+            listed(paths),
+        )
+
+
+def _warn_of_missing_inodes(stamps: Mapping[Path, Stamp | None]) -> None:
+    first = next((p for p, stamp in stamps.items() if stamp is not None and not stamp.inode), None)
+    if first is not None:
+        warn_loudly(
+            log,
+            f"{first.parent}: THIS FILE SYSTEM GIVES FILES NO INODE NUMBERS.",
+            "An image replaced by another one of the same size and times goes unnoticed.",
+            "data.verify=true reads every image again.",
+        )
 
 
 def gray_range_of(
@@ -100,22 +197,20 @@ def gray_range_of(
     return setting[0], setting[1]
 
 
-def warn_of_repairs(repaired: Mapping[Path, str]) -> None:
+def warn_of_repairs(repairs: Mapping[Path, str]) -> None:
     """Warn once per process of images that are used although their files are broken.
 
     Args:
-        repaired: what is broken in each file.
+        repairs: what is broken, by file.
     """
-    if repaired:
-        listed = [f"\n  {path}: {why}" for path, why in list(repaired.items())[:_MOST_LISTED]]
-        more = len(repaired) - len(listed)
+    if repairs:
+        files = listed((f"{path}: {problem}" for path, problem in repairs.items()), most=5)
         _warn_once(
             "Images with broken metadata or no end marker, used because all of their pixels are "
-            f"there: {len(repaired)}{''.join(listed)}" + (f"\n  and {more} more" if more else "")
+            f"there: {len(repairs)}{files}"
         )
 
 
+@cache
 def _warn_once(text: str) -> None:
-    if text not in _warned:
-        _warned.add(text)
-        log.warning("%s", text)
+    log.warning("%s", text)

@@ -1,8 +1,9 @@
-"""Where images come from: published archives, fetched once and unpacked."""
+"""Fetch published archives: download once, verify, and unpack."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from visionsweep.config.schema import DataConfig
 from visionsweep.data.address import join_url, local_path
 from visionsweep.data.archive import ELSEWHERE, partial_folder, unpack
 from visionsweep.data.reachability import UnreachableError, why_unreachable
@@ -10,9 +11,15 @@ from visionsweep.storage.files import explained, remove_leftovers
 from visionsweep.storage.locks import held
 
 
-def archive_folder(root: Path, file_name: str) -> Path:
-    """Return the folder that an archive is unpacked into."""
-    return root / Path(file_name).stem
+def unreachable_archives(config: DataConfig) -> list[str]:
+    """Return `URL: reason` for each archive that is not in `data.root` and cannot be downloaded."""
+    root = Path(config.root)
+    urls = [
+        join_url(str(config.base_url), name)
+        for name in config.archives
+        if not (root / Path(name).stem).is_dir() and not (root / name).is_file()
+    ]
+    return [f"{url}: {reason}" for url in urls if (reason := why_unreachable(url))]
 
 
 def fetch_archive(
@@ -23,26 +30,26 @@ def fetch_archive(
     expected: Sequence[str] = (),
     check: Callable[[Path], object] | None = None,
 ) -> Path:
-    """Make sure that an archive lies unpacked under `root`, and return its folder.
+    """Return the folder of an unpacked archive; fetch and unpack the archive if necessary.
 
-    What is there already is not fetched again: neither the folder nor the archive itself, should
-    it lie in `root`. Two processes that ask at once fetch once. The folder appears under its final
-    name only when it is complete. One that lies there is used even where nothing can be written.
+    An archive in `root` is used instead of a download. Of several processes, one fetches and the
+    others wait. The folder gets its name only when it is complete; an existing one is used even if
+    `root` is read-only.
 
     Args:
-        base_url: address of the folder that holds the archive: https://, http:// or file://.
-        file_name: the archive's name there, ending in .zip.
-        root: folder to unpack below; made if missing.
-        expected: checksums, one of which the archive should have; see `checksums`.
-        check: is called with the unpacked files before they get their name.
+        base_url: address of the archive's folder: https://, http://, or file://.
+        file_name: name of the archive, ending in .zip.
+        root: parent folder; created if missing.
+        expected: valid checksums of the archive; see `checksums`.
+        check: function that raises a `UserError` if the unpacked files are unsuitable.
 
     Raises:
-        UnreachableError: if the archive is not here and cannot be had.
-        DownloadError: if a server was reached and did not deliver it.
-        UserError: if it is damaged or not what is expected, or an entry of it would leave its
-            folder; if `root` is full or cannot be written. Nothing half-done is left.
+        UnreachableError: if the archive is neither in `root` nor reachable.
+        DownloadError: if the server does not deliver it.
+        UserError: if it is damaged, unexpected, or unsafe, or if `root` is full or read-only.
+            Nothing incomplete is left.
     """
-    folder = archive_folder(root, file_name)
+    folder = root / Path(file_name).stem
     with explained(root, ELSEWHERE):
         if folder.is_dir():
             return folder
@@ -51,15 +58,14 @@ def fetch_archive(
             if folder.is_dir():
                 return folder
             remove_leftovers(root, age=0, of=folder.name)
-            at_hand = root / file_name
-            if at_hand.is_file():
-                unpack(at_hand, folder, expected=expected, check=check)
-                return folder
             url = join_url(base_url, file_name)
-            if reason := why_unreachable(url):
+            archive = root / file_name
+            if not archive.is_file() and (reason := why_unreachable(url)):
                 raise UnreachableError(reason, where=url)
-            if url.startswith("file:"):
-                unpack(local_path(url), folder, expected=expected, check=check)
+            if not archive.is_file() and url.startswith("file:"):
+                archive = local_path(url)
+            if archive.is_file():
+                unpack(archive, folder, expected=expected, check=check)
                 return folder
             with partial_folder(folder) as downloads:
                 from visionsweep.data.download import download

@@ -1,7 +1,6 @@
-"""Divides images, class by class, by their contents and a seed.
+"""Split images class by class, by their contents and a seed.
 
-Two files with the same bytes are one image wherever they lie, and never stand on both sides of a
-split that is made here.
+Files with the same bytes are one image, which is never in two of the splits made here.
 """
 
 import hashlib
@@ -14,18 +13,18 @@ from visionsweep.errors import UserError
 
 
 def distinct(
-    candidates: Iterable[ImageFile], but_not: Iterable[ImageFile]
+    candidates: Iterable[ImageFile], exclude: Iterable[ImageFile] = ()
 ) -> tuple[ImageFile, ...]:
-    """Return the first file of each content that is not among `but_not`."""
+    """Return the first file of each content, except contents of `exclude`."""
     first: dict[str, ImageFile] = {}
     for image in candidates:
         first.setdefault(image.digest, image)
-    known = {image.digest for image in but_not}
-    return tuple(image for image in first.values() if image.digest not in known)
+    excluded = {image.digest for image in exclude}
+    return tuple(image for digest, image in first.items() if digest not in excluded)
 
 
 def _rank(image: ImageFile, seed: int) -> bytes:
-    """Place an image in an order that depends on its content and the seed alone."""
+    """Return a sort key that depends on the content and the seed alone."""
     return hashlib.blake2b(f"{seed}:{image.digest}".encode(), digest_size=8).digest()
 
 
@@ -39,14 +38,14 @@ def _by_class(files: Iterable[ImageFile]) -> dict[int, list[ImageFile]]:
 def stratified_part(
     files: tuple[ImageFile, ...], fraction: float, seed: int
 ) -> tuple[ImageFile, ...]:
-    """Take a part of every class, at least one image each.
+    """Return a stratified subset with at least one image per class.
 
-    Parts are nested: with the same seed, all that 10% holds, 20% holds too.
+    Subsets with the same seed are nested: 20% contains all images of 10%.
 
     Args:
-        files: the images to choose from.
-        fraction: how much of each class, in (0, 1].
-        seed: decides which images come first.
+        files: images.
+        fraction: share of each class, in (0, 1].
+        seed: seed of the order of images.
     """
     if fraction >= 1:
         return files
@@ -60,25 +59,23 @@ def stratified_part(
 def split_by_content(
     files: tuple[ImageFile, ...], classes: Sequence[str], shares: Mapping[str, float], seed: int
 ) -> dict[str, tuple[ImageFile, ...]]:
-    """Divide images into `train` and the named splits, each class alike.
+    """Split images into `train` and other splits, stratified by class.
 
-    Copies of an image stay together, also where they were filed under two classes.
+    Copies of an image stay together, also if they are in the folders of two classes.
 
     Args:
-        files: the images to divide.
-        classes: names of the classes, for the message.
-        shares: part of each class that a split gets, `{"val": 0.15, "test": 0.15}`.
-        seed: decides which image goes where.
+        files: images.
+        classes: class names, for the message.
+        shares: share of each class by split, `{"val": 0.15, "test": 0.15}`.
+        seed: seed of the order of images.
 
     Raises:
-        UserError: if a class has too few different images to give each split one.
+        UserError: if a class has fewer different images than there are splits.
     """
-    home: dict[str, str] = {}  # digest -> split
+    split_of: dict[str, str] = {}  # by digest
     for label, members in _by_class(files).items():
-        ranked = sorted(
-            {image.digest: _rank(image, seed) for image in members}.items(), key=_second
-        )
-        contents = [digest for digest, _ in ranked]
+        ranks = {(_rank(image, seed), image.digest) for image in members}
+        contents = [digest for _, digest in sorted(ranks)]
         if len(contents) <= len(shares):
             raise UserError(
                 f"Class {classes[label]!r} has {len(contents)} different images; at least "
@@ -89,15 +86,11 @@ def split_by_content(
             room = len(contents) - len(shares)
             size = min(max(1, round(len(contents) * share)), max(1, room - start))
             for digest in contents[start : start + size]:
-                home.setdefault(digest, split)
+                split_of.setdefault(digest, split)
             start += size
         for digest in contents[start:]:
-            home.setdefault(digest, "train")
+            split_of.setdefault(digest, "train")
     return {
-        split: tuple(image for image in files if home[image.digest] == split)
+        split: tuple(image for image in files if split_of[image.digest] == split)
         for split in ("train", *shares)
     }
-
-
-def _second(pair: tuple[str, bytes]) -> tuple[bytes, str]:
-    return pair[1], pair[0]

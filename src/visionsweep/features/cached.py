@@ -28,8 +28,8 @@ def cache_dir(config: FeaturesConfig) -> Path:
     return cache_folder(config.cache_dir)
 
 
-def image_memory(config: FeaturesConfig, root: str) -> Path:
-    """Return the file with the cached digests and facts of the images below a root folder."""
+def image_cache_file(config: FeaturesConfig, root: str) -> Path:
+    """Return the file with the cached facts about the images below a root folder."""
     absolute = as_text(as_path(root).absolute())
     return cache_dir(config) / "images" / f"{digest_of(absolute.encode())}.json"
 

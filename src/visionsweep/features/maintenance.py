@@ -20,7 +20,7 @@ _KEY = "[0-9a-f]" * 32  # matches no files of others in the folder
 _CACHES = {
     "networks": f"{_KEY}.msgpack",
     "images": f"{_KEY}.json",
-    "images/facts": f"{_KEY}.json",
+    "images/facts": f"{_KEY}.json",  # of earlier versions
     "thumbnails": f"{_KEY}.zip",
 }
 

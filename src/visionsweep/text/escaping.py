@@ -90,6 +90,14 @@ def one_line(text: object, most: int = 500) -> str:
     return (line if len(line) <= most else f"{line[:most]}…") + note
 
 
+def listed(items: Iterable[object], most: int = 20) -> str:
+    """Return items on indented lines, visible; beyond `most` items, only how many there are."""
+    lines = [visible(item) for item in items]
+    if len(lines) > most:
+        lines[most:] = [f"and {len(lines) - most} more"]
+    return "".join(f"\n  {line}" for line in lines)
+
+
 def csv_cell(value: object) -> object:
     """Return a cell of a CSV file: visible, and no formula to a spreadsheet.
 

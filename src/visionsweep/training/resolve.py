@@ -7,7 +7,7 @@ from visionsweep.data.split_loading import load_splits
 from visionsweep.data.splits import Splits
 from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.errors import UserError
-from visionsweep.features.cached import image_memory
+from visionsweep.features.cached import image_cache_file
 from visionsweep.models.backbone_spec import BackboneSpec, resolve_backbone
 from visionsweep.models.single_image import refuse_single_images
 from visionsweep.runs import fingerprint
@@ -67,4 +67,4 @@ def resolve_splits(data: DataConfig, features: FeaturesConfig) -> Splits:
     Raises:
         UserError: if images are missing or unusable.
     """
-    return load_splits(data, image_memory(features, data.root))
+    return load_splits(data, image_cache_file(features, data.root))
