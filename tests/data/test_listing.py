@@ -1,4 +1,4 @@
-"""Which files below a folder are images, and that each folder is listed once."""
+"""Listing: which files are images, which are reported, and each folder once."""
 
 import os
 import socket
@@ -33,14 +33,14 @@ def reasons(listing: Listing) -> dict[str, str]:
     [
         ("a.cr2", "raw"), ("a.NEF", "raw"), ("a.dng", "raw"), ("a.arw", "raw"),
         ("a.dcm", "medical"), ("a.nii.gz", "medical"), ("a.svg", "without pixels"),
-        ("a.psb", "editor"), ("a.xcf", "editor"), ("a.exr", "not read"), ("a.jxl", "not read"),
-        ("a.fits", "not read"), ("a.sgi", "not read"),
+        ("a.psb", "editor"), ("a.xcf", "editor"), ("a.exr", "supported"), ("a.jxl", "supported"),
+        ("a.fits", "supported"), ("a.sgi", "supported"),
     ],
 )  # fmt: skip
-def test_pictures_that_are_not_read_are_named_with_the_reason(tmp_path, name, word):
+def test_unsupported_pictures_are_reported_with_the_reason(tmp_path, name, word):
     (tmp_path / name).write_bytes(b"content")
-    found = list_folder(tmp_path)
-    assert not found.images and word in reasons(found)[name]
+    listing = list_folder(tmp_path)
+    assert not listing.images and word in reasons(listing)[name]
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def test_pictures_that_are_not_read_are_named_with_the_reason(tmp_path, name, wo
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
 def test_pictures_are_recognized_by_their_first_bytes(tmp_path, name, format_):
     Image.new("RGB", (20, 20)).save(tmp_path / name, format_)
-    found = list_folder(tmp_path)
-    assert not found.images and format_ in reasons(found)[name].upper()
+    listing = list_folder(tmp_path)
+    assert not listing.images and format_ in reasons(listing)[name].upper()
 
 
 def test_dicom_files_without_a_suffix_are_recognized(tmp_path):
@@ -58,23 +58,23 @@ def test_dicom_files_without_a_suffix_are_recognized(tmp_path):
     assert "DICOM" in reasons(list_folder(tmp_path))["IM000001"]
 
 
-def test_files_that_are_no_pictures_pass(tmp_path):
+def test_other_files_are_not_reported(tmp_path):
     draw(tmp_path / "a.png")
     for name in (
         "labels.csv", "notes.txt", "Thumbs.db", ".DS_Store", "desktop.ini", "README", "a.xml",
         "model.bin", "Makefile", "Icon\r", "movie.mp4", "._a.png", "empty",
     ):  # fmt: skip
         (tmp_path / name).write_bytes(b"no picture" if name != "empty" else b"")
-    found = list_folder(tmp_path)
-    assert names(found, tmp_path) == ["a.png"]
-    assert not found.left_out and not found.ignored
+    listing = list_folder(tmp_path)
+    assert names(listing, tmp_path) == ["a.png"]
+    assert not listing.left_out and not listing.ignored
 
 
-def test_hidden_pictures_are_ignored_and_told_of(tmp_path):
+def test_hidden_pictures_are_ignored_and_reported(tmp_path):
     draw(tmp_path / "a.png", tmp_path / ".trashed-17-b.png")
-    found = list_folder(tmp_path)
-    assert names(found, tmp_path) == ["a.png"] and not found.left_out
-    assert [path.name for path, _ in found.ignored] == [".trashed-17-b.png"]
+    listing = list_folder(tmp_path)
+    assert names(listing, tmp_path) == ["a.png"] and not listing.left_out
+    assert [path.name for path, _ in listing.ignored] == [".trashed-17-b.png"]
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,9 @@ def test_hidden_pictures_are_ignored_and_told_of(tmp_path):
 )  # fmt: skip
 def test_hidden_and_system_folders_are_not_entered(tmp_path, system):
     draw(tmp_path / "a.png", tmp_path / "deep" / system / "copy.png", tmp_path / "deep" / "b.png")
-    found = list_folder(tmp_path)
-    assert names(found, tmp_path) == ["a.png", "deep/b.png"]
-    assert [path for path, _ in found.ignored] == [tmp_path / "deep" / system]
+    listing = list_folder(tmp_path)
+    assert names(listing, tmp_path) == ["a.png", "deep/b.png"]
+    assert [path for path, _ in listing.ignored] == [tmp_path / "deep" / system]
 
 
 def test_broken_links_are_left_out(tmp_path):
@@ -96,58 +96,61 @@ def test_broken_links_are_left_out(tmp_path):
     (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
     (tmp_path / "c").symlink_to("c")  # to itself
     (tmp_path / "d.png").symlink_to(tmp_path / "a.png")
-    found = list_folder(tmp_path)
-    assert names(found, tmp_path) == ["a.png", "d.png"]
-    assert {"b.png", "c"} == set(reasons(found))
-    assert str(tmp_path / "gone.png") in reasons(found)["b.png"]
+    listing = list_folder(tmp_path)
+    assert names(listing, tmp_path) == ["a.png", "d.png"]
+    assert {"b.png", "c"} == set(reasons(listing))
+    assert str(tmp_path / "gone.png") in reasons(listing)["b.png"]
 
 
 @pytest.mark.parametrize("up", ["..", ".", "../..", "../../.."])
-def test_links_that_lead_back_up_are_not_followed(tmp_path, up):
+def test_links_to_parent_folders_are_not_followed(tmp_path, up):
     draw(tmp_path / "root" / "cat" / "a.png", tmp_path / "root" / "dog" / "b.png")
     (tmp_path / "root" / "cat" / "up").symlink_to(up)
     folders = [tmp_path / "root" / "cat", tmp_path / "root" / "dog"]
-    found = list_folders(folders)
-    assert [names(found[f], tmp_path / "root") for f in folders] == [["cat/a.png"], ["dog/b.png"]]
-    assert [path.name for path, _ in found[folders[0]].ignored] == ["up"]
+    listings = list_folders(folders)
+    assert [names(listings[f], tmp_path / "root") for f in folders] == [
+        ["cat/a.png"],
+        ["dog/b.png"],
+    ]
+    assert [path.name for path, _ in listings[folders[0]].ignored] == ["up"]
 
 
-def test_a_link_to_another_class_does_not_mix_the_classes(tmp_path):
-    """Whatever the order of their names, images belong to the folder that they lie in."""
+def test_link_to_another_class_does_not_mix_classes(tmp_path):
+    """Images belong to the folder that contains them, whatever the order of names."""
     draw(tmp_path / "b" / "deep" / "1.png", tmp_path / "a" / "2.png", tmp_path / "c" / "3.png")
     (tmp_path / "a" / "other").symlink_to(tmp_path / "b" / "deep")
     (tmp_path / "c" / "other").symlink_to("../b")
-    found = list_folders([tmp_path / n for n in "abc"])
-    assert [names(found[tmp_path / n], tmp_path) for n in "abc"] == [
+    listings = list_folders([tmp_path / n for n in "abc"])
+    assert [names(listings[tmp_path / n], tmp_path) for n in "abc"] == [
         ["a/2.png"], ["b/deep/1.png"], ["c/3.png"],
     ]  # fmt: skip
-    assert [len(found[tmp_path / n].ignored) for n in "abc"] == [1, 0, 1]
+    assert [len(listings[tmp_path / n].ignored) for n in "abc"] == [1, 0, 1]
 
 
-def test_links_out_of_the_folder_are_followed_once_and_never_back(tmp_path):
+def test_links_out_of_the_folder_are_followed_once_and_not_back(tmp_path):
     pool, root = tmp_path / "pool", tmp_path / "root"
     draw(pool / "cats" / "1.png", pool / "cats" / "more" / "2.png", root / "dog" / "3.png")
     (pool / "cats" / "back").symlink_to(root)
     (pool / "cats" / "more" / "up").symlink_to("..")
     (root / "cat").symlink_to(pool / "cats")
     (root / "cat2").symlink_to(pool / "cats")
-    found = list_folders([root / n for n in ("cat", "cat2", "dog")])
-    assert names(found[root / "cat"], root) == ["cat/1.png", "cat/more/2.png"]
-    assert names(found[root / "cat2"], root) == []
-    assert names(found[root / "dog"], root) == ["dog/3.png"]
+    listings = list_folders([root / n for n in ("cat", "cat2", "dog")])
+    assert names(listings[root / "cat"], root) == ["cat/1.png", "cat/more/2.png"]
+    assert names(listings[root / "cat2"], root) == []
+    assert names(listings[root / "dog"], root) == ["dog/3.png"]
 
 
-def test_a_cycle_of_links_ends(tmp_path):
+def test_cycle_of_links_terminates(tmp_path):
     one, other = tmp_path / "one", tmp_path / "other"
     draw(one / "1.png", other / "2.png", tmp_path / "root" / "0.png")
     (one / "next").symlink_to(other)
     (other / "next").symlink_to(one)
     (tmp_path / "root" / "first").symlink_to(one)
-    found = list_folder(tmp_path / "root")
-    assert names(found, tmp_path / "root") == ["0.png", "first/1.png", "first/next/2.png"]
+    listing = list_folder(tmp_path / "root")
+    assert names(listing, tmp_path / "root") == ["0.png", "first/1.png", "first/next/2.png"]
 
 
-def test_folders_too_deep_are_refused_by_name(tmp_path):
+def test_deeply_nested_folders_are_refused_by_name(tmp_path):
     deep = tmp_path.joinpath(*["d"] * (DEEPEST + 2))
     draw(deep / "a.png")
     with pytest.raises(UserError) as error:
@@ -165,15 +168,15 @@ def test_named_pipes_and_sockets_are_never_opened(tmp_path):
         server.bind(os.path.relpath(tmp_path / "d.png"))  # paths of sockets are at most 108 long
         code = (
             "import sys; from pathlib import Path; from visionsweep.data.listing import *\n"
-            "found = list_folder(Path(sys.argv[1]))\n"
-            "print(len(found.images), *[path.name for path, _ in found.left_out], sep=';')"
+            "listing = list_folder(Path(sys.argv[1]))\n"
+            "print(len(listing.images), *[path.name for path, _ in listing.left_out], sep=';')"
         )
         command = [sys.executable, "-c", code, str(tmp_path)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "1;b.png;c.png;d.png;no suffix;zero.png\n"
 
 
-def test_a_folder_that_may_not_be_read_is_named(tmp_path, as_somebody_else):
+def test_unreadable_folder_is_named(tmp_path, as_somebody_else):
     draw(tmp_path / "cat" / "closed" / "a.png")
     (tmp_path / "cat" / "closed").chmod(0)
     for folder in (tmp_path, *tmp_path.parents):
@@ -185,7 +188,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, as_somebody_else):
     assert error.value.where == str(tmp_path / "cat" / "closed")
 
 
-def test_names_of_all_kinds_are_listed(tmp_path):
+def test_files_with_unusual_names_are_listed(tmp_path):
     odd = [
         "line\nbreak.png", "tab\t.png", "escape\x1b[31m.png", "é" * 125 + ".png", "e\u0301.png",
         os.fsdecode(b"caf\xe9.png"), "  .png", "-rf.png", "$(x).png", "\u202egnp.png",
@@ -200,6 +203,6 @@ def test_twenty_thousand_files_are_listed_in_seconds(tmp_path):
         for index in range(1000):
             (tmp_path / f"class-{number}" / f"{index}.jpg").touch()
     start = time.perf_counter()
-    found = list_folders(sorted(tmp_path.iterdir()))
-    assert sum(len(listing.images) for listing in found.values()) == 20_000
-    assert time.perf_counter() - start < 5  # 0.3 s on a machine with nothing else to do
+    listings = list_folders(sorted(tmp_path.iterdir()))
+    assert sum(len(listing.images) for listing in listings.values()) == 20_000
+    assert time.perf_counter() - start < 5  # 0.3 s on an idle machine

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from visionsweep.data.listing import LeftOut, is_folder, list_folders, look_at, pictures_in, scan
+from visionsweep.data.listing import LeftOut, is_folder, list_folders, pictures_in, problem_of, scan
 from visionsweep.data.picture_files import is_hidden, is_system
 from visionsweep.errors import UserError
 from visionsweep.text.paths import as_text
@@ -49,7 +49,7 @@ def read_classes(folder: Path, exclude: Collection[Path] = ()) -> LabeledFiles:
     for entry in scan(folder):
         path = Path(entry.path)
         if not is_folder(entry):
-            reason = None if is_hidden(entry.name) else look_at(entry)
+            reason = None if is_hidden(entry.name) else problem_of(entry)
             if reason is not None:
                 reason = reason or "is not in a class folder, so it has no class"
                 labeled.left_out.append(LeftOut(path, reason))

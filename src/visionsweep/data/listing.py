@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from visionsweep.data.picture_files import is_hidden, is_system, kind_of
+from visionsweep.data.picture_files import is_hidden, is_system, picture_problem
 from visionsweep.errors import UserError
 from visionsweep.storage.files import why
 from visionsweep.text.paths import as_text
@@ -41,7 +41,7 @@ class Listing:
 
 
 class Folder(NamedTuple):
-    """A folder: the path by which it was reached, and its real path."""
+    """A folder: the path by which it was reached, its real path, and its depth."""
 
     path: str
     real: str
@@ -49,24 +49,24 @@ class Folder(NamedTuple):
 
 
 def list_folder(folder: Path) -> Listing:
-    """List one folder with all below it; arguments and errors as `list_folders`."""
+    """List a folder and its subfolders; see `list_folders`."""
     return list_folders([folder])[folder]
 
 
 def list_folders(folders: Sequence[Path]) -> dict[Path, Listing]:
     """List several folders and their subfolders, each folder once by its real path.
 
-    A folder that can be reached directly and by a link is listed where it is; of several links, the
-    first counts. A link to a folder above itself is not followed.
+    A folder reached directly and by links is listed where it is; of several links, the first
+    counts. A link to a folder above itself is not followed.
 
     Args:
-        folders: folders such as the class folders of a data set; links to folders are followed.
+        folders: folders, such as the class folders of a data set, or links to them.
 
     Returns:
         The files below each folder.
 
     Raises:
-        UserError: if a folder cannot be read, or if folders lie more than 40 deep.
+        UserError: if a folder cannot be read, or if folders are nested more than 40 deep.
     """
     listings = {folder: Listing() for folder in folders}
     seen: set[str] = set()
@@ -95,12 +95,12 @@ def _why_not_followed(link: str, real: str, seen: set[str]) -> str | None:
     if f"{here}/".startswith(f"{real.rstrip('/')}/"):
         return "a link to a folder above it"
     if real in seen:
-        return f"a link to {as_text(real)}, which is listed already"
+        return f"a link to {as_text(real)}, which is already listed"
     return None
 
 
 def _walk(start: Folder, top: Path, listing: Listing, seen: set[str]) -> list[tuple[Path, str]]:
-    """List a folder and its subfolders, and return the links to folders in them."""
+    """List a folder and its subfolders, and return their links to folders."""
     links: list[tuple[Path, str]] = []
     waiting = [start]
     while waiting:
@@ -110,8 +110,8 @@ def _walk(start: Folder, top: Path, listing: Listing, seen: set[str]) -> list[tu
         seen.add(folder.real)
         if folder.depth > DEEPEST:
             raise UserError(
-                f"folders lie more than {DEEPEST} deep", where=as_text(folder.path),
-                hint="Move the images up, or name a folder nearer to them.",
+                f"folders are nested more than {DEEPEST} deep", where=as_text(folder.path),
+                hint="Move the images up, or name a folder closer to them.",
             )  # fmt: skip
         for entry in scan(folder.path):
             if not is_folder(entry):
@@ -144,50 +144,42 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
     """Return whether an entry is a folder or a link to one."""
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself, or to where we may not look
+    except OSError:  # a link to itself, or into a folder that may not be read
         return False
 
 
 def _add_file(entry: os.DirEntry[str], listing: Listing) -> None:
-    found = look_at(entry)
-    if found is None:
+    problem = problem_of(entry)
+    if problem is None:
         return
     path = Path(entry.path)
     if is_hidden(entry.name):
         listing.ignored.append(LeftOut(path, "a hidden file"))
-    elif found == "":
-        listing.images.append(path)
+    elif problem:
+        listing.left_out.append(LeftOut(path, problem))
     else:
-        listing.left_out.append(LeftOut(path, found))
+        listing.images.append(path)
 
 
-def look_at(entry: os.DirEntry[str]) -> str | None:
-    """Return whether a file can be used as an image; only regular files are opened.
-
-    Returns:
-        An empty string for an image, None if it is not a picture, and the reason if it is one that
-        cannot be used.
-    """
+def problem_of(entry: os.DirEntry[str]) -> str | None:
+    """Return the `picture_problem` of a file; only regular files are opened."""
     if entry.is_file(follow_symlinks=False):
-        return kind_of(entry.path, entry.name)
+        return picture_problem(entry.path, entry.name)
     try:
         mode = entry.stat().st_mode
     except OSError as error:
         target = Path(entry.path).readlink() if entry.is_symlink() else None
         return f"a broken link to {as_text(target)}: {why(error)}" if target else why(error)
     if stat.S_ISREG(mode):
-        return kind_of(entry.path, entry.name)
-    return "not a regular file: a named pipe, a socket or a device"
+        return picture_problem(entry.path, entry.name)
+    return "not a regular file: a named pipe, socket, or device"
 
 
 def pictures_in(folder: str | Path) -> Iterator[str]:
-    """Yield the paths of pictures below a folder, usable or not.
-
-    Hidden folders and links to folders are skipped.
-    """
+    """Yield the pictures below a folder, usable or not; skip hidden folders and linked ones."""
     for entry in scan(folder):
         if is_folder(entry):
             if not (is_hidden(entry.name) or is_system(entry.name) or entry.is_symlink()):
                 yield from pictures_in(entry.path)
-        elif not is_hidden(entry.name) and look_at(entry) is not None:
+        elif not is_hidden(entry.name) and problem_of(entry) is not None:
             yield entry.path
