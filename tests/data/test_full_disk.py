@@ -138,7 +138,7 @@ def test_a_folder_that_may_not_be_read_is_an_error_and_not_taken_for_empty(
         assert "Permission denied" in str(refused.value)
         closed.chmod(0o755)
     shutil.rmtree(root)
-    with pytest.raises(UserError, match=rf"{root}: no such folder; it should hold"):
+    with pytest.raises(UserError, match=rf"{root}: no such folder; expected"):
         load_splits(config)
 
 

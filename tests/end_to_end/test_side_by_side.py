@@ -97,7 +97,7 @@ def test_four_sweeps_at_once_lose_nothing_and_do_nothing_twice(tmp_path, publish
     assert len({shard.path.parent for shard in shards}) == 1
     rows = Counter(digest for shard in shards for digest in shard.digests)
     assert len(rows) == images and set(rows.values()) == {1}
-    assert "died" not in everything and "not kept" not in everything
+    assert "died" not in everything and "not cached" not in everything
     assert [*tmp_path.rglob(".*.part"), *tmp_path.rglob("*.holder")] == []
 
 

@@ -24,7 +24,7 @@ FULL = "No space left on device"
 
 @pytest.fixture(autouse=True)
 def _nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_module, "_told", set())
+    monkeypatch.setattr(cache_module, "_warned", set())
     monkeypatch.setattr(errors, "_said", set())
 
 

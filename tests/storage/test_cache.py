@@ -15,7 +15,7 @@ from visionsweep.storage.files import A_DAY
 
 @pytest.fixture(autouse=True)
 def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "_told", set())
+    monkeypatch.setattr(cache, "_warned", set())
     monkeypatch.setattr(errors, "_said", set())
 
 
@@ -26,7 +26,7 @@ def test_what_cannot_be_kept_stops_nobody_and_is_said_loudly_once(small_disk, ca
     framed, *lines = [record.getMessage() for record in caplog.records]
     assert "THE CACHE CANNOT BE WRITTEN" in framed and "!!!!" in framed
     assert "Read-only file system" in framed and "VISIONSWEEP_CACHE" in framed
-    assert lines == [f"{p.parent}: not kept: Read-only file system" for p in paths[1:]]
+    assert lines == [f"{p.parent}: not cached: Read-only file system" for p in paths[1:]]
     small_disk.remount("rw")
     assert keep(paths[0], b"x") and paths[0].read_bytes() == b"x"
 

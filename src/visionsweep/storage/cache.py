@@ -1,4 +1,4 @@
-"""What outlives runs is kept if it can be: a run does not end for want of what only saves time."""
+"""Write the cache, or continue with a warning: a cache that cannot be written only costs time."""
 
 import logging
 import os
@@ -9,17 +9,17 @@ from visionsweep.storage.files import remove_leftovers, why, write_atomically
 
 log = logging.getLogger(__name__)
 
-_told: set[str] = set()
+_warned: set[str] = set()
 
 
 def cache_folder(named: str | Path) -> Path:
-    """Return the absolute path of the folder that outlives runs, `~` expanded.
+    """Return the absolute path of the cache folder, with `~` expanded.
 
     Args:
-        named: the setting features.cache_dir.
+        named: the setting `features.cache_dir`.
 
     Raises:
-        UserError: if it begins with the home folder of a user who has none.
+        UserError: if `~` cannot be expanded.
     """
     try:
         return Path(named).expanduser().absolute()
@@ -33,16 +33,13 @@ def cache_folder(named: str | Path) -> Path:
 
 
 def keep(path: Path, content: bytes) -> bool:
-    """Write a file of the cache, or warn and go on without it.
+    """Write a file of the cache, or log a warning; return whether it was written.
 
-    What a killed process left in its folder a day ago and more is removed.
+    Temporary files of killed processes in the same folder are deleted after a day.
 
     Args:
-        path: the file; its folder is made if missing.
-        content: all of it.
-
-    Returns:
-        Whether it is kept.
+        path: path of the file; its folder is created if missing.
+        content: content of the file.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,15 +52,15 @@ def keep(path: Path, content: bytes) -> bool:
 
 
 def _warn(path: str, reason: str) -> None:
-    """Say what is not kept and why: in a frame for the first of a reason, then in a line."""
-    if reason in _told:
-        log.warning("%s: not kept: %s", path, reason)
+    """Warn of a file that is not cached, in a frame the first time for each reason."""
+    if reason in _warned:
+        log.warning("%s: not cached: %s", path, reason)
         return
-    _told.add(reason)
+    _warned.add(reason)
     warn_loudly(
         log,
-        "THE CACHE CANNOT BE WRITTEN: THIS RUN GOES ON, BUT LATER ONES COMPUTE THE SAME AGAIN.",
+        "THE CACHE CANNOT BE WRITTEN: THIS RUN CONTINUES, BUT LATER ONES COMPUTE THE SAME AGAIN.",
         f"{path}: {reason}",
-        "The results are the same. Another place: features.cache_dir=FOLDER, or the variable",
-        "VISIONSWEEP_CACHE. More room: python scripts/feature_store.py clear",
+        "Results are not affected. Another folder: features.cache_dir=FOLDER, or the variable",
+        "VISIONSWEEP_CACHE. To free space: python scripts/feature_store.py clear",
     )

@@ -1,4 +1,4 @@
-"""Write files atomically, open regular files only, and explain errors of the disk."""
+"""Write files atomically, open only regular files, and explain errors of the disk."""
 
 import errno
 import os
@@ -23,8 +23,8 @@ _OF_DISKS = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ES
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 _RUNS_ELSEWHERE = (
-    "Make room, or see that it may be written to. What was finished is kept: the same command with "
-    "resume=last goes on; outputs_dir=FOLDER writes elsewhere."
+    "Free space, or change its permissions. Finished runs are kept: the same command with "
+    "resume=last runs the rest; outputs_dir=FOLDER writes elsewhere."
 )
 
 
@@ -37,7 +37,7 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
     Args:
         path: path of the file, whose folder must exist.
         content: content of the file.
-        durable: whether to wait until it is on disk.
+        durable: True to return only when it is on disk.
 
     Raises:
         OSError: names `path`; no temporary file is left.
@@ -72,7 +72,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             with suppress(OSError):
                 temporary.unlink()
             raise
-    except OSError as error:  # the system names the temporary file, or for a full disk none
+    except OSError as error:  # names the temporary file, or, if the disk is full, none
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
@@ -89,7 +89,7 @@ def open_regular(path: Path, *, follow_links: bool = False) -> BinaryIO:
 
     Args:
         path: path of the file.
-        follow_links: whether a symbolic link to a regular file is allowed.
+        follow_links: True to accept a symbolic link to a regular file.
 
     Raises:
         OSError: if it is not a regular file, or cannot be opened.
@@ -115,7 +115,7 @@ def remove_leftovers(folder: Path, age: float = A_DAY, of: str | None = None) ->
         folder: folder that is searched, without its subfolders.
         age: seconds since the last change after which no process is still writing; 0 if the caller
             holds the lock of all writers.
-        of: name of the final file or folder; None for all.
+        of: name of the final file or folder; None for all of them.
 
     Returns:
         The deleted paths.
@@ -126,7 +126,7 @@ def remove_leftovers(folder: Path, age: float = A_DAY, of: str | None = None) ->
             named = _TEMPORARY.fullmatch(path.name)
             if named is None or of not in (None, named[1]):
                 continue
-            with suppress(OSError):  # another process was quicker, or may delete and we may not
+            with suppress(OSError):  # deleted by another process, or not permitted
                 if time.time() - path.stat().st_mtime >= age:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
                     removed.append(path)
@@ -146,11 +146,11 @@ def explained(place: Path, advice: str, needed: int | None = None) -> Iterator[N
 
     Args:
         place: path that the block writes, named if the error names no file.
-        advice: what to do.
+        advice: hint for the user, a sentence.
         needed: number of bytes that the block writes, if known.
 
     Raises:
-        UserError: for any `OSError`, such as a full or read-only disk.
+        UserError: on any `OSError`, such as a full or read-only disk.
     """
     try:
         yield
@@ -161,13 +161,13 @@ def explained(place: Path, advice: str, needed: int | None = None) -> Iterator[N
 
 @contextmanager
 def disk_errors_explained(place: Path) -> Iterator[None]:
-    """Turn errors of the disk while a run is written into a `UserError`, and no others.
+    """Turn errors of the disk while a run is written into a `UserError`; no other `OSError`.
 
     Args:
         place: path that the block writes, named if the error names no file.
 
     Raises:
-        UserError: for a full, read-only, forbidden or failing disk.
+        UserError: if the disk is full, read-only, not permitted, or failing.
     """
     try:
         yield
@@ -181,6 +181,6 @@ def disk_errors_explained(place: Path) -> Iterator[None]:
 def _room(place: Path, needed: int | None) -> str:
     from rich.filesize import decimal
 
-    there = next(folder for folder in (place, *place.absolute().parents) if folder.is_dir())
-    free = f"{decimal(shutil.disk_usage(there).free)} free"
+    folder = next(folder for folder in (place, *place.absolute().parents) if folder.is_dir())
+    free = f"{decimal(shutil.disk_usage(folder).free)} free"
     return free if needed is None else f"{decimal(needed)} needed, {free}"

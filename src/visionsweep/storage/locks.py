@@ -1,7 +1,7 @@
 """Locks between processes on one machine, which wait for the holder's result.
 
-The operating system frees the lock of a process that dies. The holder writes a note beside the lock
-and deletes it at the end, so a note on a free lock tells that its holder died.
+The operating system releases the lock of a process that dies. The holder writes a note beside the
+lock and deletes it at the end, so a note beside a free lock means that the holder died.
 """
 
 import logging
@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 from filelock import FileLock, Timeout
 
-from visionsweep.storage.files import open_regular, write_atomically
+from visionsweep.storage.files import write_atomically
+from visionsweep.storage.untrusted import decode_json, read_regular
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ _NOTE_BYTES = 4096
 
 
 class Holder(msgspec.Struct, frozen=True):
-    """Holder of a lock: host name, process id, and date and time."""
+    """Holder of a lock: host name, process id, date and time."""
 
     host: str
     pid: int
@@ -37,8 +38,8 @@ class Holder(msgspec.Struct, frozen=True):
 def lock_at(path: Path) -> FileLock:
     """Return a lock of the operating system; symbolic links are refused.
 
-    filelock's fallback on file systems without locks, a mere file, is disabled: left by a process
-    of another machine that died, it would block everybody forever.
+    filelock's fallback on file systems without locks, a plain file, is disabled: left behind by a
+    process that died on another machine, it would block everyone forever.
 
     Args:
         path: path of the lock file, ending in `.lock`; its folder must exist.
@@ -48,7 +49,7 @@ def lock_at(path: Path) -> FileLock:
 
 @contextmanager
 def held(path: Path, doing: str) -> Iterator[None]:
-    """Hold a lock while the block runs; wait if another process holds it.
+    """Hold a lock during the block; wait if another process holds it.
 
     Args:
         path: path of the lock file, ending in `.lock`; its folder must exist.
@@ -85,7 +86,6 @@ def held(path: Path, doing: str) -> Iterator[None]:
 
 def _read(note: Path) -> Holder | None:
     try:
-        with open_regular(note) as file:
-            return msgspec.json.decode(file.read(_NOTE_BYTES), type=Holder)
-    except (OSError, msgspec.DecodeError):
+        return decode_json(read_regular(note, _NOTE_BYTES), Holder)
+    except (OSError, ValueError):
         return None

@@ -1,7 +1,7 @@
-"""Reads files that somebody else may have made: regular files of a bounded size, checked whole.
+"""Read files that may come from somebody else: regular files of bounded size, validated as a whole.
 
-A run's directory may have been sent, and a cache may be shared. Whatever lies there under the name
-of one of our files, a link, a FIFO, a device or a gigabyte of brackets, is refused with a reason.
+A run's directory may have been sent, and a cache may be shared. A link, FIFO, device, or gigabyte
+of brackets under the name of one of our files is refused with a reason.
 """
 
 import os
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+
+from visionsweep.storage.files import open_regular
 
 MB = 2**20  # bytes
 
@@ -21,92 +23,65 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-# Never wait for the writer of a FIFO, never follow a link; not every system has these flags.
-_FLAGS = os.O_RDONLY | sum(
-    getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
-)
 
 _T = TypeVar("_T")
 
 
 class UntrustedFileError(ValueError):
-    """A file that is not what one of ours is; says why, without naming the file."""
+    """A file that cannot be one of ours; the message does not name the file."""
 
 
 def check_regular(path: Path, limit: int | None = None) -> os.stat_result:
-    """Refuse what is no regular file of a bounded size, without opening it.
-
-    For files that a library opens by name.
+    """Refuse anything but a regular file of bounded size, without opening it.
 
     Args:
-        path: the file.
-        limit: the largest size in bytes, or None for any.
+        path: path of the file.
+        limit: maximum size in bytes; None for any.
 
     Returns:
-        What the system knows of the file.
+        Status of the file.
 
     Raises:
-        UntrustedFileError: for a link, a directory, a FIFO, a device, or a file too large.
-        OSError: if there is no such file or it may not be looked at.
+        UntrustedFileError: if it is a link, directory, FIFO, or device, or too large.
+        OSError: if there is no such file, or its status cannot be read.
     """
-    facts = os.lstat(path)
-    _refuse(facts, limit)
-    return facts
+    status = os.lstat(path)
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "not a regular file")
+        raise UntrustedFileError(f"is {kind}")
+    _check_size(status.st_size, limit)
+    return status
+
+
+def _check_size(size: int, limit: int | None) -> None:
+    if limit is not None and size > limit:
+        raise UntrustedFileError(
+            f"has {size / MB:,.1f} MB, more than the limit of {limit / MB:,g} MB"
+        )
 
 
 def read_regular(path: Path, limit: int) -> bytes:
-    """Return the content of a regular file of a bounded size.
-
-    Args:
-        path: the file.
-        limit: the largest size in bytes.
-
-    Raises:
-        UntrustedFileError: for a link, a directory, a FIFO, a device, or a file too large.
-        OSError: if there is no such file or it cannot be read.
-    """
-    check_regular(path, limit)  # before it is opened: to open a device may do something
-    opened = os.open(path, _FLAGS)
-    try:
-        facts = os.fstat(opened)
-        _refuse(facts, limit)  # again: another may lie there by now
-        parts, left = [], limit + 1
-        while left > 0 and (part := os.read(opened, min(left, facts.st_size + 1))):
-            parts.append(part)
-            left -= len(part)
-    finally:
-        os.close(opened)
-    content = b"".join(parts)
-    if len(content) > limit:
-        raise UntrustedFileError(_too_large(len(content), limit))
+    """Return the content of a regular file of at most `limit` bytes; raises as `check_regular`."""
+    size = check_regular(path, limit).st_size  # before opening, which may affect a device
+    with open_regular(path) as file:
+        content = file.read(size + 1)
+        _check_size(len(content), limit)
     return content
 
 
-def _refuse(facts: os.stat_result, limit: int | None) -> None:
-    if not stat.S_ISREG(facts.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(facts.st_mode), "no regular file")
-        raise UntrustedFileError(f"is {kind}")
-    if limit is not None and facts.st_size > limit:
-        raise UntrustedFileError(_too_large(facts.st_size, limit))
-
-
-def _too_large(size: int, limit: int) -> str:
-    return f"has {size / MB:,.1f} MB, more than the {limit / MB:,g} MB that such a file may have"
-
-
 def decode_json(content: bytes | str, kind: type[_T]) -> _T:
-    """Decode JSON into a type, whatever it holds.
+    """Decode JSON into a type, and check its constraints.
 
     Args:
-        content: the JSON text.
-        kind: a type that msgspec can decode into; its constraints are checked.
+        content: JSON text.
+        kind: type that msgspec can decode into.
 
     Raises:
-        UntrustedFileError: if the text is no JSON of this type, or nested too deep.
+        UntrustedFileError: if the text is not JSON of this type, or is nested too deeply.
     """
     try:
         return msgspec.json.decode(content, type=kind)
     except RecursionError as error:
-        raise UntrustedFileError("is nested too deep") from error
-    except (msgspec.MsgspecError, ValueError) as error:  # UnicodeDecodeError is one
+        raise UntrustedFileError("is nested too deeply") from error
+    except (msgspec.MsgspecError, ValueError) as error:  # includes UnicodeDecodeError
         raise UntrustedFileError(str(error)) from error

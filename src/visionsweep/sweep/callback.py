@@ -18,7 +18,8 @@ from omegaconf import DictConfig
 from visionsweep.config.overrides import values_of
 from visionsweep.errors import RefusedError, UserError
 from visionsweep.runtime import signals, terminal
-from visionsweep.storage.files import open_regular, write_atomically
+from visionsweep.storage.files import write_atomically
+from visionsweep.storage.untrusted import read_regular
 from visionsweep.sweep import launchers
 from visionsweep.sweep.endings import Ending, ending_of, entered_at, note_end
 from visionsweep.sweep.progress import Progress
@@ -154,7 +155,6 @@ def job(config: DictConfig, name: str) -> Iterator[None]:
 def _failed_run(stopped: Path) -> str | None:
     """Return the name of the run whose failure stopped a sweep, or None if none did."""
     try:
-        with open_regular(stopped) as file:
-            return file.read(1024).decode(errors="replace")
-    except OSError:
+        return read_regular(stopped, 1024).decode(errors="replace")
+    except (OSError, ValueError):
         return None

@@ -9,6 +9,7 @@ from visionsweep.runs.paths import RECORD
 from visionsweep.runs.record import Failure
 from visionsweep.runs.record_file import read_summary
 from visionsweep.storage.files import open_regular, write_atomically
+from visionsweep.storage.untrusted import read_regular
 
 _HYDRA = ".hydra"  # Hydra's folder in a run's directory, rewritten each time the run is entered
 _OVERRIDES = Path(_HYDRA, "overrides.yaml")
@@ -53,10 +54,9 @@ def overrides_of(run_dir: Path) -> list[str]:
     from omegaconf import OmegaConf
 
     try:
-        with open_regular(run_dir / _OVERRIDES) as file:
-            found = OmegaConf.create(file.read(_LONGEST_NOTE).decode())
-        texts = OmegaConf.to_container(found, resolve=False)
-    except Exception:  # yaml's errors, omegaconf's and those of files: it is not what Hydra wrote
+        content = read_regular(run_dir / _OVERRIDES, _LONGEST_NOTE).decode()
+        texts = OmegaConf.to_container(OmegaConf.create(content), resolve=False)
+    except Exception:  # errors of YAML, OmegaConf, and files: Hydra did not write this
         return []
     return [str(text) for text in texts] if isinstance(texts, list) else []
 
