@@ -48,10 +48,10 @@ def refused(archive: Path) -> UserError:
 @pytest.mark.parametrize(
     ("entries", "said"),
     [
-        ([("train/a.jpg", b"1"), ("train/a.jpg", b"2")], "stands in it twice"),
-        ([("train/a.jpg", b"1"), ("train/./a.jpg", b"2")], "stands in it twice"),
-        ([("train", b"1"), ("train/a.jpg", b"2")], "stands in it twice"),
-        ([("train/a.jpg", b"1"), ("train", b"2")], "stands in it twice"),
+        ([("train/a.jpg", b"1"), ("train/a.jpg", b"2")], "occurs twice"),
+        ([("train/a.jpg", b"1"), ("train/./a.jpg", b"2")], "occurs twice"),
+        ([("train", b"1"), ("train/a.jpg", b"2")], "occurs twice"),
+        ([("train/a.jpg", b"1"), ("train", b"2")], "occurs twice"),
         ([("train/Cat/1.jpg", b"1"), ("train/cat/2.jpg", b"2")], "are one file on some disks"),
         ([("caf\u00e9.jpg", b"1"), ("cafe\u0301.jpg", b"2")], "are one file on some disks"),
         ([("train\\..\\..\\a.jpg", b"1")], "would leave the folder"),
@@ -71,7 +71,7 @@ def test_names_that_no_folder_can_hold_are_refused(
 def test_a_name_with_a_null_byte_is_refused(tmp_path: Path) -> None:
     archive = packed(tmp_path / "photos.zip", {"train/a.jpg#.txt": b"1"})
     rewrite(archive, b"a.jpg#.txt", b"a.jpg\0.txt")
-    assert "a name that no file can have" in refused(archive).what
+    assert "an invalid name" in refused(archive).what
 
 
 @pytest.mark.parametrize("kind", [0o010000, 0o020000, 0o060000, 0o120000, 0o140000])

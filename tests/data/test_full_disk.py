@@ -118,7 +118,10 @@ def test_a_read_only_folder_is_an_error_unless_all_is_there(small_disk, tmp_path
 
 def test_a_folder_of_somebody_else_is_an_error(tmp_path, as_somebody_else):
     address = publish(tmp_path / "published", images=1, size=10)
-    with as_somebody_else(), pytest.raises(UserError, match=r": Permission denied\. Make room, or"):
+    with (
+        as_somebody_else(),
+        pytest.raises(UserError, match=r": Permission denied\. Free space, or"),
+    ):
         fetch_archive(address, NAME, tmp_path / "data")
 
 

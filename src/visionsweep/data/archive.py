@@ -1,4 +1,4 @@
-"""Unpacks zip archives from others: within the folder, within bounds, all of it or nothing."""
+"""Unpack untrusted zip archives: inside the folder, within bounds, completely or not at all."""
 
 import errno
 import io
@@ -22,25 +22,24 @@ from visionsweep.storage.files import PART, explained
 log = logging.getLogger(__name__)
 
 ELSEWHERE = (
-    "Make room, or name another folder with data.root=FOLDER. Nothing half-done is left behind; "
-    "the same command goes on from here."
+    "Free space, or give another folder with data.root=FOLDER. Nothing incomplete is left; then give "
+    "the same command again."
 )
 
-# zipfile takes up to 1 kB of memory for an entry, whose line in the table may have only 46 bytes.
+# Per entry, zipfile allocates up to 1 kB for as few as 46 bytes of the table of contents.
 TABLE_BYTES = 16_000_000
-FREE_BYTES = 100_000_000  # are unpacked whatever they were packed into
-RATIO = 100  # of the archive's size; what goes beyond FREE_BYTES may not be more
-NAME_BYTES = 255  # of a file; what every file system allows
+FREE_BYTES = 100_000_000  # total size that is accepted at any compression ratio
+RATIO = 100  # largest compression ratio of a larger archive
+NAME_BYTES = 255  # of a file name; the limit of common file systems
 PATH_BYTES = 1000
-DEPTH = 32  # folders in one another
+DEPTH = 32  # nested folders
 
 _PACK_AGAIN = "Nothing was unpacked. Pack it again with another program."
 _DISTRUST = "Nothing was unpacked. Do not trust this archive."
-_FETCH_AGAIN = "Nothing was unpacked. Delete it and get it again."
 
-# bzip2 and LZMA would take memory that no entry states.
+# The memory that bzip2 and LZMA need is not stated in an entry.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_ENCRYPTED = 0x1 | 0x40 | 0x2000  # flags: the content, strongly, the table of contents
+_ENCRYPTED = 0x1 | 0x40 | 0x2000  # flags: content, strong encryption, table of contents
 
 
 def unpack(
@@ -50,25 +49,25 @@ def unpack(
     expected: Sequence[str] = (),
     check: Callable[[Path], object] | None = None,
 ) -> None:
-    """Unpack a zip archive into a new folder, all of it or nothing.
+    """Unpack a zip archive into a new folder, completely or not at all.
 
     Args:
-        archive: the zip file. A folder at its top that bears the archive's name is opened.
-        folder: the folder to make; appears under this name only when complete.
-        expected: checksums, one of which the archive should have; see `checksums`.
-        check: is called with the unpacked files before they get their name, and raises a
-            `UserError` if they are not what they should be.
+        archive: zip file. If it holds a single folder named like `folder`, that one is used.
+        folder: folder to create; it gets this name only when it is complete.
+        expected: valid checksums of the archive; see `checksums`.
+        check: function that raises a `UserError` if the unpacked files are unsuitable.
 
     Raises:
-        UserError: if the archive is damaged, not what is expected, larger than its bounds, or holds
-            an entry that would leave the folder; if there is no room for it, said before anything
-            is written where that is certain.
+        UserError: if the archive is damaged, unexpected, unsafe, or out of bounds, or does not fit
+            on the disk.
     """
     log.info("Unpacking %s into %s", archive.name, folder)
     with partial_folder(folder) as partial:
-        top = partial / "unpacked"  # of its own, since a temporary folder is closed to others
+        top = partial / "unpacked"  # a temporary folder itself is not readable by others
         _extract(archive, top, folder)
-        inner = _opened(top, folder.name)
+        entries = [path for path in top.iterdir() if not is_junk(path.name)]
+        inner = top / folder.name
+        inner = inner if entries == [inner] and inner.is_dir() else top
         verify(archive, inner, expected)
         if check is not None:
             with _named_after(archive, inner):
@@ -78,7 +77,7 @@ def unpack(
 
 @contextmanager
 def partial_folder(folder: Path) -> Iterator[Path]:
-    """Make a hidden folder beside one that is to come; if killed, the next process removes it."""
+    """Create a hidden folder beside a path, which `remove_leftovers` deletes after a kill."""
     prefix = f".{folder.name}-"
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=prefix, suffix=PART) as partial:
         yield Path(partial)
@@ -96,23 +95,27 @@ def _extract(archive: Path, top: Path, folder: Path) -> None:
         _refuse_twins(entries, archive)
         needed = _bounded_size(entries, archive)
         with explained(folder, ELSEWHERE, needed):
-            _refuse_too_much(needed, folder)
+            disk = shutil.disk_usage(folder.parent)
+            if disk.total > 0 and disk.free < needed:  # trying would fill the disk
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
             top.mkdir()
-            for entry in entries:  # `extract` writes no more than is stated; verifies the checksum
+            for (
+                entry
+            ) in entries:  # `extract` verifies checksums, and writes at most the stated size
                 written = Path(opened.extract(entry, top))
                 if not entry.is_dir() and written.stat().st_size != entry.file_size:
                     raise zipfile.BadZipFile(f"{entry.filename!r} is smaller than stated")
 
 
 class _BoundedReads(io.BufferedReader):
-    """A file that gives no more at once than a reasonable table of contents takes."""
+    """A file that refuses to return more at once than a reasonable table of contents takes."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path))
         self._size = path.stat().st_size
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read, unless it is too much."""
+        """Return at most `size` bytes; raises `BadZipFile` if that is too much."""
         left = max(0, self._size - self.tell())
         if (left if size is None or size < 0 else min(size, left)) > TABLE_BYTES:
             raise zipfile.BadZipFile(f"its table of contents is larger than {decimal(TABLE_BYTES)}")
@@ -126,44 +129,30 @@ def _damage_explained(archive: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    # A broken archive ends in nearly any exception, OSError (a seek before the start) included.
-    except Exception as error:
-        reason = str(error) or type(error).__name__
+    except Exception as error:  # nearly any type, OSError (a seek before the start) included
         raise UserError(
-            f"not a whole zip archive ({reason})", where=archive, hint=_FETCH_AGAIN
+            f"not a whole zip archive ({str(error) or type(error).__name__})",
+            where=archive,
+            hint="Nothing was unpacked. Delete it and download it again.",
         ) from error
 
 
 @contextmanager
 def _named_after(archive: Path, folder: Path) -> Iterator[None]:
-    """Let errors about unpacked files name the archive, for the files are about to go."""
+    """Name the archive in errors about unpacked files, which are about to be deleted."""
     try:
         yield
     except UserError as error:
-        said = str(error).replace(f"{folder}{os.sep}", "").replace(str(folder), "the archive")
+        reason = str(error).replace(f"{folder}{os.sep}", "").replace(str(folder), "the archive")
         raise UserError(
-            f"holds not what it should: {said}",
+            f"unexpected content: {reason}",
             where=archive,
-            hint="Nothing was unpacked. It should open on train/CLASS/*.jpg and test/CLASS/*.jpg.",
+            hint="Nothing was unpacked. It should hold train/CLASS/*.jpg and test/CLASS/*.jpg.",
         ) from error
 
 
-def _opened(top: Path, name: str) -> Path:
-    """Return the folder at the top of an archive if it has the archive's name, or all of it."""
-    there = [path for path in top.iterdir() if not is_junk(path.name)]
-    inner = top / name
-    return inner if there == [inner] and inner.is_dir() else top
-
-
-def _refuse_too_much(needed: int, folder: Path) -> None:
-    """Refuse what is larger than all free space: to find out by writing would fill the disk."""
-    disk = shutil.disk_usage(folder.parent)
-    if disk.total > 0 and disk.free < needed:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
-
-
 def _refuse_unsafe(entry: zipfile.ZipInfo, archive: Path) -> None:
-    """Refuse an entry that would leave the folder, or that cannot be a file or a folder in it."""
+    """Refuse an entry that would leave the folder, or that cannot be a file or folder in it."""
     name, parts = entry.orig_filename, entry.orig_filename.split("/")
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if name.startswith("/") or ".." in parts or "\\" in name or ":" in parts[0]:
@@ -171,7 +160,7 @@ def _refuse_unsafe(entry: zipfile.ZipInfo, archive: Path) -> None:
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise _unsafe(archive, name, "is a link or a device and would leave the folder")
     if "\0" in name or not name:
-        raise _unsafe(archive, name, "has a name that no file can have")
+        raise _unsafe(archive, name, "has an invalid name")
     if entry.flag_bits & _ENCRYPTED:
         raise UserError(
             f"entry {name!r} is encrypted", where=archive, hint="Pack it again without a password."
@@ -196,8 +185,8 @@ def _unsafe(archive: Path, name: str, what: str) -> UserError:
 
 
 def _refuse_twins(entries: Sequence[zipfile.ZipInfo], archive: Path) -> None:
-    """Refuse names that stand for one file somewhere: on a file system that ignores case, too."""
-    seen: dict[str, tuple[str, bool]] = {}  # as any file system compares -> as spelled, is a file
+    """Refuse names of the same file, also on file systems that ignore case or Unicode forms."""
+    seen: dict[str, tuple[str, bool]] = {}  # folded name -> name, is a file
     for entry in entries:
         parts = [part for part in entry.filename.split("/") if part not in ("", ".")]
         if len(parts) > DEPTH:
@@ -213,15 +202,11 @@ def _refuse_twins(entries: Sequence[zipfile.ZipInfo], archive: Path) -> None:
             if spelled != path:
                 raise _unsafe(archive, path, f"and {spelled!r} are one file on some disks")
             if was_file or is_file:
-                raise _unsafe(archive, path, "stands in it twice")
+                raise _unsafe(archive, path, "occurs twice")
 
 
 def _bounded_size(entries: Sequence[zipfile.ZipInfo], archive: Path) -> int:
-    """Return how many bytes the entries state, once that is believable.
-
-    Raises:
-        UserError: if entries share bytes of the archive, or state more than its size allows.
-    """
+    """Return the total size that the entries state; refuse overlaps and implausible sizes."""
     packed, stated = archive.stat().st_size, sum(entry.file_size for entry in entries)
     end = 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
@@ -229,7 +214,7 @@ def _bounded_size(entries: Sequence[zipfile.ZipInfo], archive: Path) -> int:
             raise _unsafe(archive, entry.filename, "shares its bytes with another entry")
         end = entry.header_offset + 30 + entry.compress_size
     if end > packed:
-        raise zipfile.BadZipFile("it ends before its last entry does")
+        raise zipfile.BadZipFile("it ends within its last entry")
     if stated > max(FREE_BYTES, RATIO * packed):
         raise UserError(
             f"would grow from {decimal(packed)} to {decimal(stated)}, more than {RATIO} times",

@@ -1,4 +1,4 @@
-"""Downloads files over HTTP within bounds of time and bytes, and retries temporary errors."""
+"""Download files over HTTP within bounds of time and size, and retry temporary errors."""
 
 import logging
 import queue
@@ -19,9 +19,9 @@ from visionsweep.runtime import terminal
 
 log = logging.getLogger(__name__)
 
-CONNECT_SECONDS = 5.0  # to reach a server
-_TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
-_PASSING = (
+CONNECT_SECONDS = 5.0  # timeout of connecting to a server
+_TEMPORARY_STATUS = {408, 425, 429, 500, 502, 503, 504}
+_TEMPORARY_ERRORS = (
     ConnectionError,
     TimeoutError,
     requests.ConnectionError,
@@ -30,11 +30,7 @@ _PASSING = (
     urllib3.exceptions.ProtocolError,
     urllib3.exceptions.TimeoutError,
 )
-_PIECE = 1 << 16  # bytes
-_BY_HAND = (
-    "Try again later, or get the file by other means and put it into data.root, or name another "
-    "place with data.base_url."
-)
+_CHUNK_BYTES = 1 << 16
 
 
 class DownloadError(UserError):
@@ -70,25 +66,25 @@ LIMITS = Limits()
 
 
 class _TemporaryError(Exception):
-    """An attempt failed that may succeed when repeated."""
+    """A failed attempt that may succeed when repeated, after `pause` seconds if they are given."""
 
     def __init__(self, reason: str, pause: float | None = None) -> None:
         super().__init__(reason)
-        self.pause = pause  # seconds that the server asks for
+        self.pause = pause
 
 
 class Session(requests.Session):
-    """A session that follows ten redirects at most, to HTTP alone, and none from HTTPS to HTTP."""
+    """A session that follows ten redirects at most, to HTTP(S) only, none from HTTPS to HTTP."""
 
     def __init__(self) -> None:
         super().__init__()
         self.max_redirects = 10
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return where a response redirects to, or None.
+        """Return the URL that a response redirects to, or None.
 
         Raises:
-            InvalidSchema: if it may not be followed.
+            InvalidSchema: if it must not be followed.
         """
         target = super().get_redirect_target(resp)
         scheme = urlsplit(target or "").scheme.lower()
@@ -98,23 +94,23 @@ class Session(requests.Session):
 
 
 def root_reason(error: BaseException) -> str:
-    """Return what the first error in a chain says."""
+    """Return the message of the first error in a chain."""
     while error.__context__ is not None:
         error = error.__context__
     return str(error) or type(error).__name__
 
 
 def download(url: str, path: Path, limits: Limits = LIMITS) -> None:
-    """Download a file; each attempt starts again from its first byte.
+    """Download a file; each attempt starts from the first byte.
 
     Args:
-        url: an https:// or http:// address.
-        path: the file to write.
-        limits: bounds of time and bytes.
+        url: address, https:// or http://.
+        path: path of the file to write.
+        limits: bounds of time and size.
 
     Raises:
-        DownloadError: if the server does not deliver it within the limits.
-        OSError: if it cannot be written.
+        DownloadError: if the server does not deliver the file within the limits.
+        OSError: if the file cannot be written.
     """
     log.info("Downloading %s", url)
     deadline, pause = time.monotonic() + limits.total_seconds, limits.pause_seconds
@@ -133,90 +129,91 @@ def download(url: str, path: Path, limits: Limits = LIMITS) -> None:
             )  # fmt: skip
             time.sleep(wait)
             pause *= 2
-    raise _failed(url, "no attempt was made")
 
 
 def _failed(url: str, reason: str) -> DownloadError:
-    return DownloadError(f"the download failed: {reason}", where=url, hint=_BY_HAND)
+    return DownloadError(
+        f"the download failed: {reason}",
+        where=url,
+        hint="Try again later, or download the file in another way and put it into data.root, or "
+        "give another address with data.base_url.",
+    )
+
+
+# The size that the server states, or -1; then bytes; finally an error, or None at the end.
+_Item = int | bytes | Exception | None
 
 
 def _attempt(url: str, path: Path, limits: Limits, deadline: float) -> None:
+    """Write what a thread receives, while it keeps to the limits.
+
+    The thread is never waited for, since neither a name lookup nor a server that sends its headers
+    byte by byte can be interrupted.
+    """
+    items: queue.Queue[_Item] = queue.Queue(maxsize=16)
     stop = threading.Event()
-    # Whatever the server does, nobody waits longer than the limits for this thread.
-    pieces: queue.Queue[_Piece] = queue.Queue(maxsize=16)
-    threading.Thread(target=_receive, args=(url, pieces, stop), daemon=True).start()
+    threading.Thread(target=_receive, args=(url, items, stop), daemon=True).start()
+    most, received, recently = limits.unstated_bytes, 0, 0
+    due = time.monotonic() + limits.slow_seconds
     try:
         with path.open("wb") as file, terminal.bar(unit="B", unit_scale=True) as bar:
-            for piece in _bounded(url, pieces, limits, deadline):
-                if isinstance(piece, int):
-                    bar.total = piece
-                else:
-                    file.write(piece)
-                    bar.update(len(piece))
+            while True:
+                try:
+                    item = items.get(timeout=max(0.0, min(due, deadline) - time.monotonic()))
+                except queue.Empty:
+                    item = b""
+                if item is None:
+                    return
+                if isinstance(item, Exception):
+                    raise _explained(url, item) from item
+                if isinstance(item, int):
+                    if item > limits.stated_bytes:
+                        size, limit = decimal(item), decimal(limits.stated_bytes)
+                        raise _failed(url, f"{size} are more than {limit}")
+                    if item >= 0:
+                        bar.total = most = item
+                    continue
+                received, recently = received + len(item), recently + len(item)
+                if received > most:
+                    raise _failed(url, f"no end after {decimal(most)}, and no size was stated")
+                if time.monotonic() >= deadline:
+                    raise _failed(url, f"not done within {limits.total_seconds:g} s")
+                if time.monotonic() >= due:
+                    if recently < limits.slow_bytes:
+                        raise _TemporaryError(
+                            f"only {recently} bytes came in {limits.slow_seconds:g} s"
+                        )
+                    recently, due = 0, time.monotonic() + limits.slow_seconds
+                file.write(item)
+                bar.update(len(item))
     finally:
         stop.set()
 
 
-# The size that the server states, or -1; then bytes; an error, or None at the end.
-_Piece = int | bytes | Exception | None
+def _explained(url: str, error: Exception) -> Exception:
+    if isinstance(error, _TemporaryError | DownloadError):
+        return error
+    if isinstance(error, _TEMPORARY_ERRORS) and not isinstance(error, requests.exceptions.SSLError):
+        return _TemporaryError(root_reason(error))
+    return _failed(url, root_reason(error))
 
 
-def _bounded(
-    url: str, pieces: "queue.Queue[_Piece]", limits: Limits, deadline: float
-) -> Iterator[int | bytes]:
-    """Yield the stated size if there is one, then the bytes, while they keep to the limits."""
-    most, received = limits.unstated_bytes, 0
-    window, due = 0, time.monotonic() + limits.slow_seconds
-    while True:
-        try:
-            piece = pieces.get(timeout=max(0.0, min(due, deadline) - time.monotonic()))
-        except queue.Empty:
-            if time.monotonic() >= deadline:
-                raise _failed(url, f"not done within {limits.total_seconds:g} s") from None
-            piece = b""
-        if piece is None:
-            return
-        if isinstance(piece, Exception):
-            raise piece
-        if isinstance(piece, int):
-            if piece > limits.stated_bytes:
-                raise _failed(url, f"{decimal(piece)} are more than {decimal(limits.stated_bytes)}")
-            if piece >= 0:
-                most = piece
-                yield piece
-            continue
-        received, window = received + len(piece), window + len(piece)
-        if received > most:
-            raise _failed(url, f"no end after {decimal(most)}, and no size was stated")
-        if time.monotonic() >= due:
-            if window < limits.slow_bytes:
-                raise _TemporaryError(f"only {window} bytes came in {limits.slow_seconds:g} s")
-            window, due = 0, time.monotonic() + limits.slow_seconds
-        yield piece
+def _receive(url: str, items: "queue.Queue[_Item]", stop: threading.Event) -> None:
+    """Put the response of a server into a queue, until it ends or `stop` is set."""
 
-
-def _receive(url: str, pieces: "queue.Queue[_Piece]", stop: threading.Event) -> None:
-    """Put what a server sends into a queue, until it ends or nobody wants it any more."""
-
-    def put(piece: _Piece) -> None:
+    def put(item: _Item) -> None:
         while not stop.is_set():
             with suppress(queue.Full):
-                return pieces.put(piece, timeout=0.5)
+                return items.put(item, timeout=0.5)
 
     try:
-        for piece in _response(url):
-            put(piece)
+        for item in _response(url):
+            put(item)
             if stop.is_set():
                 return
         put(None)
-    except (_TemporaryError, DownloadError) as error:
-        put(error)
-    except requests.exceptions.SSLError as error:
-        put(_failed(url, root_reason(error)))
-    except _PASSING as error:
-        put(_TemporaryError(root_reason(error)))
     except Exception as error:  # a server may send anything
-        put(_failed(url, root_reason(error)))
+        put(error)
 
 
 def _response(url: str) -> Iterator[int | bytes]:
@@ -224,20 +221,19 @@ def _response(url: str) -> Iterator[int | bytes]:
     timeout = (CONNECT_SECONDS, LIMITS.slow_seconds)
     with Session() as session, session.get(url, headers=headers, stream=True, timeout=timeout) as r:
         status = f"HTTP {r.status_code} {r.reason}"
-        if r.status_code in _TEMPORARY:
+        if r.status_code in _TEMPORARY_STATUS:
             raise _TemporaryError(status, _retry_after(r))
         if r.status_code != 200:
             raise _failed(url, status)
         if r.headers.get("Content-Encoding", "identity") != "identity":
-            raise _failed(url, f"sent as {r.headers['Content-Encoding']}, which was not asked for")
+            raise _failed(url, f"sent as {r.headers['Content-Encoding']}, which was not requested")
         yield -1 if r.raw.length_remaining is None else r.raw.length_remaining
-        while piece := r.raw.read1(_PIECE, decode_content=False):
-            yield piece
+        while chunk := r.raw.read1(_CHUNK_BYTES, decode_content=False):
+            yield chunk
 
 
 def _retry_after(response: requests.Response) -> float | None:
-    asked = response.headers.get("Retry-After")
-    try:
-        return None if asked is None else urllib3.Retry().parse_retry_after(asked)
-    except urllib3.exceptions.InvalidHeader:
-        return None
+    value = response.headers.get("Retry-After")
+    with suppress(urllib3.exceptions.InvalidHeader):
+        return None if value is None else urllib3.Retry().parse_retry_after(value)
+    return None
