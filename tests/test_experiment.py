@@ -239,7 +239,7 @@ def test_out_of_memory_in_the_optimizer_is_a_user_error(config, run, kept, monke
 
 def assert_names_lost_file(error: UserError, known: Record, *words: str) -> None:
     text = str(error)
-    for word in (*words, "It was there when this run began", "give the same command again"):
+    for word in (*words, "It existed when this run started", "give the same command again"):
         assert word in text
     assert "Traceback" not in text and len(text) < 1000
     assert known.status == "failed" and known.failure.message == text
@@ -250,7 +250,7 @@ def test_folder_removed_before_extraction_is_named(config, photos, run, kept, af
     afterwards(experiment, "resolve", lambda: shutil.rmtree(photos))
     with pytest.raises(UserError) as caught:
         run(config)
-    gone = ("No such file or directory", f"the folder {photos} is gone", ".png")
+    gone = ("No such file or directory", f"the folder {photos} is missing", ".png")
     assert_names_lost_file(caught.value, kept(), *gone)
 
 
@@ -261,7 +261,7 @@ def test_folder_removed_between_epochs_is_named_and_the_history_kept(
     afterwards(RunWriter, "epoch", lambda: shutil.rmtree(photos / "cat", ignore_errors=True))
     with pytest.raises(UserError) as caught:
         run(replace(on_images, num_workers=workers, epochs=50))
-    gone = ("No such file or directory", f"the folder {photos / 'cat'} is gone", ".png")
+    gone = ("No such file or directory", f"the folder {photos / 'cat'} is missing", ".png")
     assert_names_lost_file(caught.value, kept(), *gone)
     assert len(kept().history) in (1, 2)  # workers are ahead by some batches
 
@@ -297,7 +297,7 @@ def test_evaluation_names_a_removed_file(
     monkeypatch.setenv("VISIONSWEEP_CACHE", str(tmp_path / "other"))  # holds no feature
     extraction.pixel_memory.clear()
     afterwards(evaluation, "resolve_splits", lambda: shutil.rmtree(photos))
-    with pytest.raises(UserError, match=r"\.png: .*No such file.*bring it back"):
+    with pytest.raises(UserError, match=r"\.png: .*No such file.*restore it"):
         evaluation.evaluate(done, config.data, "test", torch.device("cpu"))
 
 

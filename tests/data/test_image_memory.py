@@ -24,7 +24,7 @@ _noting = False
 
 
 def _note(event: str, arguments: tuple[object, ...]) -> None:
-    if _noting and event == "open":
+    if _noting and event == "open" and not isinstance(arguments[0], int):
         _opened.append(str(arguments[0]))
 
 

@@ -145,7 +145,7 @@ def test_images_filed_under_two_classes_are_warned_of(
     write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     load_splits(folder_config(write({"a": [*range(0, 10), 50, 51], "b": [*range(20, 30), 50, 51]})))
-    assert "2 images stand under more than one class" in caplog.text
+    assert "2 images are in more than one class" in caplog.text
 
 
 def test_training_images_that_are_scored_too_are_warned_of(
@@ -155,7 +155,7 @@ def test_training_images_that_are_scored_too_are_warned_of(
         {"train/a": range(0, 20), "train/b": range(20, 40), "test/a": [0, 1, 90], "test/b": [91]}
     )
     load_splits(folder_config(root))
-    assert "2 images of test are training images too" in caplog.text
+    assert "2 test images are also training images" in caplog.text
 
 
 @pytest.mark.parametrize("cut", [False, True])
@@ -379,8 +379,8 @@ def test_a_class_that_a_split_lacks_is_warned_of(
     root = write({f"train/{name}": range(n, n + 9) for n, name in ((0, "a"), (20, "b"), (40, "c"))})
     write({"val/a": [60], "val/b": [61], "test/c": [62]})
     load_splits(folder_config(root))
-    assert "its val images hold none of c: its scores there say nothing of it" in caplog.text
-    assert "its test images hold none of a, b: its scores there say nothing of them" in caplog.text
+    assert "no val images of c; val scores say nothing about it" in caplog.text
+    assert "no test images of a, b; test scores say nothing about them" in caplog.text
 
 
 def test_the_counts_are_logged(published: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -22,8 +22,8 @@ from visionsweep.storage.files import PART, explained
 log = logging.getLogger(__name__)
 
 ELSEWHERE = (
-    "Free space, or give another folder with data.root=FOLDER. Nothing incomplete is left; then give "
-    "the same command again."
+    "Free space, or give another folder with data.root=FOLDER, and give the same command again. "
+    "Nothing incomplete is left."
 )
 
 # Per entry, zipfile allocates up to 1 kB for as few as 46 bytes of the table of contents.

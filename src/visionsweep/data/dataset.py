@@ -1,7 +1,8 @@
-"""Image files as a PyTorch data set, and in batches that one generator decides."""
+"""Image files as a PyTorch data set, and batches in a seeded order."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,15 +17,15 @@ from visionsweep.errors import UserError
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
-Draw = tuple[int, int]  # which image, and the seed of what is random about it
+Draw = tuple[int, int]  # index of an image, and seed of its augmentation
 
 
 class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
-    """Labelled image files, decoded and transformed when asked for.
+    """Labeled image files, decoded and transformed on access.
 
     Args:
-        files: the images.
-        transform: from a PIL image to `float32[3, size, size]`.
+        files: images.
+        transform: function from a PIL image to `float32[3, size, size]`.
         gray_range: gray values that become black and white in images of more than 8 bits per pixel.
     """
 
@@ -41,13 +42,13 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, place: int | Draw) -> tuple[torch.Tensor, int]:
-        """Return an image and its label.
+    def __getitem__(self, key: int | Draw) -> tuple[torch.Tensor, int]:
+        """Return the tensor and the label of an image.
 
         Raises:
-            UserError: if the image has gone, changed, or can no longer be read.
+            UserError: if the file is gone, has changed, or can no longer be read.
         """
-        index, seed = place if isinstance(place, tuple) else (place, 0)
+        index, seed = key if isinstance(key, tuple) else (key, 0)
         file = self.files[index]
         try:
             image = open_rgb(read_content(file), self.gray_range, where=file.path)
@@ -57,60 +58,9 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
             raise lost(file.path, str(error)) from error
 
 
-class Shuffled(Sampler[Draw]):
-    """Every image once, in a new order and with new seeds in each epoch.
-
-    The seed comes with the image, so that an augmentation is the same whichever process draws it,
-    and takes no random number away from the network that trains on it.
-
-    Args:
-        count: of images.
-        source: of orders and seeds; all of an epoch's are taken when it begins.
-    """
-
-    def __init__(self, count: int, source: torch.Generator) -> None:
-        self.count, self.source = count, source
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[Draw]:
-        order = torch.randperm(self.count, generator=self.source)
-        seeds = torch.empty(self.count, dtype=torch.int64).random_(generator=self.source)
-        return zip(order.tolist(), seeds.tolist(), strict=True)
-
-
-class WithoutSingle(Sampler[list[Draw]]):
-    """Batches of a sampler; a single image that is left over joins the batch before it.
-
-    Args:
-        sampler: the images in their order.
-        batch_size: images per batch, at least 2.
-    """
-
-    def __init__(self, sampler: Shuffled, batch_size: int) -> None:
-        self._sampler, self._batch_size = sampler, batch_size
-
-    def __len__(self) -> int:
-        return len(self._ends())
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        draws, begin = list(self._sampler), 0
-        for end in self._ends():
-            yield draws[begin:end]
-            begin = end
-
-    def _ends(self) -> list[int]:
-        count = len(self._sampler)
-        ends = [*range(self._batch_size, count, self._batch_size), count]
-        if len(ends) > 1 and ends[-1] - ends[-2] == 1:
-            del ends[-2]
-        return ends
-
-
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Draw from a seed inside the block, and go on afterwards as if nothing had been drawn."""
+    """Seed torch's generator inside the block, and restore its state afterwards."""
     before = torch.get_rng_state()
     torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU too
     try:
@@ -119,18 +69,45 @@ def _seeded(seed: int) -> Iterator[None]:
         torch.set_rng_state(before)
 
 
+class _Batches(Sampler[list[Draw]]):
+    """Indices and augmentation seeds of each batch, in a new random order in each epoch.
+
+    The seed travels with the index, so that an augmentation does not depend on the process that
+    computes it, and takes no random number from the network.
+    """
+
+    def __init__(
+        self, count: int, batch_size: int, shuffle: torch.Generator | None, join_single: bool
+    ) -> None:
+        self._count, self._shuffle = count, shuffle
+        self._ends = [*range(batch_size, count, batch_size), count]
+        if join_single and len(self._ends) > 1 and self._ends[-1] - self._ends[-2] == 1:
+            del self._ends[-2]
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        order, seeds = torch.arange(self._count), torch.zeros(self._count, dtype=torch.int64)
+        if self._shuffle is not None:
+            order = torch.randperm(self._count, generator=self._shuffle)
+            seeds.random_(generator=self._shuffle)
+        draws = list(zip(order.tolist(), seeds.tolist(), strict=True))
+        for begin, end in pairwise([0, *self._ends]):  # lazy: a loader makes two iterators at first
+            yield draws[begin:end]
+
+
 class ImageBatches:
-    """Batches of an image data set: the same to the last bit with any number of workers.
+    """Batches of an image data set, bitwise identical for any number of workers.
 
     Args:
-        dataset: the images.
-        batch_size: images a batch; the last one may be smaller.
-        shuffle: the source of a new order in each epoch and of what is random about its images, or
-            None for the order of the files.
-        workers: processes that decode, 0 for this one.
-        pin_memory: whether batches lie in page-locked memory, for copies to a GPU.
-        join_single: whether a single image that is left over joins the batch before it; only where
-            images are shuffled.
+        dataset: images.
+        batch_size: images per batch; the last batch may be smaller.
+        shuffle: generator of the order and the augmentation of each epoch; None for the order of
+            the files.
+        workers: number of worker processes; 0 decodes in this process.
+        pin_memory: True for batches in page-locked memory, for copies to a GPU.
+        join_single: True to add a single remaining image to the batch before it.
     """
 
     def __init__(
@@ -143,16 +120,10 @@ class ImageBatches:
         pin_memory: bool = False,
         join_single: bool = False,
     ) -> None:
-        order: dict[str, Any] = {"batch_size": batch_size}
-        if shuffle is not None:
-            shuffled = Shuffled(len(dataset), shuffle)
-            joined = {"batch_sampler": WithoutSingle(shuffled, batch_size)}
-            order = joined if join_single else order | {"sampler": shuffled}
         self._loader: DataLoader[tuple[torch.Tensor, int] | UserError] = DataLoader(
-            _Tried(dataset),
-            **order,
-            # A loader draws seeds for its workers, in each epoch or, where there are some, once:
-            # from here, and not from what the order or the network's dropout is drawn from.
+            _ReturnErrors(dataset),
+            batch_sampler=_Batches(len(dataset), batch_size, shuffle, join_single),
+            # For the seeds of workers, which would otherwise come from the default generator.
             generator=torch.Generator(),
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -167,7 +138,7 @@ class ImageBatches:
         """Yield pixels, `float32[B, 3, size, size]`, and labels, `int64[B]`.
 
         Raises:
-            UserError: if an image has gone, or can no longer be read.
+            UserError: if the file of an image is gone, has changed, or can no longer be read.
         """
         for batch in self._loader:
             if isinstance(batch, UserError):
@@ -175,8 +146,8 @@ class ImageBatches:
             yield batch
 
 
-class _Tried(Dataset[tuple[torch.Tensor, int] | UserError]):
-    """A data set that returns its errors: raised in a worker, torch makes a traceback of them."""
+class _ReturnErrors(Dataset[tuple[torch.Tensor, int] | UserError]):
+    """A data set that returns its errors, since torch turns those of workers into tracebacks."""
 
     def __init__(self, dataset: ImageDataset) -> None:
         self._dataset = dataset
@@ -184,14 +155,14 @@ class _Tried(Dataset[tuple[torch.Tensor, int] | UserError]):
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def __getitem__(self, place: int | Draw) -> tuple[torch.Tensor, int] | UserError:
+    def __getitem__(self, key: Draw) -> tuple[torch.Tensor, int] | UserError:
         try:
-            return self._dataset[place]
+            return self._dataset[key]
         except UserError as error:
             return error
 
 
 def _collate(items: list[tuple[torch.Tensor, int] | UserError]) -> Any:
-    """Return a batch, or the first error in it."""
+    """Return a batch, or its first error."""
     errors = [item for item in items if isinstance(item, UserError)]
     return errors[0] if errors else default_collate(items)

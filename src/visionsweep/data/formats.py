@@ -1,4 +1,4 @@
-"""Raster formats that are read: their suffixes, signatures, and decoders."""
+"""Supported raster formats: their suffixes, signatures, and decoders."""
 
 import io
 import struct
@@ -23,7 +23,7 @@ from PIL import (
 
 from visionsweep.errors import UserError
 
-# None runs another program, as EPS does; only plain PPM is decoded in pure Python.
+# None starts another program, as EPS does; only plain PPM is decoded in pure Python.
 _SUFFIXES: dict[str, tuple[str, ...]] = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png", ".apng"),
@@ -79,10 +79,10 @@ class UnreadableImageError(UserError):
 
 @cache
 def image_suffixes() -> frozenset[str]:
-    """Return the suffixes of the formats that are read, such as `.jpg`.
+    """Return the suffixes of the supported formats, such as `.jpg`.
 
     HEIC and AVIF are included even if their decoders are not installed, so that such files are
-    refused by name.
+    reported.
     """
     return frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
 
@@ -114,14 +114,14 @@ def _may_be_tga(content: bytes) -> bool:
 
 
 def open_header(content: bytes, kind: str) -> ImageFile.ImageFile:
-    """Read the header of an image; its `load` decodes the pixels.
+    """Return an image of which only the header has been read; `load` decodes the pixels.
 
-    `PIL.Image.open` would try every format that any import has registered, and refuse numbers of
-    pixels that decoding at a reduced size can handle.
+    `PIL.Image.open` would try every registered format, and refuse sizes that can be decoded at
+    reduced resolution.
 
     Args:
-        content: bytes of a file.
-        kind: their format, from `format_of`.
+        content: content of a file.
+        kind: format, from `format_of`.
 
     Raises:
         UnreadableImageError: if the decoder of the format is not installed.

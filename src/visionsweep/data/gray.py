@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 GrayRange = tuple[float, float]
-_Value = Annotated[float, msgspec.Meta(ge=-3.5e38, le=3.5e38)]  # what a float32 can be
+_Value = Annotated[float, msgspec.Meta(ge=-3.5e38, le=3.5e38)]  # the range of float32
 
 _FLOAT_WHITES = (1.0, 255.0, 65535.0)
 _DEPTH_WHITES = {"F": 1.0}  # other modes: 65,535
@@ -21,7 +21,7 @@ class GrayFacts(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         low, high: smallest and largest finite value.
-        floating: whether they are floating-point numbers.
+        floating: True for floating-point values.
     """
 
     low: _Value
@@ -29,7 +29,7 @@ class GrayFacts(msgspec.Struct, frozen=True, array_like=True):
     floating: bool
 
     def __post_init__(self) -> None:
-        """Refuse a range that no image has, as a planted memory could say."""
+        """Refuse an impossible range, which a tampered cache file may hold."""
         if not (self.low <= self.high and (self.floating or self.high < 2**32)):
             raise ValueError(f"no image has gray values from {self.low} to {self.high}")
 
@@ -63,7 +63,7 @@ def facts_of(
 
 
 def range_of(images: Iterable[GrayFacts]) -> GrayRange | None:
-    """Return the values that become black and white in a data set; None without deep images.
+    """Return the values that become black and white in a data set, or None without deep images.
 
     Unsigned integers are scaled by their bit depth: the smallest that holds the largest value, so
     12-bit values in 16-bit files are scaled by 4095. Floating-point values that nearly fill 0 to 1,
@@ -71,7 +71,7 @@ def range_of(images: Iterable[GrayFacts]) -> GrayRange | None:
     smallest value to the largest.
 
     Args:
-        images: facts of the deep gray images among the training images.
+        images: facts about the deep gray images among the training images.
     """
     measured = list(images)
     if not measured:
@@ -100,7 +100,7 @@ def recorded_range(preprocessing: Mapping[str, Any]) -> GrayRange | None:
 
 
 def to_8_bit(values: NDArray[np.generic], limits: GrayRange) -> NDArray[np.uint8]:
-    """Scale values so that a range covers 0 to 255; what lies outside is clipped, NaN is black."""
+    """Scale a range of values to 0 to 255; other values are clipped, and NaN becomes 0."""
     low, high = limits
     scaled = (values.astype(np.float64) - low) * (255 / (high - low))
     rounded: NDArray[np.uint8] = np.rint(np.clip(np.nan_to_num(scaled, nan=0), 0, 255)).astype(

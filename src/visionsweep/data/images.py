@@ -1,4 +1,4 @@
-"""Labelled image files and their content digests."""
+"""Labeled image files and their content digests."""
 
 import hashlib
 import os
@@ -12,12 +12,12 @@ from visionsweep.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """A labelled image on disk.
+    """A labeled image file.
 
     Attributes:
         path: path of the file.
-        label: index of its class.
-        digest: BLAKE2b of the file's bytes, 32 hexadecimal digits: the same for every copy.
+        label: index of the class.
+        digest: BLAKE2b of the content, 32 hexadecimal digits.
     """
 
     path: Path
@@ -25,20 +25,17 @@ class ImageFile:
     digest: str
 
 
-def lost(path: Path, said: str) -> UserError:
+def lost(path: Path, reason: str) -> UserError:
     """Return the error of an image that disappeared during a run.
 
     Args:
         path: path of the image.
-        said: why it cannot be read, beginning with its path.
+        reason: message that starts with the path.
     """
-    gone = ""
-    for folder in path.absolute().parents:
-        if os.path.exists(folder):  # noqa: PTH110 - Path.exists raises where it may not look
-            break
-        gone = f", and the folder {folder} is gone"
+    folders = [folder for folder in path.absolute().parents if not os.path.exists(folder)]  # noqa: PTH110 - Path.exists raises without permission
+    missing = f", and the folder {folders[-1]} is missing" if folders else ""
     return UserError(
-        f"{said}{gone}. It was there when this run began; bring it back, then give the same "
+        f"{reason}{missing}. It existed when this run started; restore it, then give the same "
         "command again."
     )
 
@@ -49,7 +46,7 @@ def digest_of(content: bytes | memoryview) -> str:
 
 
 def read_content(file: ImageFile) -> bytes:
-    """Return the bytes of an image file, checked against its digest.
+    """Return the content of an image file after checking its digest.
 
     Raises:
         UserError: if the file is gone or has changed since the run started.
@@ -60,7 +57,7 @@ def read_content(file: ImageFile) -> bytes:
         raise lost(file.path, str(error)) from error
     if digest_of(content) != file.digest:
         raise UserError(
-            "the image changed during this run, or earlier without a change of its size, times "
+            "the image changed during this run, or earlier without a change of its size, times, "
             "and inode",
             where=file.path,
             hint="Start again with data.verify=true, which reads every image again.",

@@ -1,7 +1,7 @@
-"""Rebuild image files whose pixels are whole and whose metadata or end marker is not.
+"""Rebuild image files whose pixels are complete but whose metadata or end marker is broken.
 
-A rebuilt file holds the compressed pixels and what is needed to decode them, and no other metadata
-but a valid EXIF orientation. Nothing is rebuilt if pixels are missing.
+A rebuilt file holds the compressed pixels, what is needed to decode them, and a valid EXIF
+orientation. Nothing is rebuilt if pixels are missing.
 """
 
 import struct
@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
-_ADAM7_LAST = (0, 1, 1, 2)
+_ADAM7 = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
 _EOI = b"\xff\xd9"
 _J2K_START = b"\xff\x4f\xff\x51"
 _J2K_TILE_PART = 0xFF90
@@ -25,9 +27,9 @@ class Segment(NamedTuple):
     """A marker segment of a JPEG file.
 
     Attributes:
-        marker: second byte of its marker, 0xDA for a scan.
-        payload: its bytes after the length.
-        start, end: offsets of the marker, and behind the payload or a scan's compressed data.
+        marker: second byte of the marker, 0xDA for a scan.
+        payload: bytes after the length.
+        start, end: offsets of the marker, and of the end of the payload or compressed data.
     """
 
     marker: int
@@ -70,31 +72,24 @@ def _end_of_scan(content: bytes, position: int) -> int:
 
 
 def rebuild(content: bytes, kind: str, pixels_of: Callable[[bytes], bytes]) -> bytes | None:
-    """Return a file with the same pixels that can be decoded, or None if pixels are missing.
+    """Return a decodable file with the same pixels, or None if pixels are missing.
 
     Args:
-        content: bytes of a file that cannot be decoded as it is.
-        kind: its format.
-        pixels_of: decodes a file; raises where it cannot.
+        content: content of a file that cannot be decoded.
+        kind: format of the file.
+        pixels_of: function that decodes a file, and raises an error if it cannot.
     """
-    match kind:
-        case "JPEG":
-            return _rebuild_jpeg(content, pixels_of)
-        case "PNG":
-            return _rebuild_png(content)
-        case "WebP":
-            return _rebuild_webp(content)
-        case "JPEG 2000":
-            return _rebuild_jpeg_2000(content)
-        case _:
-            return None
+    if kind == "JPEG":
+        return _rebuild_jpeg(content, pixels_of)
+    rebuilders = {"PNG": _rebuild_png, "WebP": _rebuild_webp, "JPEG 2000": _rebuild_jpeg_2000}
+    return rebuilders[kind](content) if kind in rebuilders else None
 
 
 def _rebuild_jpeg(content: bytes, pixels_of: Callable[[bytes], bytes]) -> bytes | None:
-    """Leave out APPn and comment segments but JFIF and Adobe's, and end the file.
+    """Drop APPn and comment segments except JFIF and Adobe's, and add the end marker.
 
-    Behind the last scan the decoder makes up what it lacks. So pixels are missing if they depend on
-    what is put there.
+    A decoder fills in pixels that are missing after the last scan. They are missing if the decoded
+    image depends on the bytes that are appended there.
     """
     segments = list(jpeg_segments(content))
     if not _sends_every_coefficient(segments):
@@ -107,19 +102,19 @@ def _rebuild_jpeg(content: bytes, pixels_of: Callable[[bytes], bytes]) -> bytes 
     body = (content[:2] + b"".join(kept)).removesuffix(b"\xff")
     if content[segments[-1].end : segments[-1].end + 2] == _EOI:
         return body + _EOI
-    found = {pixels_of(body + filling + _EOI) for filling in _FILLINGS}
-    return body + _EOI if len(found) == 1 else None
+    decoded = {pixels_of(body + filling + _EOI) for filling in _FILLINGS}
+    return body + _EOI if len(decoded) == 1 else None
 
 
 def _sends_every_coefficient(segments: list[Segment]) -> bool:
-    """Say whether the scans send all 64 coefficients of each component to the last bit."""
+    """Return whether the scans hold all bits of all 64 coefficients of each component."""
     frames = [
         s for s in segments if 0xC0 <= s.marker <= 0xCF and s.marker not in (0xC4, 0xC8, 0xCC)
     ]
     if not frames or len(frames[0].payload) < 6:
         return False
     frame = frames[0].payload
-    lacking = {(frame[i], k) for i in range(6, len(frame) - 2, 3) for k in range(64)}
+    missing = {(frame[i], k) for i in range(6, len(frame) - 2, 3) for k in range(64)}
     for scan in (s.payload for s in segments if s.marker == 0xDA):
         count = scan[0] if scan else 0
         if len(scan) < 4 + 2 * count:
@@ -129,12 +124,12 @@ def _sends_every_coefficient(segments: list[Segment]) -> bool:
             first, last, precision = 0, 63, 0
         if precision & 15 == 0:
             sent = {scan[1 + 2 * i] for i in range(count)}
-            lacking -= {(c, k) for c in sent for k in range(first, last + 1)}
-    return not lacking
+            missing -= {(c, k) for c in sent for k in range(first, last + 1)}
+    return not missing
 
 
 def png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """Yield the name, body and validity of each chunk of a PNG file; the last may be cut off."""
+    """Yield name, body, and validity of each chunk of a PNG file; the last may be cut off."""
     position = len(_PNG_SIGNATURE)
     while position + 8 <= len(content):
         length, name = struct.unpack_from(">I4s", content, position)
@@ -146,8 +141,8 @@ def png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
 
 
 def _rebuild_png(content: bytes) -> bytes | None:
-    """Leave out ancillary chunks but transparency and a valid EXIF, and complete the last ones."""
-    kept: list[tuple[bytes, bytes]] = []
+    """Drop ancillary chunks except transparency and a valid EXIF, and complete the last ones."""
+    chunks: list[tuple[bytes, bytes]] = []
     data = bytearray()
     for name, body, valid in png_chunks(content):
         if name == b"IDAT":
@@ -155,23 +150,23 @@ def _rebuild_png(content: bytes) -> bytes | None:
         elif name in (b"IHDR", b"PLTE"):
             if not valid:
                 return None
-            kept.append((name, body))
+            chunks.append((name, body))
         elif name == b"tRNS" or (name == b"eXIf" and valid):
-            kept.append((name, body))
+            chunks.append((name, body))
         elif name == b"IEND":
             break
         elif not name[:1].islower():
             return None
-    if not kept or kept[0][0] != b"IHDR" or len(kept[0][1]) < 13:
+    if not chunks or chunks[0][0] != b"IHDR" or len(chunks[0][1]) < 13:
         return None
-    expected = _png_bytes(kept[0][1])
+    expected = _png_bytes(chunks[0][1])
     try:
         rows = zlib.decompressobj().decompress(data, expected)
     except zlib.error:
         return None
     if len(rows) < expected:
         return None
-    chunks = [*kept, (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b"")]
+    chunks += [(b"IDAT", zlib.compress(rows, 1)), (b"IEND", b"")]
     return _PNG_SIGNATURE + b"".join(
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
         for name, body in chunks
@@ -179,10 +174,10 @@ def _rebuild_png(content: bytes) -> bytes | None:
 
 
 def _png_bytes(header: bytes) -> int:
-    """Return the number of bytes that the rows of a PNG image take uncompressed."""
+    """Return the uncompressed size of the rows of a PNG image in bytes."""
     width, height, depth, colors, _, _, interlaced = struct.unpack(">IIBBBBB", header[:13])
     bits = depth * _PNG_CHANNELS.get(colors, 4)
-    passes = (*_ADAM7, _ADAM7_LAST) if interlaced else ((0, 0, 1, 1),)
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
     total = 0
     for left, top, step_x, step_y in passes:
         columns = (width - left + step_x - 1) // step_x
@@ -193,7 +188,7 @@ def _png_bytes(header: bytes) -> int:
 
 
 def _rebuild_webp(content: bytes) -> bytes | None:
-    """Leave out ICC, EXIF and XMP, and correct the length of the file."""
+    """Drop ICC, EXIF, and XMP, and correct the length of the file."""
     chunks = []
     position = 12
     while position + 8 <= len(content):
@@ -212,7 +207,7 @@ def _rebuild_webp(content: bytes) -> bytes | None:
 
 
 def _rebuild_jpeg_2000(content: bytes) -> bytes | None:
-    """Add the end marker to a code stream whose tile parts are whole."""
+    """Add the end marker to a code stream whose tile parts are complete."""
     position = content.find(_J2K_START)
     position = -1 if position < 0 else position + 2
     while 0 < position <= len(content) - 12:
@@ -221,7 +216,7 @@ def _rebuild_jpeg_2000(content: bytes) -> bytes | None:
             position += 2 + length
             continue
         length = int.from_bytes(content[position + 6 : position + 10], "big")
-        if length == 0:  # up to the end marker, wherever that is
+        if length == 0:  # extends to the end marker, which is missing
             return None
         position += length
     whole = position > 0 and content[position:] in (b"", b"\xff") and position <= len(content)

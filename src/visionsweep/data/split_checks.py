@@ -1,4 +1,4 @@
-"""Check that splits can be trained and scored on."""
+"""Check that a model can be trained and scored on splits."""
 
 import logging
 from collections import Counter
@@ -12,8 +12,8 @@ log = logging.getLogger(__name__)
 
 
 def _refuse_untrained(splits: Splits, untrained: Sequence[str]) -> None:
-    known = sorted(set(splits.classes) - set(untrained))
-    near = next((close for name in untrained if (close := _spelled_nearly(name, known))), "")
+    trained = sorted(set(splits.classes) - set(untrained))
+    near = next((close for name in untrained if (close := _similar(name, trained))), "")
     names = ", ".join(map(repr, untrained[:20])) + (", ..." if len(untrained) > 20 else "")
     classes = "class" if len(untrained) == 1 else "classes"
     have = "has" if len(untrained) == 1 else "have"
@@ -24,17 +24,17 @@ def _refuse_untrained(splits: Splits, untrained: Sequence[str]) -> None:
     )
 
 
-def _spelled_nearly(name: str, known: Sequence[str]) -> str:
-    same = [other for other in known if other.casefold() == name.casefold()]
-    return f"; training has {same[0]!r}" if same else nearest(name, known)
+def _similar(name: str, trained: Sequence[str]) -> str:
+    same = [other for other in trained if other.casefold() == name.casefold()]
+    return f"; training has {same[0]!r}" if same else nearest(name, trained)
 
 
 def check_splits(splits: Splits) -> None:
-    """Refuse splits that nothing can be trained or scored on, and warn of doubtful ones.
+    """Refuse splits that a model cannot be trained or scored on, and warn of doubtful ones.
 
     Raises:
         UserError: if there are fewer than two classes, a class without training images, or no
-            images to validate or test on.
+            validation or test images.
     """
     if not splits.classes:
         raise UserError("no image can be read", where=splits.dataset)
@@ -49,26 +49,28 @@ def check_splits(splits: Splits) -> None:
     for split in ("val", "test"):
         if not splits[split]:
             raise UserError(f"{splits.dataset}: no image to {split} on")
-        there = {image.label for image in splits[split]}
-        if lacking := [name for label, name in enumerate(splits.classes) if label not in there]:
+        labels = {image.label for image in splits[split]}
+        if missing := [name for label, name in enumerate(splits.classes) if label not in labels]:
             log.warning(
-                "%s: its %s images hold none of %s: its scores there say nothing of %s",
+                "%s: no %s images of %s; %s scores say nothing about %s",
                 splits.dataset,
                 split,
-                ", ".join(map(visible, lacking)),
-                "it" if len(lacking) == 1 else "them",
+                ", ".join(map(visible, missing)),
+                split,
+                "it" if len(missing) == 1 else "them",
             )
         shared = {i.digest for i in splits.train} & {i.digest for i in splits[split]}
         if shared:
             log.warning(
-                "%d images of %s are training images too: its scores are too good",
+                "%d %s images are also training images: %s scores are optimistic",
                 len(shared),
+                split,
                 split,
             )
     everything = (*splits.train, *splits.val, *splits.test)
-    labels = Counter(digest for digest, _ in {(i.digest, i.label) for i in everything})
-    if twice := sum(count > 1 for count in labels.values()):
-        log.warning("%d images stand under more than one class", twice)
+    classes = Counter(digest for digest, _ in {(i.digest, i.label) for i in everything})
+    if ambiguous := sum(count > 1 for count in classes.values()):
+        log.warning("%d images are in more than one class", ambiguous)
     log.info(
         "%s: %d training, %d validation and %d test images of %s",
         splits.dataset,

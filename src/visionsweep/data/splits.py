@@ -14,14 +14,13 @@ class Splits:
     """The images of one experiment.
 
     Attributes:
-        dataset: what the images are called in the record; `sample` for the rendered ones.
+        dataset: name of the data set in records; `sample` for the built-in one.
         classes: class names, sorted; a label is an index into them.
-        train, val, test: the images of each split, sorted by class and path.
-        skipped: files that could not be read and what else was left out, with the reasons; at most
-            1,000 of them.
+        train, val, test: images of each split, sorted by class and path.
+        skipped: files and folders that are not used, with the reasons; at most 1,000.
         gray_range: gray values that become black and white in images of more than 8 bits per
             pixel; None if there are no such images.
-        is_synthetic: whether the images are the built-in sample, which may do with random weights.
+        is_synthetic: True for the built-in sample, which may be used with random weights.
     """
 
     dataset: str
@@ -44,6 +43,6 @@ class Splits:
         return {split: len(self[split]) for split in SPLITS}
 
     def digest(self, split: str) -> str:
-        """Name a split by its contents and classes: equal only if the images are the same."""
+        """Return a digest of the contents and classes of a split, whatever the order."""
         lines = sorted(f"{self.classes[image.label]}\t{image.digest}" for image in self[split])
         return images.digest_of("\n".join(lines).encode())

@@ -1,4 +1,4 @@
-"""How an image becomes a tensor: the pixels a model sees, and what is random about them."""
+"""Transform images to tensors, with optional augmentation."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -18,15 +18,15 @@ _MOST_ELONGATED = 16
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What is done to every image; kept in the record, so that predicting repeats it.
+    """The deterministic transform of every image, stored in the record for prediction.
 
     Attributes:
-        resize: `(height, width)` in pixels, or one number for the shorter side.
-        crop: pixels a side of the square cut out of the middle, or None.
+        resize: `(height, width)` in pixels, or the length of the shorter side.
+        crop: pixels per side of the center crop, or None.
         interpolation: `bilinear`, `bicubic`, ...
-        mean, std: of each colour channel, for values from 0 to 1.
+        mean, std: mean and standard deviation of each channel, for values from 0 to 1.
         gray_range: gray values that become black and white in images of more than 8 bits per
-            pixel; None where the training images were of 8 bits.
+            pixel; None if there are no such training images.
     """
 
     resize: tuple[int, ...]
@@ -37,21 +37,20 @@ class Preprocessing:
     gray_range: GrayRange | None = None
 
     def facts(self) -> dict[str, Any]:
-        """Return the fields as a mapping, without a range that is None.
+        """Return the fields as a mapping, without `gray_range` if it is None.
 
-        So neither the record nor the key in the feature store of an ordinary data set depends on
-        whether a version knows that field.
+        Records and keys of features of ordinary data sets are then those of versions without it.
         """
         return {k: v for k, v in asdict(self).items() if k != "gray_range" or v is not None}
 
     @property
     def size(self) -> int:
-        """Pixels a side of what the model sees."""
+        """Pixels per side of the model's input."""
         return self.crop or self.resize[0]
 
     @property
     def of_pixels(self) -> "Preprocessing":
-        """What of it decides the pixels: two that agree here share decoded images."""
+        """The part that determines the pixels; equal parts share decoded images."""
         return replace(self, mean=(), std=())
 
     def _to_pixels(self, augmentation: torch.nn.Module | None) -> list[torch.nn.Module]:
@@ -66,12 +65,12 @@ class Preprocessing:
         return [*steps, v2.PILToTensor()]
 
     def pixels(self, image: Image.Image) -> torch.Tensor:
-        """Turn a PIL image into `uint8[3, size, size]`, before normalisation."""
+        """Transform a PIL image to `uint8[3, size, size]`, before normalization."""
         pixels: torch.Tensor = v2.Compose(self._to_pixels(None))(image)
         return pixels
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Turn `uint8[..., 3, size, size]` into `float32` of the same shape, as `build` does."""
+        """Normalize `uint8[..., 3, size, size]` to `float32` of the same shape."""
         values = v2.functional.to_dtype(pixels, torch.float32, scale=True)
         scaled: torch.Tensor = v2.functional.normalize(values, list(self.mean), list(self.std))
         return scaled
@@ -86,14 +85,14 @@ class Preprocessing:
 
 
 class _CutLongSide(torch.nn.Module):
-    """Cut the ends off an image whose long side is more than 16 times its short side.
+    """Crop an image whose long side exceeds 16 times its short side, around the center.
 
-    Resizing 1 x 4000 pixels to a short side of 256 would make an image of 256 x 1,024,000. The crop
-    that follows takes the middle, which is kept.
+    Resizing 1 x 4000 pixels to a short side of 256 would make an image of 256 x 1,024,000. The
+    center crop that follows is not affected.
     """
 
     def forward(self, image: Image.Image) -> Image.Image:
-        """Return the middle of an image, or all of it."""
+        """Return the center of an elongated image, or the whole image."""
         longest = _MOST_ELONGATED * min(image.size)
         width, height = (min(side, longest) for side in image.size)
         if (width, height) == image.size:
@@ -103,15 +102,15 @@ class _CutLongSide(torch.nn.Module):
 
 
 def resized(size: int) -> Preprocessing:
-    """Return the preprocessing of `transform=resize`: a square, ImageNet's statistics."""
+    """Return the preprocessing of `transform=resize`: a square, with ImageNet's statistics."""
     return Preprocessing((size, size), None, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
 
 
 def build_augmentation(config: AugmentationConfig) -> torch.nn.Module | None:
-    """Return the random transform of training images, or None if they stay as they are.
+    """Return the random transform of training images, or None.
 
     Raises:
-        UserError: if the class is not allowed, or refuses its arguments.
+        UserError: if the class is not allowed, or does not accept its arguments.
     """
     target = augmentation_target(config)
     if target is None:
