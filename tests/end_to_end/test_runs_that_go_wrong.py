@@ -112,7 +112,7 @@ def test_a_folder_that_goes_in_mid_sweep_fails_the_rest_with_records_and_a_later
     assert [run.record.config["epochs"] for run in completed(found.runs)] == [1]
     reasons = {run.record.config["epochs"]: run.record.failure for run in found.unfinished}
     assert {failure.type for failure in reasons.values()} == {"UserError"}
-    for words in ("No such file", f"folder {folder} is gone", "give the same command again"):
+    for words in ("No such file", f"folder {folder} is missing", "give the same command again"):
         assert words in reasons[100000].message
     assert f"{folder}: no such folder" in reasons[2].message
     assert "Traceback" not in error and "Traceback" not in out

@@ -24,7 +24,7 @@ from visionsweep.training.batches import SplitBatches, TensorBatches
 @pytest.fixture(autouse=True)
 def _installed(monkeypatch):
     before = [(n, signal.getsignal(n)) for n in (signal.SIGINT, signal.SIGTERM)]
-    monkeypatch.setattr(signals, "_asked", None)
+    monkeypatch.setattr(signals, "_received", None)
     monkeypatch.setattr(signals, "_deferring", 0)
     signals.install()
     yield
@@ -112,7 +112,7 @@ def test_training_that_writes_events_ends_at_every_moment_of_a_signal(tmp_path):
     inputs, labels = torch.randn(8, 4), torch.arange(8) % 2
     batches = TensorBatches(inputs, labels, 4)
     for attempt in range(40):
-        signals._asked = None
+        signals._received = None
         heads = Heads(4, 2, 0.0, replicate_seeds(0, 1))
         training = TensorBatches(inputs, labels, 4, [torch.Generator().manual_seed(0)])
         optimizer = torch.optim.SGD(heads.parameters(), lr=0.01)

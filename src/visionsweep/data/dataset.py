@@ -17,7 +17,7 @@ from visionsweep.errors import UserError
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
-Draw = tuple[int, int]  # index of an image, and seed of its augmentation
+Draw = tuple[int, int]  # index, and seed of the augmentation
 
 
 class ImageDataset(Dataset[tuple[torch.Tensor, int]]):

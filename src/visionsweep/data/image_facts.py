@@ -201,7 +201,7 @@ def warn_of_repairs(repairs: Mapping[Path, str]) -> None:
     """Warn once per process of images that are used although their files are broken.
 
     Args:
-        repairs: what is broken, by file.
+        repairs: problem of each file.
     """
     if repairs:
         files = listed((f"{path}: {problem}" for path, problem in repairs.items()), most=5)

@@ -70,14 +70,14 @@ def is_hidden(name: str) -> bool:
 
 
 def picture_problem(path: str, name: str) -> str | None:
-    """Return why a regular file cannot be opened as an image, by its name or its first bytes.
+    """Return why a regular file cannot be opened as an image, by name or first bytes.
 
     Args:
         path: path of the file.
         name: last part of the path.
 
     Returns:
-        The reason; an empty string if it can be opened, None if it is not a picture.
+        The reason; an empty string if there is none, and None if the file is not a picture.
     """
     if name.startswith("._"):  # macOS writes `._photo.jpg` beside files on other file systems
         return None

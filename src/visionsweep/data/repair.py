@@ -94,12 +94,12 @@ def _rebuild_jpeg(content: bytes, pixels_of: Callable[[bytes], bytes]) -> bytes 
     segments = list(jpeg_segments(content))
     if not _sends_every_coefficient(segments):
         return None
-    kept = [
+    parts = [
         content[segment.start : segment.end]
         for segment in segments
         if not (0xE1 <= segment.marker <= 0xED or segment.marker in (0xEF, 0xFE))
     ]
-    body = (content[:2] + b"".join(kept)).removesuffix(b"\xff")
+    body = (content[:2] + b"".join(parts)).removesuffix(b"\xff")
     if content[segments[-1].end : segments[-1].end + 2] == _EOI:
         return body + _EOI
     decoded = {pixels_of(body + filling + _EOI) for filling in _FILLINGS}

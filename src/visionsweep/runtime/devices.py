@@ -57,7 +57,7 @@ def _make_cuda_deterministic() -> None:
 
 
 def device_facts(device: torch.device) -> dict[str, Any]:
-    """Return the properties of a device that affect the numbers of a run, for the record.
+    """Return the properties of a device that affect numbers, for the record.
 
     For a CPU: the number of torch's threads and the widest vector instructions. For CUDA also the
     compute capability, the versions of CUDA and cuDNN, and where TF32 is used.

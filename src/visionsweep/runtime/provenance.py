@@ -1,8 +1,9 @@
-"""On what a run was made: versions, commit, device."""
+"""Versions of packages, and the commit of the checkout."""
 
 import importlib.metadata
 import platform
 import subprocess
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,30 +15,24 @@ _PACKAGES = ("torch", "torchvision", "timm", "pillow", "numpy", "hydra-core")
 
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions of Python, this package and those that decide numbers."""
-    found = {"python": platform.python_version(), "visionsweep": visionsweep.__version__}
+    """Return the versions of Python, this package, and the packages that affect numbers."""
+    installed = {"python": platform.python_version(), "visionsweep": visionsweep.__version__}
     for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+        with suppress(importlib.metadata.PackageNotFoundError):
+            installed[package] = importlib.metadata.version(package)
+    return installed
 
 
 @cache
 def git_state() -> dict[str, Any] | None:
-    """Return the checkout's commit and whether files differ from it; None outside a checkout."""
+    """Return the commit and whether tracked files differ from it; None outside a checkout."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(here), *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-        return done.stdout.strip()
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.check_output(
+            command, stderr=subprocess.DEVNULL, text=True, timeout=10
+        ).strip()
 
     try:
         return {

@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM: the first ends the run in hand at a safe point, the second all at once.
+"""Ctrl-C and SIGTERM: the first ends the run at a safe point, the second ends the process at once.
 
-Python raises `KeyboardInterrupt` wherever it happens to be. In the middle of a queue's bookkeeping
-that leaves TensorBoard's writer waiting for ever, and C code may swallow it. So while a run writes
-and trains, a signal is only noted; `check`, called between batches, raises.
+Python raises `KeyboardInterrupt` at any line. In the middle of a queue's bookkeeping, TensorBoard's
+writer would then wait forever, and C code may swallow it. So while a run trains and writes, a
+signal is only recorded; `check`, called between batches, raises.
 """
 
 import os
@@ -12,40 +12,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-_FIRST = {  # by signal, and by whether it has to wait for a batch
+_FIRST = {  # by signal, and by whether a batch is completed first
     (signal.SIGINT, True): b"\nStopping after this batch; press Ctrl-C again to leave now.\n",
     (signal.SIGINT, False): b"\nStopping; press Ctrl-C again to leave now.\n",
     (signal.SIGTERM, True): b"\nSIGTERM: stopping after this batch; a second one leaves now.\n",
     (signal.SIGTERM, False): b"\nSIGTERM: stopping; a second one leaves now.\n",
 }
-_SECOND = b"\nLeft at once; a run in hand has no record and counts as crashed.\n"
+_SECOND = b"\nLeft at once; a run in progress has no record and counts as crashed.\n"
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user, or the system, wants the program to end.
+    """A signal asked the program to end.
 
     Attributes:
-        status: the exit status that tells so: 130 after Ctrl-C, 143 after SIGTERM.
+        status: exit status, 130 after Ctrl-C, 143 after SIGTERM.
     """
 
     def __init__(self, number: int) -> None:
-        super().__init__(number)  # and no more, so that it can be sent to another process
+        super().__init__(number)  # the only argument, so that it can be pickled
         self.status = 128 + number
 
     def __str__(self) -> str:
         return signal.Signals(self.status - 128).name
 
 
-_asked: int | None = None  # the signal that came
-_deferring = 0  # how many `deferred` blocks we are in
-_acknowledging = True  # whether a first signal is answered on standard error
+_received: int | None = None  # number of the first signal
+_deferring = 0  # nested `deferred` blocks
+_acknowledging = True  # whether the first signal is answered on standard error
 
 
 def install(*, acknowledge: bool = True) -> None:
-    """Answer SIGINT and SIGTERM as this module says; does nothing outside the main thread.
+    """Install the handler of SIGINT and SIGTERM; do nothing outside the main thread.
 
     Args:
-        acknowledge: whether the first signal is answered on standard error.
+        acknowledge: True to answer the first signal on standard error.
     """
     global _acknowledging
     _acknowledging = acknowledge
@@ -56,65 +56,54 @@ def install(*, acknowledge: bool = True) -> None:
 
 @contextmanager
 def installed() -> Iterator[None]:
-    """Answer signals as this module says within the block; afterwards as before.
+    """Install the handlers inside the block, and restore the earlier ones and the state afterwards.
 
-    For a launcher's process, which does one run after the other: what was asked of one is not asked
-    of the next.
+    For the process of a launcher, in which one run follows another.
     """
-    global _asked, _acknowledging
+    global _received, _acknowledging
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    install(acknowledge=False)  # the command does, which has the terminal
+    install(acknowledge=False)  # the command's process has the terminal
     try:
         yield
     finally:
-        _asked, _acknowledging = None, True
+        _received, _acknowledging = None, True
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
 def ask(number: int, frame: FrameType | None = None) -> None:
-    """Ask the program to end; this is the handler of SIGINT and SIGTERM.
-
-    The first signal is answered on standard error at once.
-
-    Args:
-        number: of the signal.
-        frame: unused.
+    """Handle SIGINT or SIGTERM: record the first signal, and exit on the second.
 
     Raises:
-        Interrupted: at once, unless within `deferred`.
+        Interrupted: at once, unless inside `deferred`.
     """
-    global _asked
-    if _asked is not None:
+    global _received
+    if _received is not None:
         os.write(2, _SECOND)
         os._exit(128 + number)
-    _asked = number
+    _received = number
     if _acknowledging and (answer := _FIRST.get((signal.Signals(number), _deferring > 0))):
         with suppress(OSError):
-            os.write(2, answer)  # not print: the signal may have come in the middle of one
+            os.write(2, answer)  # not print, which the signal may have interrupted
     if not _deferring:
         raise Interrupted(number)
 
 
 def status() -> int:
-    """Return the exit status that tells of the signal that came, or 0 if none has."""
-    return 0 if _asked is None else 128 + _asked
+    """Return the exit status of the signal that came, or 0 if none has."""
+    return 0 if _received is None else 128 + _received
 
 
 def check() -> None:
-    """Raise if a signal has come: here is a good place to stop.
-
-    Raises:
-        Interrupted: then.
-    """
-    if _asked is not None:
-        raise Interrupted(_asked)
+    """Raise `Interrupted` if a signal has come."""
+    if _received is not None:
+        raise Interrupted(_received)
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Let no signal raise within the block but where it calls `check`."""
+    """Let signals raise only where the block calls `check`."""
     global _deferring
     _deferring += 1
     try:

@@ -1,7 +1,7 @@
-"""Standard output and error that cost no results: whatever they lead to, a command goes on.
+"""Standard output and error that never end a command.
 
-A terminal that knows no Unicode gets escapes; a reader that left, a full disk and a closed stream
-are noted and told at the end; what others put into a text cannot drive the terminal.
+A terminal without Unicode gets escapes; a reader that left, a full disk, and a closed stream are
+reported at the end; control characters in untrusted text do not reach the terminal.
 """
 
 import io
@@ -14,10 +14,10 @@ from typing import TextIO, cast
 from visionsweep.storage.files import why
 from visionsweep.text.escaping import visible
 
-# What rich and tqdm send to a terminal: colors, and moves within the last lines. No titles, no
-# clipboard, no links, which begin otherwise.
-_OF_TERMINALS = re.compile(r"(\x1b\[[0-9;?]*[A-HJKhlm]|\r)")
-_OF_BARS = re.compile(r"(\r)")  # tqdm without a terminal
+# Escapes that rich and tqdm send to a terminal: colors and cursor movement, but not titles, the
+# clipboard, or links.
+_TERMINAL_CODES = re.compile(r"(\x1b\[[0-9;?]*[A-HJKhlm]|\r)")
+_BAR_CODES = re.compile(r"(\r)")  # of tqdm without a terminal
 
 
 class OutputError(OSError):
@@ -25,7 +25,7 @@ class OutputError(OSError):
 
 
 class _Raw(io.FileIO):
-    """A file descriptor; what it refuses is raised as an `OutputError`, or noted and dropped."""
+    """A file descriptor that raises `OutputError`, or, if `quiet`, drops what it cannot write."""
 
     def __init__(self, descriptor: int, *, quiet: bool) -> None:
         super().__init__(descriptor, "w", closefd=False)
@@ -41,52 +41,43 @@ class _Raw(io.FileIO):
 
 
 class _Stream(io.TextIOWrapper):
-    """A text stream that writes control characters of a text as escapes."""
+    """A text stream that escapes control characters."""
 
     def write(self, text: str) -> int:
         colors = self.isatty() or os.environ.get("FORCE_COLOR")
-        pieces = (_OF_TERMINALS if colors else _OF_BARS).split(text)
-        # Every second piece is one that the pattern matched.
-        super().write(
-            "".join(
-                piece if place % 2 else visible(piece, lines=True)
-                for place, piece in enumerate(pieces)
-            )
-        )
+        pieces = (_TERMINAL_CODES if colors else _BAR_CODES).split(text)
+        pieces[::2] = [visible(piece, lines=True) for piece in pieces[::2]]  # others are codes
+        super().write("".join(pieces))
         return len(text)
 
 
 def prepare() -> None:
-    """Replace standard output and error of this process; for where a command starts.
+    """Replace standard output and error of this process, when a command starts.
 
-    Where one is closed, files opened later do not get its number.
+    Closed streams are opened on the null device, so that no other file gets their numbers.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, this one
     sys.stdout = _wrapped(sys.stdout, 1, quiet=False)
     sys.stderr = _wrapped(sys.stderr, 2, quiet=True)
 
 
 def _wrapped(stream: TextIO | None, descriptor: int, *, quiet: bool) -> TextIO:
     if stream is None:  # closed when Python started
-        return io.TextIOWrapper(_buffered(_Closed(quiet=quiet)), "utf-8")
+        return io.TextIOWrapper(io.BufferedWriter(cast(io.FileIO, _Closed(quiet=quiet))), "utf-8")
     if not _is_of(stream, descriptor):
         return stream
     stream.flush()
     at_once = quiet or stream.isatty()
-    raw = _buffered(_Raw(descriptor, quiet=quiet))
+    raw = io.BufferedWriter(cast(io.FileIO, _Raw(descriptor, quiet=quiet)))
     return _Stream(raw, stream.encoding, "backslashreplace", line_buffering=at_once)
 
 
-def _buffered(raw: "_Raw | _Closed") -> io.BufferedWriter:
-    return io.BufferedWriter(cast(io.FileIO, raw))
-
-
 def _is_of(stream: TextIO, descriptor: int) -> bool:
-    """Whether a stream is that of the process; Windows' consoles are written to in another way."""
+    """Return whether a stream has a file descriptor; consoles of Windows are written otherwise."""
     try:
         return stream.fileno() == descriptor and sys.platform != "win32"
     except (OSError, ValueError, AttributeError):
@@ -110,21 +101,18 @@ class _Closed(io.RawIOBase):
 
 
 def give_up(error: OutputError) -> int:
-    """Stop writing to standard output, and return the exit status that says so.
-
-    Args:
-        error: what it refused.
+    """Stop writing to standard output after an error, and return the exit status.
 
     Returns:
-        141 where the reader left, such as `head`, as the shell has it; otherwise 1, and the reason
-        is printed to standard error.
+        141 if the reader left, such as `head`, as in a shell; else 1, after printing the reason to
+        standard error.
     """
     sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
     if isinstance(error.__cause__, BrokenPipeError):
         return 141
     print(
-        f"standard output: cannot be written: {error.strerror or error}. What was to be printed is "
-        "lost, files are not: give the command again with its output elsewhere.",
+        f"standard output: cannot be written: {error.strerror or error}. All files are complete; "
+        "give the command again with its output elsewhere.",
         file=sys.stderr,
     )
     return 1

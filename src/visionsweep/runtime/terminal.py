@@ -1,4 +1,4 @@
-"""Write to the terminal while a sweep goes on: progress bars, and log lines above them."""
+"""Write to the terminal during a sweep: progress bars, and log lines above them."""
 
 import logging
 import sys
@@ -6,17 +6,17 @@ from typing import Any, ClassVar
 
 from tqdm import tqdm
 
-# Their lines say what the row of a finished run says.
-_TOLD_BY_ROWS = ("visionsweep.experiment", "visionsweep.training.resume")
+# Loggers whose messages repeat the progress row of a finished run.
+_SHOWN_IN_ROWS = ("visionsweep.experiment", "visionsweep.training.resume")
 
-in_worker = False  # whether this process is a launcher's, and another one has the terminal
+in_worker = False  # True in the process of a launcher, where another process has the terminal
 
 
 def bar(**options: Any) -> "tqdm[Any]":
-    """Return a progress bar on standard error; it shows nothing but on a terminal of our own.
+    """Return a progress bar on standard error, shown only on this process's own terminal.
 
     Args:
-        options: of `tqdm.tqdm`.
+        options: options of `tqdm.tqdm`.
     """
     settings: dict[str, Any] = {"leave": False, "dynamic_ncols": True}
     return tqdm(**settings | options, file=sys.stderr, disable=True if in_worker else None)
@@ -25,36 +25,35 @@ def bar(**options: Any) -> "tqdm[Any]":
 def write(text: str) -> None:
     """Write lines to standard error, above the progress bars."""
     if in_worker and sys.stderr.isatty():
-        text = "\r\x1b[K" + text  # where the command's live line may stand
+        text = "\r\x1b[K" + text  # over the live line of the command
     tqdm.write(text, file=sys.stderr)
 
 
 class SweepHandler(logging.Handler):
-    """Shows what runs of a sweep log, each message once; their log files hold everything."""
+    """Show log messages of the runs of a sweep, each once; their log files hold all of them."""
 
-    said: ClassVar[set[str]] = set()
+    shown: ClassVar[set[str]] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a message, unless the rows of finished runs tell it or it has been written."""
+        """Write a message, unless it was written before or is in the row of a finished run."""
         if getattr(record, "told", False):
             return
         hidden = record.levelno < logging.WARNING
-        if hidden and (in_worker or record.name in _TOLD_BY_ROWS):
+        if hidden and (in_worker or record.name in _SHOWN_IN_ROWS):
             return
         try:
             text = self.format(record)
-            if text not in self.said:
-                self.said.add(text)
+            if text not in self.shown:
+                self.shown.add(text)
                 write(text)
         except Exception:
             self.handleError(record)
 
     @classmethod
     def install(cls) -> None:
-        """Put this handler in the place of the one that Hydra made for the terminal."""
+        """Replace Hydra's handler for the terminal by this one."""
         root = logging.getLogger()
         for handler in root.handlers[:]:
             if type(handler) is logging.StreamHandler:
                 root.removeHandler(handler)
-                ours = cls(handler.level)
-                root.addHandler(ours)
+                root.addHandler(cls(handler.level))

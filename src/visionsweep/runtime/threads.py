@@ -7,14 +7,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def one_thread(*, when: bool = True) -> Iterator[None]:
-    """Compute in one CPU thread inside the block.
+    """Compute in one CPU thread inside the block; `when=False` changes nothing.
 
-    Use it for small computations: with two threads, a step of a head waits for the slower one, and
-    took 7 times as long on a busy machine. And use it for results that must not depend on the
-    number of threads: partial sums per thread round differently from one sum.
-
-    Args:
-        when: False to leave the number of threads unchanged.
+    For small computations: with two threads, a step of a head waits for the slower one, and took 7
+    times as long on a busy machine. And for results that must not depend on the number of threads:
+    partial sums per thread round differently from one sum.
     """
     import torch
 

@@ -150,7 +150,7 @@ def explained(place: Path, advice: str, needed: int | None = None) -> Iterator[N
         needed: number of bytes that the block writes, if known.
 
     Raises:
-        UserError: on any `OSError`, such as a full or read-only disk.
+        UserError: instead of any `OSError`, such as a full or read-only disk.
     """
     try:
         yield

@@ -1,9 +1,9 @@
-r"""Makes text from others safe to print: nothing in it is invisible, moves a cursor or is executed.
+r"""Escape untrusted text: nothing in it is invisible, moves a cursor, or is executed.
 
-Class names, file names, run names, settings and messages in records come from other people. Every
-way out (terminal, log, page, CSV, Markdown, JSON, figures, TensorBoard) passes them through
+Class names, file names, run names, settings, and messages in records come from other people. Every
+output (terminal, log, page, CSV, Markdown, JSON, figures, TensorBoard) passes them through
 `visible`, which writes control characters, terminal escapes, bidirectional overrides, zero-width
-characters and bytes that are no UTF-8 as escapes such as `\x1b` and `\u202e`.
+characters, and bytes that are not UTF-8 as escapes such as `\x1b` and `\u202e`.
 """
 
 import json
@@ -13,15 +13,15 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-# Cc, Zl, Zp and Cs of Unicode; Default_Ignorable_Code_Point but for what is excepted below; the
-# interlinear annotations, the Braille blank and noncharacters.
+# Cc, Zl, Zp, and Cs of Unicode; Default_Ignorable_Code_Point except those below; interlinear
+# annotations, the Braille blank, and noncharacters.
 _UNSEEN = (
     r"\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
     r"\u2028-\u202e\u2060-\u206f\u2800\u3164\ud800-\udfff\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0"
     r"\ufff0-\ufffb\ufffe\uffff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-# Joiners are spelling within Arabic and Indic words, and glue between two emoji, behind which a
-# variation selector chooses the picture.
+# Joiners are part of the spelling in Arabic and Indic words, and join emoji; a variation selector
+# after an emoji selects its picture.
 _EMOJI = r"\u00a9\u00ae\u203c-\u3299\ufe0f\U0001f000-\U0001faff"
 _JOINER = (
     r"(?<=[\u0600-\u08ff\u0900-\u0dff])[\u200c\u200d](?=[\u0600-\u08ff\u0900-\u0dff])"
@@ -36,15 +36,15 @@ _MARKDOWN = re.compile(r"[\\`*\[\]<>|~#]|(?<!\w)_|_(?!\w)|(?<!\w)!(?=\[)")
 
 
 def visible(text: object, *, lines: bool = False) -> str:
-    r"""Return a text in which every character can be seen.
+    r"""Return a text whose characters are all visible; idempotent.
 
     Args:
-        text: a text, or what `str` makes one of, such as a path.
-        lines: whether ends of lines and tabs stay, for messages of our own that have several lines.
+        text: text, or an object that `str` converts, such as a path.
+        lines: True to keep line breaks and tabs, for own messages of several lines.
 
     Returns:
-        The text with `\x1b`, `\u202e` and the like for what is invisible or controls a terminal;
-        letters of any script and emoji stay. Applied twice it changes nothing more.
+        The text with escapes such as `\x1b` and `\u202e` for invisible characters and terminal
+        controls; letters of any script and emoji are unchanged.
     """
     return _replaced(str(text), _escaped_but_lines if lines else _escaped)
 
@@ -77,15 +77,10 @@ def _escaped_for_json(match: re.Match[str]) -> str:
 
 
 def one_line(text: object, most: int = 500) -> str:
-    """Return the first line of a text, visible, with a note of how many more there are.
-
-    Args:
-        text: a message.
-        most: characters; of a longer line the rest is left out.
-    """
-    first, *more = str(text).strip().splitlines() or [""]
-    left = sum(bool(each.strip()) for each in more)
-    note = f" (and {left} more line{'s' if left > 1 else ''})" if left else ""
+    """Return the first line of a text, visible, cut to `most` characters, and how many follow."""
+    first, *others = str(text).strip().splitlines() or [""]
+    count = sum(bool(line.strip()) for line in others)
+    note = f" (and {count} more line{'s' if count > 1 else ''})" if count else ""
     line = visible(first.rstrip())
     return (line if len(line) <= most else f"{line[:most]}…") + note
 
@@ -99,10 +94,10 @@ def listed(items: Iterable[object], most: int = 20) -> str:
 
 
 def csv_cell(value: object) -> object:
-    """Return a cell of a CSV file: visible, and no formula to a spreadsheet.
+    """Return a cell of a CSV file that is visible and not a formula in a spreadsheet.
 
-    A text that begins with `=`, `+`, `-`, `@`, a tab or a carriage return, and is not a number, has
-    an apostrophe put before it. Numbers stay numbers.
+    A text that starts with `=`, `+`, `-`, `@`, a tab, or a carriage return and is not a number gets
+    an apostrophe in front. Numbers stay numbers.
     """
     if value is None or isinstance(value, bool | int | float):
         return value
@@ -121,53 +116,44 @@ def _is_number(text: str) -> bool:
 
 
 def class_columns(classes: Sequence[str], taken: Iterable[str]) -> list[str]:
-    """Return how classes are called in a CSV file, by which its columns are unambiguous.
+    """Return unambiguous column names of classes in a CSV file.
 
-    A class is called by its name as `csv_cell` writes it. One that is written like another column
-    of the file has ` (class)` behind it, and of classes that are written alike all but the first
-    have ` (2)`, ` (3)` and so on.
+    A class has its name as `csv_cell` writes it. If another column has this name, ` (class)` is
+    appended; of equal names, all but the first get ` (2)`, ` (3)`, and so on.
 
     Args:
-        classes: their names, in the order of their columns.
-        taken: the headers of the other columns.
+        classes: class names in the order of their columns.
+        taken: names of the other columns.
     """
     others = set(taken)
-    plain = [str(csv_cell(name)) for name in classes]
-    used = {name for name in plain if name not in others}
-    first_come: set[str] = set()
-    columns = []
-    for name in plain:
-        column = name
-        if name in others:
-            column = f"{name} (class)"
-        elif name not in first_come:
-            first_come.add(name)
-            columns.append(name)
-            continue
-        base, number = column, 2
-        while column in used or column in others:
+    names = [str(csv_cell(name)) for name in classes]
+    reserved = others | set(names)
+    columns: list[str] = []
+    for name in names:
+        base = column = f"{name} (class)" if name in others else name
+        number = 2
+        while column in columns or (column != name and column in reserved):
             column = f"{base} ({number})"
             number += 1
-        used.add(column)
         columns.append(column)
     return columns
 
 
 def markdown(text: object) -> str:
-    """Return a text that Markdown shows as it is, in a table's cell as well."""
+    """Return a text that Markdown shows literally, also in the cell of a table."""
     return _MARKDOWN.sub(lambda match: f"\\{match[0]}", visible(text))
 
 
 def json_text(content: Any, *, encoding: str | None = None) -> str:
-    r"""Return JSON for a terminal or a file, what cannot be seen as `\uXXXX`: it reads back equal.
+    r"""Return JSON with invisible characters as `\uXXXX`, which decodes to the same content.
 
     Args:
-        content: of mappings, lists, texts and numbers; one that is not finite becomes null.
-        encoding: of what it is written to; letters that it lacks are escaped, too.
+        content: mappings, lists, strings, and numbers; a number that is not finite becomes null.
+        encoding: encoding of the output; characters that it lacks are escaped, too.
     """
     content = _finite(content)
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    # Ends of lines are the layout: within texts json.dumps has escaped them.
+    # json.dumps has escaped the line breaks in strings; others are its indentation.
     parts = (_KEPT_OR_UNSEEN.sub(_escaped_for_json, line) for line in text.split("\n"))
     text = "\n".join(parts)
     try:
@@ -186,12 +172,12 @@ def _finite(content: Any) -> Any:
 
 
 class _VisibleRecord(logging.LogRecord):
-    """A log record whose message is visible, whichever handler writes it."""
+    """A log record whose message is visible in every handler."""
 
     def getMessage(self) -> str:  # noqa: N802 - logging's name
         return visible(super().getMessage(), lines=True)
 
 
 def make_logs_visible() -> None:
-    """Have every message logged from now on pass through `visible`; for where a command starts."""
+    """Pass every further log message through `visible`, when a command starts."""
     logging.setLogRecordFactory(_VisibleRecord)

@@ -1,8 +1,8 @@
-r"""Write names of files that are not UTF-8 as text, and find such files again.
+r"""Convert file names that are not UTF-8 to text and back.
 
-On Linux a file name is a string of bytes. Python keeps bytes that are not UTF-8 as lone surrogates,
-which no UTF-8 file, JSON document or protobuf can hold. Here each is written as an escape, `\udce9`
-for the byte 0xE9, as `visionsweep.text.escaping.visible` does.
+On Linux, a file name is a string of bytes. Python represents bytes that are not UTF-8 as lone
+surrogates, which UTF-8 files, JSON, and protobuf cannot hold. Here they are written as escapes,
+`\udce9` for the byte 0xE9, as in `visionsweep.text.escaping.visible`.
 """
 
 import os
@@ -14,12 +14,12 @@ _ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 
 
 def as_text(path: str | Path) -> str:
-    r"""Return a path as text that UTF-8 can hold: other bytes are escaped, `\udce9`."""
+    r"""Return a path as text, with bytes that are not UTF-8 as escapes, `\udce9`."""
     return _SURROGATE.sub(lambda lone: f"\\u{ord(lone[0]):04x}", str(path))
 
 
 def as_path(text: str) -> Path:
-    """Return the path that `as_text` wrote: the one that exists, where two have the same text."""
+    """Return the path that `as_text` wrote; if two have the same text, the existing one."""
     path = Path(text)
     if not _ESCAPED.search(text) or os.path.lexists(path):
         return path

@@ -1,4 +1,4 @@
-"""Commands that are printed to be pasted: quoted for the shell and, in settings, for Hydra."""
+"""Quote printed commands for the shell, and settings in them for Hydra."""
 
 import os
 import re
@@ -17,20 +17,20 @@ _PLAIN = re.compile(r"[\w./:+-]+", re.ASCII)
 
 
 def command(*words: str | Path) -> str:
-    """Return a command line that a shell splits into these words again.
+    """Return a command line that a shell splits into these words.
 
     Args:
-        words: the program and its arguments. A `Path` is protected from being read as an option or
-            as somebody's home; a `str` is passed on as it is.
+        words: program and arguments. A `Path` is never read as an option or a home folder; a `str`
+            is passed literally.
     """
     return " ".join(word(place(w) if isinstance(w, Path) else w) for w in words)
 
 
 def word(text: str) -> str:
-    """Quote one argument for a POSIX shell.
+    """Quote an argument for a POSIX shell.
 
-    What cannot be printed (control characters, bytes that are not UTF-8) is written as `$'...'`,
-    which bash, zsh and ksh understand.
+    Control characters and bytes that are not UTF-8 are written as `$'...'`, which bash, zsh, and
+    ksh understand.
     """
     if _is_plain(text):
         return shlex.quote(text)
@@ -50,51 +50,51 @@ def _is_plain(text: str) -> bool:
 
 
 def place(path: Path) -> str:
-    """Return a path as an argument that is neither an option nor a home: `./-x`, `./~x`."""
+    """Return a path as an argument that is neither an option nor a home folder: `./-x`, `./~x`."""
     text = str(path)
     return f"./{text}" if text.startswith(("-", "~")) else text
 
 
 def script(name: str) -> Path:
-    """Return where a script of this checkout is, relative to the working directory if below it."""
+    """Return the path of a script of this checkout, relative to the working directory if below."""
     try:
         return (_SCRIPTS / name).relative_to(Path.cwd())
-    except (ValueError, OSError):  # elsewhere; or the working directory is gone
+    except (ValueError, OSError):  # OSError: the working directory was deleted
         return _SCRIPTS / name
 
 
 def setting(key: str, path: Path) -> str:
-    """Return `key=path` as Hydra reads it, not yet quoted for the shell."""
+    """Return `key=path`, quoted for Hydra but not for the shell."""
     return f"{key}={hydra_value(literal(place(path)))}"
 
 
 def settings(key: str, texts: Iterable[str]) -> str:
-    """Return `key=a,b,...`, each a text for Hydra."""
+    """Return `key=a,b,...`, quoted for Hydra."""
     return f"{key}={','.join(map(hydra_value, texts))}"
 
 
 def hydra_value(text: str) -> str:
-    """Write a text as a value of Hydra's grammar: quoted where it would not be read as itself."""
+    """Return a text as a value in Hydra's grammar, quoted if necessary."""
     if _PLAIN.fullmatch(text) and parsed_text(text) == text:
         return text
     return QuotedString(text, Quote.double).with_quotes()
 
 
 def parsed_text(value: str) -> str | None:
-    """Return the text that Hydra reads in a value; None if it reads something else in it."""
+    """Return the text that Hydra parses from a value, or None if it parses something else."""
     try:
         override = OverridesParser.create().parse_override(f"key={value}")
     except HydraException:
         return None
-    found = None if override.is_sweep_override() else override.value()
-    return found if isinstance(found, str) else None
+    parsed = None if override.is_sweep_override() else override.value()
+    return parsed if isinstance(parsed, str) else None
 
 
 def literal(text: str) -> str:
-    """Protect `${` from being read as an interpolation by OmegaConf."""
-    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
+    """Escape `${`, which OmegaConf would interpolate."""
+    return re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", text)
 
 
 def expanded(text: str) -> str:
-    """Expand `~` and `~user`; unlike `Path.expanduser`, keep what names nobody's home."""
+    """Expand `~` and `~user`; unlike `Path.expanduser`, keep unknown users."""
     return os.path.expanduser(text)  # noqa: PTH111
