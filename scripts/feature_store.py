@@ -18,7 +18,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from tqdm import tqdm
 
-from visionsweep.cli.entry import path_argument, run_command
+from visionsweep.cli.entry import path_argument, run
 from visionsweep.errors import UserError
 from visionsweep.features import maintenance
 from visionsweep.features.maintenance import StoreInfo
@@ -150,4 +150,4 @@ def _agreed(cache: Path) -> bool:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    sys.exit(run(main))

@@ -9,6 +9,7 @@ random weights, images are rendered. Its figures for docs/results.md are printed
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from visionsweep.cli.entry import run_command
+from visionsweep.cli.entry import run
 from visionsweep.config.schema import ModelConfig
 from visionsweep.data.decoding import open_rgb
 from visionsweep.data.images import ImageFile, digest_of
@@ -247,4 +248,4 @@ CHECKS: dict[str, Check] = {
 }
 
 if __name__ == "__main__":
-    run_command(main)
+    sys.exit(run(main))

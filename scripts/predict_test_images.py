@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from visionsweep.cli.entry import run_command
+from visionsweep.cli.entry import run
 from visionsweep.errors import UserError
 
 PER_CLASS = 3
@@ -70,4 +70,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    sys.exit(run(main))

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from visionsweep.analysis.predictions import Predictions
+from visionsweep.command_memory import fresh_memory
 from visionsweep.config.schema import (
     AugmentationConfig,
     Config,
@@ -42,6 +43,20 @@ from visionsweep.training.loop import Epoch, Scores, SplitScores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run a file's tests in one process, and in one of its own all that need the sweep of eight."""
+    for item in items:
+        shared = "sweep_of_eight" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("sweep_of_eight" if shared else str(item.path)))
+
+
+@pytest.fixture(autouse=True)
+def _fresh_memory() -> Iterator[None]:
+    """Remember nothing of other tests, as a new command does."""
+    with fresh_memory():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -338,6 +353,21 @@ def remember_figures(monkeypatch) -> Callable[..., list["Figure"]]:
         return figures
 
     return remember
+
+
+@pytest.fixture
+def builds(monkeypatch) -> list[str]:
+    """Names of the networks that are built from now on."""
+    from visionsweep.models import backbones, lazy_model
+
+    names: list[str] = []
+
+    def build(spec: backbones.BackboneSpec, size: int) -> backbones.Backbone:
+        names.append(spec.name)
+        return backbones.build(spec, size)
+
+    monkeypatch.setattr(lazy_model, "backbones", SimpleNamespace(build=build))
+    return names
 
 
 @pytest.fixture

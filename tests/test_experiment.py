@@ -26,7 +26,6 @@ from visionsweep.config.schema import (
 )
 from visionsweep.errors import UserError
 from visionsweep.experiment import run_experiment
-from visionsweep.features import cached, extraction
 from visionsweep.inference import evaluation
 from visionsweep.models.classifier import Classifier
 from visionsweep.models.heads import Heads
@@ -62,8 +61,6 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def config(tmp_path: Path, photos: Path, make_config) -> Config:
     """A configuration of heads on a random resnet18, with its own cache."""
-    cached._store.cache_clear()
-    extraction.pixel_memory.clear()
     made = make_config()
     return replace(
         made,
@@ -295,7 +292,6 @@ def test_evaluation_names_a_removed_file(
     run(replace(config, features=FeaturesConfig(str(tmp_path / "first"))))
     (done,) = find_runs([tmp_path / "outputs"]).runs
     monkeypatch.setenv("VISIONSWEEP_CACHE", str(tmp_path / "other"))  # holds no feature
-    extraction.pixel_memory.clear()
     afterwards(evaluation, "resolve_splits", lambda: shutil.rmtree(photos))
     with pytest.raises(UserError, match=r"\.png: .*No such file.*restore it"):
         evaluation.evaluate(done, config.data, "test", torch.device("cpu"))

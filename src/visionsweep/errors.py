@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from visionsweep.command_memory import remembered
 from visionsweep.text.escaping import visible
 
 
@@ -52,20 +53,23 @@ def let_go(error: BaseException) -> None:
         behind = behind.__cause__ or behind.__context__
 
 
-_said: set[tuple[str, ...]] = set()
+@remembered()
+def _warnings() -> set[tuple[str, ...]]:
+    """Return the warnings that were given in full."""
+    return set()
 
 
 def warn_loudly(log: logging.Logger, *lines: str) -> None:
-    """Warn in a frame that stands out; a second time in the same process, by the first line alone.
+    """Warn in a frame that stands out; a second time in the same command, by the first line alone.
 
     Args:
         log: where to write.
         lines: the warning; its first line should do by itself.
     """
-    if lines in _said:
+    if lines in _warnings():
         log.warning("%s", lines[0])
         return
-    _said.add(lines)
+    _warnings().add(lines)
     bar, framed = "!" * 88, list(lines)
     if sys.stderr.isatty() and (columns := shutil.get_terminal_size().columns):
         width = min(119, columns - 1)

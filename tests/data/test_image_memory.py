@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from visionsweep.data import image_facts
+from visionsweep.command_memory import forget
 from visionsweep.data.image_facts import inspect
 from visionsweep.data.images import ImageFile, digest_of, read_content
 from visionsweep.errors import UserError
@@ -59,12 +59,6 @@ def settle(path: Path) -> None:
 def wait() -> None:
     """Wait until changes made so far differ in time from later ones."""
     time.sleep(0.15)
-
-
-def forget() -> None:
-    """Start as a new process does."""
-    image_facts._parsed.clear()
-    image_facts._verified.clear()
 
 
 def test_a_second_look_opens_no_image(tmp_path, paths, opened):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from visionsweep.command_memory import forget
 from visionsweep.data import thumbnails as module
 from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.thumbnails import SHEET_SIDE, SIDE, Thumbnails, thumbnails
@@ -43,8 +44,7 @@ def cache(tmp_path) -> Path:
 @pytest.fixture
 def new_process():
     """Forget what this process remembers, as a new one would."""
-    yield module._thumbnails.cache_clear
-    module._thumbnails.cache_clear()
+    return forget
 
 
 def colour_of(thumbnail: Image.Image | np.ndarray) -> str:

@@ -1,5 +1,8 @@
-"""Runs the commands as a user does: as processes, in a working directory of their own."""
+"""Runs the commands as a user does, in a working directory of their own."""
 
+import contextlib
+import importlib
+import io
 import json
 import os
 import shutil
@@ -33,7 +36,10 @@ def sample_root(tmp_path_factory):
 
 
 class Commands:
-    """The project's commands, run in `directory` where neither photographs nor weights are had."""
+    """The project's commands in a directory, where neither photographs nor weights can be had.
+
+    `run` and `train` call them in this process, `start` and `process` as processes of their own.
+    """
 
     def __init__(self, directory: Path, data_root: Path) -> None:
         self.directory = directory
@@ -61,7 +67,28 @@ class Commands:
             **options,
         )
 
-    def run(self, script: str, *arguments: str, **options) -> subprocess.CompletedProcess:
+    def run(
+        self, script: str, *arguments: object, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess:
+        """Call a command's `main`; returns what a process would."""
+        out, error = io.StringIO(), io.StringIO()
+        name, given = script.removesuffix(".py"), [*map(str, arguments)]
+        main = importlib.import_module(f"visionsweep.cli.{name}").main
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.chdir(cwd or self.directory),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(error),
+        ):
+            for key, value in self.environment.items():
+                patch.setenv(key, value)
+            status = main(given)
+        return subprocess.CompletedProcess(
+            [script, *given], status, out.getvalue(), error.getvalue()
+        )
+
+    def process(self, script: str, *arguments: object, **options) -> subprocess.CompletedProcess:
+        """Run a command as a process of its own."""
         process = self.start(script, *arguments, **options)
         out, error = process.communicate(timeout=600)
         return subprocess.CompletedProcess(process.args, process.returncode, out, error)
@@ -74,8 +101,9 @@ class Commands:
 def sweep_of_eight(tmp_path_factory, sample_root):
     """The eight runs, made once by the very command of the README, with tiny settings."""
     commands = Commands(tmp_path_factory.mktemp("eight"), sample_root)
-    done = commands.train(
-        "-m", "model=effnetb0,effnetb2", "data=10pct,20pct", "epochs=5,10"
+    done = commands.process(
+        "train.py", "-m", "model=effnetb0,effnetb2", "data=10pct,20pct", "epochs=5,10",
+        *commands.tiny,
     )  # fmt: skip
     return commands, done
 

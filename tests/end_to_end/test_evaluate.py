@@ -47,7 +47,7 @@ def test_its_own_images_give_the_numbers_of_the_record_exactly(sweep_of_eight, r
 
 def test_so_do_they_in_a_table_which_says_so(sweep_of_eight, run_dir):
     commands, _ = sweep_of_eight
-    done = commands.run("evaluate.py", run_dir, *commands.own)
+    done = commands.process("evaluate.py", run_dir, *commands.own)
     assert done.returncode == 0, done.stderr
     assert "these are its numbers" in done.stdout and "macro_f1" in done.stdout
 

@@ -56,7 +56,7 @@ def test_it_trains_and_predicts_and_files_swapped_later_are_seen(pictures, hosti
     given = f"data.root='{hostile}'"
     tiny = [each for each in pictures.tiny if not each.startswith("data.root")]
     skipped = [*tiny, given, "epochs=1", "data.on_bad_image=skip", "sweep_dir=outputs/run"]
-    trained = pictures.run("train.py", *skipped, errors="backslashreplace")
+    trained = pictures.process("train.py", *skipped, errors="backslashreplace")
     assert trained.returncode == 0, trained.stderr
     run = pictures.directory / "outputs" / "run"
     record = json.loads((run / "result.json").read_text(encoding="utf-8"))
@@ -88,5 +88,5 @@ def test_it_trains_and_predicts_and_files_swapped_later_are_seen(pictures, hosti
     for path, content, facts in zip((other, one), contents, reversed(times), strict=True):
         path.write_bytes(content)
         os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
-    seen = pictures.run("train.py", *skipped, errors="backslashreplace")
+    seen = pictures.process("train.py", *skipped, errors="backslashreplace")
     assert seen.returncode == 1 and "train images: 20 there" in seen.stderr

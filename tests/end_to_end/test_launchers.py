@@ -35,7 +35,7 @@ class Sweep:
         self.directory = commands.directory / "sweep"
 
     def run(self):
-        self.done = self.commands.run("train.py", *self.arguments)
+        self.done = self.commands.process("train.py", *self.arguments)
         return self
 
     def records(self):

@@ -68,7 +68,14 @@ def test_what_the_partition_can_never_give_is_refused_with_what_it_has(
 
 def test_a_command_that_asks_for_too_much_submits_nothing(commands, slurm):
     before = slurm.jobs()
-    done = commands.train("-m", "hydra/launcher=submitit_slurm", "model=resnet18", "epochs=1,2")
+    done = commands.process(
+        "train.py",
+        *commands.tiny,
+        "-m",
+        "hydra/launcher=submitit_slurm",
+        "model=resnet18",
+        "epochs=1,2",
+    )
     assert done.returncode == 1
     assert "hydra.launcher.mem_gb=8" in done.stderr and "Nothing was run" in done.stderr
     assert slurm.jobs() == before and not (commands.directory / "outputs").exists()
@@ -140,9 +147,9 @@ def test_requeued_warned_and_cancelled_runs_end_with_the_numbers_of_undisturbed_
     scripts = (commands.directory / "disturbed" / ".submitit").glob("*.sh")
     assert "#SBATCH --requeue" in next(scripts).read_text()
 
-    again = commands.train(*asked, "sweep_dir=disturbed")
+    again = commands.process("train.py", *commands.tiny, *asked, "sweep_dir=disturbed")
     assert again.returncode == 0, again.stderr
-    whole = commands.train(*asked, "sweep_dir=whole")
+    whole = commands.process("train.py", *commands.tiny, *asked, "sweep_dir=whole")
     assert whole.returncode == 0, whole.stderr
     undisturbed = commands.records("whole")
     for name, record in commands.records("disturbed").items():

@@ -18,12 +18,12 @@ def test_nothing_that_a_run_writes_is_more_open_than_the_umask_says(
     small = ("model=mobilenet_v3_small", "model.weights=null", "epochs=1", "transform.size=32")
     before = os.umask(umask)
     try:
-        done = commands.run(
+        done = commands.process(
             "train.py", "-m", *small, "data=10pct", "data.root=data", f"data.base_url={address}",
             "data.checksums=null", "replicates=2", "seed=1,2",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        done = commands.run("../scripts/predict_test_images.py")
+        done = commands.process("../scripts/predict_test_images.py")
         assert done.returncode == 0, done.stderr
     finally:
         os.umask(before)

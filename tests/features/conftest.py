@@ -1,17 +1,19 @@
 """Small pictures with labels, and networks that are quick to build."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 
+from visionsweep.command_memory import fresh_memory
 from visionsweep.config.schema import FeaturesConfig, ModelConfig
 from visionsweep.data.image_facts import inspect
 from visionsweep.data.images import ImageFile
 from visionsweep.data.synthetic import sample
 from visionsweep.data.transforms import Preprocessing, resized
-from visionsweep.features import cached, extraction
+from visionsweep.features.cached import cached_features
 from visionsweep.models.backbone_spec import resolve_backbone
 from visionsweep.models.lazy_model import LazyModel
 
@@ -19,15 +21,12 @@ SIZE = 64  # pixels a side
 
 
 @pytest.fixture(autouse=True)
-def _fresh_process() -> Iterator[None]:
-    """Forget what is remembered for the life of a process; compute in one thread.
+def _one_thread() -> Iterator[None]:
+    """Compute in one thread.
 
     Threads that wait for one another spin: with other work on the machine that takes ten times as
     long.
     """
-    cached._store.cache_clear()
-    extraction.pixel_memory.clear()
-    extraction.pixel_memory.enabled = False
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -75,7 +74,7 @@ def make_network(tmp_path: Path) -> Callable[..., LazyModel]:
 
 @pytest.fixture
 def features(tmp_path: Path) -> Callable[..., torch.Tensor]:
-    """Ask for features as a new process would, of a store below `tmp_path / "cache"`."""
+    """Compute features as a new command does, with a store below `tmp_path / "cache"`."""
 
     def ask(
         files: list[ImageFile],
@@ -83,10 +82,11 @@ def features(tmp_path: Path) -> Callable[..., torch.Tensor]:
         preprocessing: Preprocessing | None = None,
         cache: str = "cache",
         max_size: str = "1 GB",
+        same_command: bool = False,
     ) -> torch.Tensor:
-        cached._store.cache_clear()
         config = FeaturesConfig(str(tmp_path / cache), max_size)
         preprocessing = preprocessing or resized(SIZE)
-        return cached.cached_features(files, network, preprocessing, torch.device("cpu"), config)
+        with nullcontext() if same_command else fresh_memory():
+            return cached_features(files, network, preprocessing, torch.device("cpu"), config)
 
     return ask

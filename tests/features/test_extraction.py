@@ -12,7 +12,7 @@ from visionsweep.data.transforms import resized
 from visionsweep.errors import UserError
 from visionsweep.features.device_backbone import DeviceBackbone
 from visionsweep.features.extraction import Extractor
-from visionsweep.models import backbones, classifier, lazy_model
+from visionsweep.models import backbones, classifier
 from visionsweep.models.backbone_spec import resolve_backbone
 from visionsweep.models.lazy_model import LazyModel
 from visionsweep.training.loop import predict_logits
@@ -63,7 +63,6 @@ def test_features_are_bitwise_identical_with_any_number_of_threads(
     found = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        lazy_model.build_shared.cache_clear()
         found.append(features(files, make_network(name), cache=f"cache-{threads}"))
     assert torch.equal(found[0], found[1])
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from visionsweep import errors
+from visionsweep.command_memory import fresh_memory
 from visionsweep.data import image_facts, thumbnails
 from visionsweep.data.images import digest_of
 from visionsweep.features import maintenance
 from visionsweep.features import store as store_module
 from visionsweep.features.store import FeatureStore
-from visionsweep.models import lazy_model
 from visionsweep.storage import cache as cache_module
 
 KEY = digest_of(b"a backbone under a transform")
@@ -157,7 +157,6 @@ def test_all_that_a_run_keeps_it_can_do_without(
     card = make_network().summary
     (tmp_path / "full").symlink_to(small_disk.path)
     small_disk.fill()
-    lazy_model.build_shared.cache_clear()
 
     network = make_network()
     object.__setattr__(network, "summary_dir", tmp_path / "full" / "networks")
@@ -169,8 +168,8 @@ def test_all_that_a_run_keeps_it_can_do_without(
         inspected = image_facts.inspect([f.path for f in files], memory)
         assert [image.digest for image in inspected.values()] == [f.digest for f in files]
     sheet = thumbnails.thumbnails(files, tmp_path / "full")
-    thumbnails._thumbnails.cache_clear()
-    assert sheet.sheet == thumbnails.thumbnails(files, tmp_path / "kept").sheet
+    with fresh_memory():
+        assert sheet.sheet == thumbnails.thumbnails(files, tmp_path / "kept").sheet
 
     assert [p for p in small_disk.path.rglob("*") if p.stat().st_size and p.is_file()] == [
         small_disk.path / "somebody's film"

@@ -17,19 +17,7 @@ import torch
 import torchvision
 from torchvision.models import WeightsEnum
 
-from visionsweep import errors
-from visionsweep.data.reachability import why_unreachable
-
 CLOSED_PORT = "http://127.0.0.1:9/models"  # the discard service: nobody listens there
-
-
-@pytest.fixture(autouse=True)
-def _fresh_process() -> Iterator[None]:
-    """Forget what is remembered for the life of a process: who answered, what was warned of."""
-    why_unreachable.cache_clear()
-    errors._said.clear()
-    yield
-    why_unreachable.cache_clear()
 
 
 @pytest.fixture

@@ -7,16 +7,12 @@ import msgspec
 import pytest
 import torch
 
+from visionsweep.command_memory import fresh_memory
 from visionsweep.config.schema import ModelConfig
 from visionsweep.models import classifier, lazy_model
 from visionsweep.models.backbone_spec import resolve_backbone
 from visionsweep.models.lazy_model import LazyModel
 from visionsweep.models.summary import count_parameters
-
-
-@pytest.fixture(autouse=True)
-def _nothing_built() -> None:
-    lazy_model.build_shared.cache_clear()
 
 
 def named(summaries: Path, classes: int = 3, frozen: bool = True, size: int = 32) -> LazyModel:
@@ -31,10 +27,6 @@ def without_time(summary: lazy_model.ModelSummary) -> lazy_model.ModelSummary:
     return msgspec.structs.replace(summary, milliseconds=0.0)
 
 
-def built() -> int:
-    return lazy_model.build_shared.cache_info().misses
-
-
 def test_summary_agrees_with_the_built_model(tmp_path):
     summary = named(tmp_path).summary
     model = classifier.build(named(tmp_path).backbone, 3, dropout=None, frozen=True)
@@ -43,12 +35,11 @@ def test_summary_agrees_with_the_built_model(tmp_path):
     assert "Conv2d" in summary.layer_table and "11,178,051" in summary.layer_table
 
 
-def test_cached_summary_is_read_without_building_the_backbone(tmp_path):
+def test_cached_summary_is_read_without_building_the_backbone(tmp_path, builds):
     first = named(tmp_path).summary
-    assert built() == 1
-    lazy_model.build_shared.cache_clear()
-    assert without_time(named(tmp_path).summary) == without_time(first)
-    assert built() == 0
+    with fresh_memory():
+        assert without_time(named(tmp_path).summary) == without_time(first)
+    assert builds == ["resnet18"]
 
 
 def test_models_of_other_classes_size_or_training_have_other_summaries(tmp_path):

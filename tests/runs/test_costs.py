@@ -5,6 +5,7 @@ import json
 import msgspec
 import pytest
 
+from visionsweep.command_memory import forget
 from visionsweep.report.recommendation import is_cheaper, milliseconds
 from visionsweep.runs import costs
 from visionsweep.runs.discovery import find_runs
@@ -52,7 +53,7 @@ def test_cheaper_is_fewer_parameters_and_no_more_time(runs, tmp_path):
 @pytest.mark.parametrize("content", ["", "[]", '{"a": -1}', '{"a": "x"}', '{"a": 1e400}'])
 def test_invalid_times_are_ignored(runs, tmp_path, content):
     (tmp_path / "outputs" / costs.FILE_NAME).write_text(content)
-    costs.read.cache_clear()
+    forget()
     assert costs.read(tmp_path / "outputs") == {}
     assert milliseconds(runs[0]) == runs[0].record.model.milliseconds
 

@@ -12,6 +12,7 @@ import time
 import pytest
 import torch
 
+from visionsweep.command_memory import fresh_memory
 from visionsweep.models.heads import Heads
 from visionsweep.models.seeds import replicate_seeds
 from visionsweep.runtime import signals
@@ -22,14 +23,9 @@ from visionsweep.training.batches import SplitBatches, TensorBatches
 
 
 @pytest.fixture(autouse=True)
-def _installed(monkeypatch):
-    before = [(n, signal.getsignal(n)) for n in (signal.SIGINT, signal.SIGTERM)]
-    monkeypatch.setattr(signals, "_received", None)
-    monkeypatch.setattr(signals, "_deferring", 0)
-    signals.install()
-    yield
-    for number, handler in before:
-        signal.signal(number, handler)
+def _installed():
+    with signals.installed():
+        yield
 
 
 def test_a_signal_raises_where_nothing_is_at_stake():
@@ -90,8 +86,8 @@ def test_nothing_asked_is_status_zero_and_no_interruption():
 
 def test_a_second_signal_leaves_at_once():
     script = (
-        "import time\nfrom visionsweep.runtime import signals\nsignals.install()\n"
-        "with signals.deferred():\n    print('ready', flush=True)\n"
+        "import time\nfrom visionsweep.runtime import signals\n"
+        "with signals.installed(), signals.deferred():\n    print('ready', flush=True)\n"
         "    while True: time.sleep(0.01)\n"
     )
     process = subprocess.Popen(
@@ -112,7 +108,6 @@ def test_training_that_writes_events_ends_at_every_moment_of_a_signal(tmp_path):
     inputs, labels = torch.randn(8, 4), torch.arange(8) % 2
     batches = TensorBatches(inputs, labels, 4)
     for attempt in range(40):
-        signals._received = None
         heads = Heads(4, 2, 0.0, replicate_seeds(0, 1))
         training = TensorBatches(inputs, labels, 4, [torch.Generator().manual_seed(0)])
         optimizer = torch.optim.SGD(heads.parameters(), lr=0.01)
@@ -120,6 +115,7 @@ def test_training_that_writes_events_ends_at_every_moment_of_a_signal(tmp_path):
         delay = random.Random(attempt).uniform(0.0, 0.05)
         later = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
         with (
+            fresh_memory(),
             pytest.raises(Interrupted),
             signals.deferred(),
             RunWriter(tmp_path / str(attempt)) as writer,

@@ -9,7 +9,7 @@ import pytest
 PROGRAM = """
 import sys
 from pathlib import Path
-from visionsweep.cli.entry import run_command
+from visionsweep.cli.entry import run
 
 def main(arguments):
     Path(arguments[0]).write_text("kept")
@@ -18,7 +18,7 @@ def main(arguments):
     print("\\x1b]0;title\\x07 \\u202e", "said", file=sys.stderr)
     return 0
 
-run_command(main)
+sys.exit(run(main))
 """
 
 

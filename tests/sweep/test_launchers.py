@@ -222,7 +222,7 @@ def test_a_run_that_slurm_ended_is_told_with_slurms_state(monkeypatch):
     class UncompletedJobError(Exception):
         """Named and worded as submitit's."""
 
-    monkeypatch.setattr(slurm_queue.queue, "ids", ["7"])
+    slurm_queue.queue().ids.append("7")
     error = UncompletedJobError("Job 7_2 (task: 0) with path x\nhas not (state: CANCELLED)\n---")
     said = launchers.explained(raised_in("hydra_plugins.hydra_submitit_launcher.x", error))
     assert said is not None and "Slurm says CANCELLED (Job 7_2 " in said

@@ -8,9 +8,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from visionsweep.command_memory import fresh_memory
 from visionsweep.errors import RefusedError, UserError
 from visionsweep.sweep import callback, session
-from visionsweep.sweep.callback import SweepCallback
+from visionsweep.sweep.callback import SweepCallback, command_state
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -18,7 +19,6 @@ CONF = Path(__file__).parents[2] / "conf"
 @pytest.fixture
 def fail(tmp_path, monkeypatch):
     """Run a failing job; gives the configuration that it had."""
-    monkeypatch.setattr(SweepCallback, "sweep_dir", None)
 
     def run(mode: RunMode = RunMode.MULTIRUN, *, fail_fast: bool = True):
         hydra = OmegaConf.create({"mode": mode})
@@ -38,7 +38,7 @@ def test_in_a_launchers_process_the_failure_is_passed_on_and_no_other_run_begins
 
 
 def test_in_the_commands_own_process_the_sweep_ends_at_once(fail, monkeypatch, tmp_path):
-    monkeypatch.setattr(SweepCallback, "sweep_dir", tmp_path)
+    command_state().sweep_dir = tmp_path
     with pytest.raises(SystemExit) as ended:
         fail()
     assert ended.value.code == 1
@@ -52,7 +52,7 @@ def test_a_sweep_that_is_gone_on_with_begins_again(fail, tmp_path, monkeypatch):
     hydra = {"sweep": {"dir": str(tmp_path)}, "launcher": launcher, "sweeper": sweeper}
     config = OmegaConf.create({"hydra": hydra, "figures": "none"})
     SweepCallback().on_multirun_start(config)
-    SweepCallback.sweep_dir = None
+    command_state().sweep_dir = None
     with pytest.raises(UserError, match="on purpose"):
         fail()
 
@@ -68,7 +68,6 @@ def test_a_run_outside_a_sweep_or_without_fail_fast_stops_nothing(fail, mode, fa
 
 
 def test_what_is_refused_leaves_no_record_and_is_listed_at_the_end(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(SweepCallback, "refused", [])
     monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create({"mode": RunMode.MULTIRUN}))
     config = OmegaConf.create({"sweep_dir": str(tmp_path), "fail_fast": False})
     for name in ("one", "other"):
@@ -109,20 +108,17 @@ def test_what_another_sweeper_will_ask_for_is_not_known():
 
 def run_one(monkeypatch, directory: Path, error: BaseException | None = None) -> int:
     """End a run outside a sweep."""
-    monkeypatch.setattr(SweepCallback, "sweep_dir", None)
     monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create({"mode": RunMode.RUN}))
     config = OmegaConf.create({"sweep_dir": str(directory), "fail_fast": False})
 
     def main() -> None:
-        SweepCallback.run_dir = directory
+        command_state().run_dir = directory
         with callback.job(config, "a-run"):
             if error is not None:
                 raise error
 
-    try:
+    with fresh_memory():
         return session.run(main)
-    finally:
-        SweepCallback.run_dir = None
 
 
 def test_one_run_ends_with_where_it_lies_and_what_to_do_with_it(monkeypatch, tmp_path, capsys):

@@ -26,7 +26,7 @@ from visionsweep.errors import UserError
 from visionsweep.experiment import run_experiment
 from visionsweep.runs import claims, names
 from visionsweep.runs.discovery import find_runs
-from visionsweep.training import loop, reuse
+from visionsweep.training import loop
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,6 @@ def test_reuse_copies_a_run_of_another_sweep_and_records_its_directory(
     config, run_dir, trainings, caplog, tmp_path
 ):
     caplog.set_level("INFO")
-    reuse._completed_runs.cache_clear()
     first = run_experiment(config, run_dir, "a-run")
     other = tmp_path / "outputs" / "other" / "a-run"
     reused = run_experiment(replace(config, reuse=True, sweep_dir="x"), other, "a-run")
@@ -250,7 +249,6 @@ def test_run_that_contradicts_its_record_is_not_reused(
     secret = tmp_path / "secret"
     secret.write_text("private")
     harm(run_dir, secret)
-    reuse._completed_runs.cache_clear()
     other = tmp_path / "outputs" / "other" / "a-run"
     reused = run_experiment(replace(config, reuse=True), other, "a-run")
     assert reused.reused_from is None and trainings == [2, 2]
@@ -259,7 +257,6 @@ def test_run_that_contradicts_its_record_is_not_reused(
 
 
 def test_run_without_its_weights_is_not_reused(config, run_dir, trainings, tmp_path):
-    reuse._completed_runs.cache_clear()
     run_experiment(config, run_dir, "a-run")
     (run_dir / "head.safetensors").unlink()
     again = run_experiment(replace(config, reuse=True), tmp_path / "outputs" / "b", "a-run")

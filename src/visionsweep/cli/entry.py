@@ -1,70 +1,107 @@
-"""What commands share: how they end, without tracebacks and complaints, and a kind of argument."""
+"""What commands share: how they begin and end, without tracebacks, and kinds of arguments."""
 
 import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
+from visionsweep.command_memory import fresh_memory
 from visionsweep.errors import UserError
-from visionsweep.runtime import signals, streams
+from visionsweep.runtime import streams
+from visionsweep.runtime.signals import Interrupted
 from visionsweep.runtime.streams import OutputError
 from visionsweep.storage.files import why
 from visionsweep.text import escaping as text
-from visionsweep.text.shell import expanded
+from visionsweep.text import shell
 
 
-def run_command(main: Callable[[list[str]], int]) -> NoReturn:
-    """Call a script's `main` with its arguments and end with the exit status it returns.
+def run(
+    command: Callable[[list[str]], int], arguments: Sequence[str] | None = None, *, script: str = ""
+) -> int:
+    """Run a command and return its exit status.
 
-    A `UserError`, or what the system refuses, is printed and ends with 1, Ctrl-C with 130, SIGTERM
-    that is answered 143, and a reader of our output that has had enough, such as `head`, with 141,
-    as the shell does. Output that cannot be written otherwise ends with 1.
+    A `UserError` and errors of the operating system are printed and give 1, Ctrl-C gives 130,
+    SIGTERM 143, and a closed pipe, such as that of `head`, 141, as in a shell. Whatever a command
+    sets in the process (streams, logging, signal handlers, threads, environment) is restored.
 
     Args:
-        main: from arguments to exit status.
+        command: function from arguments to exit status.
+        arguments: command-line arguments; None takes those of the process.
+        script: name of the command's script, `train.py`, for commands to paste.
     """
-    streams.prepare()
-    if _current_folder_is_gone():
-        sys.exit(_said("The current folder was deleted: change to another with cd."))
-    text.make_logs_visible()
-    logging.raiseExceptions = False  # a log that cannot be written is not what the user must know
-    status = 0
-    try:
-        status = _status(main)
-        sys.stdout.flush()
-    except OutputError as error:
-        lost = streams.give_up(error)
-        status = status or lost
-    sys.exit(status)
+    if arguments is not None:
+        arguments = [str(shell.script(script)), *arguments]
+    with fresh_memory(), _restored_process():
+        sys.argv[:] = sys.argv if arguments is None else arguments
+        streams.prepare()
+        if _current_folder_is_gone():
+            return _failed("The current folder was deleted: change to another with cd.")
+        text.make_logs_visible()
+        logging.raiseExceptions = False  # a log that cannot be written must not end a run
+        status = 0
+        try:
+            status = _status(command)
+            sys.stdout.flush()
+        except OutputError as error:
+            lost = streams.give_up(error)
+            status = status or lost
+        return status
 
 
-def _status(main: Callable[[list[str]], int]) -> int:
+@contextmanager
+def _restored_process() -> Iterator[None]:
+    """Restore what a command changes in its process."""
+    arguments, environment = [*sys.argv], dict(os.environ)
+    out, error = sys.stdout, sys.stderr
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    record_factory, raising = logging.getLogRecordFactory(), logging.raiseExceptions
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else None
     try:
-        return main(sys.argv[1:])
+        with warnings.catch_warnings():
+            yield
+    finally:
+        sys.argv[:], sys.stdout, sys.stderr = arguments, out, error
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        logging.setLogRecordFactory(record_factory)
+        logging.raiseExceptions = raising
+        if dict(os.environ) != environment:
+            os.environ.clear()
+            os.environ.update(environment)
+        if torch:
+            torch.set_num_threads(threads)
+
+
+def _status(command: Callable[[list[str]], int]) -> int:
+    try:
+        return command(sys.argv[1:])
     except UserError as error:
-        return _said(str(error))
+        return _failed(str(error))
     except SystemExit as end:  # argparse: after help, or of a mistake
         if isinstance(end.code, str):
-            return _said(end.code)
+            return _failed(end.code)
         return end.code or 0
-    except KeyboardInterrupt:
-        return signals.status() or 130
+    except KeyboardInterrupt as end:
+        return end.status if isinstance(end, Interrupted) else 130
     except OutputError:
         raise
     except OSError as error:
-        return _said(_of_the_system(error))
+        return _failed(_refusal(error))
 
 
-def _said(message: str) -> int:
+def _failed(message: str) -> int:
     print(text.visible(message, lines=True), file=sys.stderr)
     return 1
 
 
-def _of_the_system(error: OSError) -> str:
-    """Say what the system refused and where."""
+def _refusal(error: OSError) -> str:
+    """Return what the operating system refused, and where."""
     if error.filename is None:
         return f"The system refused: {why(error)}."
     return f"{error.filename}: {why(error)}."
@@ -98,4 +135,4 @@ def path_argument(text: str) -> Path:
     """
     if not text.strip():
         raise argparse.ArgumentTypeError("empty; is a variable of the shell not set?")
-    return Path(expanded(text))
+    return Path(shell.expanded(text))

@@ -5,9 +5,9 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
+from visionsweep.command_memory import remembered
 from visionsweep.data.listing import LeftOut, is_folder, list_folders, pictures_in, problem_of, scan
 from visionsweep.data.picture_files import is_hidden, is_system
 from visionsweep.errors import UserError
@@ -106,9 +106,9 @@ def _refuse_same_spelling(folder: Path, class_folders: Iterable[Path]) -> None:
             _warn_of_case(as_text(folder), tuple(names))
 
 
-@cache
+@remembered()
 def _warn_of_case(folder: str, names: tuple[str, ...]) -> None:
-    """Warn once per process of class names that differ in case only."""
+    """Warn once per command of class names that differ in case only."""
     log.warning(
         "%s: the classes %s differ in upper and lower case only; they are used as %d classes",
         folder,

@@ -6,12 +6,12 @@ import stat
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
+from visionsweep.command_memory import remembered
 from visionsweep.data.decoding import ImageFacts, examine, read_file
 from visionsweep.data.formats import UnreadableImageError
 from visionsweep.data.gray import GrayRange, range_of
@@ -56,8 +56,18 @@ class Inspected(msgspec.Struct, frozen=True, array_like=True):
 
 
 _Entries = list[tuple[Stamp, Inspected]]  # of one path, newest first
-_parsed: dict[Path, tuple[Stamp | None, dict[str, _Entries]]] = {}  # cache files
-_verified: set[tuple[str, Stamp]] = set()
+
+
+@remembered()
+def _parsed() -> dict[Path, tuple[Stamp | None, dict[str, _Entries]]]:
+    """Return the parsed cache files, with their stamps."""
+    return {}
+
+
+@remembered()
+def _verified() -> set[tuple[str, Stamp]]:
+    """Return the files that were read although they are cached."""
+    return set()
 
 
 def inspect(
@@ -71,7 +81,7 @@ def inspect(
         paths: image files.
         cache_file: JSON file of facts by path and stamp; created and updated. A file changed so
             recently that a further change might keep its time is not cached.
-        verify: True to read cached images too, once per process, and to warn of files whose
+        verify: True to read cached images too, once per command, and to warn of files whose
             content changed unnoticed.
     """
     cached = _read_cache(cache_file)
@@ -79,13 +89,13 @@ def inspect(
     stamps = {path: _stamp(path) for path in paths}
     hits = {p: hit for p in paths if (hit := _lookup(cached.get(keys[p], []), stamps[p]))}
     missing = [
-        p for p in paths if p not in hits or (verify and (keys[p], stamps[p]) not in _verified)
+        p for p in paths if p not in hits or (verify and (keys[p], stamps[p]) not in _verified())
     ]
     start = time.time_ns()
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         results = dict(zip(missing, threads.map(_inspect, missing), strict=True))
     if verify:
-        _verified.update((keys[p], stamp) for p in missing if (stamp := stamps[p]) is not None)
+        _verified().update((keys[p], stamp) for p in missing if (stamp := stamps[p]) is not None)
         _warn_of_changes(
             [p for p in missing if p in hits and hits[p].digest != _digest(results[p])]
         )
@@ -105,7 +115,7 @@ def inspect(
         # Entries written by another process in the meantime are lost, and computed again.
         entries = cached | added
         if keep(cache_file, msgspec.json.encode(entries)):
-            _parsed[cache_file] = (_stamp(cache_file), entries)
+            _parsed()[cache_file] = (_stamp(cache_file), entries)
     return {path: results.get(path) or hits[path] for path in paths}
 
 
@@ -125,13 +135,13 @@ def _read_cache(cache_file: Path | None) -> dict[str, _Entries]:
     stamp = None if cache_file is None else _stamp(cache_file)
     if cache_file is None or stamp is None:
         return {}
-    if cache_file not in _parsed or _parsed[cache_file][0] != stamp:
+    if cache_file not in _parsed() or _parsed()[cache_file][0] != stamp:
         try:
             content = read_regular(cache_file, _LARGEST)
-            _parsed[cache_file] = stamp, decode_json(content, dict[str, _Entries])
+            _parsed()[cache_file] = stamp, decode_json(content, dict[str, _Entries])
         except (OSError, ValueError):  # damaged, or of an earlier version
             return {}
-    return _parsed[cache_file][1]
+    return _parsed()[cache_file][1]
 
 
 def _stamp(path: Path) -> Stamp | None:
@@ -198,7 +208,7 @@ def gray_range_of(
 
 
 def warn_of_repairs(repairs: Mapping[Path, str]) -> None:
-    """Warn once per process of images that are used although their files are broken.
+    """Warn once per command of images that are used although their files are broken.
 
     Args:
         repairs: problem of each file.
@@ -211,6 +221,6 @@ def warn_of_repairs(repairs: Mapping[Path, str]) -> None:
         )
 
 
-@cache
+@remembered()
 def _warn_once(text: str) -> None:
     log.warning("%s", text)

@@ -1,8 +1,8 @@
 """Check whether a URL can be reached, within a time limit."""
 
 import threading
-from functools import cache
 
+from visionsweep.command_memory import remembered
 from visionsweep.data.address import local_path
 from visionsweep.errors import UserError
 
@@ -13,11 +13,11 @@ class UnreachableError(UserError):
     """An address that cannot be reached, or a file:// address of a missing file."""
 
 
-@cache
+@remembered()
 def why_unreachable(url: str) -> str | None:
     """Return why a URL cannot be reached, or None if a server answers, even with an error.
 
-    The answer is cached for the life of the process, so that all runs of a sweep see the same data.
+    The answer is cached until the command ends, so that all runs of a sweep see the same data.
 
     Args:
         url: address, https://, http://, or file://.

@@ -7,12 +7,13 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from PIL import Image, ImageOps
 
+from visionsweep.command_memory import remembered
 from visionsweep.data.decoding import open_rgb
 from visionsweep.data.gray import GrayRange
 from visionsweep.data.images import ImageFile, digest_of, read_content
@@ -81,7 +82,7 @@ def thumbnails(
     return _thumbnails(tuple(files), cache, gray_range)
 
 
-@lru_cache(maxsize=2)
+@remembered(maxsize=2)
 def _thumbnails(
     files: tuple[ImageFile, ...], cache: Path, gray_range: GrayRange | None = None
 ) -> Thumbnails:

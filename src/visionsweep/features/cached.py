@@ -1,11 +1,11 @@
 """Return features of images: from the feature store, or extracted if it lacks them."""
 
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 
 import torch
 
+from visionsweep.command_memory import remembered
 from visionsweep.config.schema import FeaturesConfig
 from visionsweep.config.values import parse_size
 from visionsweep.data.images import ImageFile, digest_of
@@ -34,11 +34,11 @@ def image_cache_file(config: FeaturesConfig, root: str) -> Path:
     return cache_dir(config) / "images" / f"{digest_of(absolute.encode())}.json"
 
 
-@cache
+@remembered()
 def _store(
     cache: Path, max_size: str, key: str, about: tuple[tuple[str, str], ...]
 ) -> FeatureStore:
-    """Return the store of a key. There is one per process, so that its shards stay mapped."""
+    """Return the store of a key. There is one per command, so that its shards stay mapped."""
     return FeatureStore(cache / "features" / key, key, dict(about), parse_size(max_size))
 
 

@@ -5,6 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
+from visionsweep.command_memory import remembered
 from visionsweep.data.decoding import open_rgb
 from visionsweep.data.images import ImageFile, read_content
 from visionsweep.data.transforms import Preprocessing
@@ -61,12 +62,15 @@ class PixelMemory:
         self._free = PIXEL_BYTES
 
 
-pixel_memory = PixelMemory()
+@remembered()
+def pixel_memory() -> PixelMemory:
+    """Return the decoded images of the command."""
+    return PixelMemory()
 
 
 def remember_pixels() -> None:
     """Keep decoded images from now on, for the next backbone of a sweep."""
-    pixel_memory.enabled = True
+    pixel_memory().enabled = True
 
 
 class Extractor:
@@ -138,7 +142,7 @@ class Extractor:
                 buffer = buffers[start // ROUND % len(buffers)]
                 for batch, rows in zip(batches[start : start + ROUND], buffer, strict=False):
                     for file, row in zip(batch, rows, strict=False):
-                        pixel_memory.keep(self._backbone.preprocessing, file.digest, row)
+                        pixel_memory().keep(self._backbone.preprocessing, file.digest, row)
                     yield rows[: len(batch)]
                 pending = pending or submit(start + ROUND)
 
@@ -148,7 +152,7 @@ class Extractor:
         Copied by NumPy, since torch would start threads of its own in this thread.
         """
         preprocessing = self._backbone.preprocessing
-        if (kept := pixel_memory.find(preprocessing, file.digest)) is not None:
+        if (kept := pixel_memory().find(preprocessing, file.digest)) is not None:
             row.numpy()[:] = kept.numpy()
             return
         content = read_content(file)  # checks the digest, under which features are stored

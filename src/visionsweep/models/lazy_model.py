@@ -1,7 +1,7 @@
 """Models that are built only when needed: a summary of each is cached beside the features."""
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +10,7 @@ import torch
 import torchvision
 from msgspec import Meta
 
+from visionsweep.command_memory import remembered
 from visionsweep.data.images import digest_of
 from visionsweep.models import backbones, classifier
 from visionsweep.models.backbone_spec import BackboneSpec
@@ -43,7 +44,7 @@ class ModelSummary(msgspec.Struct, frozen=True):
     milliseconds: Annotated[float, Meta(gt=0, le=1e9)]
 
 
-@lru_cache(maxsize=1)
+@remembered(maxsize=1)
 def build_shared(spec: BackboneSpec, size: int) -> Backbone:
     """Build a backbone, or return the last one that was built."""
     return backbones.build(spec, size)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from visionsweep.command_memory import remembered
 from visionsweep.errors import UserError
 from visionsweep.storage.files import open_regular, why
 
@@ -31,13 +32,15 @@ class WeightsFile:
     digest: str
 
 
-_checked: dict[tuple[object, ...], WeightsFile] = {}
+@remembered()
+def _checked() -> dict[tuple[object, ...], WeightsFile]:
+    return {}
 
 
 def check(path: Path, sha256: str | None, *, follow_links: bool = False) -> WeightsFile:
     """Hash a weights file, and compare it with the expected hash.
 
-    Results are cached within the process, by device, inode, size, and modification and change
+    Results are cached until the command ends, by device, inode, size, and modification and change
     times of the file.
 
     Args:
@@ -55,17 +58,17 @@ def check(path: Path, sha256: str | None, *, follow_links: bool = False) -> Weig
                 path, sha256, facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns,
                 facts.st_ctime_ns,
             )  # fmt: skip
-            if key not in _checked:
+            if key not in _checked():
                 _refuse_size(path, facts.st_size)
                 sha, blake = hashlib.sha256(), _BLAKE2B()
                 while block := file.read(1 << 20):
                     sha.update(block)
                     blake.update(block)
                 _refuse_hash(path, sha.hexdigest(), sha256)
-                _checked[key] = WeightsFile(path, blake.hexdigest())
+                _checked()[key] = WeightsFile(path, blake.hexdigest())
     except OSError as error:
         raise _unreadable(path, error) from error
-    return _checked[key]
+    return _checked()[key]
 
 
 def read(file: WeightsFile, *, follow_links: bool = False) -> dict[str, torch.Tensor]:

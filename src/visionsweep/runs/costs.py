@@ -6,12 +6,12 @@ be compared are timed together when the sweep ends (`sweep/model_times.py`).
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
 
+from visionsweep.command_memory import forget, remembered
 from visionsweep.runs.fields import Name
 from visionsweep.runs.record import ModelFacts
 from visionsweep.storage.files import write_atomically
@@ -35,7 +35,7 @@ def size_of(model: ModelFacts) -> int:
     return size if isinstance(size, int) else 0
 
 
-@lru_cache(maxsize=64)
+@remembered(maxsize=64)
 def read(sweep_dir: Path) -> dict[str, float]:
     """Return milliseconds per image by `key_of`; empty if the sweep has none that are valid."""
     try:
@@ -49,4 +49,4 @@ def write(sweep_dir: Path, milliseconds: Mapping[str, float]) -> None:
     """Write the milliseconds per image of the models of a sweep."""
     content = json.dumps(dict(sorted(milliseconds.items())), indent=2)
     write_atomically(sweep_dir / FILE_NAME, content.encode())
-    read.cache_clear()
+    forget(read)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import visionsweep
+from visionsweep.command_memory import remembered
 
 _PACKAGES = ("torch", "torchvision", "timm", "pillow", "numpy", "hydra-core")
 
@@ -23,7 +24,7 @@ def versions() -> dict[str, str]:
     return installed
 
 
-@cache
+@remembered()
 def git_state() -> dict[str, Any] | None:
     """Return the commit and whether tracked files differ from it; None outside a checkout."""
     here = Path(__file__).parent

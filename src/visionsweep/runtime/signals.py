@@ -10,7 +10,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import FrameType
+
+from visionsweep.command_memory import remembered
 
 _FIRST = {  # by signal, and by whether a batch is completed first
     (signal.SIGINT, True): b"\nStopping after this batch; press Ctrl-C again to leave now.\n",
@@ -36,40 +39,47 @@ class Interrupted(KeyboardInterrupt):
         return signal.Signals(self.status - 128).name
 
 
-_received: int | None = None  # number of the first signal
-_deferring = 0  # nested `deferred` blocks
-_acknowledging = True  # whether the first signal is answered on standard error
+@dataclass
+class _State:
+    """Signals of a command.
 
-
-def install(*, acknowledge: bool = True) -> None:
-    """Install the handler of SIGINT and SIGTERM; do nothing outside the main thread.
-
-    Args:
-        acknowledge: True to answer the first signal on standard error.
+    Attributes:
+        received: the first signal.
+        deferring: number of `deferred` blocks that the program is in.
+        acknowledging: whether the first signal is acknowledged on standard error.
     """
-    global _acknowledging
-    _acknowledging = acknowledge
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, ask)
+
+    received: int | None = None
+    deferring: int = 0
+    acknowledging: bool = True
+
+
+@remembered()
+def _state() -> _State:
+    return _State()
 
 
 @contextmanager
-def installed() -> Iterator[None]:
-    """Install the handlers inside the block, and restore the earlier ones and the state afterwards.
+def installed(*, acknowledge: bool = True) -> Iterator[None]:
+    """Handle SIGINT and SIGTERM as described above inside the block, and as before afterwards.
 
-    For the process of a launcher, in which one run follows another.
+    A signal that came is forgotten at the end, since a launcher's process does one run after
+    another. Outside the main thread, handlers stay as they are.
+
+    Args:
+        acknowledge: whether the first signal is acknowledged on standard error.
     """
-    global _received, _acknowledging
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    install(acknowledge=False)  # the command's process has the terminal
+    state = _state()
+    state.acknowledging = acknowledge
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = [signal.signal(number, ask) for number in numbers] if in_main_thread else []
     try:
         yield
     finally:
-        _received, _acknowledging = None, True
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        state.received, state.acknowledging = None, True
+        for number, handler in zip(numbers, before, strict=False):
+            signal.signal(number, handler)
 
 
 def ask(number: int, frame: FrameType | None = None) -> None:
@@ -78,35 +88,38 @@ def ask(number: int, frame: FrameType | None = None) -> None:
     Raises:
         Interrupted: at once, unless inside `deferred`.
     """
-    global _received
-    if _received is not None:
+    state = _state()
+    if state.received is not None:
         os.write(2, _SECOND)
         os._exit(128 + number)
-    _received = number
-    if _acknowledging and (answer := _FIRST.get((signal.Signals(number), _deferring > 0))):
+    state.received = number
+    answer = _FIRST.get((signal.Signals(number), state.deferring > 0))
+    if state.acknowledging and answer:
         with suppress(OSError):
             os.write(2, answer)  # not print, which the signal may have interrupted
-    if not _deferring:
+    if not state.deferring:
         raise Interrupted(number)
 
 
 def status() -> int:
     """Return the exit status of the signal that came, or 0 if none has."""
-    return 0 if _received is None else 128 + _received
+    received = _state().received
+    return 0 if received is None else 128 + received
 
 
 def check() -> None:
     """Raise `Interrupted` if a signal has come."""
-    if _received is not None:
-        raise Interrupted(_received)
+    received = _state().received
+    if received is not None:
+        raise Interrupted(received)
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
     """Let signals raise only where the block calls `check`."""
-    global _deferring
-    _deferring += 1
+    state = _state()
+    state.deferring += 1
     try:
         yield
     finally:
-        _deferring -= 1
+        state.deferring -= 1

@@ -2,14 +2,34 @@
 
 import logging
 import sys
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any
 
 from tqdm import tqdm
+
+from visionsweep.command_memory import remembered
 
 # Loggers whose messages repeat the progress row of a finished run.
 _SHOWN_IN_ROWS = ("visionsweep.experiment", "visionsweep.training.resume")
 
-in_worker = False  # True in the process of a launcher, where another process has the terminal
+
+@dataclass
+class Terminal:
+    """Terminal of a command.
+
+    Attributes:
+        in_worker: True in the process of a launcher, where another process has the terminal.
+        messages: log messages that were written.
+    """
+
+    in_worker: bool = False
+    messages: set[str] = field(default_factory=set)
+
+
+@remembered()
+def terminal() -> Terminal:
+    """Return the terminal of the command."""
+    return Terminal()
 
 
 def bar(**options: Any) -> "tqdm[Any]":
@@ -19,12 +39,12 @@ def bar(**options: Any) -> "tqdm[Any]":
         options: options of `tqdm.tqdm`.
     """
     settings: dict[str, Any] = {"leave": False, "dynamic_ncols": True}
-    return tqdm(**settings | options, file=sys.stderr, disable=True if in_worker else None)
+    return tqdm(**settings | options, file=sys.stderr, disable=terminal().in_worker or None)
 
 
 def write(text: str) -> None:
     """Write lines to standard error, above the progress bars."""
-    if in_worker and sys.stderr.isatty():
+    if terminal().in_worker and sys.stderr.isatty():
         text = "\r\x1b[K" + text  # over the live line of the command
     tqdm.write(text, file=sys.stderr)
 
@@ -32,19 +52,17 @@ def write(text: str) -> None:
 class SweepHandler(logging.Handler):
     """Show log messages of the runs of a sweep, each once; their log files hold all of them."""
 
-    shown: ClassVar[set[str]] = set()
-
     def emit(self, record: logging.LogRecord) -> None:
         """Write a message, unless it was written before or is in the row of a finished run."""
         if getattr(record, "told", False):
             return
         hidden = record.levelno < logging.WARNING
-        if hidden and (in_worker or record.name in _SHOWN_IN_ROWS):
+        if hidden and (terminal().in_worker or record.name in _SHOWN_IN_ROWS):
             return
         try:
             text = self.format(record)
-            if text not in self.shown:
-                self.shown.add(text)
+            if text not in terminal().messages:
+                terminal().messages.add(text)
                 write(text)
         except Exception:
             self.handleError(record)

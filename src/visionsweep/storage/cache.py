@@ -4,12 +4,17 @@ import logging
 import os
 from pathlib import Path
 
+from visionsweep.command_memory import remembered
 from visionsweep.errors import UserError, warn_loudly
 from visionsweep.storage.files import remove_leftovers, why, write_atomically
 
 log = logging.getLogger(__name__)
 
-_warned: set[str] = set()
+
+@remembered()
+def _reasons() -> set[str]:
+    """Return the reasons that a framed warning has given."""
+    return set()
 
 
 def cache_folder(named: str | Path) -> Path:
@@ -53,10 +58,10 @@ def keep(path: Path, content: bytes) -> bool:
 
 def _warn(path: str, reason: str) -> None:
     """Warn of a file that is not cached, in a frame the first time for each reason."""
-    if reason in _warned:
+    if reason in _reasons():
         log.warning("%s: not cached: %s", path, reason)
         return
-    _warned.add(reason)
+    _reasons().add(reason)
     warn_loudly(
         log,
         "THE CACHE CANNOT BE WRITTEN: THIS RUN CONTINUES, BUT LATER ONES COMPUTE THE SAME AGAIN.",

@@ -4,8 +4,9 @@ import itertools
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,6 +16,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from visionsweep.command_memory import remembered
 from visionsweep.config.overrides import values_of
 from visionsweep.errors import RefusedError, UserError
 from visionsweep.runtime import signals, terminal
@@ -29,10 +31,9 @@ log = logging.getLogger(__name__)
 _STOPPED = ".stopped"  # in a sweep's directory: name of the run whose failure stopped the sweep
 
 
-class SweepCallback(Callback):
-    """Records in the command's process where runs go, and shows their progress.
-
-    Hydra does not call it at the end of a sweep in which a run failed; see `session.run`.
+@dataclass
+class CommandState:
+    """Where the runs of the command in this process go, and what became of them.
 
     Attributes:
         sweep_dir: directory of the sweep; None in a launcher's process.
@@ -43,12 +44,25 @@ class SweepCallback(Callback):
         progress: progress of the sweep; None in a launcher's process.
     """
 
-    sweep_dir: ClassVar[Path | None] = None
-    run_dir: ClassVar[Path | None] = None
-    planned: ClassVar[int | None] = None
-    figures: ClassVar[str] = "auto"
-    refused: ClassVar[list[str]] = []
-    progress: ClassVar[Progress | None] = None
+    sweep_dir: Path | None = None
+    run_dir: Path | None = None
+    planned: int | None = None
+    figures: str = "auto"
+    refused: list[str] = field(default_factory=list)
+    progress: Progress | None = None
+
+
+@remembered()
+def command_state() -> CommandState:
+    """Return the state of the command in this process."""
+    return CommandState()
+
+
+class SweepCallback(Callback):
+    """Records in the command's process where runs go, and shows their progress.
+
+    Hydra does not call it at the end of a sweep in which a run failed; see `session.run`.
+    """
 
     def __init__(self) -> None:
         self.command = launchers.Command()
@@ -56,18 +70,19 @@ class SweepCallback(Callback):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Arrive in a launcher's process, before it composes the configuration of a run."""
         self.__dict__ |= state
-        launchers.silence_schema_warnings()
+        launchers.prepare_composition()
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Take over arguments and environment of the command; show that a run begins."""
         self.command.join()
         if config.hydra.mode != RunMode.MULTIRUN:
             return
-        terminal.in_worker = SweepCallback.sweep_dir is None
+        state = command_state()
+        terminal.terminal().in_worker = state.sweep_dir is None
         if config.hydra.verbose is False:
             terminal.SweepHandler.install()
-        if SweepCallback.progress is not None:
-            SweepCallback.progress.begin(Path(config.hydra.runtime.output_dir).name)
+        if state.progress is not None:
+            state.progress.begin(Path(config.hydra.runtime.output_dir).name)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Show how a run ended, or write it down for the process that shows it."""
@@ -75,7 +90,8 @@ class SweepCallback(Callback):
             return
         run_dir, error = Path(config.hydra.runtime.output_dir), job_return._return_value
         refused = str(error) if isinstance(error, RefusedError) else ""
-        if SweepCallback.progress is None:
+        progress = command_state().progress
+        if progress is None:
             note_end(run_dir, refused)
             return
         ending = ending_of(run_dir, entered_at(run_dir) or 0.0, over=True)
@@ -84,23 +100,25 @@ class SweepCallback(Callback):
         elif ending is None:
             reason = str(error) if isinstance(error, Exception) else ""
             ending = Ending(run_dir.name, "failed", reason=reason)
-        SweepCallback.progress.end(ending, list(config.hydra.overrides.task))
+        progress.end(ending, list(config.hydra.overrides.task))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Record the directory and the runs of a sweep."""
         self.command.prepare(config.hydra.launcher)
-        SweepCallback.sweep_dir = Path(config.hydra.sweep.dir)
-        SweepCallback.figures = config.figures
+        state = command_state()
+        state.sweep_dir = Path(config.hydra.sweep.dir)
+        state.figures = config.figures
         planned = planned_runs(config.hydra)
-        SweepCallback.planned = None if planned is None else len(planned)
-        (SweepCallback.sweep_dir / _STOPPED).unlink(missing_ok=True)
+        state.planned = None if planned is None else len(planned)
+        (state.sweep_dir / _STOPPED).unlink(missing_ok=True)
         watching = launchers.kind_of(config.hydra.launcher) != "BasicLauncher"
-        SweepCallback.progress = Progress(SweepCallback.sweep_dir, planned, watching=watching)
+        state.progress = Progress(state.sweep_dir, planned, watching=watching)
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Record the directory of a run outside a sweep."""
-        SweepCallback.run_dir = Path(config.hydra.run.dir)
-        SweepCallback.figures = config.figures
+        state = command_state()
+        state.run_dir = Path(config.hydra.run.dir)
+        state.figures = config.figures
 
 
 def planned_runs(hydra: DictConfig) -> list[dict[str, str]] | None:
@@ -144,10 +162,10 @@ def job(config: DictConfig, name: str) -> Iterator[None]:
         if isinstance(error, UserError) and sweeping:
             log.error("%s: %s", name, error, extra={"told": True})  # shown in the progress row
         if isinstance(error, RefusedError):
-            SweepCallback.refused.append(name)
+            command_state().refused.append(name)
         if one_stops_all:
             write_atomically(stopped, name.encode())
-            if SweepCallback.sweep_dir is not None:  # the parent process: the basic launcher
+            if command_state().sweep_dir is not None:  # the parent process: the basic launcher
                 raise SystemExit(1) from error
         raise
 

@@ -14,7 +14,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from visionsweep.config.schema import register_schema
 from visionsweep.errors import UserError
+from visionsweep.runs import names
 from visionsweep.runtime import terminal
 from visionsweep.sweep import slurm, slurm_queue
 
@@ -33,11 +35,14 @@ _RAY = {
 }
 
 
-def silence_schema_warnings() -> None:
-    """Silence Hydra's warning that presets in `conf/hydra/launcher/` have the plugins' names.
+def prepare_composition() -> None:
+    """Prepare a process for composing configurations: schema, resolvers, warnings.
 
-    It validates them against the plugins' schemas, as wanted, in each process that composes a run.
+    Hydra warns that presets in `conf/hydra/launcher/` have the plugins' names. It validates them
+    against the plugins' schemas, which is intended.
     """
+    register_schema()
+    names.register_resolvers()
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore")
 
 
@@ -139,12 +144,12 @@ def explained(error: BaseException) -> str | None:
         state = re.search(r"\(state: (\w+)", str(error))
         how = (
             f"Slurm says {state[1]}"
-            if state and slurm_queue.queue.ids
+            if state and slurm_queue.queue().ids
             else "killed or out of memory"
         )
         rest = (
-            slurm_queue.still_there(slurm_queue.queue)
-            if slurm_queue.queue.ids
+            slurm_queue.still_there()
+            if slurm_queue.queue().ids
             else "Others may still be running: compare.py shows when they are done."
         )
         return f"The process of a run ended without a message, {how} ({lines[0]}).\n{rest}".rstrip()

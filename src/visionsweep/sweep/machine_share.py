@@ -74,7 +74,10 @@ def machine_share(hydra: Any, config: Config) -> Iterator[None]:
         torch.cuda.set_device(gpu)  # the meaning of `cuda` without a number
     elsewhere = kind_of(hydra.launcher) != "BasicLauncher"
     try:
-        with signals.installed() if elsewhere else nullcontext(), _requeued_after():
+        with (
+            signals.installed(acknowledge=False) if elsewhere else nullcontext(),
+            _requeued_after(),
+        ):
             yield
     except Exception as error:
         if not elsewhere or _can_travel(error):

@@ -15,7 +15,7 @@ from visionsweep.runtime import signals, terminal
 from visionsweep.runtime.streams import OutputError, give_up
 from visionsweep.storage.files import disk_errors_explained
 from visionsweep.sweep import launchers, slurm_queue
-from visionsweep.sweep.callback import SweepCallback
+from visionsweep.sweep.callback import command_state
 from visionsweep.text import shell
 
 
@@ -41,18 +41,19 @@ def run(main: Callable[[], Any]) -> int:
     except Exception as error:
         failed = error
     status = signals.status() or status
-    if status >= 128 and (said := slurm_queue.queue.cancel()):
+    if status >= 128 and (said := slurm_queue.queue().cancel()):
         terminal.write(said)
-    if SweepCallback.progress is not None:
-        SweepCallback.progress.close()
+    state = command_state()
+    if state.progress is not None:
+        state.progress.close()
     if failed is not None:
         _report_error(failed)
     sys.stderr.flush()
     try:
-        if SweepCallback.sweep_dir is not None and SweepCallback.sweep_dir.is_dir():
-            status = finish_sweep(SweepCallback.sweep_dir, status)
-        elif SweepCallback.run_dir is not None:
-            _finish_run(SweepCallback.run_dir, status)
+        if state.sweep_dir is not None and state.sweep_dir.is_dir():
+            status = finish_sweep(state.sweep_dir, status)
+        elif state.run_dir is not None:
+            _finish_run(state.run_dir, status)
         sys.stdout.flush()
     except OutputError as error:
         lost = give_up(error)
@@ -62,7 +63,8 @@ def run(main: Callable[[], Any]) -> int:
 
 def _report_error(error: Exception) -> None:
     """Print the error that ended a command, unless the progress row of a run shows it."""
-    if SweepCallback.progress is not None and SweepCallback.progress.told(error):
+    progress = command_state().progress
+    if progress is not None and progress.told(error):
         return
     if isinstance(error, UserError | HydraException):
         print(error, file=sys.stderr)
@@ -86,7 +88,7 @@ def _finish_run(directory: Path, status: int) -> None:
         from visionsweep.report.leaderboard import groups_of
         from visionsweep.runs.discovery import find_runs
 
-        draw_figures(runs_to_draw(groups_of(find_runs([directory]).runs), SweepCallback.figures))
+        draw_figures(runs_to_draw(groups_of(find_runs([directory]).runs), command_state().figures))
         predict = ("python", shell.script("predict.py"), "PHOTO", "--run", directory)
         print(
             f"Results are in {directory}. View them in TensorBoard, or predict with the model:\n"
@@ -119,7 +121,7 @@ def finish_sweep(directory: Path, status: int) -> int:
     page = directory / "report.html"
     failure: UserError | OSError | None = None
     if status < 128:
-        draw_figures(runs_to_draw(groups, SweepCallback.figures))
+        draw_figures(runs_to_draw(groups, command_state().figures))
     if groups:  # before printing, which may fail
         compare = shell.script("compare.py")
         command = shell.command("python", compare, directory, "--html", page)
@@ -134,11 +136,12 @@ def finish_sweep(directory: Path, status: int) -> int:
         status = status or 1
     elif groups:
         print(f"Report for a browser, with curves and pictures:\n  {page}")
-    elsewhere = SweepCallback.progress.refused if SweepCallback.progress is not None else []
-    for name in dict.fromkeys([*SweepCallback.refused, *elsewhere]):
+    state = command_state()
+    elsewhere = state.progress.refused if state.progress is not None else []
+    for name in dict.fromkeys([*state.refused, *elsewhere]):
         print(f"refused {name}: its directory holds a different run; see above")
     finished = sum(run.record.status == "completed" for run in found.runs)
-    planned = SweepCallback.planned
+    planned = state.planned
     done = counted(finished, "run") if planned is None else f"{finished:,} of {planned:,} runs"
     if status >= 128:
         print(f"Interrupted. {done} finished. To run the rest:\n  {_again(directory)}")

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from visionsweep.command_memory import remembered
 from visionsweep.sweep.slurm import last_line, run_command
 
 _NEVER = {  # reasons of a job that does not start as long as nobody changes it or the partition
@@ -106,7 +107,10 @@ class Queue:
         return f"{which} cancelled."
 
 
-queue = Queue()  # jobs of this process's command
+@remembered()
+def queue() -> Queue:
+    """Return the queue of the command's jobs."""
+    return Queue()
 
 
 def watch(write: Callable[[str], None]) -> None:
@@ -121,19 +125,19 @@ def watch(write: Callable[[str], None]) -> None:
 
     class Watcher(slurm.SlurmInfoWatcher):
         def register_job(self, job_id: str) -> None:
-            queue.add(job_id)
+            queue().add(job_id)
             super().register_job(job_id)
 
         def update(self) -> None:
             self._num_calls += 1
             self._last_status_check = time.time()
-            states = queue.ask()
+            states = queue().ask()
             if states is None:
                 return
             for job, state in states.items():
                 self._info_dict[job] = {"JobID": job, "State": state}
             self._finished |= {job for job in self._registered if states.get(job) in _ENDED}
-            queue.tell(write)
+            queue().tell(write)
 
         def is_done(self, job_id: str, mode: str = "standard") -> bool:
             return self.get_state(job_id, mode=mode) in _ENDED
@@ -141,11 +145,11 @@ def watch(write: Callable[[str], None]) -> None:
     slurm.SlurmJob.watcher = Watcher(delay_s=30)
 
 
-def still_there(queue: Queue) -> str:
+def still_there() -> str:
     """Return how to follow and cancel jobs that the command no longer waits for."""
-    if not queue.ids or not queue.at_work():
+    if not queue().ids or not queue().at_work():
         return ""
-    ids = queue.ids
+    ids = queue().ids
     return (
         f"Other runs are still with Slurm: squeue -j {','.join(ids)} shows them, "
         f"scancel {' '.join(ids)} cancels them."

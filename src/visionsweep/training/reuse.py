@@ -4,11 +4,11 @@ import logging
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import msgspec
 
+from visionsweep.command_memory import remembered
 from visionsweep.config.schema import Config
 from visionsweep.errors import UserError
 from visionsweep.runs import fingerprint, logits, weights_file
@@ -73,9 +73,9 @@ class _Brief(msgspec.Struct):
     reused_from: str | None = None
 
 
-@cache
+@remembered()
 def _completed_runs(outputs: Path) -> dict[str, list[Path]]:
-    """Return the directories of trained runs by fingerprint; read once per process."""
+    """Return the directories of trained runs by fingerprint; read once per command."""
     runs: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(outputs.rglob(RECORD)):
         try:

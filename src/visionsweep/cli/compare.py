@@ -1,0 +1,96 @@
+"""Print the leaderboard of finished runs, best first by validation loss, and what it proves.
+
+python src/compare.py outputs
+python src/compare.py outputs/2026-01-31 --top 5 --sort test_accuracy
+python src/compare.py outputs --html report.html
+python src/compare.py outputs --csv > runs.csv
+"""
+
+import argparse
+import gc
+import sys
+from collections.abc import Sequence
+
+from visionsweep.cli import entry
+from visionsweep.cli.entry import path_argument, positive
+from visionsweep.errors import nearest
+from visionsweep.report import leaderboard
+from visionsweep.report.columns import BY_KEY, as_csv, ordered, swept_columns
+from visionsweep.runs.discovery import find_runs
+from visionsweep.runs.paths import default_outputs
+from visionsweep.storage.files import explained
+from visionsweep.text import shell
+from visionsweep.text.escaping import one_line
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; arguments default to those of the process."""
+    gc.disable()  # it would traverse ten thousand records again and again, and find no cycle
+    try:
+        return entry.run(_compare, arguments, script="compare.py")
+    finally:
+        gc.enable()
+
+
+def _compare(arguments: list[str]) -> int:
+    """Print the leaderboard; exit status 1 if there is no completed run."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", nargs="*", type=path_argument, help="where to look (outputs)")
+    parser.add_argument(
+        "--sort",
+        default="val_loss",
+        metavar="COLUMN",
+        help=f"the column to sort by: a setting that was swept, such as optimizer.lr, or one of "
+        f"{', '.join(BY_KEY)} (val_loss)",
+    )
+    parser.add_argument("--top", type=positive, metavar="N", help="show the first N only")
+    parser.add_argument(
+        "--all", action="store_true", help="list every run that is not ranked, with its reason"
+    )
+    parser.add_argument(
+        "--expand-seeds", action="store_true",
+        help="one row per run, also for runs that differ only by their seed",
+    )  # fmt: skip
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="print CSV, unrounded")
+    form.add_argument("--markdown", action="store_true", help="print Markdown tables")
+    form.add_argument(
+        "--html", type=path_argument, metavar="FILE", help="write a page that holds it all"
+    )
+    options = parser.parse_args(arguments)
+    folders = options.folders or [default_outputs()]
+    discovered = find_runs(folders)
+    groups = leaderboard.groups_of(discovered.runs, expand_seeds=options.expand_seeds)
+    rows = [row for evidence in groups for row in evidence.rows]
+    needs_swept = options.csv or options.sort not in BY_KEY
+    swept = swept_columns(rows) if rows and needs_swept else []
+    keys = [column.key for column in swept]
+    if rows and options.sort not in {*BY_KEY, *keys}:
+        suffix = f"; these runs swept {', '.join(keys)}" if keys else ""
+        near = nearest(options.sort, [*keys, *BY_KEY]) or ", see --help"
+        parser.error(f"--sort {options.sort}: no such column{near}{suffix}")
+    if options.html:
+        from visionsweep.report.page import write_page
+
+        command = shell.command("python", shell.script("compare.py"), *arguments)
+        with explained(options.html, "Name another file with --html FILE."):
+            written = write_page(groups, discovered.unfinished, options.html, command=command)
+        print(written)
+    elif options.csv:
+        print(as_csv(ordered(rows, options.sort)[: options.top], swept), end="")
+    else:
+        leaderboard.show(
+            folders,
+            discovered,
+            groups,
+            sort=options.sort,
+            top=options.top,
+            as_text=options.markdown,
+            everything=options.all,
+        )
+        return 0 if rows else 1
+    for line in [*discovered.skipped, *(line for each in groups for line in each.passed_over)]:
+        print(f"passed over {one_line(line)}", file=sys.stderr)
+    return 0 if rows else 1

@@ -1,0 +1,68 @@
+"""Train one experiment, or with -m a sweep of them.
+
+python src/train.py
+python src/train.py -m model=effnetb0,effnetb2 data=10pct,20pct epochs=5,10
+python src/train.py -m model=effnetb0,effnetb2 data=10pct,20pct epochs=5,10 resume=last
+python src/train.py --help
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from visionsweep.cli import command_line, entry
+from visionsweep.cli.help import manual
+from visionsweep.config.validation import validate_config
+from visionsweep.runs import names
+from visionsweep.runs.recorded_config import CONF
+from visionsweep.runtime import signals
+from visionsweep.sweep import callback, launchers, machine_share, session
+from visionsweep.text.escaping import make_logs_visible
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train, and return the exit status; arguments default to those of the process."""
+    return entry.run(_train, arguments, script="train.py")
+
+
+def _train(arguments: list[str]) -> int:
+    """Validate the whole command, then let Hydra run it."""
+    launchers.prepare_composition()
+    if {"--help", "-h"} & set(arguments):
+        print(manual(CONF))
+        return 0
+    sys.argv[1:] = command_line.validate_overrides(arguments, CONF, require_weights=True)
+    if "--help" in sys.argv:  # it was abbreviated
+        print(manual(CONF))
+        return 0
+    try:
+        with signals.installed():
+            return session.run(run)
+    finally:
+        HydraConfig.instance().cfg = None
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def run(composed: DictConfig) -> float:
+    """Run one experiment and return its validation loss, which a sweeper may minimize."""
+    from visionsweep.experiment import run_experiment  # these import torch: not for --help
+    from visionsweep.features.extraction import remember_pixels
+
+    make_logs_visible()  # in the process of a launcher, too
+    settings = cast(DictConfig, HydraConfig.get())
+    if settings.mode == RunMode.MULTIRUN:
+        remember_pixels()
+    name = names.name_of(composed, settings)
+    with callback.job(composed, name):
+        config = validate_config(composed, look_at_files=False)
+        names.relabel(config, list(settings.overrides.task))
+        with machine_share.machine_share(settings, config):
+            record = run_experiment(config, Path(settings.runtime.output_dir), name)
+    assert record.validation is not None
+    return record.validation.loss
