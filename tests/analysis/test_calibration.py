@@ -33,7 +33,7 @@ def test_calibrated_is_the_mean_over_replicates_of_softmax():
 
 
 @pytest.mark.parametrize("factor", [0.25, 1, 3])
-def test_the_temperature_undoes_what_logits_were_multiplied_by(factor):
+def test_temperature_inverts_a_factor_of_the_logits(factor):
     assert fit_temperature(drawn(factor)) == pytest.approx(factor, rel=0.03)
     assert fit_temperature(drawn(factor, replicates=3)) == pytest.approx(factor, rel=0.03)
 
@@ -60,7 +60,7 @@ def all_right(gap: float, *, replicates: int, classes: int, images: int = 200) -
 @pytest.mark.parametrize("gap", [0.1, 1, 3, 10, 1000])
 @pytest.mark.parametrize("replicates", [1, 5])
 @pytest.mark.parametrize("classes", [2, 3, 100])
-def test_perfect_validation_gives_the_confidence_that_its_number_of_images_allows(
+def test_confidence_after_perfect_validation_is_bounded_by_the_number_of_images(
     gap, replicates, classes
 ):
     run = all_right(gap, replicates=replicates, classes=classes)
@@ -107,14 +107,14 @@ def test_perfect_validation_with_spread_gaps_warns_of_most_wrong_test_images():
     assert confidence[~wrong].mean() > 0.95
 
 
-def test_replicates_that_disagree_on_one_image_do_not_make_all_others_sure():
+def test_disagreement_on_one_image_does_not_narrow_the_interval_of_others():
     """Four of five right on one image, all right by 10 on the rest: flat again."""
     run = all_right(10, replicates=5, classes=2)
     run.logits[0, 0] = run.logits[0, 0][::-1]
     assert fit_temperature(run) > 1
 
 
-def test_a_run_no_better_than_guessing_is_made_unsure_and_said_to_be(caplog):
+def test_run_no_better_than_chance_becomes_uncertain_with_a_warning(caplog):
     labels = np.arange(60) % 3
     run = predictions(5 * np.eye(3)[None, (labels + 1) % 3], labels)
     with caplog.at_level(logging.WARNING):
@@ -123,5 +123,5 @@ def test_a_run_no_better_than_guessing_is_made_unsure_and_said_to_be(caplog):
     assert calibrated(run.logits, temperature)[0] == pytest.approx([1 / 3] * 3, abs=0.07)
 
 
-def test_a_run_that_diverged_keeps_temperature_one():
+def test_diverged_run_keeps_temperature_one():
     assert fit_temperature(predictions(np.full((1, 5, 3), np.nan), np.zeros(5, int))) == 1

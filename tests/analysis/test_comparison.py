@@ -17,20 +17,20 @@ def runs(population) -> list[Predictions]:
     return sorted(drawn, key=lambda run: run.losses.mean())
 
 
-def test_holm_multiplies_the_smallest_p_by_all_tests_the_next_by_one_less():
+def test_holm_correction_equals_a_worked_example():
     # the textbook's 0.01, 0.04, 0.03, 0.005: 0.03, 0.06, 0.06, 0.02
     assert holm(np.array([0.01, 0.04, 0.03, 0.005]), 4) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm(np.array([0.01, 0.04]), 6) == pytest.approx([0.06, 0.2])
     assert holm(np.array([0.4, 0.5]), 3).tolist() == [1, 1]
 
 
-def test_differences_are_run_minus_leader(runs):
+def test_differences_are_run_minus_best(runs):
     for run, found in zip(runs[1:], compare(runs), strict=True):
         assert found.difference.value == pytest.approx(run.losses.mean() - runs[0].losses.mean())
         assert found.difference.low < found.difference.value < found.difference.high
 
 
-def test_comparing_image_by_image_finds_what_intervals_side_by_side_hide(with_losses):
+def test_paired_comparison_finds_what_separate_intervals_hide(with_losses):
     source = np.random.default_rng(4)
     common = source.exponential(size=100)
     leader, run = with_losses(common + 0.01), with_losses(common + 0.02 + 0.02 * source.random(100))
@@ -38,7 +38,7 @@ def test_comparing_image_by_image_finds_what_intervals_side_by_side_hide(with_lo
     assert compare([leader, run])[0].distinguishable
 
 
-def test_many_runs_can_be_told_apart_still(with_losses):
+def test_many_runs_can_still_differ_significantly(with_losses):
     source = np.random.default_rng(4)
     common = source.exponential(size=136) + 0.5
     runs = [with_losses(common)] + [
@@ -50,7 +50,7 @@ def test_many_runs_can_be_told_apart_still(with_losses):
     assert not any(found[60:])
 
 
-def test_rare_p_values_are_those_of_the_paired_t_test(with_losses):
+def test_small_p_values_are_those_of_the_paired_t_test(with_losses):
     source = np.random.default_rng(5)
     one = source.exponential(size=80) + 0.5
     other = one + 0.03 + 0.05 * source.normal(size=80)
@@ -58,7 +58,7 @@ def test_rare_p_values_are_those_of_the_paired_t_test(with_losses):
     assert p == pytest.approx(ttest_rel(other, one).pvalue, rel=1e-3) and p < 1e-4
 
 
-def test_common_p_values_are_near_those_of_the_paired_t_test(with_losses):
+def test_common_p_values_are_close_to_the_paired_t_test(with_losses):
     source = np.random.default_rng(6)
     one = source.exponential(size=80) + 0.5
     other = one + 0.01 + 0.05 * source.normal(size=80)
@@ -68,7 +68,7 @@ def test_common_p_values_are_near_those_of_the_paired_t_test(with_losses):
     assert p == pytest.approx(expected, rel=0.2)
 
 
-def test_two_runs_are_told_apart_just_where_the_interval_leaves_out_zero(population):
+def test_two_runs_differ_significantly_iff_the_interval_excludes_zero(population):
     source = np.random.default_rng(7)
     seen = set()
     for _ in range(60):
@@ -79,7 +79,7 @@ def test_two_runs_are_told_apart_just_where_the_interval_leaves_out_zero(populat
     assert seen == {True, False}
 
 
-def test_the_order_of_the_other_runs_does_not_matter(runs):
+def test_order_of_the_other_runs_does_not_matter(runs):
     order = [3, 0, 6, 2, 5, 1, 4]
     found, other = compare(runs), compare([runs[0], *(runs[1 + k] for k in order)])
     for place, k in enumerate(order):
@@ -88,12 +88,12 @@ def test_the_order_of_the_other_runs_does_not_matter(runs):
         assert other[place].difference.low == pytest.approx(found[k].difference.low)
 
 
-def test_the_same_seed_gives_the_same_comparisons(runs):
+def test_equal_seeds_give_equal_comparisons(runs):
     assert compare(runs, seed=5) == compare(runs, seed=5)
     assert compare(runs, seed=5) != compare(runs, seed=6)
 
 
-def test_equal_runs_cannot_be_told_apart(runs):
+def test_equal_runs_are_statistically_tied(runs):
     logits = runs[0].logits + np.float32(1e-7)
     for again in (runs[0], Predictions(logits, runs[0].labels, runs[0].images)):
         found = compare([runs[0], again])[0]
@@ -101,7 +101,7 @@ def test_equal_runs_cannot_be_told_apart(runs):
         assert found.difference.value == pytest.approx(0, abs=1e-6)
 
 
-def test_seeds_that_differ_more_than_runs_do_hide_the_difference(with_losses):
+def test_variance_of_seeds_can_hide_a_difference(with_losses):
     common = np.random.default_rng(8).random(100) + 0.5
     by_seed = np.array([[0.0], [0.1], [-0.1], [0.05], [-0.05]])
     leader, run = with_losses(common + by_seed), with_losses(common + 0.04 + by_seed[::-1])
@@ -109,7 +109,7 @@ def test_seeds_that_differ_more_than_runs_do_hide_the_difference(with_losses):
     assert compare([with_losses(common), with_losses(common + 0.04)])[0].distinguishable
 
 
-def test_a_run_that_diverged_is_not_compared_and_changes_nothing_but_the_count(runs):
+def test_diverged_run_is_not_compared_and_changes_only_the_count(runs):
     logits = runs[3].logits.copy()
     logits[0, 0] = np.nan
     broken = Predictions(logits, runs[3].labels, runs[3].images)
@@ -127,14 +127,14 @@ def test_runs_on_other_images_are_refused(runs):
         compare([runs[0], elsewhere])
 
 
-def test_a_run_alone_is_compared_with_nothing_and_one_image_proves_nothing(runs):
+def test_single_run_has_no_comparison_and_single_image_no_evidence(runs):
     assert compare(runs[:1]) == []
     one = [Predictions(run.logits[:, :1], run.labels[:1], run.images[:1]) for run in runs[:2]]
     assert not compare(one)[0].distinguishable
     assert images_needed(*one) is None
 
 
-def test_images_needed_are_none_when_told_apart_already(with_losses):
+def test_no_images_are_needed_for_a_significant_difference(with_losses):
     common = np.random.default_rng(9).random(50) + 0.5
     assert images_needed(with_losses(common), with_losses(common + 0.1)) == 0
 
@@ -149,7 +149,7 @@ def test_images_needed_follow_the_textbook_formula(with_losses):
     assert images_needed(with_losses(one), with_losses(other), tests=28) > 1.5 * found
 
 
-def test_no_number_of_images_tells_apart_what_seeds_alone_may_make(with_losses):
+def test_no_number_of_images_resolves_a_difference_within_the_variance_of_seeds(with_losses):
     common = np.random.default_rng(11).random(50) + 0.5
     by_seed = np.array([[0.1], [-0.1], [0.05]])
     assert images_needed(with_losses(common + by_seed), with_losses(common + 0.05)) is None

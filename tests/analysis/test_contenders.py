@@ -16,12 +16,12 @@ def losses(runs, seeds=()):
     return losses_of([RunLosses.of(run, seeds=seeds) for run in runs])
 
 
-def test_a_run_significantly_above_another_cannot_be_the_best(population):
+def test_run_significantly_above_another_cannot_be_the_best(population):
     runs = population().draw(np.random.default_rng(1), 400, 3, (1.5, 1.45, 0.0))
     assert could_be_best(losses(runs)).tolist() == [True, True, False]
 
 
-def test_runs_that_compare_finds_apart_cannot_be_the_best(population):
+def test_significantly_worse_runs_cannot_be_the_best(population):
     source = np.random.default_rng(2)
     for _ in range(20):
         runs = population().draw(source, 60, 3, np.linspace(1, 0, 6))
@@ -29,14 +29,14 @@ def test_runs_that_compare_finds_apart_cannot_be_the_best(population):
         assert not any(c.distinguishable and c.could_be_best for c in compare(runs))
 
 
-def test_one_image_or_equal_runs_exclude_nothing(population):
+def test_single_image_or_equal_runs_exclude_nothing(population):
     (run,) = population().draw(np.random.default_rng(3), 40, 3)
     assert could_be_best(losses([run, run])).all()
     one = [Predictions(run.logits[:, :1], run.labels[:1], run.images[:1]) for _ in range(2)]
     assert could_be_best(losses(one)).all()
 
 
-def test_the_truly_best_run_is_rarely_excluded_and_more_are_than_by_pairs_with_the_first(
+def test_truly_best_run_is_rarely_excluded_and_more_others_are_than_by_pairwise_tests(
     population,
 ):
     source = np.random.default_rng(4)
@@ -52,7 +52,7 @@ def test_the_truly_best_run_is_rarely_excluded_and_more_are_than_by_pairs_with_t
     assert excluded > 1.2 * apart
 
 
-def test_seeds_in_common_are_paired(with_losses):
+def test_common_seeds_are_paired(with_losses):
     """Replicates that share their deviations leave no seed error in the difference."""
     source = np.random.default_rng(5)
     common, by_seed = source.random(80) + 0.5, 0.2 * source.normal(size=(5, 1))
@@ -95,7 +95,7 @@ def test_deployed_losses_are_those_of_the_tempered_mean_of_all_replicates(popula
     assert alone.means == pytest.approx(RunLosses.of(single).means)
 
 
-def test_the_seed_error_of_the_mean_predictor_is_what_other_seeds_change(population):
+def test_seed_error_of_the_mean_predictor_is_the_variance_over_seeds(population):
     """The jackknife agrees with drawing other replicates."""
     source = np.random.default_rng(8)
     many = population(seeds=0.6).draw(source, 300, 400)[0]
@@ -108,7 +108,7 @@ def test_the_seed_error_of_the_mean_predictor_is_what_other_seeds_change(populat
     assert np.mean(errors) == pytest.approx(np.std(means, ddof=1), rel=0.35)
 
 
-def test_the_accuracy_difference_counts_images(population):
+def test_accuracy_difference_counts_images(population):
     best, run = (
         RunLosses.of(each, temperature=1.0)
         for each in population().draw(np.random.default_rng(9), 200, 3, (1.0, 0.0))

@@ -30,7 +30,7 @@ def grid(with_losses):
     return settings, predictions
 
 
-def test_effects_are_means_over_pairs_alike_in_all_else(grid):
+def test_effects_are_means_over_matched_pairs(grid):
     found = effects(*grid)
     assert [(each.key, each.value, each.baseline, each.pairs) for each in found] == [
         ("model", "b2", "b0", 6),
@@ -42,14 +42,14 @@ def test_effects_are_means_over_pairs_alike_in_all_else(grid):
     assert [each.distinguishable for each in found] == [True, True, True, False]
 
 
-def test_an_effect_is_the_difference_of_the_two_runs_where_there_are_two(with_losses):
+def test_effect_of_two_runs_is_their_difference(with_losses):
     one, other = COMMON, COMMON + 0.1 * SOURCE.normal(size=60)
     found = effects([{"lr": 0.01}, {"lr": 0.001}], [with_losses(one), with_losses(other)])
     assert len(found) == 1 and (found[0].baseline, found[0].value) == (0.001, 0.01)
     assert found[0].effect.value == pytest.approx((one - other).mean(), abs=1e-6)
 
 
-def test_the_order_of_runs_does_not_matter(grid):
+def test_order_of_runs_does_not_matter(grid):
     settings, predictions = grid
     order = np.random.default_rng(3).permutation(len(settings))
     turned = effects([settings[k] for k in order], [predictions[k] for k in order])
@@ -73,7 +73,7 @@ def test_runs_that_differ_by_seed_alone_are_repeats_not_pairs(with_losses):
     assert reach == pytest.approx(2.776 * 0.1 * np.sqrt(2 / 3), rel=0.05)
 
 
-def test_a_run_found_in_two_folders_is_no_repeat(with_losses):
+def test_run_in_two_folders_is_not_a_repeat(with_losses):
     by_seed = np.array([[0.1], [-0.1]])
     one, other = with_losses(COMMON + by_seed), with_losses(COMMON + 0.1 - by_seed)
     once = effects([{"m": 0}, {"m": 1}], [one, other])
@@ -87,7 +87,7 @@ def test_keys_without_matched_pairs_have_no_effect(with_losses):
     assert effects([], []) == []
 
 
-def test_a_run_that_diverged_takes_no_part(grid):
+def test_diverged_run_is_left_out(grid):
     settings, predictions = grid
     nothing = np.full_like(predictions[0].logits, np.nan)
     predictions[0] = Predictions(nothing, predictions[0].labels, predictions[0].images)
@@ -96,7 +96,7 @@ def test_a_run_that_diverged_takes_no_part(grid):
     assert all(np.isfinite(each.effect.low) for each in found)
 
 
-def test_natural_order_is_by_size_for_numbers_and_for_numbers_in_names():
+def test_natural_order_sorts_numbers_and_numbers_in_names_by_size():
     def ordered(*values):
         return sorted(values, key=natural_order)
 

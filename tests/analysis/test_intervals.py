@@ -16,7 +16,7 @@ def run(population) -> Predictions:
     return population().draw(np.random.default_rng(1), 60, 4)[0]
 
 
-def test_values_are_the_means_over_replicates(run):
+def test_values_are_means_over_replicates(run):
     found = estimates(run)
     assert list(found) == list(METRICS)
     for name, values in per_replicate(run).items():
@@ -24,7 +24,7 @@ def test_values_are_the_means_over_replicates(run):
         assert found[name].low < found[name].value <= found[name].high
 
 
-def test_the_same_seed_gives_the_same_intervals_and_another_nearly_the_same(run):
+def test_equal_seeds_give_equal_intervals_and_other_seeds_similar_ones(run):
     assert estimates(run, seed=3) == estimates(run, seed=3)
     one, other = estimates(run, seed=3)["loss"], estimates(run, seed=4)["loss"]
     assert one != other
@@ -32,7 +32,7 @@ def test_the_same_seed_gives_the_same_intervals_and_another_nearly_the_same(run)
     assert abs(one.low - other.low) < 0.1 * width and abs(one.high - other.high) < 0.1 * width
 
 
-def test_neither_the_order_of_images_nor_that_of_replicates_matters_beyond_redrawing(run):
+def test_order_of_images_and_replicates_matters_only_for_resampling(run):
     order = np.random.default_rng(2).permutation(60)
     turned = Predictions(
         run.logits[::-1, order], run.labels[order], tuple(run.images[k] for k in order)
@@ -45,7 +45,7 @@ def test_neither_the_order_of_images_nor_that_of_replicates_matters_beyond_redra
         assert abs(found.high - other.high) < 0.12 * width
 
 
-def test_wilson_gives_the_textbook_interval():
+def test_wilson_equals_the_textbook_interval():
     # Newcombe 1998, table I: 81 of 263 is 0.2553 to 0.3662, 0 of 20 is 0 to 0.1611
     found = wilson(81, 263)
     assert (round(found.low, 4), round(found.high, 4)) == (0.2553, 0.3662)
@@ -54,7 +54,7 @@ def test_wilson_gives_the_textbook_interval():
 
 
 @pytest.mark.parametrize(("hits", "images"), [(0, 1), (1, 1), (70, 75), (136, 136), (9000, 10000)])
-def test_wilson_is_what_scipy_gives(hits, images):
+def test_wilson_equals_scipys(hits, images):
     bounds = binomtest(hits, images).proportion_ci(0.95, method="wilson")
     found = wilson(hits, images)
     assert (found.low, found.high) == pytest.approx((bounds.low, bounds.high), abs=1e-12)
@@ -69,7 +69,7 @@ def test_accuracy_of_one_replicate_has_the_wilson_interval(run):
     )
 
 
-def test_replicates_that_agree_are_worth_no_more_than_one(run):
+def test_identical_replicates_count_as_one(run):
     single = run.select_replicates(np.array([True, False, False, False]))
     copies = Predictions(np.repeat(single.logits, 4, axis=0), run.labels, run.images)
     for name, one in estimates(single).items():
@@ -77,7 +77,7 @@ def test_replicates_that_agree_are_worth_no_more_than_one(run):
         assert (four.low, four.high) == pytest.approx((one.low, one.high))
 
 
-def test_a_perfect_run_may_err_on_other_images():
+def test_perfect_run_has_an_upper_bound_above_zero():
     labels = np.arange(75) % 3
     logits = np.repeat(20 * np.eye(3, dtype=np.float32)[None, labels], 5, axis=0)
     found = estimates(Predictions(logits, labels, tuple(map(str, range(75)))))
@@ -89,7 +89,7 @@ def test_a_perfect_run_may_err_on_other_images():
     assert found["ece"].high == pytest.approx(1 - bound, abs=1e-6)
 
 
-def test_a_run_that_is_always_wrong_is_measured_too():
+def test_run_that_is_always_wrong_is_measured():
     labels = np.arange(30) % 3
     logits = 5 * np.eye(3, dtype=np.float32)[None, (labels + 1) % 3]
     found = estimates(Predictions(logits, labels, tuple(map(str, range(30)))))
@@ -98,7 +98,7 @@ def test_a_run_that_is_always_wrong_is_measured_too():
     assert found["ece"].value > 0.9
 
 
-def test_equal_losses_leave_no_doubt_about_their_mean(with_losses):
+def test_equal_losses_have_an_interval_of_no_width(with_losses):
     found = estimates(with_losses(np.full((3, 40), 0.5)))["loss"]
     assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5), abs=1e-6)
 
@@ -109,7 +109,7 @@ RANGES = {"loss": np.inf, "accuracy": 1.0, "macro_f1": 1.0, "ece": 1.0}
 @pytest.mark.parametrize("skill", [0.0, 1.0, 4.0, 40.0])
 @pytest.mark.parametrize("sureness", [0.01, 1.0, 30.0])
 @pytest.mark.parametrize("replicates", [1, 5])
-def test_no_interval_leaves_the_range_of_its_metric(skill, sureness, replicates):
+def test_intervals_stay_in_the_range_of_their_metric(skill, sureness, replicates):
     """The calibration error's began at -0.14, that of F1 ended at 1.27 before both were clipped."""
     for seed, images in enumerate((2, 3, 12, 60)):
         source = np.random.default_rng(seed)
@@ -123,7 +123,7 @@ def test_no_interval_leaves_the_range_of_its_metric(skill, sureness, replicates)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_run_that_diverged_has_no_estimates(run, bad):
+def test_diverged_run_has_no_estimates(run, bad):
     logits = run.logits.copy()
     logits[2, 7, 1] = bad
     for found in estimates(Predictions(logits, run.labels, run.images)).values():
@@ -137,14 +137,14 @@ def test_one_image_gives_values_without_intervals(run):
 
 
 @pytest.mark.parametrize("images", [2, 3])
-def test_a_handful_of_images_gives_intervals_that_are_finite(run, images):
+def test_few_images_give_finite_intervals(run, images):
     found = estimates(Predictions(run.logits[:, :images], run.labels[:images], run.images[:images]))
     for each in found.values():
         assert each.low <= each.value <= each.high
         assert math.isfinite(each.low) and math.isfinite(each.high)
 
 
-def test_many_images_and_classes_are_redrawn_in_pieces():
+def test_many_images_and_classes_are_resampled_in_chunks():
     source = np.random.default_rng(3)
     labels = source.integers(40, size=3000)
     logits = source.normal(size=(2, 3000, 40)).astype(np.float32)

@@ -38,21 +38,21 @@ def test_two_sizes_give_the_power_law_through_both(runs_of):
     assert [each.value for each in found.losses] == pytest.approx([0.8, 0.4], rel=1e-5)
 
 
-def test_the_band_holds_the_curve_and_what_doubling_brings(runs_of):
+def test_band_covers_the_curve_and_the_gain_of_doubling(runs_of):
     found = learning_curve([100, 200, 400], runs_of([0.8, 0.6, 0.4], seeds=0.02))
     assert (found.low < found.fitted).all() and (found.fitted < found.high).all()
     assert found.doubled.low == found.low[-1] and found.doubled.high == found.high[-1]
     assert found.change.low < found.change.value < found.change.high < 0
 
 
-def test_seeds_widen_the_band(runs_of):
+def test_variance_of_seeds_widens_the_band(runs_of):
     calm, loud = (
         learning_curve([100, 200], runs_of([0.8, 0.6], seeds=seeds)) for seeds in (0, 0.1)
     )
     assert loud.change.high - loud.change.low > 1.5 * (calm.change.high - calm.change.low)
 
 
-def test_a_curve_that_levels_off_is_seen_to_do_so_with_four_sizes(runs_of):
+def test_curve_that_levels_off_is_recognized_with_four_sizes(runs_of):
     sizes = np.array([50, 100, 200, 400, 800])
     losses = 0.3 + 0.6 * (sizes / 50) ** -0.8
     found = learning_curve(sizes.tolist(), runs_of(losses))
@@ -61,7 +61,7 @@ def test_a_curve_that_levels_off_is_seen_to_do_so_with_four_sizes(runs_of):
     assert without.doubled.value < losses[3]
 
 
-def test_a_curve_with_no_floor_to_be_seen_keeps_its_power_and_may_level_off(runs_of):
+def test_curve_without_a_visible_floor_keeps_its_power_and_may_level_off(runs_of):
     sizes = np.array([100, 200, 400, 800])
     losses = 0.6 * (sizes / 100) ** -0.4
     found = learning_curve(sizes.tolist(), runs_of(losses, seeds=0.05))
@@ -69,12 +69,12 @@ def test_a_curve_with_no_floor_to_be_seen_keeps_its_power_and_may_level_off(runs
     assert found.high[-1] - found.fitted[-1] > found.fitted[-1] - found.low[-1]
 
 
-def test_losses_that_rise_are_followed_up(runs_of):
+def test_rising_losses_are_fitted(runs_of):
     found = learning_curve([100, 200, 400, 800], runs_of([0.4, 0.5, 0.6, 0.7]))
     assert found.change.value > 0 and found.doubled.value > 0.7
 
 
-def test_neither_the_order_of_sizes_nor_equal_ones_matter(runs_of):
+def test_order_and_repetition_of_sizes_do_not_matter(runs_of):
     one, two, three = runs_of([0.8, 0.6, 0.4], seeds=0.02)
     straight = learning_curve([100, 200, 400], [one, two, three])
     turned = learning_curve([400, 100, 200], [three, one, two])
@@ -83,14 +83,14 @@ def test_neither_the_order_of_sizes_nor_equal_ones_matter(runs_of):
     assert [each.value for each in merged.losses] == pytest.approx([0.8, 0.5], rel=1e-4)
 
 
-def test_the_same_seed_gives_the_same_curve(runs_of):
+def test_equal_seeds_give_equal_curves(runs_of):
     runs = runs_of([0.8, 0.6], seeds=0.02)
     one, again = (learning_curve([100, 200], runs, seed=4) for _ in range(2))
     assert one.doubled == again.doubled
     assert learning_curve([100, 200], runs, seed=5).doubled != one.doubled
 
 
-def test_where_a_run_diverged_its_partners_at_other_sizes_are_left_out(runs_of):
+def test_partners_of_a_diverged_run_at_other_sizes_are_left_out(runs_of):
     first, second = runs_of([0.8, 0.6]), runs_of([0.4, 0.3])
     nothing = np.full_like(first[0][0].logits, np.nan)
     broken = Predictions(nothing, first[0][0].labels, first[0][0].images)
@@ -98,13 +98,13 @@ def test_where_a_run_diverged_its_partners_at_other_sizes_are_left_out(runs_of):
     assert [each.value for each in found.losses] == pytest.approx([0.4, 0.3], rel=1e-5)
 
 
-def test_one_size_makes_no_curve(runs_of):
+def test_single_size_has_no_curve(runs_of):
     assert learning_curve([100], runs_of([0.8])) is None
     assert learning_curve([100, 100], runs_of([0.8, 0.7])) is None
     assert learning_curve([], []) is None
 
 
-def test_the_interval_of_the_change_allows_for_the_misfit_of_the_power_law(with_losses):
+def test_interval_of_the_change_accounts_for_misfit_of_the_power_law(with_losses):
     """However many validation images there are, other curves than power laws stay possible."""
     common = np.full(20_000, 0.5)
     curve = learning_curve([100, 200], [[with_losses(common * 1.6)], [with_losses(common)]])

@@ -30,14 +30,14 @@ def test_loss_is_the_mean_of_minus_the_logarithm_of_the_true_class_probability()
     assert found == pytest.approx([np.log(2), (np.log(4) - np.log(0.75)) / 2], rel=1e-6)
 
 
-def test_macro_f1_is_the_mean_over_classes_worked_out_by_hand():
+def test_macro_f1_equals_a_worked_example():
     found = per_replicate(predicting([[0, 0, 1, 1, 1, 2]], [0, 0, 0, 1, 0, 2]))
     # class 0: 4 true, 2 predicted, 2 right; class 1: 1 true, 3 predicted, 1 right; class 2: 1, 1, 1
     assert found["macro_f1"] == pytest.approx([(4 / 6 + 2 / 4 + 1) / 3])
     assert found["accuracy"] == pytest.approx([4 / 6])
 
 
-def test_a_class_that_neither_occurs_nor_is_predicted_has_no_part_in_macro_f1():
+def test_absent_class_that_is_never_predicted_is_left_out_of_macro_f1():
     labels = [0, 0, 1, 1]
     with_two = per_replicate(predicting([[0, 1, 1, 1]], labels, of=2))["macro_f1"]
     with_five = per_replicate(predicting([[0, 1, 1, 1]], labels, of=5))["macro_f1"]
@@ -47,7 +47,7 @@ def test_a_class_that_neither_occurs_nor_is_predicted_has_no_part_in_macro_f1():
     assert taken_for_a_third == pytest.approx([(2 / 3 + 1 + 0) / 3])
 
 
-def test_calibration_error_worked_out_by_hand():
+def test_calibration_error_equals_a_worked_example():
     surely, barely = [0.7, 0.3], [0.6, 0.4]
     found = per_replicate(predictions([[surely, surely, surely, barely]], [0, 0, 1, 0]))["ece"]
     # |0.7 - 2/3| x 3/4 + |0.6 - 1| x 1/4
@@ -79,7 +79,7 @@ def test_reliability_gives_accuracy_beside_confidence_and_nan_for_empty_bins():
     assert found.ece == pytest.approx((abs(1.36 - 1) + abs(1.87 - 2)) / 4)
 
 
-def test_a_replicate_that_diverged_has_no_metrics_and_leaves_the_others_alone():
+def test_diverged_replicate_has_no_metrics_and_does_not_affect_others():
     whole = predicting([[0, 1, 2], [0, 1, 1]], [0, 1, 2])
     logits = np.concatenate([whole.logits, np.full((1, 3, 3), np.nan, np.float32)])
     found = per_replicate(Predictions(logits, whole.labels, whole.images))

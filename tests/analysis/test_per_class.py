@@ -20,7 +20,7 @@ def test_precision_recall_and_f1_follow_from_the_counts():
     assert third.recall.value == 0 and third.f1 == 0
 
 
-def test_a_class_that_occurs_nowhere_has_no_scores():
+def test_absent_class_has_no_scores():
     (_, nowhere) = class_scores(np.array([[3, 0], [0, 0]]))
     assert np.isnan([nowhere.precision.value, nowhere.recall.value, nowhere.f1]).all()
 

@@ -47,18 +47,18 @@ def coverage(population):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("metric", ["loss", "accuracy", "macro_f1"])
-def test_intervals_hold_the_truth_in_95_of_100_cases(coverage, kind, metric):
+def test_intervals_cover_the_truth_in_95_of_100_cases(coverage, kind, metric):
     assert 0.93 <= coverage(kind)[metric] <= 0.97
 
 
-def test_the_interval_of_the_calibration_error_holds_the_truth_too(coverage):
+def test_interval_of_the_calibration_error_covers_the_truth(coverage):
     assert 0.93 <= coverage("usual")["ece"] <= 0.97
     assert 0.93 <= coverage("far too sure")["ece"] <= 0.97
     # Where runs are calibrated, the error cannot fall below zero: more is held than promised.
     assert coverage("seeds differ image by image")["ece"] >= 0.93
 
 
-def test_the_wilson_interval_holds_the_truth_in_95_of_100_cases():
+def test_wilson_interval_covers_the_truth_in_95_of_100_cases():
     source = np.random.default_rng(5)
     rates = []
     for share in np.linspace(0.6, 0.97, 38):
@@ -69,7 +69,7 @@ def test_the_wilson_interval_holds_the_truth_in_95_of_100_cases():
 
 
 @pytest.mark.parametrize("kind", ["usual", "seeds differ much", "one replicate"])
-def test_two_equal_runs_are_told_apart_in_5_of_100_cases_at_most(population, kind):
+def test_two_equal_runs_differ_significantly_in_at_most_5_of_100_cases(population, kind):
     changes, replicates = KINDS[kind]
     people, source = population(**changes), np.random.default_rng(6)
     alarms = [
@@ -79,7 +79,7 @@ def test_two_equal_runs_are_told_apart_in_5_of_100_cases_at_most(population, kin
     assert 0.02 <= np.mean(alarms) <= 0.06
 
 
-def test_eight_equal_runs_raise_an_alarm_in_5_of_100_cases_at_most(population):
+def test_eight_equal_runs_cause_false_alarms_in_at_most_5_of_100_cases(population):
     """The leader was picked on these images: correcting for its seven comparisons falls short."""
     people, source = population(), np.random.default_rng(12)
     smallest = []
@@ -95,9 +95,7 @@ def test_eight_equal_runs_raise_an_alarm_in_5_of_100_cases_at_most(population):
 
 
 @pytest.mark.parametrize(("replicates", "seeds"), [(1, 0.0), (5, 0.02)])
-def test_the_images_that_are_said_to_be_needed_find_the_difference_in_80_of_100_cases(
-    with_losses, replicates, seeds
-):
+def test_images_needed_find_the_difference_in_80_of_100_cases(with_losses, replicates, seeds):
     source = np.random.default_rng(8)
 
     def pair(images, *, exact=False):
@@ -119,7 +117,7 @@ def test_the_images_that_are_said_to_be_needed_find_the_difference_in_80_of_100_
 
 
 @pytest.mark.parametrize("kind", ["usual", "seeds differ much", "one replicate"])
-def test_intervals_of_effects_hold_the_planted_effect(population, kind):
+def test_intervals_of_effects_cover_the_simulated_effect(population, kind):
     changes, replicates = KINDS[kind]
     people, source = population(**changes), np.random.default_rng(9)
     grid = [
@@ -154,7 +152,7 @@ def test_intervals_of_effects_hold_the_planted_effect(population, kind):
         ((50, 100, 200, 400, 800), 0.8, 0.3),
     ],
 )
-def test_learning_curves_hold_the_planted_law_and_what_doubling_brings(
+def test_learning_curves_cover_the_simulated_law_and_the_gain_of_doubling(
     with_losses, sizes, power, floor
 ):
     source = np.random.default_rng(10)

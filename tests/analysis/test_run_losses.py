@@ -11,7 +11,7 @@ from visionsweep.errors import UserError
 
 
 @pytest.mark.parametrize("shape", [(5, 136, 3), (1, 40, 2), (2, 30, 101), (1, 1, 1)])
-def test_losses_are_those_that_scipy_gives(shape):
+def test_losses_equal_scipys(shape):
     logits = (3 * np.random.default_rng(1).normal(size=shape)).astype(np.float32)
     logits[:, ::7] = np.round(logits[:, ::7])  # classes that tie
     labels = np.arange(shape[1]) % shape[2]
@@ -21,7 +21,7 @@ def test_losses_are_those_that_scipy_gives(shape):
     assert predictions.losses == pytest.approx(expected, rel=1e-14, abs=1e-14)
 
 
-def test_repeats_put_together_are_one_run_with_all_their_replicates(population):
+def test_merged_repeats_are_one_run_with_all_replicates(population):
     source = np.random.default_rng(2)
     runs = [population().draw(source, 50, replicates, (0.1,))[0] for replicates in (5, 1, 3)]
     table = np.concatenate([run.losses for run in runs])
@@ -38,7 +38,7 @@ def test_repeats_on_other_images_are_refused(population):
         RunLosses.together([run, elsewhere])
 
 
-def test_a_copy_of_a_run_is_known_by_its_digest_and_a_diverged_run_by_its_numbers(population):
+def test_copy_of_a_run_is_recognized_by_its_digest_and_a_diverged_run_by_its_numbers(population):
     one, other = population().draw(np.random.default_rng(4), 20, 3, (0, 0))
     again = Predictions(one.logits.copy(), one.labels, one.images)
     assert RunLosses.of(one).digest == RunLosses.of(again).digest != RunLosses.of(other).digest

@@ -67,45 +67,45 @@ def rates(population):
     return measure
 
 
-def test_five_replicates_redrawn_say_too_little_of_seeds_that_differ(rates):
+def test_resampling_five_replicates_underestimates_the_variance_of_seeds(rates):
     simple, used = rates(redrawing_both, "loss", cases=300, seeds=0.8)
     assert simple < 0.91 < used
 
 
-def test_replicates_redrawn_count_what_images_show_already_again(rates):
+def test_resampled_replicates_count_the_variance_of_images_twice(rates):
     simple, used = rates(redrawing_both, "loss", cases=300, seeds=0.05, interaction=1.5)
     assert simple > 0.975 and used < simple - 0.01
 
 
-def test_percentiles_of_losses_miss_rare_images_of_great_loss(rates):
+def test_percentile_intervals_of_losses_miss_rare_images_of_high_loss(rates):
     simple, used = rates(
         percentiles_of_losses, "loss", cases=300, replicates=1, seeds=0, ease=3.5, sharpness=3
     )
     assert simple < 0.88 < used
 
 
-def test_percentiles_of_accuracies_near_one_hold_the_truth_too_seldom(rates):
+def test_percentile_intervals_of_accuracies_near_one_undercover(rates):
     simple, used = rates(
         percentiles_of_accuracies, "accuracy", cases=400, replicates=1, seeds=0, ease=3.5
     )
     assert simple < 0.93 <= used
 
 
-def test_percentiles_of_calibration_errors_lie_above_the_truth(rates):
+def test_percentile_intervals_of_calibration_errors_lie_above_the_truth(rates):
     simple, used = rates(percentiles_of_calibration_errors, "ece", cases=50)
     assert simple < 0.5 < 0.85 < used
 
 
-def test_one_replicate_knows_nothing_of_seeds(rates):
+def test_single_replicate_has_no_variance_of_seeds(rates):
     _, used = rates(None, "loss", cases=200, replicates=1, seeds=0.4)
     assert used < 0.8
 
 
-def test_thirty_images_do_not_show_rare_ones_of_great_loss(rates):
+def test_thirty_images_miss_rare_ones_of_high_loss(rates):
     _, used = rates(None, "loss", cases=200, images=30, ease=3.5, sharpness=3)
     assert used < 0.9
 
 
-def test_the_calibration_error_is_less_sure_where_nearly_all_images_are_right(rates):
+def test_calibration_error_is_less_certain_if_nearly_all_images_are_correct(rates):
     _, used = rates(None, "ece", cases=400, ease=3.2)
     assert 0.85 < used < 0.93

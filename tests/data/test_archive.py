@@ -62,13 +62,13 @@ def refused(archive: Path) -> UserError:
         ([("x" * 200 + "/" + "/".join(["y" * 200] * 5), b"1")], "a path longer than 1000"),
     ],
 )
-def test_names_that_no_folder_can_hold_are_refused(
+def test_impossible_names_are_refused(
     tmp_path: Path, entries: list[tuple[str, bytes]], said: str
 ) -> None:
     assert said in refused(packed(tmp_path / "photos.zip", entries)).what
 
 
-def test_a_name_with_a_null_byte_is_refused(tmp_path: Path) -> None:
+def test_name_with_a_null_byte_is_refused(tmp_path: Path) -> None:
     archive = packed(tmp_path / "photos.zip", {"train/a.jpg#.txt": b"1"})
     rewrite(archive, b"a.jpg#.txt", b"a.jpg\0.txt")
     assert "an invalid name" in refused(archive).what
@@ -83,7 +83,7 @@ def test_links_devices_pipes_and_sockets_are_refused(tmp_path: Path, kind: int) 
     assert "'train/special' is a link or a device" in refused(tmp_path / "photos.zip").what
 
 
-def test_an_encrypted_entry_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_encrypted_entry_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     archive = packed(tmp_path / "photos.zip", GOOD)
     content = bytearray(archive.read_bytes())
     for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
@@ -93,24 +93,24 @@ def test_an_encrypted_entry_is_refused_before_anything_is_written(tmp_path: Path
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_compression_whose_memory_nobody_states_is_refused(tmp_path: Path, method: int) -> None:
+def test_compression_with_unstated_memory_is_refused(tmp_path: Path, method: int) -> None:
     error = refused(packed(tmp_path / "photos.zip", {"train/a.jpg": b"1" * 1000}, method))
     assert f"compressed by method {method}" in error.what
 
 
-def test_a_bomb_of_zeros_is_refused(tmp_path: Path) -> None:
+def test_bomb_of_zeros_is_refused(tmp_path: Path) -> None:
     archive = packed(tmp_path / "photos.zip", {"train/a.bmp": bytes(200_000_000)})
     assert archive.stat().st_size < 250_000
     assert "more than 100 times" in refused(archive).what
 
 
-def test_large_plain_images_are_no_bomb(tmp_path: Path) -> None:
+def test_large_plain_images_are_not_a_bomb(tmp_path: Path) -> None:
     archive = packed(tmp_path / "photos.zip", {"train/a.bmp": bytes(2_000_000)})
     unpack(archive, tmp_path / "photos")
     assert (tmp_path / "photos" / "train" / "a.bmp").stat().st_size == 2_000_000
 
 
-def test_entries_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
+def test_entries_that_share_bytes_are_refused(tmp_path: Path) -> None:
     archive = packed(tmp_path / "photos.zip", {f"train/{i}.jpg": bytes(10_000) for i in range(9)})
     content = bytearray(archive.read_bytes())
     place = content.index(b"PK\1\2")
@@ -122,7 +122,7 @@ def test_entries_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stated", [0, 10, 2_999_999, 3_000_001, 90_000_000])
-def test_an_entry_that_lies_about_its_size_is_refused_and_writes_no_more(
+def test_entry_that_lies_about_its_size_is_refused_and_writes_no_more(
     tmp_path: Path, stated: int
 ) -> None:
     archive = packed(tmp_path / "photos.zip", {"train/a.bmp": bytes(3_000_000)})
@@ -130,7 +130,7 @@ def test_an_entry_that_lies_about_its_size_is_refused_and_writes_no_more(
     assert "not a whole zip archive" in refused(archive).what
 
 
-def test_a_table_of_contents_of_a_million_entries_takes_little_memory(tmp_path: Path) -> None:
+def test_table_of_contents_with_a_million_entries_needs_little_memory(tmp_path: Path) -> None:
     """Read by `zipfile` alone it takes 1.2 GB."""
     line = b"PK\1\2" + bytes(42)
     table = line * 1_000_000
@@ -152,14 +152,14 @@ def test_a_table_of_contents_of_a_million_entries_takes_little_memory(tmp_path: 
     assert "its table of contents is larger than 16.0 MB" in done.stdout, done.stderr
 
 
-def test_what_macos_adds_beside_the_top_folder_is_no_obstacle(tmp_path: Path) -> None:
+def test_entries_that_macos_adds_are_ignored(tmp_path: Path) -> None:
     entries = {f"photos/{name}": content for name, content in GOOD.items()}
     junk = {"__MACOSX/photos/._1.jpg": b"junk", ".DS_Store": b"junk"}
     unpack(packed(tmp_path / "photos.zip", entries | junk), tmp_path / "photos")
     assert sorted(p.name for p in (tmp_path / "photos").iterdir()) == ["test", "train"]
 
 
-def test_the_checksum_of_files_is_the_same_however_they_are_packed(tmp_path: Path) -> None:
+def test_files_checksum_does_not_depend_on_packing(tmp_path: Path) -> None:
     plain = packed(tmp_path / "a.zip", GOOD, zipfile.ZIP_STORED)
     reverse = packed(tmp_path / "b.zip", dict(reversed(GOOD.items())) | {".DS_Store": b"junk"})
     for archive in (plain, reverse):
@@ -179,7 +179,7 @@ def test_the_checksum_of_files_is_the_same_however_they_are_packed(tmp_path: Pat
         assert own in refusal.value.what and not (tmp_path / "c").exists()
 
 
-def test_the_checksum_git_is_the_name_that_git_gives(tmp_path: Path) -> None:
+def test_git_checksum_is_the_blob_id(tmp_path: Path) -> None:
     archive = packed(tmp_path / "a.zip", GOOD)
     done = subprocess.run(["git", "hash-object", archive], capture_output=True, text=True)
     assert file_checksum(archive, "git") == f"git:{done.stdout.strip()}"
@@ -187,5 +187,5 @@ def test_the_checksum_git_is_the_name_that_git_gives(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["sha256:12", f"md5:{32 * '0'}", 64 * "0", f"sha256:{64 * 'G'}"])
-def test_a_mistyped_checksum_is_none(text: str) -> None:
+def test_mistyped_checksum_is_not_a_checksum(text: str) -> None:
     assert not is_checksum(text)

@@ -87,14 +87,14 @@ def test_all_pixels_are_kept_and_the_fault_is_named(kind: str) -> None:
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("end", [b"", b"\xff\xd9"[:1]])
 @pytest.mark.parametrize("cut", [3, 5, 8, 20, 200, 1000])
-def test_a_jpeg_that_lacks_pixels_is_refused(cut: int, progressive: bool, end: bytes) -> None:
+def test_jpeg_with_missing_pixels_is_refused(cut: int, progressive: bool, end: bytes) -> None:
     content = saved("JPEG", progressive=progressive)
     with pytest.raises(UnreadableImageError) as caught:
         decode(content[:-cut] + end, where="photo")
     assert caught.value.where == "photo" and "JPEG" in caught.value.what
 
 
-def test_a_progressive_jpeg_that_ends_between_two_scans_is_refused() -> None:
+def test_progressive_jpeg_that_ends_between_scans_is_refused() -> None:
     content = saved("JPEG", progressive=True)
     last_scan = content.rindex(b"\xff\xda")
     tables = content.rindex(b"\xff\xc4", 0, last_scan)
@@ -104,21 +104,21 @@ def test_a_progressive_jpeg_that_ends_between_two_scans_is_refused() -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "TIFF", "JPEG2000", "AVIF"])
 @pytest.mark.parametrize("share", [0.5, 0.95])
-def test_other_formats_that_lack_pixels_are_refused(kind: str, share: float) -> None:
+def test_other_formats_with_missing_pixels_are_refused(kind: str, share: float) -> None:
     content = saved(kind)
     with pytest.raises(UnreadableImageError):
         decode(content[: int(share * len(content))])
 
 
 @pytest.mark.parametrize("name", [b"IHDR", b"IDAT"])
-def test_a_png_with_a_damaged_critical_chunk_is_refused(name: bytes) -> None:
+def test_png_with_a_damaged_critical_chunk_is_refused(name: bytes) -> None:
     content = bytearray(saved("PNG"))
     content[content.index(name) + 24 if name == b"IDAT" else content.index(name) + 7] ^= 0xFF
     with pytest.raises(UnreadableImageError):
         decode(bytes(content))
 
 
-def test_an_interlaced_and_a_palette_png_are_rebuilt_with_transparency() -> None:
+def test_interlaced_and_palette_png_are_rebuilt_with_transparency() -> None:
     image = picture().quantize(16)
     stored = io.BytesIO()
     image.save(stored, "PNG", transparency=3)
@@ -157,7 +157,7 @@ def test_repaired_images_are_counted_and_named_once(
     assert ": 8\n" in warning and warning.count(".jpg: the end marker") == 5
 
 
-def test_pillow_is_left_as_it_was() -> None:
+def test_settings_of_pillow_are_unchanged() -> None:
     before = (ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS, sorted(Image.OPEN))
     for content in WHOLE.values():
         decode(content)

@@ -33,13 +33,13 @@ def epochs(dataset, *, workers=0, seed=5, count=2):
     ]
 
 
-def test_augmented_batches_are_the_same_to_the_last_bit_with_any_number_of_workers(augmented):
+def test_augmented_batches_are_bitwise_identical_for_any_number_of_workers(augmented):
     alone, shared = epochs(augmented), epochs(augmented, workers=2)
     for (pixels, labels), (other_pixels, other_labels) in zip(alone, shared, strict=True):
         assert torch.equal(labels, other_labels) and torch.equal(pixels, other_pixels)
 
 
-def test_they_are_the_same_whatever_was_drawn_before_in_the_process(augmented):
+def test_augmentations_do_not_depend_on_earlier_random_numbers(augmented):
     torch.manual_seed(1)
     [(expected, _)] = epochs(augmented, count=1)
     torch.manual_seed(2)
@@ -48,7 +48,7 @@ def test_they_are_the_same_whatever_was_drawn_before_in_the_process(augmented):
     assert torch.equal(found, expected)
 
 
-def test_each_epoch_has_another_order_and_other_augmentations(augmented):
+def test_each_epoch_has_a_new_order_and_new_augmentations(augmented):
     (first, labels), (second, other_labels) = epochs(augmented)
     assert labels.tolist() != other_labels.tolist()
     assert sorted(labels.tolist()) == sorted(other_labels.tolist()) == list(range(9))
@@ -61,7 +61,7 @@ def test_each_epoch_has_another_order_and_other_augmentations(augmented):
 
 
 @pytest.mark.parametrize("shuffled", [True, False])
-def test_going_through_images_takes_no_random_number_from_the_network(augmented, shuffled):
+def test_iterating_over_images_leaves_the_random_state_unchanged(augmented, shuffled):
     torch.manual_seed(1)
     before = torch.get_rng_state()
     shuffle = torch.Generator().manual_seed(5) if shuffled else None
@@ -74,7 +74,7 @@ def test_going_through_images_takes_no_random_number_from_the_network(augmented,
     ("batch_size", "sizes"),
     [(2, [2, 2, 2, 3]), (4, [4, 5]), (8, [9]), (5, [5, 4]), (9, [9]), (20, [9])],
 )
-def test_a_single_image_that_is_left_over_joins_the_batch_before_it(augmented, batch_size, sizes):
+def test_single_remaining_image_joins_the_batch_before_it(augmented, batch_size, sizes):
     def batches(**options):
         shuffle = torch.Generator().manual_seed(5)
         return ImageBatches(augmented, batch_size, shuffle=shuffle, **options)

@@ -172,7 +172,7 @@ def refused(server: Server, how: str, folder: Path, limits: Limits = QUICK) -> D
     ("how", "attempts"),
     [("whole", 1), ("busy_twice", 3), ("reset", 3), ("wait_a_little", 2)],
 )
-def test_a_temporary_error_is_retried(
+def test_temporary_error_is_retried(
     server: Server, tmp_path: Path, how: str, attempts: int
 ) -> None:
     download(server.url(how), tmp_path / "file", QUICK)
@@ -180,7 +180,7 @@ def test_a_temporary_error_is_retried(
     assert server.asked == {how: attempts}
 
 
-def test_the_pause_that_a_server_asks_for_is_kept(server: Server, tmp_path: Path) -> None:
+def test_pause_requested_by_a_server_is_respected(server: Server, tmp_path: Path) -> None:
     begin = time.monotonic()
     download(server.url("wait_a_little"), tmp_path / "file", QUICK)
     assert 1 <= time.monotonic() - begin < 5
@@ -200,7 +200,7 @@ def test_the_pause_that_a_server_asks_for_is_kept(server: Server, tmp_path: Path
         ("loop", "redirects", 11),
     ],
 )
-def test_what_a_server_will_not_give_is_an_error_after_as_many_attempts_as_it_deserves(
+def test_failure_of_a_server_is_an_error_after_the_right_number_of_attempts(
     server: Server, tmp_path: Path, how: str, said: str, attempts: int
 ) -> None:
     assert said in refused(server, how, tmp_path).what
@@ -208,32 +208,32 @@ def test_what_a_server_will_not_give_is_an_error_after_as_many_attempts_as_it_de
 
 
 @pytest.mark.parametrize("how", ["nonsense", "headers"])
-def test_an_answer_that_is_no_http_is_an_error(server: Server, tmp_path: Path, how: str) -> None:
+def test_answer_that_is_not_http_is_an_error(server: Server, tmp_path: Path, how: str) -> None:
     assert refused(server, how, tmp_path).what
 
 
 @pytest.mark.parametrize("how", ["endless", "endless_chunks"])
-def test_a_file_that_never_ends_is_given_up(server: Server, tmp_path: Path, how: str) -> None:
+def test_endless_file_is_abandoned(server: Server, tmp_path: Path, how: str) -> None:
     error = refused(server, how, tmp_path, replace(QUICK, unstated_bytes=1_000_000))
     assert "no end after 1.0 MB" in error.what
     assert (tmp_path / "file").stat().st_size <= 1_000_000
     assert server.asked == {how: 1}
 
 
-def test_a_server_that_keeps_just_above_the_slowest_rate_is_given_up_in_time(
+def test_server_just_above_the_slowest_rate_is_abandoned_in_time(
     server: Server, tmp_path: Path
 ) -> None:
     limits = replace(QUICK, slow_bytes=1, total_seconds=1)
     assert "not done within 1 s" in refused(server, "drip", tmp_path, limits).what
 
 
-def test_more_than_was_stated_is_not_taken(server: Server, tmp_path: Path) -> None:
+def test_bytes_beyond_the_stated_size_are_not_read(server: Server, tmp_path: Path) -> None:
     download(server.url("too_long"), tmp_path / "file", QUICK)
     assert (tmp_path / "file").stat().st_size == len(CONTENT) // 2
 
 
 @pytest.mark.parametrize("scheme", ["file", "ftp"])
-def test_a_redirect_out_of_http_is_refused(server: Server, tmp_path: Path, scheme: str) -> None:
+def test_redirect_out_of_http_is_refused(server: Server, tmp_path: Path, scheme: str) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(b"mine")
     server.elsewhere = f"{scheme}://{secret}"
@@ -241,7 +241,7 @@ def test_a_redirect_out_of_http_is_refused(server: Server, tmp_path: Path, schem
     assert not (tmp_path / "file").read_bytes()
 
 
-def test_a_redirect_within_http_is_followed(
+def test_redirect_within_http_is_followed(
     start: Callable[[], Server], server: Server, tmp_path: Path
 ) -> None:
     server.elsewhere = start().url("whole")
@@ -249,7 +249,7 @@ def test_a_redirect_within_http_is_followed(
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
-def test_a_redirect_from_https_to_http_is_refused(
+def test_redirect_from_https_to_http_is_refused(
     start: Callable[[], Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
@@ -274,12 +274,12 @@ def test_a_redirect_from_https_to_http_is_refused(
 
 
 @pytest.mark.parametrize("how", ["busy", "gone", "nonsense", "loop", "elsewhere"])
-def test_a_server_that_answers_anything_is_reached(server: Server, how: str) -> None:
+def test_server_that_answers_anything_is_reachable(server: Server, how: str) -> None:
     server.elsewhere = "file:///etc/passwd"
     assert why_unreachable(server.url(how)) is None
 
 
-def test_a_command_that_is_done_does_not_wait_for_a_server_that_drips(server: Server) -> None:
+def test_finished_command_does_not_wait_for_a_slow_server(server: Server) -> None:
     code = (
         "import sys; from pathlib import Path;"
         "from visionsweep.data.download import Limits, download;"

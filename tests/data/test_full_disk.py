@@ -62,9 +62,7 @@ def there(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name not in beside)
 
 
-def test_an_archive_larger_than_the_room_is_refused_before_anything_is_written(
-    small_disk, tmp_path
-):
+def test_archive_larger_than_free_space_is_refused_before_anything_is_written(small_disk, tmp_path):
     address = publish(tmp_path / "published", images=2, size=1_500_000)
     with pytest.raises(UserError) as refused:
         fetch_archive(address, NAME, small_disk.path)
@@ -75,9 +73,7 @@ def test_an_archive_larger_than_the_room_is_refused_before_anything_is_written(
     assert there(small_disk.path) == []
 
 
-def test_a_disk_that_fills_up_while_unpacking_leaves_nothing_and_a_later_run_goes_on(
-    small_disk, tmp_path
-):
+def test_full_disk_during_unpacking_leaves_nothing_and_a_later_run_succeeds(small_disk, tmp_path):
     """Four hundred files of 4,097 bytes take 1.6 MB by their sizes and 3.3 MB on disk."""
     address = publish(tmp_path / "published", images=400, size=4_097)
     with pytest.raises(UserError, match=r"No space left on device \(1\.6 MB needed, .* free\)"):
@@ -88,9 +84,7 @@ def test_a_disk_that_fills_up_while_unpacking_leaves_nothing_and_a_later_run_goe
     assert there(small_disk.path) == ["photos"]
 
 
-def test_a_disk_that_fills_up_while_fetching_leaves_nothing_and_a_later_run_goes_on(
-    small_disk, served
-):
+def test_full_disk_during_a_download_leaves_nothing_and_a_later_run_succeeds(small_disk, served):
     address, folder = served
     publish(folder, images=1, size=800_000)
     small_disk.fill(but=400_000)
@@ -103,7 +97,7 @@ def test_a_disk_that_fills_up_while_fetching_leaves_nothing_and_a_later_run_goes
     assert there(small_disk.path) == ["photos"]
 
 
-def test_a_read_only_folder_is_an_error_unless_all_is_there(small_disk, tmp_path):
+def test_read_only_folder_is_an_error_unless_complete(small_disk, tmp_path):
     address = publish(tmp_path / "published", images=1, size=10)
     small_disk.remount("ro")
     with pytest.raises(
@@ -116,7 +110,7 @@ def test_a_read_only_folder_is_an_error_unless_all_is_there(small_disk, tmp_path
     assert fetch_archive(address, NAME, small_disk.path).is_dir()
 
 
-def test_a_folder_of_somebody_else_is_an_error(tmp_path, as_somebody_else):
+def test_folder_of_another_user_is_an_error(tmp_path, as_somebody_else):
     address = publish(tmp_path / "published", images=1, size=10)
     with (
         as_somebody_else(),
@@ -125,9 +119,7 @@ def test_a_folder_of_somebody_else_is_an_error(tmp_path, as_somebody_else):
         fetch_archive(address, NAME, tmp_path / "data")
 
 
-def test_a_folder_that_may_not_be_read_is_an_error_and_not_taken_for_empty(
-    open_to_all, as_somebody_else
-):
+def test_unreadable_folder_is_an_error_rather_than_empty(open_to_all, as_somebody_else):
     root = open_to_all / "mine"
     for name in ("cat", "dog"):
         (root / name / "more").mkdir(parents=True)
@@ -145,7 +137,7 @@ def test_a_folder_that_may_not_be_read_is_an_error_and_not_taken_for_empty(
         load_splits(config)
 
 
-def test_a_file_system_without_locks_is_an_error(tmp_path, monkeypatch):
+def test_file_system_without_locks_is_an_error(tmp_path, monkeypatch):
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
@@ -157,7 +149,7 @@ def test_a_file_system_without_locks_is_an_error(tmp_path, monkeypatch):
         fetch_archive(address, NAME, tmp_path / "data")
 
 
-def test_the_sample_on_a_full_disk_keeps_what_is_whole_and_goes_on(small_disk, monkeypatch):
+def test_sample_on_a_full_disk_keeps_complete_images_and_continues(small_disk, monkeypatch):
     monkeypatch.setattr(sample, "COUNTS", {"train": 8, "val": 2, "test": 2})
     small_disk.fill(but=60_000)
     with pytest.raises(UserError, match=r"No space left on device \(.* free\)"):
@@ -174,9 +166,7 @@ def test_the_sample_on_a_full_disk_keeps_what_is_whole_and_goes_on(small_disk, m
         render_sample(small_disk.path, 1, size=65)
 
 
-def test_who_is_killed_while_unpacking_is_followed_by_one_that_says_so_and_starts_afresh(
-    tmp_path, caplog
-):
+def test_process_killed_while_unpacking_is_reported_and_unpacking_restarts(tmp_path, caplog):
     address = publish(tmp_path / "published", images=50, size=1000)
     code = (
         "import os, signal, sys, zipfile; from pathlib import Path;"

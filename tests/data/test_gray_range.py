@@ -83,7 +83,7 @@ def test_bit_depth_or_the_training_images_decide_the_range(
     assert splits_of(write(low, high, kind, suffix)).gray_range == expected
 
 
-def test_equal_scenes_look_equal_whatever_else_an_image_shows() -> None:
+def test_equal_values_look_equal_in_all_images() -> None:
     """Each image was scaled from its own maximum."""
     dark, bright = deep([[100, 200], [100, 250]]), deep([[100, 200], [100, 4000]])
     seen = [pixels(image, (0, 4095)) for image in (dark, bright)]
@@ -91,7 +91,7 @@ def test_equal_scenes_look_equal_whatever_else_an_image_shows() -> None:
     assert [pixels(image, None)[0, 1] for image in (dark, bright)] == [1, 1]  # by 65,535
 
 
-def test_values_outside_are_clipped_and_what_is_no_number_is_black() -> None:
+def test_gray_values_out_of_range_are_clipped_and_nan_is_black() -> None:
     values = [[np.nan, -np.inf, np.inf], [-7, 0.5, 9]]
     assert pixels(deep(values, "float32"), (0, 1)).tolist() == [[0, 0, 255], [0, 128, 255]]
     assert pixels(deep([[-1024, 1024, 3071]], "int32"), (-1024, 3072)).tolist() == [[0, 128, 255]]
@@ -105,7 +105,7 @@ def test_big_and_little_endian_files_give_the_same_pixels(tmp_path: Path) -> Non
     assert (np.asarray(open_rgb(tmp_path / "a.pgm", (0, 4095)))[..., 0] == little).all()
 
 
-def test_numbers_that_are_none_are_not_measured(write: Write) -> None:
+def test_non_finite_gray_values_are_not_measured(write: Write) -> None:
     root = write(-2.5, 7.5, "float32")
     for path in root.glob("*/*.tiff"):
         values = np.array(Image.open(path))
@@ -114,7 +114,7 @@ def test_numbers_that_are_none_are_not_measured(write: Write) -> None:
     assert splits_of(root).gray_range == (-2.5, 7.5)
 
 
-def test_the_setting_is_taken_and_without_such_images_it_has_no_effect(
+def test_configured_gray_range_is_used_and_has_no_effect_without_deep_images(
     write: Write, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert splits_of(write(0, 4000), gray_range=[100, 900]).gray_range == (100, 900)
@@ -125,7 +125,7 @@ def test_the_setting_is_taken_and_without_such_images_it_has_no_effect(
     assert "data.gray_range" in caplog.text
 
 
-def test_the_range_decides_fingerprint_and_key_only_where_there_is_one(
+def test_gray_range_affects_fingerprint_and_key_only_if_there_is_one(
     write: Write, make_config: Callable[..., Any]
 ) -> None:
     config, splits = make_config(), splits_of(write(0, 4000))
@@ -155,13 +155,13 @@ def test_training_and_thumbnails_use_the_range(write: Write, tmp_path: Path) -> 
     assert bright > 200 > 50 > dark
 
 
-def test_a_gray_value_that_means_transparent_is_laid_on_white(tmp_path: Path) -> None:
+def test_transparent_gray_value_becomes_white(tmp_path: Path) -> None:
     deep([[0, 7], [4095, 7]]).save(tmp_path / "a.png", transparency=7)
     seen = np.asarray(open_rgb(tmp_path / "a.png", (0, 4095)))[..., 0]
     assert seen.tolist() == [[0, 255], [255, 255]]
 
 
-def test_an_image_without_a_finite_value_is_refused() -> None:
+def test_image_without_a_finite_value_is_refused() -> None:
     stored = io.BytesIO()
     deep([[np.nan, np.inf], [-np.inf, np.nan]], "float32").save(stored, "TIFF")
     with pytest.raises(UnreadableImageError) as error:
@@ -172,7 +172,7 @@ def test_an_image_without_a_finite_value_is_refused() -> None:
 @pytest.mark.parametrize(
     "planted", ["[1,0,true]", "[0,1e308,true]", "[0,1e12,false]", "[0,NaN,true]", '["0",1,true]']
 )
-def test_gray_values_that_no_image_has_are_not_believed(planted: str) -> None:
+def test_impossible_gray_values_are_refused(planted: str) -> None:
     assert msgspec.json.decode("[0,4095,false]", type=GrayFacts) == GrayFacts(0, 4095, False)
     with pytest.raises(msgspec.DecodeError):
         msgspec.json.decode(planted, type=GrayFacts)

@@ -137,7 +137,7 @@ def test_pipes_and_devices_are_refused_without_waiting_and_links_to_files_are_fo
     assert open_rgb(tmp_path / "link.png").getpixel((0, 0)) == (255, 0, 0)
 
 
-def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+def test_file_too_large_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "large.jpg"
     with path.open("wb") as file:
         file.truncate(decoding.MAX_FILE_BYTES + 1)
@@ -145,30 +145,30 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
         open_rgb(path)
 
 
-def test_a_decompression_bomb_is_refused_by_its_header(costs) -> None:
+def test_decompression_bomb_is_refused_by_its_header(costs) -> None:
     growth, (what, hint) = costs["bomb"]
     assert "30,000 x 30,000 pixels" in what and "limit is 600 MB" in what and hint
     assert growth < 50
 
 
 @pytest.mark.parametrize("name", LINES)
-def test_a_line_of_pixels_costs_little(costs, name: str) -> None:
+def test_line_of_pixels_needs_little_memory(costs, name: str) -> None:
     growth, (_, *shapes) = costs[name]
     assert shapes == [(3, 224, 224)] * 2 and growth < 200
 
 
-def test_a_jpeg_of_108_million_pixels_is_reduced_while_it_is_decoded(costs) -> None:
+def test_jpeg_of_108_million_pixels_is_reduced_during_decoding(costs) -> None:
     growth, (size, *_) = costs["JPEG"]
     assert size == (6000, 4500) and growth < 300
 
 
-def test_a_png_of_94_million_pixels_costs_less_than_600_megabytes(costs) -> None:
+def test_png_of_94_million_pixels_needs_less_than_600_megabytes(costs) -> None:
     growth, (size, *_) = costs["PNG"]
     assert size == (5500, 4250) and growth < 600
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "CMYK", "I;16", "F"])
-def test_tiles_and_reduction_change_nothing_in_images_of_ordinary_size(
+def test_tiles_and_reduction_do_not_change_images_of_ordinary_size(
     monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (61, 83, 4), np.uint8)
@@ -187,7 +187,7 @@ def test_tiles_and_reduction_change_nothing_in_images_of_ordinary_size(
     assert small.tobytes() == whole.reduce(2).tobytes()
 
 
-def test_only_elongated_images_are_cut_before_resizing() -> None:
+def test_only_elongated_images_are_cropped_before_resizing() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (40, 630, 3), np.uint8)
     image, longer = Image.fromarray(noise), Image.fromarray(np.concatenate([noise] * 3, 1))
     ordinary = Preprocessing((256,), 224, "bilinear", IMAGENET_MEAN, IMAGENET_STD).pixels(image)
@@ -201,7 +201,7 @@ def test_only_elongated_images_are_cut_before_resizing() -> None:
     assert far <= torch.tensor(130.0)
 
 
-def test_a_heic_photograph_is_read_and_named_where_its_package_is_missing(
+def test_heic_photograph_is_read_or_refused_with_the_missing_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heif = pytest.importorskip("pillow_heif")
@@ -220,7 +220,7 @@ def test_a_heic_photograph_is_read_and_named_where_its_package_is_missing(
     )
 
 
-def test_a_jpeg_of_endless_scans_is_refused_and_a_progressive_one_is_not() -> None:
+def test_jpeg_with_too_many_scans_is_refused_and_a_progressive_one_is_read() -> None:
     stored = io.BytesIO()
     Image.linear_gradient("L").convert("RGB").save(stored, "JPEG", progressive=True)
     content = stored.getvalue()

@@ -61,7 +61,7 @@ def wait() -> None:
     time.sleep(0.15)
 
 
-def test_a_second_look_opens_no_image(tmp_path, paths, opened):
+def test_second_inspection_opens_no_image(tmp_path, paths, opened):
     memory = tmp_path / "memory" / "m.json"
     first = inspect(paths, memory)
     forget()
@@ -107,7 +107,7 @@ def swap_by_folders(one: Path, other: Path) -> None:
 @pytest.mark.parametrize(
     "swap", [swap_by_renaming, swap_by_copying, swap_by_rsync, swap_by_folders]
 )
-def test_files_swapped_with_kept_size_and_time_are_seen(
+def test_files_swapped_with_equal_size_and_time_are_noticed(
     tmp_path, paths, swap: Callable[[Path, Path], None]
 ):
     memory = tmp_path / "m.json"
@@ -123,7 +123,7 @@ def test_files_swapped_with_kept_size_and_time_are_seen(
     assert inspect(paths, memory) == second
 
 
-def test_folders_swapped_by_renaming_are_seen(tmp_path, paths):
+def test_folders_swapped_by_renaming_are_noticed(tmp_path, paths):
     folders = [tmp_path / "cat", tmp_path / "dog"]
     for folder, path in zip(folders, paths, strict=False):
         folder.mkdir()
@@ -137,7 +137,7 @@ def test_folders_swapped_by_renaming_are_seen(tmp_path, paths):
     assert [second[path] for path in images] == [first[path] for path in reversed(images)]
 
 
-def test_a_changed_file_is_looked_at_again_alone(tmp_path, paths, opened):
+def test_only_changed_files_are_inspected_again(tmp_path, paths, opened):
     memory = tmp_path / "m.json"
     first = inspect(paths, memory)
     Image.new("RGB", (20, 20), "white").save(paths[1])
@@ -148,7 +148,7 @@ def test_a_changed_file_is_looked_at_again_alone(tmp_path, paths, opened):
     assert [p for p in paths if first[p] != second[p]] == [paths[1]]
 
 
-def test_a_file_changed_just_now_is_not_remembered(tmp_path, paths, opened):
+def test_file_changed_a_moment_ago_is_not_cached(tmp_path, paths, opened):
     """Within a tick of the file system's clock it could change once more and keep its time."""
     memory = tmp_path / "m.json"
     paths[0].write_bytes(paths[1].read_bytes())
@@ -159,7 +159,7 @@ def test_a_file_changed_just_now_is_not_remembered(tmp_path, paths, opened):
     assert str(paths[0]) in opened and str(paths[2]) not in opened
 
 
-def test_an_unreadable_image_is_told_of_every_time(tmp_path, paths):
+def test_unreadable_image_is_reported_every_time(tmp_path, paths):
     paths[2].write_bytes(b"not an image")
     wait()
     for _ in range(2):
@@ -179,7 +179,7 @@ FIRST_VERSION = b'{"/photos/0.bmp": [822, 1700000000000000000, "0011223344556677
     ],
     ids=repr,
 )  # fmt: skip
-def test_a_damaged_or_older_memory_is_ignored_and_replaced(tmp_path, paths, damage, opened):
+def test_damaged_or_older_cache_file_is_replaced(tmp_path, paths, damage, opened):
     memory = tmp_path / "m.json"
     first = inspect(paths, memory)
     memory.write_bytes(damage)
@@ -191,7 +191,7 @@ def test_a_damaged_or_older_memory_is_ignored_and_replaced(tmp_path, paths, dama
     assert opened == [str(memory)]
 
 
-def test_verifying_reads_everything_once_and_names_what_changed_unnoticed(
+def test_verifying_reads_everything_once_and_names_files_changed_unnoticed(
     tmp_path, paths, opened, caplog
 ):
     memory = tmp_path / "m.json"
@@ -213,7 +213,7 @@ def test_verifying_reads_everything_once_and_names_what_changed_unnoticed(
     assert inspect(paths, memory) == first  # and it is remembered
 
 
-def test_a_file_system_without_inode_numbers_is_named(tmp_path, paths, monkeypatch, caplog):
+def test_file_system_without_inode_numbers_causes_a_warning(tmp_path, paths, monkeypatch, caplog):
     def without_inode(path: Path, **options: bool) -> object:
         facts = os.stat(path, **options)  # noqa: PTH116
         names = [name for name in dir(facts) if name.startswith("st_")]
@@ -224,7 +224,7 @@ def test_a_file_system_without_inode_numbers_is_named(tmp_path, paths, monkeypat
     assert str(tmp_path) in caplog.text and "data.verify=true" in caplog.text
 
 
-def test_a_named_pipe_is_not_opened(tmp_path):
+def test_named_pipe_is_not_opened(tmp_path):
     pipe = tmp_path / "image.png"
     os.mkfifo(pipe)
     code = (
@@ -236,7 +236,7 @@ def test_a_named_pipe_is_not_opened(tmp_path):
     assert done.stdout == "is not a regular file\n"
 
 
-def test_names_that_are_not_utf8_are_remembered(tmp_path, paths, opened):
+def test_names_that_are_not_utf8_are_cached(tmp_path, paths, opened):
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9\n.bmp"))
     paths[0].rename(odd)
     wait()
@@ -248,7 +248,7 @@ def test_names_that_are_not_utf8_are_remembered(tmp_path, paths, opened):
     assert opened == [str(memory)]
 
 
-def test_the_content_of_an_image_is_compared_with_its_digest(paths):
+def test_content_of_an_image_is_compared_with_its_digest(paths):
     file = ImageFile(paths[0], 0, digest_of(paths[0].read_bytes()))
     assert read_content(file) == paths[0].read_bytes()
     paths[0].write_bytes(paths[1].read_bytes())

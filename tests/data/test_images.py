@@ -74,7 +74,7 @@ def test_exif_orientation_is_applied(tmp_path: Path, suffix: str, orientation: i
     assert_is_quarters(open_rgb(path), tolerance=12)
 
 
-def test_palette_gives_its_colours(tmp_path: Path) -> None:
+def test_palette_is_converted_to_its_colors(tmp_path: Path) -> None:
     quarters().convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "palette.png")
     with Image.open(tmp_path / "palette.png") as stored:
         assert stored.mode == "P"
@@ -82,7 +82,7 @@ def test_palette_gives_its_colours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P", "RGB", "L"])
-def test_transparent_parts_lie_on_white(tmp_path: Path, mode: str) -> None:
+def test_transparent_parts_become_white(tmp_path: Path, mode: str) -> None:
     """Also where transparency is one palette entry or one colour rather than a channel."""
     path = tmp_path / ("picture.tiff" if mode == "PA" else "picture.png")
     black = Image.new("RGB", (8, 8), "black")
@@ -126,7 +126,7 @@ def test_grayscale_gives_three_equal_channels(tmp_path: Path, mode: str) -> None
 
 
 @pytest.mark.parametrize("suffix", ["png", "tiff"])
-def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path, suffix: str) -> None:
+def test_sixteen_bit_gray_is_scaled_and_not_clipped(tmp_path: Path, suffix: str) -> None:
     ramp = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(4, 0)
     Image.fromarray(ramp).save(tmp_path / f"deep.{suffix}")
     seen = np.asarray(open_rgb(tmp_path / f"deep.{suffix}")).astype(int)
@@ -135,14 +135,14 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path, suffix: str) -> 
 
 
 @pytest.mark.parametrize("white", [1.0, 255.0])
-def test_floating_point_grey_is_scaled_not_clipped(tmp_path: Path, white: float) -> None:
+def test_floating_point_gray_is_scaled_and_not_clipped(tmp_path: Path, white: float) -> None:
     ramp = np.linspace(0, white, 256, dtype=np.float32)[None].repeat(4, 0)
     Image.fromarray(ramp).save(tmp_path / "float.tiff")
     seen = np.asarray(open_rgb(tmp_path / "float.tiff", (0, white))).astype(int)
     assert np.abs(seen[0, :, 0] - np.arange(256)).max() <= 1
 
 
-def test_sixteen_bit_colour_keeps_its_colours(tmp_path: Path) -> None:
+def test_sixteen_bit_color_keeps_its_colors(tmp_path: Path) -> None:
     """Pillow writes no 16-bit RGB, so the file is put together by hand."""
     row = b"\0" + struct.pack(">3H", 65535, 32896, 0) * 8
     header = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
@@ -156,14 +156,14 @@ def test_sixteen_bit_colour_keeps_its_colours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "tiff"])
-def test_cmyk_gives_the_colours_it_prints(tmp_path: Path, suffix: str) -> None:
+def test_cmyk_is_converted_to_its_colors(tmp_path: Path, suffix: str) -> None:
     quarters().convert("CMYK").save(tmp_path / f"print.{suffix}", quality=95)
     with Image.open(tmp_path / f"print.{suffix}") as stored:
         assert stored.mode == "CMYK"
     assert_is_quarters(open_rgb(tmp_path / f"print.{suffix}"), tolerance=12)
 
 
-def test_lab_gives_the_colours_it_describes(tmp_path: Path) -> None:
+def test_lab_is_converted_to_its_colors(tmp_path: Path) -> None:
     """Photoshop writes such TIFF files; Pillow keeps a and b with 128 as their middle."""
     Image.new("LAB", (8, 8), (140, 190, 160)).save(tmp_path / "lab.tiff")
     with Image.open(tmp_path / "lab.tiff") as stored:
@@ -172,7 +172,7 @@ def test_lab_gives_the_colours_it_describes(tmp_path: Path) -> None:
     assert red > green + 50 and red > blue + 50
 
 
-def test_of_an_animation_the_first_frame_is_taken(tmp_path: Path) -> None:
+def test_animation_is_read_as_its_first_frame(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, GREEN, BLUE)]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     with Image.open(tmp_path / "moving.gif") as stored:
@@ -180,7 +180,7 @@ def test_of_an_animation_the_first_frame_is_taken(tmp_path: Path) -> None:
     assert open_rgb(tmp_path / "moving.gif").getpixel((4, 4)) == RED
 
 
-def test_bytes_open_like_the_file_that_holds_them(tmp_path: Path) -> None:
+def test_bytes_are_decoded_like_their_file(tmp_path: Path) -> None:
     quarters().save(tmp_path / "picture.png")
     assert_is_quarters(open_rgb((tmp_path / "picture.png").read_bytes()))
 
@@ -198,7 +198,7 @@ def broken_files(folder: Path) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("kind", ["empty", "text", "jpg", "png", "webp", "tiff", "gif", "bmp"])
-def test_a_broken_image_is_named_in_the_error(tmp_path: Path, kind: str) -> None:
+def test_broken_image_is_named_in_the_error(tmp_path: Path, kind: str) -> None:
     path = broken_files(tmp_path)[kind]
     with pytest.raises(UnreadableImageError) as caught:
         open_rgb(path)
@@ -210,14 +210,14 @@ def test_a_broken_image_is_named_in_the_error(tmp_path: Path, kind: str) -> None
         assert "BytesIO" not in message and not message.endswith(": ")
 
 
-def test_a_missing_image_is_named_in_the_error(tmp_path: Path) -> None:
+def test_missing_image_is_named_in_the_error(tmp_path: Path) -> None:
     gone = tmp_path / "gone.jpg"
     with pytest.raises(UnreadableImageError, match=r"gone\.jpg.*No such file"):
         open_rgb(gone)
     assert "gone.jpg: cannot be read: No such file" in str(inspect([gone])[gone])
 
 
-def test_a_digest_depends_on_content_alone(tmp_path: Path) -> None:
+def test_digest_depends_only_on_content(tmp_path: Path) -> None:
     quarters().save(tmp_path / "a.png")
     (tmp_path / "elsewhere").mkdir()
     copy = tmp_path / "elsewhere" / "another name.PNG"
@@ -230,7 +230,7 @@ def test_a_digest_depends_on_content_alone(tmp_path: Path) -> None:
     assert len(first) == 32 and int(first, 16) >= 0
 
 
-def test_hidden_and_other_files_are_passed_over(tmp_path: Path) -> None:
+def test_hidden_and_other_files_are_not_listed(tmp_path: Path) -> None:
     (tmp_path / "deeper").mkdir()
     wanted = [tmp_path / "B.JPG", tmp_path / "a.png", tmp_path / "deeper" / "c.webp"]
     for path in [*wanted, tmp_path / ".hidden.jpg", tmp_path / "notes.txt", tmp_path / "Thumbs.db"]:

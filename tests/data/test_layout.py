@@ -72,7 +72,7 @@ def test_splits_are_recognized_in_any_spelling(split: str | None, names: str):
     "names",
     [("Train", "Valid", "Test"), ("TRAIN", "DEV", "TEST"), ("training", "val_set", "Testing")],
 )
-def test_folders_in_other_spellings_are_taken_as_they_are(write: Write, names):
+def test_split_folders_in_other_spellings_are_used(write: Write, names):
     splits = load(write(split_folders(*names)))
     assert splits.classes == ("cat", "dog")
     assert splits.counts == {"train": 18, "val": 3, "test": 2}
@@ -83,7 +83,7 @@ def test_two_spellings_of_one_split_are_refused_by_name(write: Write):
     assert "val/" in error.what and "Validation/" in error.what
 
 
-def test_folders_nearly_named_as_splits_are_not_taken_for_classes(write: Write):
+def test_folders_named_almost_like_splits_are_not_classes(write: Write):
     root = write(split_folders("my_train", "my_val", "holdout"))
     error = refused(root)
     assert error.where == str(root) and "data.splits" in str(error.hint)
@@ -110,20 +110,20 @@ def test_images_beside_the_splits_are_refused_or_left_out(write: Write, aside: s
     assert line.startswith(f"{folder}: ")
 
 
-def test_folders_without_pictures_beside_the_splits_pass(write: Write):
+def test_folders_without_pictures_beside_the_splits_are_ignored(write: Write):
     root = write(split_folders() | {"annotations": [], ".git": [7], "__MACOSX/train/cat": [8]})
     (root / "annotations" / "cat.xml").write_text("<xml/>")
     assert not load(root).skipped
 
 
-def test_a_class_that_is_called_train_is_a_class(write: Write):
+def test_class_called_train_is_a_class(write: Write):
     root = write({"car": range(9), "train": range(10, 19), "plane": range(20, 29)})
     splits = load(root)
     assert splits.classes == ("car", "plane", "train")
     assert sum(splits.counts.values()) == 27
 
 
-def test_a_class_called_train_with_folders_in_it_is_named_as_what_it_might_be(write: Write):
+def test_class_called_train_with_subfolders_is_refused_with_both_readings(write: Write):
     root = write({"car": range(9), "train/steam": range(10, 15), "train/diesel": range(20, 25)})
     error = refused(root)
     assert str(root / "car") in error.what and "data.splits={train: .}" in error.what
@@ -138,7 +138,7 @@ def test_split_folders_without_class_folders_are_explained(write: Write, folders
     assert f"{folders[0]}/" in error.what
 
 
-def test_a_test_folder_without_classes_is_left_out_by_name(write: Write):
+def test_test_folder_without_classes_is_left_out_by_name(write: Write):
     root = write({"train/cat": range(9), "train/dog": range(10, 19), "test": range(30, 33)})
     assert str(root / "test") in refused(root).what
     splits = load(root, on_bad_image="skip")
@@ -151,7 +151,7 @@ def test_test_images_without_training_images_are_refused(write: Write):
     assert "Testing/" in error.what and "dev/" in error.what
 
 
-def test_test_folders_beside_class_folders_can_be_said(write: Write):
+def test_test_folders_beside_class_folders_can_be_named(write: Write):
     root = write({"cat": range(9), "dog": range(10, 19), "Test/cat": [30], "Test/dog": [31]})
     error = refused(root)
     assert "Test/" in error.what and "{train: ., test: Test}" in str(error.hint)
@@ -160,7 +160,7 @@ def test_test_folders_beside_class_folders_can_be_said(write: Write):
 
 
 @pytest.mark.parametrize("inner", ["", "Train"])
-def test_one_folder_around_everything_is_looked_through_and_said(write: Write, inner, caplog):
+def test_single_folder_around_everything_is_entered_and_reported(write: Write, inner, caplog):
     folders = split_folders(inner) if inner else {"cat": range(9), "dog": range(10, 19)}
     root = write({f"My Data Set/{name}": numbers for name, numbers in folders.items()})
     (root / "__MACOSX").mkdir()
@@ -170,12 +170,12 @@ def test_one_folder_around_everything_is_looked_through_and_said(write: Write, i
     assert "My Data Set" in caplog.text
 
 
-def test_a_single_class_is_not_looked_through(write: Write):
+def test_single_class_folder_is_not_entered(write: Write):
     root = write({"cat": [1, 2], "cat/2023": [3, 4], "cat/2024": [5, 6]})
     assert "only one class" in str(refused(root))
 
 
-def test_loose_pictures_have_no_class_and_are_named(write: Write):
+def test_pictures_outside_class_folders_are_named(write: Write):
     root = write({"cat": range(9), "dog": range(10, 19), ".": [50]})
     assert str(root / "50.png") in refused(root).what
     assert load(root, on_bad_image="skip").skipped[0].startswith(str(root / "50.png"))
@@ -184,14 +184,14 @@ def test_loose_pictures_have_no_class_and_are_named(write: Write):
 
 
 @pytest.mark.parametrize("name", [".cat", "__cat", "__"])
-def test_class_folders_with_names_of_hidden_ones_are_named(write: Write, name: str):
+def test_class_folders_with_hidden_names_are_reported(write: Write, name: str):
     root = write({"cat": range(9), "dog": range(10, 19), name: [50]})
     assert str(root / name) in refused(root).what
     splits = load(root, on_bad_image="skip")
     assert splits.classes == ("cat", "dog") and splits.skipped[0].startswith(str(root / name))
 
 
-def test_a_link_to_another_class_is_no_class(write: Write):
+def test_link_to_another_class_is_not_a_class(write: Write):
     root = write({"cat": range(9), "dog": range(10, 19)})
     (root / "alias").symlink_to("dog")
     assert str(root / "alias") in refused(root).what
@@ -199,12 +199,12 @@ def test_a_link_to_another_class_is_no_class(write: Write):
     assert splits.classes == ("cat", "dog") and sum(splits.counts.values()) == 18
 
 
-def test_an_empty_class_folder_is_left_out_on_request(write: Write):
+def test_empty_class_folder_is_left_out_on_request(write: Write):
     root = write({"cat": range(9), "dog": range(10, 19), "empty": []})
     assert load(root, on_bad_image="skip").classes == ("cat", "dog")
 
 
-def test_all_that_is_left_out_is_counted_but_not_all_is_listed(write: Write, caplog):
+def test_everything_left_out_is_counted_but_only_some_is_listed(write: Write, caplog):
     root = write({"cat": range(9), "dog": range(10, 19)})
     for number in range(1100):
         (root / "cat" / f"{number}.nef").touch()
@@ -228,13 +228,13 @@ def test_folders_can_be_named(write: Write, tmp_path: Path):
     assert load(root, splits={"train": "A"}).counts == {"train": 14, "val": 2, "test": 2}
 
 
-def test_a_named_folder_that_is_missing_is_refused(write: Write):
+def test_missing_named_folder_is_refused(write: Write):
     error = refused(write(split_folders()), splits={"train": "train", "val": "vla"})
     assert str(error.where).startswith("data.splits.val=") and "no such folder" in error.what
 
 
 @pytest.mark.parametrize("test", ["train", "train/cat", "./train/../train"])
-def test_no_folder_is_two_splits(write: Write, test: str):
+def test_folder_cannot_be_two_splits(write: Write, test: str):
     error = refused(write(split_folders()), splits={"train": "train", "test": test})
     if test == "train/cat":
         assert "class folders" in error.what  # images lie right in it
@@ -259,19 +259,19 @@ def test_another_unicode_spelling_in_validation_is_the_same_class(write: Write):
     assert splits.classes == ("caf\u00e9", "tea") and splits.counts["val"] == 2
 
 
-def test_classes_that_differ_in_case_only_are_two_with_a_warning(write: Write, caplog):
+def test_classes_that_differ_only_in_case_are_two_with_a_warning(write: Write, caplog):
     splits = load(write({"Cat": range(9), "cat": range(10, 19)}))
     assert splits.classes == ("Cat", "cat")
     assert "'Cat'" in caplog.text and "'cat'" in caplog.text
 
 
-def test_a_class_spelled_otherwise_in_validation_is_refused_with_its_likely_name(write: Write):
+def test_class_spelled_differently_in_validation_is_refused_with_a_suggestion(write: Write):
     root = write({"train/cat": range(9), "train/dog": range(10, 19), "val/Cat": [20]})
     error = refused(root)
     assert "'Cat'" in error.what and "'cat'" in error.what
 
 
-def test_names_that_are_not_utf8_become_text_that_can_be_written(write: Write):
+def test_names_that_are_not_utf8_become_writable_text(write: Write):
     root = write({os.fsdecode(b"caf\xe9"): range(9), "tea": range(10, 19)})
     splits = load(root)
     assert splits.classes == (r"caf\udce9", "tea")

@@ -60,7 +60,7 @@ def damaged(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_damage_ends_in_a_picture_or_in_a_sentence(kind: str) -> None:
+def test_damaged_file_gives_an_image_or_a_user_error(kind: str) -> None:
     rng = np.random.default_rng(list(KINDS).index(kind))
     content = original(kind, rng)
     outcomes = set()

@@ -84,7 +84,7 @@ def visible(folder: str | Path) -> list[str]:
 
 
 @pytest.mark.parametrize("status", [404, 429, 503])
-def test_a_server_that_answers_with_an_error_is_no_reason_for_the_sample(
+def test_server_error_does_not_select_the_sample(
     published: Path, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)  # the pauses between attempts
@@ -97,7 +97,7 @@ def test_a_server_that_answers_with_an_error_is_no_reason_for_the_sample(
     assert visible(config.root) == []
 
 
-def test_two_processes_at_once_both_end_where_the_server_fails(
+def test_two_processes_at_once_both_fail_if_the_server_fails(
     published: Path, tmp_path: Path
 ) -> None:
     code = (
@@ -128,7 +128,7 @@ def test_two_processes_at_once_both_end_where_the_server_fails(
         {"train/pizza": [1], "train/steak": [], "test/pizza": [2], "test/steak": [3]},
     ],
 )
-def test_an_archive_that_holds_something_else_leaves_nothing_behind(
+def test_archive_that_holds_something_else_leaves_nothing(
     published: Path, folders: Mapping[str, list[int]]
 ) -> None:
     right = (published / SMALL).read_bytes()
@@ -148,7 +148,7 @@ def test_an_archive_that_holds_something_else_leaves_nothing_behind(
     assert load_splits(config).dataset == "photos"
 
 
-def test_an_archive_with_another_checksum_is_refused_and_names_both(published: Path) -> None:
+def test_archive_with_another_checksum_is_refused_with_both_checksums(published: Path) -> None:
     config = archives_config(published, 0.1, checksums={SMALL: [f"sha256:{64 * '0'}"]})
     with pytest.raises(UserError) as refused:
         load_splits(config)

@@ -97,7 +97,7 @@ def left_over(folder: Path) -> list[str]:
     return [p.name for p in folder.iterdir() if p.name not in {f".{NAME}.lock", "photos"}]
 
 
-def test_an_archive_is_fetched_over_http_and_unpacked(server: Server, tmp_path: Path) -> None:
+def test_archive_is_fetched_over_http_and_unpacked(server: Server, tmp_path: Path) -> None:
     folder = fetch_archive(server.url, NAME, tmp_path / "new" / "data")
     assert folder == tmp_path / "new" / "data" / "photos"
     assert contents(folder) == FILES
@@ -105,9 +105,7 @@ def test_an_archive_is_fetched_over_http_and_unpacked(server: Server, tmp_path: 
 
 
 @pytest.mark.parametrize("quoted", [True, False])
-def test_an_archive_is_taken_from_a_file_address(
-    published: Path, tmp_path: Path, quoted: bool
-) -> None:
+def test_archive_is_read_from_a_file_address(published: Path, tmp_path: Path, quoted: bool) -> None:
     base = published.as_uri() if quoted else f"file://{published}"
     assert ("%20" in base) is quoted
     assert contents(fetch_archive(base, NAME, tmp_path / "data")) == FILES
@@ -115,14 +113,14 @@ def test_an_archive_is_taken_from_a_file_address(
     assert not left_over(tmp_path / "data")
 
 
-def test_a_percent_sign_in_a_folder_name_is_taken_as_it_stands(tmp_path: Path) -> None:
+def test_percent_sign_in_a_folder_name_is_literal(tmp_path: Path) -> None:
     folder = tmp_path / "a%20b"
     folder.mkdir()
     zip_of(folder / NAME, FILES)
     assert contents(fetch_archive(folder.as_uri(), NAME, tmp_path / "data")) == FILES
 
 
-def test_what_is_there_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
+def test_existing_archives_are_not_fetched_again(server: Server, tmp_path: Path) -> None:
     for _ in range(3):
         fetch_archive(server.url, NAME, tmp_path / "data")
     assert server.asked == {f"/{NAME}": 1}
@@ -130,7 +128,7 @@ def test_what_is_there_is_not_fetched_again(server: Server, tmp_path: Path) -> N
     assert contents(fetch_archive(nowhere, NAME, tmp_path / "data")) == FILES
 
 
-def test_an_archive_that_lies_in_the_root_is_used_and_kept(server: Server, tmp_path: Path) -> None:
+def test_archive_in_the_root_is_used_and_kept(server: Server, tmp_path: Path) -> None:
     root = tmp_path / "data"
     root.mkdir()
     zip_of(root / NAME, {"train/steak/9.jpg": b"mine"})
@@ -164,14 +162,14 @@ def test_two_processes_at_once_fetch_once(server: Server, tmp_path: Path) -> Non
     assert contents(tmp_path / "data" / "photos") == FILES
 
 
-def test_a_download_that_breaks_off_is_begun_afresh(server: Server, tmp_path: Path) -> None:
+def test_broken_download_restarts(server: Server, tmp_path: Path) -> None:
     server.break_off = 1
     assert contents(fetch_archive(server.url, NAME, tmp_path / "data")) == FILES
     assert server.asked == {f"/{NAME}": 2}
     assert not left_over(tmp_path / "data")
 
 
-def test_a_download_that_always_breaks_off_leaves_nothing_half_done(
+def test_repeatedly_broken_download_leaves_nothing(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)  # the pauses between attempts
@@ -186,7 +184,7 @@ def test_a_download_that_always_breaks_off_leaves_nothing_half_done(
     assert contents(fetch_archive(server.url, NAME, tmp_path / "data")) == FILES
 
 
-def test_what_a_killed_process_left_is_not_trusted(server: Server, tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_process_are_not_used(server: Server, tmp_path: Path) -> None:
     half = tmp_path / "data" / ".photos-abcd1234.part" / NAME
     half.parent.mkdir(parents=True)
     half.write_bytes(b"half an archive")
@@ -213,7 +211,7 @@ def damage(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["cut", "checksum", "stream", "html"])
-def test_a_damaged_archive_is_refused_whole(published: Path, tmp_path: Path, how: str) -> None:
+def test_damaged_archive_is_refused_as_a_whole(published: Path, tmp_path: Path, how: str) -> None:
     damage(published / NAME, how)
     with pytest.raises(UserError) as refused:
         fetch_archive(published.as_uri(), NAME, tmp_path / "data")
@@ -228,7 +226,7 @@ def test_a_damaged_archive_is_refused_whole(published: Path, tmp_path: Path, how
     "entry",
     ["../escaped.txt", "train/../../escaped.txt", "/escaped.txt", "..\\escaped.txt", "C:/e.txt"],
 )
-def test_an_entry_that_would_leave_the_folder_is_refused(tmp_path: Path, entry: str) -> None:
+def test_entry_that_would_leave_the_folder_is_refused(tmp_path: Path, entry: str) -> None:
     archive = zip_of(tmp_path / NAME, {"train/pizza/1.jpg": b"one", entry: b"evil"})
     (tmp_path / "data").mkdir()
     with pytest.raises(UserError, match=r"would leave the folder .*Nothing was unpacked"):
@@ -237,7 +235,7 @@ def test_an_entry_that_would_leave_the_folder_is_refused(tmp_path: Path, entry: 
     assert list(tmp_path.rglob("*escaped*")) == []
 
 
-def test_a_symbolic_link_is_refused(tmp_path: Path) -> None:
+def test_symbolic_link_is_refused(tmp_path: Path) -> None:
     link = zipfile.ZipInfo("train/link")
     link.create_system = 3
     link.external_attr = 0o120777 << 16
@@ -249,19 +247,19 @@ def test_a_symbolic_link_is_refused(tmp_path: Path) -> None:
     assert visible(tmp_path) == [NAME]
 
 
-def test_a_top_folder_of_the_same_name_is_opened(tmp_path: Path) -> None:
+def test_top_folder_of_the_same_name_is_entered(tmp_path: Path) -> None:
     unpack(
         zip_of(tmp_path / NAME, {f"photos/{k}": v for k, v in FILES.items()}), tmp_path / "photos"
     )
     assert contents(tmp_path / "photos") == FILES
 
 
-def test_an_entry_for_the_folder_itself_is_no_obstacle(tmp_path: Path) -> None:
+def test_entry_for_the_folder_itself_is_accepted(tmp_path: Path) -> None:
     unpack(zip_of(tmp_path / NAME, {"./": b""} | FILES), tmp_path / "photos")
     assert contents(tmp_path / "photos") == FILES
 
 
-def test_unpacked_images_are_open_to_whoever_may_read_new_folders(tmp_path: Path) -> None:
+def test_modes_of_unpacked_images_follow_the_umask(tmp_path: Path) -> None:
     (tmp_path / "ordinary").mkdir()
     unpack(zip_of(tmp_path / NAME, FILES), tmp_path / "photos")
     assert (tmp_path / "photos").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
@@ -273,13 +271,13 @@ def closed_port() -> int:
         return int(bound.getsockname()[1])
 
 
-def test_an_address_that_answers_is_reachable(server: Server, published: Path) -> None:
+def test_address_that_answers_is_reachable(server: Server, published: Path) -> None:
     assert why_unreachable(f"{server.url}/{NAME}") is None
     assert why_unreachable(f"{server.url}/no-such-file.zip") is None  # the download says why
     assert why_unreachable((published / NAME).as_uri()) is None
 
 
-def test_the_reason_is_told_where_nothing_can_be_had(tmp_path: Path) -> None:
+def test_reason_is_given_if_an_address_is_unreachable(tmp_path: Path) -> None:
     refused = why_unreachable(f"http://127.0.0.1:{closed_port()}/{NAME}")
     assert refused is not None and "refused" in refused
     gone = tmp_path / "gone.zip"
@@ -289,7 +287,7 @@ def test_the_reason_is_told_where_nothing_can_be_had(tmp_path: Path) -> None:
     assert "https://, http:// or file://" in str(why_unreachable(f"ftp://example.org/{NAME}"))
 
 
-def test_a_server_that_never_answers_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_server_is_abandoned_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole decision is bounded, a stalled name lookup included."""
     assert DECIDE_SECONDS < 10
     monkeypatch.setattr(reachability, "DECIDE_SECONDS", 0.3)
@@ -300,7 +298,7 @@ def test_a_server_that_never_answers_is_given_up_in_time(monkeypatch: pytest.Mon
         assert why_unreachable(url) == "no answer within 0.3 s"
 
 
-def test_an_archive_that_cannot_be_had_is_named_with_its_reason(tmp_path: Path) -> None:
+def test_unreachable_archive_is_named_with_the_reason(tmp_path: Path) -> None:
     base = f"http://127.0.0.1:{closed_port()}"
     with pytest.raises(UnreachableError, match=f"{base}/{NAME}: .*refused"):
         fetch_archive(base, NAME, tmp_path / "data")

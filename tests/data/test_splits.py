@@ -60,7 +60,7 @@ def per_class(splits: Splits, split: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation"])
-def test_folders_that_are_split_already_are_taken_as_they_are(write: Write, val: str) -> None:
+def test_existing_split_folders_are_used(write: Write, val: str) -> None:
     root = write(
         {
             "train/steak": range(0, 4),
@@ -80,7 +80,7 @@ def test_folders_that_are_split_already_are_taken_as_they_are(write: Write, val:
         assert image.path.parent == root / val / splits.classes[image.label]
 
 
-def test_class_folders_alone_are_split_within_every_class(write: Write) -> None:
+def test_class_folders_without_splits_are_split_within_each_class(write: Write) -> None:
     root = write({"pizza": range(0, 20), "steak": range(100, 140), "sushi": range(200, 260)})
     splits = load_splits(folder_config(root))
     assert per_class(splits, "val") == per_class(splits, "test")
@@ -91,7 +91,7 @@ def test_class_folders_alone_are_split_within_every_class(write: Write) -> None:
     assert per_class(shares, "test") == {"pizza": 2, "steak": 4, "sushi": 6}
 
 
-def test_only_what_is_missing_is_cut_from_the_training_images(write: Write) -> None:
+def test_only_missing_splits_are_taken_from_the_training_images(write: Write) -> None:
     root = write(
         {
             "train/a": range(0, 20),
@@ -106,9 +106,7 @@ def test_only_what_is_missing_is_cut_from_the_training_images(write: Write) -> N
     assert all(image.path.parent.parent.name == "train" for image in splits.val)
 
 
-def test_a_split_depends_on_its_seed_and_on_contents_not_on_names(
-    write: Write, tmp_path: Path
-) -> None:
+def test_split_depends_on_seed_and_contents_rather_than_names(write: Write, tmp_path: Path) -> None:
     root = write({"a": range(0, 30), "b": range(30, 60)})
     splits = load_splits(folder_config(root))
     again = load_splits(folder_config(root))
@@ -120,7 +118,7 @@ def test_a_split_depends_on_its_seed_and_on_contents_not_on_names(
         assert splits.digest(split) != other.digest(split)
 
 
-def test_one_more_image_moves_hardly_any_other(write: Write) -> None:
+def test_one_more_image_moves_few_others(write: Write) -> None:
     root = write({"a": range(0, 40), "b": range(100, 140)})
     before = load_splits(folder_config(root))
     (root / "a" / "another.png").write_bytes(png(999))
@@ -130,7 +128,7 @@ def test_one_more_image_moves_hardly_any_other(write: Write) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_duplicates_never_stand_on_both_sides(write: Write, seed: int) -> None:
+def test_duplicates_are_never_in_two_splits(write: Write, seed: int) -> None:
     """Three copies of each of ten images in a class, and five images filed under both classes."""
     both = list(range(500, 505))
     root = write({"a": [*range(0, 10)] * 3 + both, "b": [*range(100, 110)] * 3 + both})
@@ -141,14 +139,14 @@ def test_duplicates_never_stand_on_both_sides(write: Write, seed: int) -> None:
         assert not digests(splits, one) & digests(splits, other)
 
 
-def test_images_filed_under_two_classes_are_warned_of(
+def test_images_in_two_classes_cause_a_warning(
     write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     load_splits(folder_config(write({"a": [*range(0, 10), 50, 51], "b": [*range(20, 30), 50, 51]})))
     assert "2 images are in more than one class" in caplog.text
 
 
-def test_training_images_that_are_scored_too_are_warned_of(
+def test_training_images_among_test_images_cause_a_warning(
     write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = write(
@@ -159,9 +157,7 @@ def test_training_images_that_are_scored_too_are_warned_of(
 
 
 @pytest.mark.parametrize("cut", [False, True])
-def test_ten_percent_is_contained_in_twenty_and_every_class_in_both(
-    write: Write, cut: bool
-) -> None:
+def test_ten_percent_is_contained_in_twenty_and_each_class_in_both(write: Write, cut: bool) -> None:
     sizes = {"rare": range(0, 4), "some": range(100, 130), "many": range(200, 300)}
     folders = (
         sizes
@@ -193,7 +189,7 @@ def test_images_in_deeper_folders_belong_to_their_class(write: Write) -> None:
     assert sum(splits.counts.values()) == 20
 
 
-def test_digests_tell_apart_contents_and_classes(write: Write, tmp_path: Path) -> None:
+def test_digests_depend_on_contents_and_classes(write: Write, tmp_path: Path) -> None:
     first = load_splits(folder_config(write({"a": range(0, 8), "b": range(10, 18)}, "one")))
     other = load_splits(folder_config(write({"a": range(10, 18), "b": range(0, 8)}, "two")))
     assert len({first.digest(split) for split in SPLITS}) == 3
@@ -203,7 +199,7 @@ def test_digests_tell_apart_contents_and_classes(write: Write, tmp_path: Path) -
 # What cannot be loaded -----------------------------------------------------------------------
 
 
-def test_an_empty_class_folder_is_named(write: Write) -> None:
+def test_empty_class_folder_is_named(write: Write) -> None:
     root = write({"pizza": range(5), "steak": []})
     with pytest.raises(UserError, match=rf"{root / 'steak'}: holds no image that can be read"):
         load_splits(folder_config(root))
@@ -217,19 +213,19 @@ def test_images_without_class_folders_are_explained(write: Write) -> None:
     assert f"{root}/<class>/" in str(error.value.hint)
 
 
-def test_a_single_class_is_refused_by_name(write: Write) -> None:
+def test_single_class_is_refused_by_name(write: Write) -> None:
     with pytest.raises(UserError, match="only one class, 'pizza'; a classifier needs two"):
         load_splits(folder_config(write({"pizza": range(10)})))
 
 
 @pytest.mark.parametrize("place", ["sushi", "sushi/2024"])
-def test_a_class_too_small_to_split_is_named(write: Write, place: str) -> None:
+def test_class_too_small_to_split_is_named(write: Write, place: str) -> None:
     root = write({"pizza": range(9), place: [50, 51, 50, 51]})
     with pytest.raises(UserError, match=r"'sushi' has 2 different images; at least 3 are needed"):
         load_splits(folder_config(root))
 
 
-def test_a_class_that_is_only_tested_is_named(write: Write) -> None:
+def test_class_without_training_images_is_named(write: Write) -> None:
     root = write(
         {"train/a": range(9), "train/b": range(10, 19), "test/a": [30], "test/unheard-of": [31]}
     )
@@ -237,7 +233,7 @@ def test_a_class_that_is_only_tested_is_named(write: Write) -> None:
         load_splits(folder_config(root))
 
 
-def test_test_and_val_without_train_are_not_taken_for_classes(write: Write) -> None:
+def test_test_and_val_without_train_are_not_classes(write: Write) -> None:
     root = write({"val/a": range(5), "val/b": range(5, 10), "test/a": range(10, 15)})
     with pytest.raises(
         UserError,
@@ -253,7 +249,7 @@ def spoil(root: Path) -> list[Path]:
     return bad
 
 
-def test_unreadable_images_stop_with_their_names(write: Write) -> None:
+def test_unreadable_images_are_an_error_with_their_names(write: Write) -> None:
     root = write({"a": range(10), "b": range(10, 20)})
     bad = spoil(root)
     with pytest.raises(UserError) as caught:
@@ -277,7 +273,7 @@ def test_unreadable_images_are_skipped_counted_and_listed(
     assert not {i.path for s in SPLITS for i in splits[s]} & set(bad)
 
 
-def test_a_class_of_unreadable_images_alone_is_named(write: Write) -> None:
+def test_class_without_readable_images_is_named(write: Write) -> None:
     root = write({"train/a": range(9), "train/b": range(10, 19), "train/c": [20]})
     (root / "train" / "c" / "000.png").write_text("no image")
     with pytest.raises(UserError, match="class 'c' has no readable training image"):
@@ -341,7 +337,7 @@ def numbers(splits: Splits, split: str) -> list[int]:
     return sorted(int(image.path.stem.removeprefix("renamed-")) for image in splits[split])
 
 
-def test_the_test_set_is_the_small_archives_and_validation_what_the_large_one_adds(
+def test_test_set_is_the_small_archives_and_validation_the_rest_of_the_large_ones(
     published: Path,
 ) -> None:
     splits = load_splits(archives_config(published, 0.1))
@@ -357,7 +353,7 @@ def test_twenty_percent_trains_on_the_large_archive(published: Path) -> None:
     assert numbers(splits, "train") == [*range(1, 11), *range(101, 111)]
 
 
-def test_all_of_it_is_every_different_image_of_both_archives(published: Path) -> None:
+def test_whole_training_set_holds_every_different_image_of_both_archives(published: Path) -> None:
     splits = load_splits(archives_config(published, 1.0))
     assert numbers(splits, "train") == [*range(0, 11), *range(100, 111)]
     assert len(digests(splits, "train")) == len(splits.train) == 22
@@ -373,7 +369,7 @@ def test_every_fraction_is_scored_on_the_same_images(published: Path) -> None:
     assert digests(runs[2], "train") < digests(runs[3], "train")
 
 
-def test_a_class_that_a_split_lacks_is_warned_of(
+def test_class_missing_from_a_split_causes_a_warning(
     write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = write({f"train/{name}": range(n, n + 9) for n, name in ((0, "a"), (20, "b"), (40, "c"))})
@@ -383,13 +379,13 @@ def test_a_class_that_a_split_lacks_is_warned_of(
     assert "no test images of a, b; test scores say nothing about them" in caplog.text
 
 
-def test_the_counts_are_logged(published: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_numbers_of_images_are_logged(published: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         load_splits(archives_config(published, 0.1))
     assert "photos: 10 training, 8 validation and 6 test images of pizza, steak" in caplog.text
 
 
-def test_archives_on_disk_do_without_their_address(published: Path) -> None:
+def test_archives_on_disk_need_no_address(published: Path) -> None:
     config = archives_config(published, 0.1)
     first = load_splits(config)
     shutil.rmtree(published)
@@ -405,7 +401,7 @@ def small_sample(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_sample")
-def test_unreachable_archives_give_way_to_the_sample_with_a_loud_warning(
+def test_unreachable_archives_are_replaced_by_the_sample_with_a_framed_warning(
     published: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = archives_config(published, 0.1)
@@ -419,7 +415,7 @@ def test_unreachable_archives_give_way_to_the_sample_with_a_loud_warning(
 
 
 @pytest.mark.usefixtures("small_sample")
-def test_the_sample_is_nested_and_scored_on_the_same_images(tmp_path: Path) -> None:
+def test_sample_is_nested_and_scored_on_the_same_images(tmp_path: Path) -> None:
     parts = [
         load_splits(DataConfig("sample", "sample", root=str(tmp_path), fraction=f))
         for f in (0.2, 0.1)  # the smaller one from a folder that holds more
@@ -430,9 +426,7 @@ def test_the_sample_is_nested_and_scored_on_the_same_images(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("if_unreachable", ["error", "sample"])
-def test_a_named_folder_that_lacks_an_archive_is_an_error(
-    published: Path, if_unreachable: str
-) -> None:
+def test_named_folder_without_an_archive_is_an_error(published: Path, if_unreachable: str) -> None:
     (published / LARGE).unlink()
     with pytest.raises(UserError) as caught:
         load_splits(archives_config(published, 0.1, if_unreachable=if_unreachable))
@@ -443,7 +437,7 @@ def test_a_named_folder_that_lacks_an_archive_is_an_error(
     assert not (published.parent / "data" / "sample").exists()
 
 
-def test_unreachable_archives_stop_where_an_error_is_asked_for(published: Path) -> None:
+def test_unreachable_archives_are_an_error_if_so_configured(published: Path) -> None:
     config = archives_config(published, 0.1, if_unreachable="error")
     config.base_url = "http://127.0.0.1:9"
     with pytest.raises(UserError, match="data=sample"):

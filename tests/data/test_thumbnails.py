@@ -66,7 +66,7 @@ def on_the_sheet(made: Thumbnails) -> list[np.ndarray]:
     return places
 
 
-def test_every_image_has_its_square_in_order(make_files, cache):
+def test_every_image_has_its_thumbnail_in_order(make_files, cache):
     made = thumbnails(make_files("red", "lime", "blue", "blue", "red"), cache)
     expected = ["red", "lime", "blue", "blue", "red"]
     assert {(square.shape, square.dtype.name) for square in squares(made)} == {
@@ -78,7 +78,7 @@ def test_every_image_has_its_square_in_order(make_files, cache):
     assert made.names == ("0.png", "1.png", "2.png", "3.png", "4.png")
 
 
-def test_a_thumbnail_is_cut_from_the_centre_and_not_squashed(make_files, cache):
+def test_thumbnail_is_a_center_crop(make_files, cache):
     wide = Image.new("RGB", (300, 100), "blue")
     wide.paste("red", (100, 0, 200, 100))
     tall = wide.transpose(Image.Transpose.ROTATE_90)
@@ -89,7 +89,7 @@ def test_a_thumbnail_is_cut_from_the_centre_and_not_squashed(make_files, cache):
         assert inner[..., 2].max() < 60
 
 
-def test_neighbours_on_the_sheet_do_not_bleed_into_one_another(make_files, cache):
+def test_neighbors_on_the_sheet_do_not_bleed(make_files, cache):
     for square, colour in zip(
         on_the_sheet(thumbnails(make_files("red", "blue", "lime", "red"), cache)),
         ("red", "blue", "lime", "red"),

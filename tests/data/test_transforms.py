@@ -33,7 +33,7 @@ def noise(width: int, height: int) -> Image.Image:
 
 @pytest.mark.parametrize("shape", [(60, 40), (40, 60), (8, 8), (300, 20)])
 @pytest.mark.parametrize("size", [32, 224])
-def test_every_image_becomes_a_square_of_the_size_asked_for(
+def test_every_image_becomes_a_square_of_the_configured_size(
     shape: tuple[int, int], size: int
 ) -> None:
     seen = resized(size).build()(noise(*shape))
@@ -41,14 +41,14 @@ def test_every_image_becomes_a_square_of_the_size_asked_for(
     assert resized(size).size == size
 
 
-def test_nothing_is_cut_off_by_a_resize() -> None:
+def test_resize_cuts_nothing_off() -> None:
     halves = Image.new("RGB", (200, 50), "black")
     halves.paste((255, 255, 255), (0, 0, 10, 50))  # the left twentieth
     seen = resized(40).build()(halves)
     assert (seen[:, :, 0] > 2).all() and (seen[:, :, -1] < -1).all()
 
 
-def test_values_are_normalised_with_imagenets_statistics() -> None:
+def test_values_are_normalized_with_imagenets_statistics() -> None:
     assert IMAGENET_MEAN == (0.485, 0.456, 0.406) and IMAGENET_STD == (0.229, 0.224, 0.225)
     seen = resized(32).build()(GREY)
     wanted = (torch.tensor([128, 64, 255]) / 255 - torch.tensor(IMAGENET_MEAN)) / torch.tensor(
@@ -63,7 +63,7 @@ def test_without_augmentation_nothing_is_random() -> None:
     assert torch.equal(resized(32).build(None)(picture), transform(picture))
 
 
-def test_trivial_augment_changes_an_image_anew_each_time_and_from_a_seed() -> None:
+def test_trivial_augment_is_random_and_seeded() -> None:
     transform, picture = (
         resized(32).build(build_augmentation(AugmentationConfig("trivial_augment"))),
         noise(60, 40),
@@ -99,7 +99,7 @@ def test_only_training_images_are_augmented(tmp_path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "efficientnet_b2", "resnet18", "vit_b_16"])
-def test_the_pretrained_preset_sees_what_the_weights_were_trained_with(name: str) -> None:
+def test_pretrained_preset_is_the_transform_of_the_weights(name: str) -> None:
     weights = torchvision.models.get_model_weights(name).DEFAULT
     preset = torchvision_preprocessing(weights.transforms())
     for picture in (noise(500, 400), noise(300, 512)):
@@ -108,7 +108,7 @@ def test_the_pretrained_preset_sees_what_the_weights_were_trained_with(name: str
         assert torch.allclose(ours, theirs, atol=1e-5)
 
 
-def test_a_crop_is_taken_from_the_middle() -> None:
+def test_crop_is_centered() -> None:
     picture = Image.new("RGB", (64, 32), "black")
     picture.paste((255, 255, 255), (16, 0, 48, 32))
     squares = Preprocessing((32,), 32, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -117,7 +117,7 @@ def test_a_crop_is_taken_from_the_middle() -> None:
     assert (replace(squares, crop=None, resize=(32, 64)).build()(picture)[:, :, :10] == 0).all()
 
 
-def test_a_data_set_gives_the_transformed_image_and_its_label(tmp_path) -> None:
+def test_data_set_returns_the_transformed_image_and_its_label(tmp_path) -> None:
     GREY.save(tmp_path / "a.png")
     files = [ImageFile(tmp_path / "a.png", 1, digest_of((tmp_path / "a.png").read_bytes()))]
     pixels, label = ImageDataset(files, resized(32).build())[0]

@@ -34,7 +34,7 @@ def rows(cache: Path) -> int:
 # --- what hits and what misses
 
 
-def test_a_renamed_copy_elsewhere_hits_and_no_backbone_is_built(
+def test_renamed_copy_is_a_hit_and_no_backbone_is_built(
     tmp_path, files, look_at, make_network, features, builds
 ):
     first = features(files, make_network())
@@ -49,7 +49,7 @@ def test_a_renamed_copy_elsewhere_hits_and_no_backbone_is_built(
     assert builds == ["resnet18"]
 
 
-def test_a_warm_store_opens_no_image(files, make_network, features):
+def test_warm_store_opens_no_image(files, make_network, features):
     first = features(files, make_network())
     for file in files:
         file.path.write_bytes(b"no longer an image")
@@ -57,7 +57,7 @@ def test_a_warm_store_opens_no_image(files, make_network, features):
 
 
 @pytest.mark.parametrize("sweeping", [True, False])
-def test_a_sweep_decodes_images_once_for_all_its_backbones_and_one_run_keeps_none(
+def test_sweep_decodes_images_once_for_all_backbones_and_a_single_run_keeps_none(
     files, make_network, features, monkeypatch, sweeping
 ):
     decoded: list[int] = []
@@ -77,7 +77,7 @@ def test_a_sweep_decodes_images_once_for_all_its_backbones_and_one_run_keeps_non
     assert torch.equal(first, again)
 
 
-def test_copies_in_different_folders_share_one_entry(
+def test_copies_in_different_folders_share_an_entry(
     tmp_path, files, look_at, make_network, features
 ):
     copy = tmp_path / "other class" / "x.jpg"
@@ -139,7 +139,7 @@ def test_other_weights_or_another_model_miss(tmp_path, files, make_network, feat
     assert len({tuple(f[0].tolist()) for f in found}) == 3
 
 
-def test_an_image_that_changed_unseen_is_refused_and_nothing_is_kept_under_its_name(
+def test_image_changed_unnoticed_is_refused_and_nothing_is_stored_for_it(
     tmp_path, files, draw_to, make_network, features
 ):
     draw_to(files[5].path, 99)
@@ -158,7 +158,7 @@ FAMILIES = ["resnet18", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny"
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_features_are_the_same_to_the_last_bit_cold_warm_half_filled_and_in_any_order(
+def test_features_are_bitwise_identical_cold_warm_half_filled_and_in_any_order(
     tmp_path, draw_to, look_at, make_network, features, name
 ):
     """Twenty images are one batch and a short one."""
@@ -177,7 +177,7 @@ def test_features_are_the_same_to_the_last_bit_cold_warm_half_filled_and_in_any_
     assert torch.equal(cold[7:8], alone), "alone in a batch"
 
 
-def test_features_are_the_same_after_some_have_made_room(tmp_path, files, make_network, features):
+def test_features_are_identical_after_some_were_evicted(tmp_path, files, make_network, features):
     network = make_network()
     cold = features(files, network)
     features(files[:5], network, max_size="1 kB", cache="tiny")

@@ -68,21 +68,21 @@ def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return paths
 
 
-def test_what_is_stored_is_not_extracted_again(tmp_path, backbone):
+def test_stored_features_are_not_extracted_again(tmp_path, backbone):
     assert torch.equal(open_store(tmp_path).get(DIGESTS, backbone), table(DIGESTS))
     assert backbone.asked == DIGESTS
     assert torch.equal(open_store(tmp_path).get(DIGESTS, backbone), table(DIGESTS))
     assert backbone.asked == DIGESTS
 
 
-def test_only_what_is_missing_is_extracted_and_each_image_once(tmp_path, backbone):
+def test_only_missing_features_are_extracted_and_each_image_once(tmp_path, backbone):
     open_store(tmp_path).get(DIGESTS[:5], Backbone())
     wanted = [*DIGESTS[::-1], *DIGESTS, DIGESTS[3]]
     assert torch.equal(open_store(tmp_path).get(wanted, backbone), table(wanted))
     assert sorted(backbone.asked) == sorted(DIGESTS[5:])
 
 
-def test_one_object_sees_what_another_process_has_stored_since(tmp_path, backbone):
+def test_open_store_sees_features_of_other_processes(tmp_path, backbone):
     early = open_store(tmp_path)
     early.get(DIGESTS[:2], Backbone())
     open_store(tmp_path).get(DIGESTS, Backbone())
@@ -90,7 +90,7 @@ def test_one_object_sees_what_another_process_has_stored_since(tmp_path, backbon
     assert backbone.asked == []
 
 
-def test_one_object_extracts_again_what_has_been_deleted(tmp_path, backbone):
+def test_open_store_extracts_deleted_features_again(tmp_path, backbone):
     living = open_store(tmp_path)
     living.get(DIGESTS, Backbone())
     for path in shards_of(tmp_path):
@@ -165,7 +165,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_shard_is_set_aside_and_its_images_are_extracted_again(
+def test_damaged_shard_is_quarantined_and_its_images_are_extracted_again(
     tmp_path, filled, backbone, damage, caplog
 ):
     victim = filled[1]
@@ -183,7 +183,7 @@ def test_a_damaged_shard_is_set_aside_and_its_images_are_extracted_again(
     assert again.asked == []
 
 
-def test_no_flipped_bit_and_no_cut_changes_what_is_read(tmp_path):
+def test_flipped_bit_or_truncation_never_changes_features(tmp_path):
     """A header's padding may change unseen; a feature and the name of its image may not."""
     open_store(tmp_path).get(DIGESTS[:2], Backbone())
     path = shards_of(tmp_path)[0]
@@ -204,7 +204,7 @@ def test_no_flipped_bit_and_no_cut_changes_what_is_read(tmp_path):
             read_shard(path, KEY)
 
 
-def test_a_shard_that_another_process_sets_aside_first_stops_nobody(tmp_path, filled):
+def test_shard_quarantined_by_another_process_is_no_error(tmp_path, filled):
     shards.quarantine(filled[0], "for this test")
     shards.quarantine(filled[0], "for this test")
     assert filled[0].with_suffix(".damaged").is_file()
@@ -254,7 +254,7 @@ def start(tmp_path: Path, cache: Path, how: str) -> subprocess.Popen:
     )
 
 
-def test_of_two_processes_one_extracts_and_the_other_takes_it(tmp_path):
+def test_one_of_two_processes_extracts_and_the_other_waits(tmp_path):
     cache = tmp_path / "cache"
     both = [start(tmp_path, cache, "slow") for _ in range(2)]
     assert [process.wait(120) for process in both] == [0, 0]
@@ -267,9 +267,7 @@ def test_of_two_processes_one_extracts_and_the_other_takes_it(tmp_path):
     ("how", "by"),
     [("killed before the rename", signal.SIGKILL), ("killed while writing", signal.SIGXFSZ)],
 )
-def test_a_process_killed_while_it_writes_leaves_nothing_half_read(
-    tmp_path, backbone, how, by, caplog
-):
+def test_process_killed_while_writing_leaves_no_partial_shard(tmp_path, backbone, how, by, caplog):
     cache = tmp_path / "cache"
     killed = start(tmp_path, cache, how)
     assert killed.wait(120) == -by
@@ -292,7 +290,7 @@ def age(path: Path, days: int) -> None:
     os.utime(path, times=(path.stat().st_mtime - days * 86_400,) * 2)
 
 
-def test_the_least_recently_used_shards_go_first(tmp_path, filled):
+def test_least_recently_used_shards_are_evicted_first(tmp_path, filled):
     sizes = filled[0].stat().st_size
     for path, days in zip(filled, (2, 3, 1), strict=True):
         age(path, days)
@@ -308,7 +306,7 @@ def test_shards_in_use_stay_even_if_they_are_the_oldest_and_too_large(tmp_path, 
     assert shards_of(tmp_path) == [filled[0]]
 
 
-def test_asking_for_features_makes_just_their_shards_recent(tmp_path, filled):
+def test_using_features_marks_only_their_shards_as_recent(tmp_path, filled):
     for path in filled:
         age(path, 9)
     wanted = read_shard(filled[1], KEY).digests
@@ -321,7 +319,7 @@ def test_asking_for_features_makes_just_their_shards_recent(tmp_path, filled):
     assert filled[1].stat().st_mtime > before[filled[1]] + 86_400
 
 
-def test_max_size_holds_over_all_stores_together(tmp_path, filled):
+def test_max_size_applies_to_all_stores_together(tmp_path, filled):
     size = filled[0].stat().st_size
     for path in filled:
         age(path, 1)
@@ -332,7 +330,7 @@ def test_max_size_holds_over_all_stores_together(tmp_path, filled):
     assert len(left) == 3 and len(list(other.folder.glob("*.safetensors"))) == 1
 
 
-def test_a_store_too_small_for_one_request_still_answers_it(tmp_path, backbone):
+def test_store_smaller_than_a_request_still_answers_it(tmp_path, backbone):
     tiny = open_store(tmp_path, max_bytes=1)
     assert torch.equal(tiny.get(DIGESTS, backbone), table(DIGESTS))
     assert torch.equal(tiny.get(DIGESTS, backbone), table(DIGESTS))
@@ -347,7 +345,7 @@ def test_features_of_a_deleted_shard_are_extracted_again(tmp_path, filled, backb
 
 
 @pytest.mark.parametrize("writable", [True, False])
-def test_what_is_extracted_now_decides_which_width_is_right(tmp_path, backbone, writable, caplog):
+def test_width_of_new_features_replaces_planted_ones(tmp_path, backbone, writable, caplog):
     folder = tmp_path / "features" / KEY
     folder.mkdir(parents=True)
     planted = folder / shards.file_name(DIGESTS[:5])
@@ -364,7 +362,7 @@ def test_what_is_extracted_now_decides_which_width_is_right(tmp_path, backbone, 
     assert planted.with_suffix(".damaged").is_file() == writable
 
 
-def test_a_pipe_or_a_link_in_the_place_of_a_shard_is_set_aside(tmp_path, filled, backbone):
+def test_pipe_or_link_in_place_of_a_shard_is_quarantined(tmp_path, filled, backbone):
     first, second = filled[:2]
     images = read_shard(first, KEY).digests + read_shard(second, KEY).digests
     first.unlink()

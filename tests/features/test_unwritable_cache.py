@@ -53,7 +53,7 @@ def frames(caplog) -> list[str]:
     return [m for r in caplog.records if "!!!!" in (m := r.getMessage())]
 
 
-def test_features_that_find_no_room_are_used_and_those_that_found_it_are_kept(
+def test_features_that_do_not_fit_on_a_full_disk_are_used_and_others_are_stored(
     small_disk, monkeypatch, caplog
 ):
     """Shards of 160 kB, and room for one and a half."""
@@ -77,7 +77,7 @@ def test_features_that_find_no_room_are_used_and_those_that_found_it_are_kept(
     assert last.asked == []
 
 
-def test_one_store_goes_on_over_a_disk_that_is_full_and_then_is_not(small_disk):
+def test_store_continues_on_a_full_disk_and_after_it_was_freed(small_disk):
     """What was kept in memory alone is not taken for something on disk."""
     living, backbone = open_store(small_disk.path), Backbone()
     small_disk.fill()
@@ -88,7 +88,7 @@ def test_one_store_goes_on_over_a_disk_that_is_full_and_then_is_not(small_disk):
     assert backbone.asked == DIGESTS * 2
 
 
-def test_a_read_only_cache_is_read_in_silence_and_what_it_lacks_is_extracted(small_disk, caplog):
+def test_read_only_cache_is_read_silently_and_missing_features_are_extracted(small_disk, caplog):
     open_store(small_disk.path).get(DIGESTS[:8], Backbone())
     small_disk.remount("ro")
     backbone = Backbone()
@@ -100,7 +100,7 @@ def test_a_read_only_cache_is_read_in_silence_and_what_it_lacks_is_extracted(sma
     assert "Read-only file system" in frame
 
 
-def test_a_damaged_shard_in_a_read_only_cache_is_passed_over(small_disk, caplog):
+def test_damaged_shard_in_a_read_only_cache_is_skipped(small_disk, caplog):
     open_store(small_disk.path).get(DIGESTS, Backbone())
     (shard,) = small_disk.path.glob("features/*/*.safetensors")
     shard.write_bytes(shard.read_bytes()[:-9])
@@ -113,7 +113,7 @@ def test_a_damaged_shard_in_a_read_only_cache_is_passed_over(small_disk, caplog)
     assert maintenance.tidy(small_disk.path) == []
 
 
-def test_a_cache_of_somebody_else_is_left_alone(tmp_path, as_somebody_else, caplog):
+def test_cache_of_another_user_is_left_alone(tmp_path, as_somebody_else, caplog):
     open_store(tmp_path).get(DIGESTS[:4], Backbone())
     before = sorted(tmp_path.rglob("*"))
     backbone = Backbone()
@@ -124,9 +124,7 @@ def test_a_cache_of_somebody_else_is_left_alone(tmp_path, as_somebody_else, capl
     assert "Permission denied" in frame
 
 
-def test_where_files_cannot_be_locked_features_are_extracted_and_kept(
-    tmp_path, monkeypatch, caplog
-):
+def test_features_are_stored_without_file_locks(tmp_path, monkeypatch, caplog):
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -138,7 +136,7 @@ def test_where_files_cannot_be_locked_features_are_extracted_and_kept(
     assert backbone.asked == DIGESTS
 
 
-def test_what_a_killed_process_left_in_a_store_goes_when_the_next_one_fills_it(tmp_path):
+def test_temporary_files_of_a_killed_process_in_a_store_are_deleted_by_the_next_write(tmp_path):
     store = open_store(tmp_path)
     store.get(DIGESTS[:4], Backbone())
     left = store.folder / f".{DIGESTS[0]}.safetensors-abcd1234.part"
@@ -149,7 +147,7 @@ def test_what_a_killed_process_left_in_a_store_goes_when_the_next_one_fills_it(t
     assert not left.exists()
 
 
-def test_all_that_a_run_keeps_it_can_do_without(
+def test_run_succeeds_without_any_cache(
     small_disk, tmp_path, files, make_network, features, caplog
 ):
     """Without memory of images, card, features and thumbnails all is as with them."""

@@ -44,7 +44,7 @@ def holder():
         process.communicate()
 
 
-def test_a_claim_names_host_and_process_and_goes_with_a_result(tmp_path):
+def test_claim_names_host_and_process_and_is_deleted_with_a_result(tmp_path):
     with claims.held(tmp_path / "run", "a-run"):
         written = json.loads((tmp_path / "run" / "claim").read_text())
         assert written["pid"] == os.getpid() and written["host"] and written["name"] == "a-run"
@@ -54,7 +54,7 @@ def test_a_claim_names_host_and_process_and_goes_with_a_result(tmp_path):
     assert claims.find(tmp_path / "run") is None
 
 
-def test_a_block_that_leaves_no_result_leaves_its_claim_and_the_same_process_may_go_on(tmp_path):
+def test_block_without_a_result_leaves_its_claim_and_the_same_process_may_continue(tmp_path):
     with claims.held(tmp_path, "a-run"):
         pass
     found = claims.find(tmp_path)
@@ -63,7 +63,7 @@ def test_a_block_that_leaves_no_result_leaves_its_claim_and_the_same_process_may
         assert claims.find(tmp_path).alive
 
 
-def test_a_living_process_is_seen_from_another_and_waited_for(tmp_path, holder, caplog):
+def test_claim_of_a_living_process_is_waited_for(tmp_path, holder, caplog):
     process = holder(tmp_path, "with a result")
     found = claims.find(tmp_path)
     assert found.alive and found.claim.pid == process.pid
@@ -85,9 +85,7 @@ def test_a_living_process_is_seen_from_another_and_waited_for(tmp_path, holder, 
     assert f"process {process.pid}" in caplog.text
 
 
-def test_a_killed_process_leaves_a_dead_claim_that_is_broken_with_a_warning(
-    tmp_path, holder, caplog
-):
+def test_claim_of_a_killed_process_is_broken_with_a_warning(tmp_path, holder, caplog):
     process = holder(tmp_path)
     process.kill()
     process.wait()
@@ -98,7 +96,7 @@ def test_a_killed_process_leaves_a_dead_claim_that_is_broken_with_a_warning(
     assert f"process {process.pid}" in caplog.text and "is dead" in caplog.text
 
 
-def test_of_many_that_break_a_dead_claim_one_at_a_time_holds_the_directory(tmp_path, holder):
+def test_processes_that_break_a_dead_claim_hold_the_directory_one_at_a_time(tmp_path, holder):
     process = holder(tmp_path)
     process.kill()
     process.wait()
@@ -128,7 +126,7 @@ def _claim_of_another_machine(directory: Path, silent: float) -> None:
     os.utime(directory / "claim", (moment, moment))
 
 
-def test_a_claim_of_another_machine_lives_while_it_is_touched(tmp_path, caplog):
+def test_claim_of_another_machine_is_alive_while_it_is_touched(tmp_path, caplog):
     _claim_of_another_machine(tmp_path, silent=20)
     assert claims.find(tmp_path).alive
     _claim_of_another_machine(tmp_path / "b", silent=claims.STALE_AFTER_SECONDS + 5)
@@ -138,7 +136,7 @@ def test_a_claim_of_another_machine_lives_while_it_is_touched(tmp_path, caplog):
     assert "on node7" in caplog.text
 
 
-def test_a_held_claim_is_touched(tmp_path, monkeypatch):
+def test_held_claim_is_touched(tmp_path, monkeypatch):
     monkeypatch.setattr(claims, "HEARTBEAT_SECONDS", 0.05)
     with claims.held(tmp_path, "a-run"):
         os.utime(tmp_path / "claim", (1, 1))
@@ -149,7 +147,7 @@ def test_a_held_claim_is_touched(tmp_path, monkeypatch):
         assert (tmp_path / "claim").stat().st_mtime > time.time() - 60
 
 
-def test_a_process_id_given_again_is_not_taken_for_the_old_process(tmp_path):
+def test_reused_process_id_is_not_the_old_process(tmp_path):
     with claims.held(tmp_path, "a-run"):
         pass
     claim = json.loads((tmp_path / "claim").read_text())
@@ -158,7 +156,7 @@ def test_a_process_id_given_again_is_not_taken_for_the_old_process(tmp_path):
     assert not claims.find(tmp_path).alive
 
 
-def test_a_claim_being_written_counts_as_alive_and_an_old_torn_one_does_not(tmp_path):
+def test_claim_being_written_is_alive_and_an_old_truncated_one_is_not(tmp_path):
     (tmp_path / "claim").write_bytes(b"")
     assert claims.find(tmp_path).alive
     os.utime(tmp_path / "claim", (1, 1))

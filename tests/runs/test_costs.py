@@ -58,6 +58,6 @@ def test_invalid_times_are_ignored(runs, tmp_path, content):
     assert milliseconds(runs[0]) == runs[0].record.model.milliseconds
 
 
-def test_a_record_without_a_size_has_a_key(runs):
+def test_record_without_a_size_has_a_key(runs):
     model = msgspec.structs.replace(runs[0].record.model, preprocessing={"resize": "x"})
     assert costs.size_of(model) == 0 and costs.key_of(model).endswith("-0")

@@ -141,7 +141,7 @@ def test_duplicate_run_is_counted_once(tmp_path, make_record, reused):
     assert [run.directory for run in find_runs([copy]).runs] == [copy]
 
 
-def test_the_deployed_predictor_decides_the_validation_loss_where_it_was_scored(make_record):
+def test_validation_loss_is_that_of_the_deployed_predictor_if_scored(make_record):
     record = make_record("a-run", 0.5)
     run = Run(Path("a-run"), record)
     assert val_loss(run) == record.validation.loss == record.metrics.final.val.loss == 0.5

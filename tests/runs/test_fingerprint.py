@@ -26,7 +26,7 @@ def config(make_config):
     return make_config()
 
 
-def test_where_and_how_a_run_is_made_does_not_count(config):
+def test_runtime_settings_do_not_change_the_fingerprint(config):
     same = fingerprint.of(config, SPLITS, SPEC)
     moved = replace(
         config, outputs_dir="/elsewhere", sweep_dir="/x", device="cuda:3", num_workers=7,
@@ -89,12 +89,12 @@ def test_another_class_or_argument_changes_the_fingerprint(config, change):
     assert fingerprint.of(changed, SPLITS, SPEC) != fingerprint.of(config, SPLITS, SPEC)
 
 
-def test_the_class_of_the_name_keeps_the_fingerprint_of_records_without_classes(config):
+def test_implied_target_keeps_the_fingerprint_of_records_without_targets(config):
     named = replace(config, optimizer=replace(config.optimizer, _target_="torch.optim.Adam"))
     assert fingerprint.of(named, SPLITS, SPEC) == fingerprint.of(config, SPLITS, SPEC)
 
 
-def test_images_their_order_their_class_and_the_weights_count(config):
+def test_images_their_order_classes_and_weights_change_the_fingerprint(config):
     same = fingerprint.of(config, SPLITS, SPEC)
     others = [
         (replace(SPLITS, val=images("d", "x")), SPEC),

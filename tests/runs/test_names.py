@@ -31,12 +31,12 @@ def name(overrides=(), choices=None, epochs: int = 5, study: bool = False) -> st
     return run_name(CHOICES | (choices or {}), epochs, list(overrides), study=study)
 
 
-def test_a_name_says_model_data_and_epochs() -> None:
+def test_name_holds_model_data_and_epochs() -> None:
     assert name() == "effnetb0_10pct_5-epochs"
     assert name(["model=effnetb0", "data=10pct", "epochs=5"]) == "effnetb0_10pct_5-epochs"
 
 
-def test_the_eight_runs_have_the_eight_names_that_one_expects() -> None:
+def test_eight_runs_have_the_expected_names() -> None:
     sweep = itertools.product(("effnetb0", "effnetb2"), ("10pct", "20pct"), (5, 10))
     for model, data, epochs in sweep:
         overrides = [f"model={model}", f"data={data}", f"epochs={epochs}"]
@@ -60,7 +60,7 @@ def test_the_eight_runs_have_the_eight_names_that_one_expects() -> None:
         ("++seed=3", "seed-3"),
     ],
 )
-def test_any_other_setting_appears(override: str, part: str) -> None:
+def test_every_other_setting_appears(override: str, part: str) -> None:
     assert name([override]) == f"effnetb0_10pct_5-epochs_{part}"
 
 
@@ -70,12 +70,12 @@ def test_other_options_and_studies_appear() -> None:
     assert given == "effnetb0_10pct_5-epochs_experiment-my_study_training-fine_tuning"
 
 
-def test_the_order_of_a_command_does_not_matter() -> None:
+def test_order_of_a_command_does_not_matter() -> None:
     overrides = ["seed=3", "optimizer.lr=0.01", "batch_size=8"]
     assert len({name(order) for order in itertools.permutations(overrides)}) == 1
 
 
-def test_where_a_run_is_made_is_no_part_of_its_name() -> None:
+def test_location_of_a_run_is_not_part_of_its_name() -> None:
     where = ["outputs_dir=/somewhere", "device=cpu", "data.base_url=file:///x", "data.root=/data"]
     assert name(where) == name()
     folder = {"data": "folder"}
@@ -90,7 +90,7 @@ def assert_is_a_plain_directory_name(given: str, tmp_path: Path) -> None:
     assert (tmp_path / given).resolve().parent == tmp_path.resolve()
 
 
-def test_no_value_breaks_a_path_and_no_two_share_a_name(tmp_path: Path) -> None:
+def test_values_never_break_a_path_or_share_a_name(tmp_path: Path) -> None:
     for key in ("data.name", "model.weights", "optimizer.lr"):
         names = [name([f"{key}={value}"]) for value in NASTY]
         assert len(set(names)) == len(NASTY)
@@ -121,7 +121,7 @@ def test_random_settings_never_share_a_name_or_break_a_path(tmp_path: Path) -> N
         assert_is_a_plain_directory_name(given, tmp_path)
 
 
-def test_a_value_cannot_pass_for_another_key() -> None:
+def test_value_cannot_be_confused_with_another_key() -> None:
     assert name(["data.name=a_seed-3"]) != name(["data.name=a", "seed=3"])
     assert name(["data.name=a", "model.label=b"]) != name(["data.name=a_model.label-b"])
 
@@ -133,7 +133,7 @@ def test_long_names_that_differ_at_their_end_differ() -> None:
     assert long_models[0] != long_models[1] and max(map(len, long_models)) < 200
 
 
-def test_a_label_says_what_was_set_by_hand() -> None:
+def test_label_reflects_overridden_settings() -> None:
     config = Config()
     config.model.label, config.model.name = "effnetb0", "resnet34"
     config.data.label, config.data.source, config.data.fraction = "10pct", "archives", 0.05

@@ -41,7 +41,7 @@ def changed(made, epoch, replicate, split, **values):
     return made
 
 
-def test_the_same_numbers_are_identical_whatever_time_they_took_and_whoever_asked(replicated):
+def test_equal_numbers_are_identical_despite_other_times_and_commands(replicated):
     (before, logits), (after, again) = replicated(), replicated(seconds=99.0)
     after.started, after.command = "2027-01-01T00:00:00+00:00", ["other.py"]
     after.history = [replace(epoch, seconds=7.0) for epoch in after.history]
@@ -52,7 +52,7 @@ def test_the_same_numbers_are_identical_whatever_time_they_took_and_whoever_aske
     assert found.compared == 3 * 20 + 14 + evaluated + 16
 
 
-def test_a_run_that_diverged_is_identical_to_one_that_did_so_too(replicated):
+def test_two_equal_diverged_runs_are_identical(replicated):
     (before, logits), (after, again) = (replicated((0.9, math.nan)) for _ in range(2))
     for each in (logits, again):
         each["val"].logits[0, 0, 0] = math.nan
@@ -62,7 +62,7 @@ def test_a_run_that_diverged_is_identical_to_one_that_did_so_too(replicated):
     assert found.verdict == "different" and found.largest.size == math.inf
 
 
-def test_one_number_of_one_epoch_is_found_and_named(replicated):
+def test_single_different_number_is_named(replicated):
     (before, logits), (after, again) = replicated(), replicated()
     changed(before, 2, 2, "val", loss=0.71)
     changed(before, 3, 1, "train", accuracy=0.2)
@@ -74,14 +74,14 @@ def test_one_number_of_one_epoch_is_found_and_named(replicated):
 
 
 @pytest.mark.parametrize(("by", "verdict"), [(9e-7, "within tolerance"), (1.1e-6, "different")])
-def test_scores_may_differ_by_a_millionth(replicated, by, verdict):
+def test_scores_may_differ_by_the_tolerance(replicated, by, verdict):
     (before, logits), (after, again) = replicated(), replicated()
     changed(after, 1, 1, "test", loss=before.history[0].test.loss + by)
     found = compare(before, after, logits, again)
     assert found.verdict == verdict and found.largest.size == pytest.approx(by)
 
 
-def test_the_first_that_is_named_differs_by_more_than_the_tolerance(replicated):
+def test_first_difference_named_exceeds_the_tolerance(replicated):
     (before, logits), (after, again) = replicated(), replicated()
     changed(after, 1, 1, "val", loss=before.history[0].val.loss + 1e-9)
     changed(after, 3, 2, "val", loss=0.5)
@@ -89,7 +89,7 @@ def test_the_first_that_is_named_differs_by_more_than_the_tolerance(replicated):
     assert found.first.where == "history[2].replicates[1].val.loss"
 
 
-def test_logits_that_differ_alone_keep_a_run_from_being_identical(replicated):
+def test_runs_with_different_logits_are_not_identical(replicated):
     (before, logits), (after, again) = replicated(), replicated()
     again["test"].logits[1, 0, 1] += 0.25
     found = compare(before, after, logits, again)
@@ -107,14 +107,14 @@ def test_logits_of_other_images_are_different(replicated, make_outcomes):
     assert compare(before, after, logits, again).verdict == "different"
 
 
-def test_an_epoch_that_is_missing_is_different(replicated):
+def test_missing_epoch_is_different(replicated):
     (before, logits), (after, again) = replicated(), replicated()
     del before.history[1]
     found = compare(before, after, logits, again)
     assert found.verdict == "different" and found.first.where == "history[1].epoch"
 
 
-def test_what_an_earlier_version_did_not_keep_is_not_compared(replicated):
+def test_numbers_missing_in_earlier_versions_are_not_compared(replicated):
     (before, _), (after, again) = replicated(), replicated()
     before.history = [replace(epoch, replicates=()) for epoch in before.history]
     before.evaluation = {}

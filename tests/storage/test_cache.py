@@ -19,7 +19,7 @@ def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(errors, "_said", set())
 
 
-def test_what_cannot_be_kept_stops_nobody_and_is_said_loudly_once(small_disk, caplog):
+def test_unwritable_cache_causes_one_framed_warning_and_no_error(small_disk, caplog):
     small_disk.remount("ro")
     paths = [small_disk.path / kind / "a.json" for kind in ("images", "networks", "thumbnails")]
     assert [keep(path, b"x") for path in paths] == [False] * 3
@@ -31,7 +31,7 @@ def test_what_cannot_be_kept_stops_nobody_and_is_said_loudly_once(small_disk, ca
     assert keep(paths[0], b"x") and paths[0].read_bytes() == b"x"
 
 
-def test_each_reason_is_said_loudly(small_disk, tmp_path, as_somebody_else, caplog):
+def test_each_reason_gets_a_framed_warning(small_disk, tmp_path, as_somebody_else, caplog):
     small_disk.fill()
     assert not keep(small_disk.path / "images" / "a.json", bytes(9000))
     with as_somebody_else():
@@ -43,7 +43,7 @@ def test_each_reason_is_said_loudly(small_disk, tmp_path, as_somebody_else, capl
     assert all(r in s and "!!!!" in s for r, s in zip(reasons, said, strict=True))
 
 
-def test_what_a_killed_process_left_goes_when_the_next_one_keeps_something(tmp_path):
+def test_temporary_files_of_a_killed_process_are_deleted_by_the_next_write(tmp_path):
     left = [tmp_path / f".{name}.json-abcd1234.part" for name in ("old", "young")]
     for path in left:
         path.touch()
@@ -52,7 +52,7 @@ def test_what_a_killed_process_left_goes_when_the_next_one_keeps_something(tmp_p
     assert sorted(tmp_path.iterdir()) == [left[1], tmp_path / "a.json"]
 
 
-def test_a_user_without_a_home_is_told_to_name_a_folder(monkeypatch):
+def test_user_without_a_home_is_asked_for_a_folder(monkeypatch):
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr("os.getuid", lambda: 4_000_000_001)  # in no passwd file
     with pytest.raises(UserError) as error:

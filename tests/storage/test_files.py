@@ -26,7 +26,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_on_a_full_disk_the_old_file_stays_and_no_temporary_one(small_disk):
+def test_full_disk_keeps_the_old_file_and_no_temporary_one(small_disk):
     path = small_disk.path / "result.json"
     write_atomically(path, b"old")
     small_disk.fill(but=8192)
@@ -40,21 +40,21 @@ def test_on_a_full_disk_the_old_file_stays_and_no_temporary_one(small_disk):
     assert len(path.read_bytes()) == 100_000 and names(small_disk.path) == ["result.json"]
 
 
-def test_in_a_read_only_place_the_file_is_named_and_not_its_temporary_name(small_disk):
+def test_error_in_a_read_only_folder_names_the_final_file(small_disk):
     path = small_disk.path / "result.json"
     small_disk.remount("ro")
     with pytest.raises(OSError, match=f"Read-only file system: '{path}'$"):
         write_atomically(path, b"new")
 
 
-def test_without_permission_the_file_is_named_too(tmp_path, as_somebody_else):
+def test_missing_permission_names_the_file(tmp_path, as_somebody_else):
     path = tmp_path / "result.json"
     with as_somebody_else(), pytest.raises(PermissionError, match=f"denied: '{path}'$"):
         write_atomically(path, b"new")
     assert names(tmp_path) == []
 
 
-def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
+def test_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
 
@@ -78,7 +78,7 @@ def leave(folder: Path, name: str) -> Path:
     return left
 
 
-def test_what_a_killed_process_left_is_removed_when_it_is_old_and_nothing_else(tmp_path):
+def test_only_old_temporary_files_of_killed_processes_are_deleted(tmp_path):
     left = [leave(tmp_path, "a-b.json"), leave(tmp_path, "c.json")]
     ours = [
         tmp_path / name for name in ("a-b.json", ".a-b.json", ".hidden-by-somebody", ".c-1.part")
@@ -95,7 +95,7 @@ def test_what_a_killed_process_left_is_removed_when_it_is_old_and_nothing_else(t
     assert remove_leftovers(tmp_path / "nowhere") == []
 
 
-def test_a_refusal_becomes_an_error_with_place_reason_room_and_advice(small_disk):
+def test_disk_error_names_place_reason_free_space_and_hint(small_disk):
     small_disk.fill()
     path = small_disk.path / "deep" / "photos"
     with (
@@ -114,7 +114,7 @@ def test_a_refusal_becomes_an_error_with_place_reason_room_and_advice(small_disk
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
-def test_files_are_as_open_to_others_as_the_umask_says(tmp_path, umask, mode):
+def test_file_mode_follows_the_umask(tmp_path, umask, mode):
     path = tmp_path / "report.html"
     path.write_bytes(b"old")
     path.chmod(0o666)
@@ -141,7 +141,7 @@ def test_planted_link_at_the_target_is_replaced_and_what_it_names_is_untouched(t
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder", "device"])
-def test_what_is_no_regular_file_is_not_opened_nor_waited_for(tmp_path, kind):
+def test_irregular_file_is_neither_opened_nor_waited_for(tmp_path, kind):
     path = tmp_path / "file"
     if kind == "link":
         (tmp_path / "real").write_bytes(b"content")

@@ -42,9 +42,7 @@ def kill(process: subprocess.Popen) -> None:
     process.communicate(timeout=60)
 
 
-def test_the_lock_of_a_killed_process_is_broken_with_a_warning_that_says_whose_it_was(
-    tmp_path, caplog
-):
+def test_lock_of_a_killed_process_is_broken_with_a_warning_that_names_it(tmp_path, caplog):
     path = tmp_path / "features.lock"
     holder = hold(path)
     kill(holder)
@@ -60,7 +58,7 @@ def test_the_lock_of_a_killed_process_is_broken_with_a_warning_that_says_whose_i
     assert not caplog.records
 
 
-def test_who_waits_for_a_process_that_is_then_killed_goes_on_and_says_so(tmp_path, caplog):
+def test_waiting_process_continues_with_a_warning_when_the_holder_is_killed(tmp_path, caplog):
     path = tmp_path / "features.lock"
     holder = hold(path)
     caplog.set_level(logging.INFO)
@@ -82,7 +80,7 @@ def test_who_waits_for_a_process_that_is_then_killed_goes_on_and_says_so(tmp_pat
 
 
 @pytest.mark.parametrize("how", ["ends", "fails", "is interrupted"])
-def test_a_holder_that_ends_by_itself_leaves_nothing_to_warn_of(tmp_path, caplog, how):
+def test_holder_that_finishes_causes_no_warning(tmp_path, caplog, how):
     path = tmp_path / "features.lock"
     error = {"fails": ValueError, "is interrupted": KeyboardInterrupt}.get(how)
     if error is None:
@@ -96,23 +94,21 @@ def test_a_holder_that_ends_by_itself_leaves_nothing_to_warn_of(tmp_path, caplog
     assert [p.name for p in tmp_path.iterdir() if p != path] == []
 
 
-def test_a_holder_killed_while_it_signs_is_noticed_all_the_same(tmp_path, caplog):
+def test_holder_killed_while_writing_its_note_is_noticed(tmp_path, caplog):
     (tmp_path / "features.holder").write_bytes(b'{"host": "a')
     with held(tmp_path / "features.lock", "extracting features"):
         pass
     assert "unknown process" in caplog.text
 
 
-def test_of_a_full_disk_no_lock_is_afraid(small_disk):
+def test_lock_works_on_a_full_disk(small_disk):
     small_disk.fill()
     with held(small_disk.path / "features.lock", "extracting features"):
         pass
 
 
 @pytest.mark.parametrize("refusal", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_an_error_and_never_a_lock_that_outlives_its_holder(
-    tmp_path, monkeypatch, refusal
-):
+def test_file_system_without_locks_is_an_error_and_leaves_no_lock(tmp_path, monkeypatch, refusal):
     def refuse(*_: object) -> None:
         raise OSError(refusal, os.strerror(refusal))
 
@@ -163,7 +159,7 @@ def test_planted_link_in_place_of_a_lock_is_refused_and_not_followed(tmp_path):
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
-def test_locks_and_notes_are_as_open_to_others_as_the_umask_says(tmp_path, umask, mode):
+def test_modes_of_locks_and_notes_follow_the_umask(tmp_path, umask, mode):
     before = os.umask(umask)
     try:
         with held(tmp_path / "a.lock", "extracting features"):

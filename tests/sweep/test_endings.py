@@ -18,12 +18,12 @@ def entered(tmp_path):
     return folder.parent
 
 
-def test_a_run_at_work_has_not_ended(entered):
+def test_running_run_has_not_ended(entered):
     assert ending_of(entered, entered_at(entered)) is None
     assert overrides_of(entered) == ["model=resnet18", "epochs=5"]
 
 
-def test_a_completed_run_tells_its_result(entered, make_record):
+def test_completed_run_shows_its_result(entered, make_record):
     known = make_record("a-run", 0.5)
     write_record(known, entered)
     ending = ending_of(entered, entered_at(entered))
@@ -32,7 +32,7 @@ def test_a_completed_run_tells_its_result(entered, make_record):
     assert ending.val_accuracy == known.validation.accuracy
 
 
-def test_a_record_older_than_the_job_was_finished_earlier(entered, make_record):
+def test_record_older_than_the_job_was_finished_earlier(entered, make_record):
     write_record(make_record("a-run", 0.5), entered)
     os.utime(entered / "result.json", (1_000, 1_000))
     assert ending_of(entered, entered_at(entered)) is None  # the job may refuse it yet
@@ -40,14 +40,14 @@ def test_a_record_older_than_the_job_was_finished_earlier(entered, make_record):
     assert ending_of(entered, entered_at(entered)).note == "finished earlier"
 
 
-def test_the_failure_of_an_earlier_try_is_not_taken_for_this_ones(entered, make_record):
+def test_failure_of_an_earlier_attempt_is_ignored(entered, make_record):
     write_record(make_record(failure=Failure("UserError", "no such folder")), entered)
     assert ending_of(entered, entered_at(entered)).reason == "no such folder"
     os.utime(entered / "result.json", (1_000, 1_000))
     assert ending_of(entered, entered_at(entered)) is None
 
 
-def test_a_refused_run_is_not_taken_for_the_one_that_lies_there(entered, make_record):
+def test_refused_run_is_not_confused_with_the_record_in_its_directory(entered, make_record):
     write_record(make_record("a-run", 0.5), entered)
     os.utime(entered / "result.json", (1_000, 1_000))
     note_end(entered, "it holds another run")
@@ -55,6 +55,6 @@ def test_a_refused_run_is_not_taken_for_the_one_that_lies_there(entered, make_re
     assert (ending.status, ending.reason) == ("refused", "it holds another run")
 
 
-def test_a_half_written_record_is_none_yet(entered):
+def test_partially_written_record_is_not_an_ending(entered):
     (entered / "result.json").write_text('{"status": "comp')
     assert ending_of(entered, entered_at(entered)) is None

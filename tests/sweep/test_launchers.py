@@ -38,14 +38,14 @@ def hydra_of(launcher, *overrides, job=0):
 
 
 @pytest.mark.parametrize("launcher", PRESETS)
-def test_preset_stands_in_the_manual_of_its_folder_with_its_command(launcher):
+def test_preset_is_documented_with_its_command(launcher):
     header = (CONF / "hydra" / "launcher" / f"{launcher}.yaml").read_text().partition("\n_target_")
     assert f"python src/train.py -m hydra/launcher={launcher}" in header[0]
     assert "pip install -e" in header[0] and "docs/scaling.md" in header[0]
 
 
 @pytest.mark.parametrize("launcher", PRESETS)
-def test_our_preset_wins_over_the_plugins_own_of_the_same_name(launcher):
+def test_preset_overrides_the_plugins_config_of_the_same_name(launcher):
     node = composed(launcher).hydra.launcher
     ours = OmegaConf.load(CONF / "hydra" / "launcher" / f"{launcher}.yaml")
     assert OmegaConf.to_container(OmegaConf.merge(node, ours)) == OmegaConf.to_container(node)
@@ -53,7 +53,7 @@ def test_our_preset_wins_over_the_plugins_own_of_the_same_name(launcher):
 
 @pytest.mark.parametrize("cores", [1, 2, 8, 64])
 @pytest.mark.parametrize("n_jobs", [-1, -2, 1, 2, 3, 8])
-def test_joblibs_processes_never_have_more_threads_than_there_are_cores(n_jobs, cores):
+def test_joblib_processes_never_have_more_threads_than_cores(n_jobs, cores):
     node = hydra_of("joblib", f"hydra.launcher.n_jobs={n_jobs}").launcher
     jobs = n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)
     threads = machine_share.threads_of(node, None, cores)
@@ -61,7 +61,7 @@ def test_joblibs_processes_never_have_more_threads_than_there_are_cores(n_jobs, 
     assert jobs * threads <= max(cores, jobs)
 
 
-def test_threads_follow_what_the_launcher_reserves_for_a_run_unless_they_are_set():
+def test_threads_follow_the_launchers_reservation_unless_set():
     ray = hydra_of("ray", "hydra.launcher.ray.remote.num_cpus=4").launcher
     slurm = hydra_of("submitit_slurm", "hydra.launcher.cpus_per_task=6").launcher
     assert machine_share.threads_of(ray, None, 8) == 4
@@ -72,7 +72,7 @@ def test_threads_follow_what_the_launcher_reserves_for_a_run_unless_they_are_set
         assert machine_share.threads_of(hydra_of(launcher).launcher, 3, 8) == 3
 
 
-def test_a_run_computes_in_its_threads_and_leaves_the_process_as_it_was(make_config):
+def test_run_uses_its_threads_and_restores_the_process(make_config):
     config = make_config()
     before = torch.get_num_threads()
     for threads in (1, before + 1):
@@ -101,7 +101,7 @@ class Gpus:
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "ray", "submitit_local", "submitit_slurm"])
-def test_runs_side_by_side_take_turns_on_three_gpus(launcher, monkeypatch, make_config):
+def test_simultaneous_runs_take_turns_on_three_gpus(launcher, monkeypatch, make_config):
     gpus = Gpus(monkeypatch, 3)
     for job in range(7):
         with machine_share.machine_share(hydra_of(launcher, job=job), make_config()):
@@ -109,9 +109,7 @@ def test_runs_side_by_side_take_turns_on_three_gpus(launcher, monkeypatch, make_
         assert gpus.now == 0
 
 
-def test_a_device_that_was_named_and_runs_one_after_the_other_have_no_turns(
-    monkeypatch, make_config
-):
+def test_named_device_and_sequential_runs_take_no_turns(monkeypatch, make_config):
     gpus = Gpus(monkeypatch, 3)
     config = make_config()
     with machine_share.machine_share(hydra_of("basic", job=2), config):
@@ -127,7 +125,7 @@ class UntravelledError(Exception):
         super().__init__(f"{one} and {two}")
 
 
-def test_an_error_that_cannot_be_sent_to_the_command_is_told_in_one_that_can(make_config):
+def test_error_that_cannot_be_pickled_is_replaced(make_config):
     with (
         pytest.raises(RuntimeError, match="UntravelledError: this and that"),
         machine_share.machine_share(hydra_of("joblib"), make_config()),
@@ -151,9 +149,7 @@ def refused(capsys, *arguments):
     ("launcher", "extra"),
     [("joblib", "joblib"), ("ray", "ray"), ("submitit_local", "submitit")],
 )
-def test_a_plugin_that_is_missing_is_named_with_the_extra_that_brings_it(
-    launcher, extra, monkeypatch, capsys
-):
+def test_missing_plugin_is_named_with_its_extra(launcher, extra, monkeypatch, capsys):
     found = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util,
@@ -164,13 +160,13 @@ def test_a_plugin_that_is_missing_is_named_with_the_extra_that_brings_it(
     assert f"pip install -e '.[{extra}]'" in said and "Nothing was run" in said
 
 
-def test_slurm_is_refused_where_there_is_none(monkeypatch, capsys, tmp_path):
+def test_slurm_is_refused_if_unavailable(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     said = refused(capsys, "-m", "hydra/launcher=submitit_slurm", "epochs=1,2")
     assert "sbatch and srun are not available" in said and "hydra/launcher=joblib" in said
 
 
-def test_a_launcher_without_m_and_a_mistyped_one_are_refused(capsys):
+def test_launcher_without_m_and_a_mistyped_one_are_refused(capsys):
     assert "add -m" in refused(capsys, "hydra/launcher=joblib")
     assert "did you mean 'joblib'" in refused(capsys, "-m", "hydra/launcher=jobli")
     assert "no such key" in refused(capsys, "-m", "hydra/launcher=joblib", "hydra.launcher.jobs=2")
@@ -178,7 +174,7 @@ def test_a_launcher_without_m_and_a_mistyped_one_are_refused(capsys):
     assert "hydra.launcher.n_jobs=two: Value 'two'" in said and "no such key" not in said
 
 
-def test_a_ray_cluster_wants_whole_paths(tmp_path):
+def test_ray_cluster_requires_absolute_paths(tmp_path):
     cluster = ["hydra.launcher.ray.init.address=head:6379"]
     with pytest.raises(UserError, match=r"outputs_dir=outputs: .*give the absolute path"):
         launchers.refuse_impossible(composed("ray", *cluster))
@@ -189,7 +185,7 @@ def test_a_ray_cluster_wants_whole_paths(tmp_path):
     launchers.refuse_impossible(composed("ray"))
 
 
-def test_a_process_of_a_launcher_knows_command_and_cache(monkeypatch):
+def test_process_of_a_launcher_has_command_and_cache(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["src/train.py", "-m", "epochs=1,2"])
     monkeypatch.setenv("VISIONSWEEP_CACHE", "/here")
     command = launchers.Command()
@@ -210,7 +206,7 @@ def raised_in(module, error):
         return caught
 
 
-def test_what_ends_a_launcher_is_said_in_a_sentence_and_what_fails_elsewhere_is_not():
+def test_failures_of_launchers_are_explained_and_others_are_not():
     error = raised_in("hydra_plugins.hydra_ray_launcher._core", ConnectionError("no\nno cluster"))
     assert launchers.explained(error) == "ray failed: ConnectionError: no cluster"
     assert launchers.explained(raised_in("visionsweep.training.loop", ValueError("a bug"))) is None
@@ -218,7 +214,7 @@ def test_what_ends_a_launcher_is_said_in_a_sentence_and_what_fails_elsewhere_is_
     assert launchers.explained(stopped) is None
 
 
-def test_a_run_that_slurm_ended_is_told_with_slurms_state(monkeypatch):
+def test_run_ended_by_slurm_is_reported_with_its_state(monkeypatch):
     class UncompletedJobError(Exception):
         """Named and worded as submitit's."""
 
@@ -229,9 +225,7 @@ def test_a_run_that_slurm_ended_is_told_with_slurms_state(monkeypatch):
 
 
 @pytest.mark.parametrize("ignored", [False, True])
-def test_under_submitit_a_run_ends_before_its_job_is_queued_again(
-    ignored, monkeypatch, make_config
-):
+def test_submitit_run_ends_before_its_job_is_requeued(ignored, monkeypatch, make_config):
     order = []
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
     interrupt = signal.signal(
@@ -254,7 +248,7 @@ def test_under_submitit_a_run_ends_before_its_job_is_queued_again(
         signal.signal(signal.SIGINT, interrupt)
 
 
-def test_under_submitit_sigterm_ends_the_run_and_a_warning_after_it_still_queues_it_again(
+def test_sigterm_ends_a_submitit_run_and_a_later_warning_still_requeues_it(
     monkeypatch, make_config
 ):
     order = []

@@ -30,21 +30,21 @@ def fail(tmp_path, monkeypatch):
     return run
 
 
-def test_in_a_launchers_process_the_failure_is_passed_on_and_no_other_run_begins(fail):
+def test_failure_in_a_launchers_process_is_raised_and_no_further_run_starts(fail):
     with pytest.raises(UserError, match="on purpose"):
         fail()
     with pytest.raises(UserError, match=r"not started, because a-run failed \(fail_fast=true\)"):
         fail()
 
 
-def test_in_the_commands_own_process_the_sweep_ends_at_once(fail, monkeypatch, tmp_path):
+def test_failure_in_the_commands_own_process_ends_the_sweep(fail, monkeypatch, tmp_path):
     command_state().sweep_dir = tmp_path
     with pytest.raises(SystemExit) as ended:
         fail()
     assert ended.value.code == 1
 
 
-def test_a_sweep_that_is_gone_on_with_begins_again(fail, tmp_path, monkeypatch):
+def test_resumed_sweep_starts_again(fail, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="on purpose"):
         fail()
     launcher = {"_target_": "hydra.BasicLauncher"}
@@ -60,14 +60,16 @@ def test_a_sweep_that_is_gone_on_with_begins_again(fail, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("mode", "fail_fast"), [(RunMode.RUN, True), (RunMode.MULTIRUN, False)], ids=str
 )
-def test_a_run_outside_a_sweep_or_without_fail_fast_stops_nothing(fail, mode, fail_fast, tmp_path):
+def test_failure_outside_a_sweep_or_without_fail_fast_stops_nothing(
+    fail, mode, fail_fast, tmp_path
+):
     for _ in range(2):
         with pytest.raises(UserError, match="on purpose"):
             fail(mode, fail_fast=fail_fast)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_refused_leaves_no_record_and_is_listed_at_the_end(monkeypatch, tmp_path, capsys):
+def test_refused_run_leaves_no_record_and_is_listed_at_the_end(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create({"mode": RunMode.MULTIRUN}))
     config = OmegaConf.create({"sweep_dir": str(tmp_path), "fail_fast": False})
     for name in ("one", "other"):
@@ -92,7 +94,7 @@ def test_what_is_refused_leaves_no_record_and_is_listed_at_the_end(monkeypatch, 
         ({"model": "effnetb0,effnetb2", "epochs": "5,10"}, ["epochs=1,2,3", "seed=7"], 6),
     ],
 )
-def test_the_runs_of_a_sweep_are_counted_as_hydra_counts_them(params, given, runs):
+def test_runs_of_a_sweep_are_counted_like_hydras(params, given, runs):
     hydra = {"sweeper": {"_target_": "hydra.BasicSweeper", "params": params}}
     with initialize_config_dir(str(CONF), version_base="1.3"):
         assert (
@@ -101,7 +103,7 @@ def test_the_runs_of_a_sweep_are_counted_as_hydra_counts_them(params, given, run
         )
 
 
-def test_what_another_sweeper_will_ask_for_is_not_known():
+def test_runs_of_another_sweeper_are_unknown():
     hydra = {"sweeper": {"_target_": "hydra_plugins.optuna_sweeper.OptunaSweeper"}}
     assert callback.planned_runs(OmegaConf.create(hydra)) is None
 
@@ -121,20 +123,20 @@ def run_one(monkeypatch, directory: Path, error: BaseException | None = None) ->
         return session.run(main)
 
 
-def test_one_run_ends_with_where_it_lies_and_what_to_do_with_it(monkeypatch, tmp_path, capsys):
+def test_single_run_prints_its_directory_and_next_commands(monkeypatch, tmp_path, capsys):
     assert run_one(monkeypatch, tmp_path) == 0
     said = capsys.readouterr().out
     assert f"tensorboard --logdir {tmp_path}" in said
     assert f"python src/predict.py PHOTO --run {tmp_path}" in said
 
 
-def test_the_error_of_one_run_is_said_once(monkeypatch, tmp_path, capsys, caplog):
+def test_error_of_a_single_run_is_printed_once(monkeypatch, tmp_path, capsys, caplog):
     assert run_one(monkeypatch, tmp_path, UserError("on purpose")) == 1
     assert capsys.readouterr() == ("", "on purpose\n") and "on purpose" not in caplog.text
 
 
 @pytest.mark.parametrize("half_done", [True, False])
-def test_an_interrupted_run_says_what_the_next_command_begins_with(
+def test_interrupted_run_prints_where_the_next_command_resumes(
     monkeypatch, tmp_path, capsys, half_done
 ):
     if half_done:

@@ -23,7 +23,7 @@ ANYTHING = st.text(st.characters(codec=None))  # lone surrogates, too
 
 
 @given(ANYTHING)
-def test_nothing_that_is_printed_controls_a_terminal_or_hides(text):
+def test_printed_text_is_visible_and_controls_no_terminal(text):
     shown = visible(text)
     joiners = "\u200c\u200d"
     assert not any(
@@ -39,7 +39,7 @@ def test_nothing_that_is_printed_controls_a_terminal_or_hides(text):
 @pytest.mark.parametrize(
     "text", ["Müller", "寿司", "🍕", "👨‍👩‍👧", "❤️", "1️⃣", "می‌خواهم", "क्‍ष", "a b_c-d.e/f\\g", "עברית"]
 )
-def test_ordinary_text_of_any_script_stays(text):
+def test_ordinary_text_of_any_script_is_unchanged(text):
     assert visible(text) == text
 
 
@@ -58,29 +58,29 @@ def test_ordinary_text_of_any_script_stays(text):
         ("\U000e0041", r"\U000e0041"),
     ],
 )
-def test_what_cannot_be_seen_is_written_as_an_escape(text, shown):
+def test_invisible_characters_are_escaped(text, shown):
     assert visible(text) == shown
 
 
-def test_only_messages_of_our_own_keep_their_lines():
+def test_only_own_messages_keep_line_breaks():
     assert visible("a\n\tb\r\x1b", lines=True) == "a\n\tb\\r\\x1b"
     assert one_line("first\n second\n\n third") == "first (and 2 more lines)"
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "＝1"])
-def test_a_formula_is_a_text_in_a_spreadsheet(text):
+def test_formula_is_text_in_a_spreadsheet(text):
     assert csv_cell(text) == f"'{text}"
 
 
 @pytest.mark.parametrize("value", ["-0.5", "+1e-3", "-inf", "5-epochs", "a=b", -0.5, 3, None])
-def test_numbers_and_names_stay_as_they_are_in_csv(value):
+def test_numbers_and_names_are_unchanged_in_csv(value):
     assert csv_cell(value) == value
 
 
 @given(st.lists(st.sampled_from(
     ["image", "true", "image (class)", "cat", "cat (2)", "=a", "'=a", "\x1b", r"\x1b", "split"]
 ), unique=True))  # fmt: skip
-def test_columns_are_unambiguous_whatever_classes_are_called(classes):
+def test_columns_are_unambiguous_for_any_class_names(classes):
     taken = ["image", "split", "true"]
     columns = class_columns(classes, taken)
     assert len({*columns, *taken}) == len(columns) + len(taken) == len(classes) + 3
@@ -90,11 +90,11 @@ def test_columns_are_unambiguous_whatever_classes_are_called(classes):
             assert clash or column == name
 
 
-def test_a_class_called_as_a_column_says_so():
+def test_class_named_like_a_column_is_marked():
     assert class_columns(["cat", "image"], ["image"]) == ["cat", "image (class)"]
 
 
-def test_markdown_shows_names_as_they_are():
+def test_markdown_shows_names_literally():
     assert markdown("a|b") == r"a\|b" and markdown("[x](y)") == r"\[x\](y)"
     assert markdown("<img src=x>`") == r"\<img src=x\>\`"
     assert markdown("effnetb0_10pct_5-epochs") == "effnetb0_10pct_5-epochs"
@@ -114,7 +114,7 @@ def test_json_for_a_terminal_without_unicode_is_still_json():
     assert text.isascii() and json.loads(text) == {"ü": "寿司"}
 
 
-def test_csv_of_hostile_cells_has_one_line_a_row():
+def test_csv_of_hostile_cells_has_one_line_per_row():
     text = io.StringIO()
     csv.writer(text).writerow([csv_cell("a\r\nb"), csv_cell("\x1b"), csv_cell('"=1')])
     assert len(list(csv.reader(io.StringIO(text.getvalue(), newline="")))) == 1

@@ -44,7 +44,7 @@ def read_back(argument: str, key: str) -> str:
 
 @pytest.mark.parametrize("key", ["data.root", "sweep_dir"])
 @pytest.mark.parametrize("name", AWKWARD)
-def test_a_setting_that_is_printed_means_the_same_directory_when_pasted(key, name):
+def test_printed_setting_names_the_same_directory_when_pasted(key, name):
     for path in (Path(name), Path("/data") / name, Path(name) / "in it"):
         line = shell.command("python", shell.setting(key, path))
         if not line.isprintable() or "$'" in line:
@@ -68,7 +68,7 @@ def test_visible_words_are_split_as_the_shell_splits_them(words):
     assert shlex.split(shell.command(*words)) == words
 
 
-def test_a_real_shell_reads_back_what_shlex_cannot(tmp_path):
+def test_real_shell_parses_what_shlex_cannot(tmp_path):
     words = [*AWKWARD, os.fsdecode(b"not-\xff-utf-8"), "a\tb\x7f8", "\x011"]
     line = shell.command("printf", r"%s\0", *words)
     assert line.isprintable()
@@ -77,7 +77,7 @@ def test_a_real_shell_reads_back_what_shlex_cannot(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["-x", "~root", "~"])
-def test_a_path_is_neither_an_option_nor_a_home(name):
+def test_path_is_neither_an_option_nor_a_home_folder(name):
     _, place = shlex.split(shell.command("python", Path(name)))
     assert Path(place) == Path(name) and shell.expanded(place) == place
     assert not place.startswith("-")

@@ -33,7 +33,7 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.jpg"))}
 
 
-def test_ten_percent_is_75_training_45_validation_and_25_test_images_a_class() -> None:
+def test_ten_percent_is_75_training_45_validation_and_25_test_images_per_class() -> None:
     assert dict(COUNTS) == {"train": 750, "val": 45, "test": 25}
     for split, count in {"train": 75, "val": 45, "test": 25}.items():
         assert [(path.parent.name, path.name) for path, _ in sample_files(Path(), split, 0.1)] == [
@@ -41,13 +41,13 @@ def test_ten_percent_is_75_training_45_validation_and_25_test_images_a_class() -
         ]
 
 
-def test_what_is_rendered_is_exactly_the_files_of_the_fraction(rendered: Path) -> None:
+def test_rendered_files_are_exactly_those_of_the_fraction(rendered: Path) -> None:
     named = {path for split in COUNTS for path, _ in sample_files(rendered, split, 0.05)}
     assert set(rendered.rglob("*.jpg")) == named
     assert len(named) == 3 * (38 + 45 + 25)
 
 
-def test_every_image_is_a_readable_rgb_picture_and_no_two_are_alike(rendered: Path) -> None:
+def test_images_are_readable_rgb_and_all_different(rendered: Path) -> None:
     digests = set()
     for path in rendered.rglob("*.jpg"):
         with Image.open(path) as image:
@@ -60,7 +60,7 @@ def test_every_image_is_a_readable_rgb_picture_and_no_two_are_alike(rendered: Pa
 
 
 @pytest.mark.usefixtures("few_images")
-def test_a_small_fraction_is_contained_in_a_bigger_one_byte_for_byte(tmp_path: Path) -> None:
+def test_small_fraction_is_contained_in_a_larger_one_bitwise(tmp_path: Path) -> None:
     part = bytes_of(render_sample(tmp_path / "part", 0.1, size=SMALL))
     more = bytes_of(render_sample(tmp_path / "more", 0.3, size=SMALL))
     assert len(part) == 3 * (1 + 2 + 1) and len(more) == 3 * (3 + 2 + 1)
@@ -85,7 +85,7 @@ def test_bytes_do_not_depend_on_order_or_process() -> None:
 
 
 @pytest.mark.usefixtures("few_images")
-def test_what_is_there_is_not_drawn_again(tmp_path: Path) -> None:
+def test_existing_images_are_not_rendered_again(tmp_path: Path) -> None:
     folder = render_sample(tmp_path, 0.1, size=SMALL)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.jpg")}
     gone = folder / "val" / "steak" / "0001.jpg"
@@ -97,7 +97,7 @@ def test_what_is_there_is_not_drawn_again(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("few_images")
 @pytest.mark.parametrize("killed_in", ["write", "replace"])
-def test_a_kill_in_the_middle_leaves_no_half_image(
+def test_killed_rendering_leaves_no_partial_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_in: str
 ) -> None:
     opened = 0
@@ -163,7 +163,7 @@ def test_images_of_another_version_or_size_are_never_mixed_in(
         assert min(image.size) == SMALL + 8
 
 
-def test_the_files_of_a_fraction_are_exactly_its_own_in_a_fuller_directory(rendered: Path) -> None:
+def test_files_of_a_fraction_exclude_those_of_a_larger_one(rendered: Path) -> None:
     files = sample_files(rendered, "train", 0.02)
     assert [(p.parent.name, int(p.stem)) for p, _ in files] == [
         (label, index) for label in CLASSES for index in range(15)
@@ -174,7 +174,7 @@ def test_the_files_of_a_fraction_are_exactly_its_own_in_a_fuller_directory(rende
 
 
 @pytest.mark.parametrize("fraction", [0.0, -0.1, 1.01, float("nan")])
-def test_a_fraction_outside_its_range_is_refused(tmp_path: Path, fraction: float) -> None:
+def test_fraction_out_of_range_is_refused(tmp_path: Path, fraction: float) -> None:
     with pytest.raises(ValueError, match=r"\(0, 1\]"):
         render_sample(tmp_path, fraction)
     assert not list(tmp_path.iterdir())
@@ -202,7 +202,7 @@ def colour_histogram(path: Path) -> np.ndarray:
     return np.sqrt(np.bincount(cells, minlength=64) / len(cells))
 
 
-def test_a_colour_histogram_does_not_solve_it(rendered: Path) -> None:
+def test_color_histogram_does_not_solve_the_sample(rendered: Path) -> None:
     tables, labels = {}, {}
     for split in COUNTS:
         files = sample_files(rendered, split, 0.05)
