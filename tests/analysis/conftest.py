@@ -12,16 +12,16 @@ from visionsweep.analysis.predictions import Predictions
 
 @dataclass(frozen=True)
 class Population:
-    """Images of three classes and what runs make of them, in logits.
+    """Simulated logits of runs on images of three classes.
 
     Attributes:
-        ease: how far the true class is ahead on average.
-        difficulty: how much images differ in that.
-        looks: how much an image resembles each class beyond its own.
-        seeds: how much replicates differ on all images.
-        interaction: how much each replicate differs on each image.
-        recipes: how much runs differ on each image, all their replicates alike.
-        sharpness: what logits are multiplied by; above about 0.6 runs are too sure.
+        ease: mean margin of the true class.
+        difficulty: standard deviation of the margin over images.
+        looks: standard deviation of the similarity of an image to each class.
+        seeds: standard deviation over replicates, common to all images.
+        interaction: standard deviation over replicates on each image.
+        recipes: standard deviation over runs on each image, common to their replicates.
+        sharpness: factor of the logits; above about 0.6, runs are overconfident.
     """
 
     ease: float = 2.0

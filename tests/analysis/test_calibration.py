@@ -98,8 +98,10 @@ def test_perfect_validation_with_spread_gaps_warns_of_most_wrong_test_images():
         return predictions(4 * logits[None], labels)
 
     validation, test = sample(4000), sample(20_000)
-    kept = np.flatnonzero(validation.correct[0])[:136]
-    temperature = fit_temperature(predictions(validation.logits[:, kept], validation.labels[kept]))
+    chosen = np.flatnonzero(validation.correct[0])[:136]
+    temperature = fit_temperature(
+        predictions(validation.logits[:, chosen], validation.labels[chosen])
+    )
     wrong = ~test.correct[0]
     confidence = calibrated(test.logits, temperature).max(1)
     assert 0.002 < wrong.mean() < 0.01, "the premise"

@@ -45,9 +45,9 @@ def test_many_runs_can_still_differ_significantly(with_losses):
         with_losses(common + shift + 0.1 * source.normal(size=136))
         for shift in [0.06] * 60 + [0] * 60
     ]
-    found = [each.distinguishable for each in compare(runs)]
-    assert sum(found[:60]) > 50
-    assert not any(found[60:])
+    significant = [each.distinguishable for each in compare(runs)]
+    assert sum(significant[:60]) > 50
+    assert not any(significant[60:])
 
 
 def test_small_p_values_are_those_of_the_paired_t_test(with_losses):
@@ -72,9 +72,9 @@ def test_two_runs_differ_significantly_iff_the_interval_excludes_zero(population
     source = np.random.default_rng(7)
     seen = set()
     for _ in range(60):
-        found = compare(population().draw(source, 50, 3, (0.2, 0)))[0]
-        leaves_out_zero = found.difference.low > 0 or found.difference.high < 0
-        assert found.distinguishable == leaves_out_zero
+        comparison = compare(population().draw(source, 50, 3, (0.2, 0)))[0]
+        leaves_out_zero = comparison.difference.low > 0 or comparison.difference.high < 0
+        assert comparison.distinguishable == leaves_out_zero
         seen.add(leaves_out_zero)
     assert seen == {True, False}
 
@@ -96,9 +96,9 @@ def test_equal_seeds_give_equal_comparisons(runs):
 def test_equal_runs_are_statistically_tied(runs):
     logits = runs[0].logits + np.float32(1e-7)
     for again in (runs[0], Predictions(logits, runs[0].labels, runs[0].images)):
-        found = compare([runs[0], again])[0]
-        assert found.p == 1 and not found.distinguishable
-        assert found.difference.value == pytest.approx(0, abs=1e-6)
+        comparison = compare([runs[0], again])[0]
+        assert comparison.p == 1 and not comparison.distinguishable
+        assert comparison.difference.value == pytest.approx(0, abs=1e-6)
 
 
 def test_variance_of_seeds_can_hide_a_difference(with_losses):
@@ -113,10 +113,10 @@ def test_diverged_run_is_not_compared_and_changes_only_the_count(runs):
     logits = runs[3].logits.copy()
     logits[0, 0] = np.nan
     broken = Predictions(logits, runs[3].labels, runs[3].images)
-    found = compare([*runs[:3], broken, *runs[3:]])
-    assert math.isnan(found[2].p) and math.isnan(found[2].difference.value)
-    assert not found[2].distinguishable
-    for one, other in zip(compare(runs), found[:2] + found[3:], strict=True):
+    comparisons = compare([*runs[:3], broken, *runs[3:]])
+    assert math.isnan(comparisons[2].p) and math.isnan(comparisons[2].difference.value)
+    assert not comparisons[2].distinguishable
+    for one, other in zip(compare(runs), comparisons[:2] + comparisons[3:], strict=True):
         assert other.difference.low == pytest.approx(one.difference.low)
         assert one.p <= other.p
 
@@ -144,9 +144,9 @@ def test_images_needed_follow_the_textbook_formula(with_losses):
     off = np.random.default_rng(10).normal(size=60)
     off = (off - off.mean()) / off.std(ddof=1)
     one, other = np.full(60, 2.0), 2.1 + 0.6 * off
-    found = images_needed(with_losses(one), with_losses(other))
-    assert found == pytest.approx((1.96 + 0.8416) ** 2 * 0.6**2 / 0.1**2 - 60, abs=4)
-    assert images_needed(with_losses(one), with_losses(other), tests=28) > 1.5 * found
+    count = images_needed(with_losses(one), with_losses(other))
+    assert count == pytest.approx((1.96 + 0.8416) ** 2 * 0.6**2 / 0.1**2 - 60, abs=4)
+    assert images_needed(with_losses(one), with_losses(other), tests=28) > 1.5 * count
 
 
 def test_no_number_of_images_resolves_a_difference_within_the_variance_of_seeds(with_losses):

@@ -83,13 +83,13 @@ def test_one_standard_error_is_that_of_the_paired_difference(with_losses):
 
 def test_deployed_losses_are_those_of_the_tempered_mean_of_all_replicates(population):
     (run,) = population().draw(np.random.default_rng(7), 60, 5)
-    found = RunLosses.of(run, temperature=0.7, seeds=SEEDS)
+    reduced = RunLosses.of(run, temperature=0.7, seeds=SEEDS)
     probabilities = calibrated(run.logits, 0.7)
     expected = -np.log(probabilities[np.arange(60), run.labels])
-    assert found.means == pytest.approx(expected)
-    assert found.by_replicate.mean(0) == pytest.approx(expected, rel=1e-5)
-    assert found.correct.tolist() == (probabilities.argmax(1) == run.labels).tolist()
-    assert found.means.mean() < RunLosses.of(run).means.mean()
+    assert reduced.means == pytest.approx(expected)
+    assert reduced.by_replicate.mean(0) == pytest.approx(expected, rel=1e-5)
+    assert reduced.correct.tolist() == (probabilities.argmax(1) == run.labels).tolist()
+    assert reduced.means.mean() < RunLosses.of(run).means.mean()
     single = Predictions(run.logits[:1], run.labels, run.images)
     alone = RunLosses.of(single, temperature=1.0)
     assert alone.means == pytest.approx(RunLosses.of(single).means)
@@ -102,9 +102,9 @@ def test_seed_error_of_the_mean_predictor_is_the_variance_over_seeds(population)
     means, errors = [], []
     for start in range(0, 400, 5):
         part = Predictions(many.logits[start : start + 5], many.labels, many.images)
-        found = losses_of([RunLosses.of(part, temperature=1.0)])
-        means.append(found.images.mean())
-        errors.append(found.seeds.size[0])
+        computed = losses_of([RunLosses.of(part, temperature=1.0)])
+        means.append(computed.images.mean())
+        errors.append(computed.seeds.size[0])
     assert np.mean(errors) == pytest.approx(np.std(means, ddof=1), rel=0.35)
 
 
@@ -113,6 +113,6 @@ def test_accuracy_difference_counts_images(population):
         RunLosses.of(each, temperature=1.0)
         for each in population().draw(np.random.default_rng(9), 200, 3, (1.0, 0.0))
     )
-    found = accuracy_difference(run, best)
-    assert found.value == pytest.approx(run.correct.mean() - best.correct.mean())
-    assert found.low < found.value < found.high and found.high < 0.02
+    difference = accuracy_difference(run, best)
+    assert difference.value == pytest.approx(run.correct.mean() - best.correct.mean())
+    assert difference.low < difference.value < difference.high and difference.high < 0.02

@@ -31,22 +31,24 @@ def grid(with_losses):
 
 
 def test_effects_are_means_over_matched_pairs(grid):
-    found = effects(*grid)
-    assert [(each.key, each.value, each.baseline, each.pairs) for each in found] == [
+    estimated = effects(*grid)
+    assert [(each.key, each.value, each.baseline, each.pairs) for each in estimated] == [
         ("model", "b2", "b0", 6),
         ("data", "20pct", "10pct", 4),
         ("data", "100pct", "10pct", 4),
         ("epochs", 10, 5, 6),
     ]
-    assert [each.effect.value for each in found] == pytest.approx([0.05, -0.1, -0.2, 0], abs=0.005)
-    assert [each.distinguishable for each in found] == [True, True, True, False]
+    assert [each.effect.value for each in estimated] == pytest.approx(
+        [0.05, -0.1, -0.2, 0], abs=0.005
+    )
+    assert [each.distinguishable for each in estimated] == [True, True, True, False]
 
 
 def test_effect_of_two_runs_is_their_difference(with_losses):
     one, other = COMMON, COMMON + 0.1 * SOURCE.normal(size=60)
-    found = effects([{"lr": 0.01}, {"lr": 0.001}], [with_losses(one), with_losses(other)])
-    assert len(found) == 1 and (found[0].baseline, found[0].value) == (0.001, 0.01)
-    assert found[0].effect.value == pytest.approx((one - other).mean(), abs=1e-6)
+    estimated = effects([{"lr": 0.01}, {"lr": 0.001}], [with_losses(one), with_losses(other)])
+    assert len(estimated) == 1 and (estimated[0].baseline, estimated[0].value) == (0.001, 0.01)
+    assert estimated[0].effect.value == pytest.approx((one - other).mean(), abs=1e-6)
 
 
 def test_order_of_runs_does_not_matter(grid):
@@ -65,11 +67,11 @@ def test_runs_that_differ_by_seed_alone_are_repeats_not_pairs(with_losses):
 
     settings = [{"model": m, "seed": s} for m in ("b0", "b2") for s in (1, 2, 3)]
     shifts = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
-    found = effects(settings, [run(shift) for shift in shifts])
-    assert [(each.key, each.pairs) for each in found] == [("model", 1)]
-    assert found[0].effect.value == pytest.approx(0.3, abs=1e-5)
+    estimated = effects(settings, [run(shift) for shift in shifts])
+    assert [(each.key, each.pairs) for each in estimated] == [("model", 1)]
+    assert estimated[0].effect.value == pytest.approx(0.3, abs=1e-5)
     # seeds that differ by 0.1 leave an error of 0.1 x sqrt(2 / 3), at Student's 2.78
-    reach = (found[0].effect.high - found[0].effect.low) / 2
+    reach = (estimated[0].effect.high - estimated[0].effect.low) / 2
     assert reach == pytest.approx(2.776 * 0.1 * np.sqrt(2 / 3), rel=0.05)
 
 
@@ -91,9 +93,9 @@ def test_diverged_run_is_left_out(grid):
     settings, predictions = grid
     nothing = np.full_like(predictions[0].logits, np.nan)
     predictions[0] = Predictions(nothing, predictions[0].labels, predictions[0].images)
-    found = effects(settings, predictions)
-    assert [each.pairs for each in found] == [5, 3, 3, 5]
-    assert all(np.isfinite(each.effect.low) for each in found)
+    estimated = effects(settings, predictions)
+    assert [each.pairs for each in estimated] == [5, 3, 3, 5]
+    assert all(np.isfinite(each.effect.low) for each in estimated)
 
 
 def test_natural_order_sorts_numbers_and_numbers_in_names_by_size():

@@ -17,11 +17,11 @@ def run(population) -> Predictions:
 
 
 def test_values_are_means_over_replicates(run):
-    found = estimates(run)
-    assert list(found) == list(METRICS)
+    intervals = estimates(run)
+    assert list(intervals) == list(METRICS)
     for name, values in per_replicate(run).items():
-        assert found[name].value == pytest.approx(values.mean())
-        assert found[name].low < found[name].value <= found[name].high
+        assert intervals[name].value == pytest.approx(values.mean())
+        assert intervals[name].low < intervals[name].value <= intervals[name].high
 
 
 def test_equal_seeds_give_equal_intervals_and_other_seeds_similar_ones(run):
@@ -47,8 +47,8 @@ def test_order_of_images_and_replicates_matters_only_for_resampling(run):
 
 def test_wilson_equals_the_textbook_interval():
     # Newcombe 1998, table I: 81 of 263 is 0.2553 to 0.3662, 0 of 20 is 0 to 0.1611
-    found = wilson(81, 263)
-    assert (round(found.low, 4), round(found.high, 4)) == (0.2553, 0.3662)
+    interval = wilson(81, 263)
+    assert (round(interval.low, 4), round(interval.high, 4)) == (0.2553, 0.3662)
     assert wilson(0, 20).low == 0
     assert round(wilson(0, 20).high, 4) == 0.1611
 
@@ -56,15 +56,15 @@ def test_wilson_equals_the_textbook_interval():
 @pytest.mark.parametrize(("hits", "images"), [(0, 1), (1, 1), (70, 75), (136, 136), (9000, 10000)])
 def test_wilson_equals_scipys(hits, images):
     bounds = binomtest(hits, images).proportion_ci(0.95, method="wilson")
-    found = wilson(hits, images)
-    assert (found.low, found.high) == pytest.approx((bounds.low, bounds.high), abs=1e-12)
+    interval = wilson(hits, images)
+    assert (interval.low, interval.high) == pytest.approx((bounds.low, bounds.high), abs=1e-12)
 
 
 def test_accuracy_of_one_replicate_has_the_wilson_interval(run):
     single = run.select_replicates(np.array([True, False, False, False]))
     expected = wilson(int(single.correct.sum()), 60)
-    found = estimates(single)["accuracy"]
-    assert (found.value, found.low, found.high) == pytest.approx(
+    interval = estimates(single)["accuracy"]
+    assert (interval.value, interval.low, interval.high) == pytest.approx(
         (expected.value, expected.low, expected.high)
     )
 
@@ -80,27 +80,29 @@ def test_identical_replicates_count_as_one(run):
 def test_perfect_run_has_an_upper_bound_above_zero():
     labels = np.arange(75) % 3
     logits = np.repeat(20 * np.eye(3, dtype=np.float32)[None, labels], 5, axis=0)
-    found = estimates(Predictions(logits, labels, tuple(map(str, range(75)))))
+    intervals = estimates(Predictions(logits, labels, tuple(map(str, range(75)))))
     bound = wilson(75, 75).low
-    assert found["accuracy"].value == found["accuracy"].high == 1
-    assert found["accuracy"].low == pytest.approx(bound)
-    assert found["macro_f1"].low == pytest.approx(bound)
-    assert found["ece"].value == pytest.approx(0, abs=1e-6)
-    assert found["ece"].high == pytest.approx(1 - bound, abs=1e-6)
+    assert intervals["accuracy"].value == intervals["accuracy"].high == 1
+    assert intervals["accuracy"].low == pytest.approx(bound)
+    assert intervals["macro_f1"].low == pytest.approx(bound)
+    assert intervals["ece"].value == pytest.approx(0, abs=1e-6)
+    assert intervals["ece"].high == pytest.approx(1 - bound, abs=1e-6)
 
 
 def test_run_that_is_always_wrong_is_measured():
     labels = np.arange(30) % 3
     logits = 5 * np.eye(3, dtype=np.float32)[None, (labels + 1) % 3]
-    found = estimates(Predictions(logits, labels, tuple(map(str, range(30)))))
-    assert found["accuracy"].value == found["accuracy"].low == found["macro_f1"].value == 0
-    assert found["accuracy"].high == pytest.approx(wilson(0, 30).high)
-    assert found["ece"].value > 0.9
+    intervals = estimates(Predictions(logits, labels, tuple(map(str, range(30)))))
+    assert (
+        intervals["accuracy"].value == intervals["accuracy"].low == intervals["macro_f1"].value == 0
+    )
+    assert intervals["accuracy"].high == pytest.approx(wilson(0, 30).high)
+    assert intervals["ece"].value > 0.9
 
 
 def test_equal_losses_have_an_interval_of_no_width(with_losses):
-    found = estimates(with_losses(np.full((3, 40), 0.5)))["loss"]
-    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5), abs=1e-6)
+    interval = estimates(with_losses(np.full((3, 40), 0.5)))["loss"]
+    assert (interval.value, interval.low, interval.high) == pytest.approx((0.5, 0.5, 0.5), abs=1e-6)
 
 
 RANGES = {"loss": np.inf, "accuracy": 1.0, "macro_f1": 1.0, "ece": 1.0}
@@ -116,9 +118,11 @@ def test_intervals_stay_in_the_range_of_their_metric(skill, sureness, replicates
         labels = np.arange(images) % 3
         logits = source.normal(size=(replicates, images, 3)).astype(np.float32)
         logits[:, np.arange(images), labels] += skill
-        found = estimates(Predictions(sureness * logits, labels, tuple(map(str, range(images)))))
-        assert found.keys() == RANGES.keys()
-        for name, each in found.items():
+        intervals = estimates(
+            Predictions(sureness * logits, labels, tuple(map(str, range(images))))
+        )
+        assert intervals.keys() == RANGES.keys()
+        for name, each in intervals.items():
             assert 0 <= each.low <= each.value <= each.high <= RANGES[name]
 
 
@@ -131,15 +135,17 @@ def test_diverged_run_has_no_estimates(run, bad):
 
 
 def test_one_image_gives_values_without_intervals(run):
-    found = estimates(Predictions(run.logits[:, :1], run.labels[:1], run.images[:1]))
-    for each in found.values():
+    intervals = estimates(Predictions(run.logits[:, :1], run.labels[:1], run.images[:1]))
+    for each in intervals.values():
         assert math.isfinite(each.value) and math.isnan(each.low) and math.isnan(each.high)
 
 
 @pytest.mark.parametrize("images", [2, 3])
 def test_few_images_give_finite_intervals(run, images):
-    found = estimates(Predictions(run.logits[:, :images], run.labels[:images], run.images[:images]))
-    for each in found.values():
+    intervals = estimates(
+        Predictions(run.logits[:, :images], run.labels[:images], run.images[:images])
+    )
+    for each in intervals.values():
         assert each.low <= each.value <= each.high
         assert math.isfinite(each.low) and math.isfinite(each.high)
 
@@ -149,6 +155,6 @@ def test_many_images_and_classes_are_resampled_in_chunks():
     labels = source.integers(40, size=3000)
     logits = source.normal(size=(2, 3000, 40)).astype(np.float32)
     logits[:, np.arange(3000), labels] += 2
-    found = estimates(Predictions(logits, labels, tuple(map(str, range(3000)))))
+    intervals = estimates(Predictions(logits, labels, tuple(map(str, range(3000)))))
     for name in ("accuracy", "macro_f1"):
-        assert 0.01 < found[name].high - found[name].low < 0.05
+        assert 0.01 < intervals[name].high - intervals[name].low < 0.05

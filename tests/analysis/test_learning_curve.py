@@ -25,24 +25,24 @@ def runs_of(with_losses):
 
 
 def test_two_sizes_give_the_power_law_through_both(runs_of):
-    found = learning_curve([100, 400], runs_of([0.8, 0.4]))  # halved by four times: power 1/2
-    assert found.doubled_images == 800
-    assert found.doubled.value == pytest.approx(0.4 / np.sqrt(2), rel=1e-5)
-    assert found.change.value == pytest.approx(0.4 / np.sqrt(2) - 0.4, rel=1e-5)
-    assert found.fitted == pytest.approx(0.8 * (found.at / 100) ** -0.5, rel=1e-5)
-    assert (found.at[0], found.at[-1], len(found.at)) == (
+    curve = learning_curve([100, 400], runs_of([0.8, 0.4]))  # halved by four times: power 1/2
+    assert curve.doubled_images == 800
+    assert curve.doubled.value == pytest.approx(0.4 / np.sqrt(2), rel=1e-5)
+    assert curve.change.value == pytest.approx(0.4 / np.sqrt(2) - 0.4, rel=1e-5)
+    assert curve.fitted == pytest.approx(0.8 * (curve.at / 100) ** -0.5, rel=1e-5)
+    assert (curve.at[0], curve.at[-1], len(curve.at)) == (
         pytest.approx(100),
         pytest.approx(800),
         50,
     )
-    assert [each.value for each in found.losses] == pytest.approx([0.8, 0.4], rel=1e-5)
+    assert [each.value for each in curve.losses] == pytest.approx([0.8, 0.4], rel=1e-5)
 
 
 def test_band_covers_the_curve_and_the_gain_of_doubling(runs_of):
-    found = learning_curve([100, 200, 400], runs_of([0.8, 0.6, 0.4], seeds=0.02))
-    assert (found.low < found.fitted).all() and (found.fitted < found.high).all()
-    assert found.doubled.low == found.low[-1] and found.doubled.high == found.high[-1]
-    assert found.change.low < found.change.value < found.change.high < 0
+    curve = learning_curve([100, 200, 400], runs_of([0.8, 0.6, 0.4], seeds=0.02))
+    assert (curve.low < curve.fitted).all() and (curve.fitted < curve.high).all()
+    assert curve.doubled.low == curve.low[-1] and curve.doubled.high == curve.high[-1]
+    assert curve.change.low < curve.change.value < curve.change.high < 0
 
 
 def test_variance_of_seeds_widens_the_band(runs_of):
@@ -55,8 +55,8 @@ def test_variance_of_seeds_widens_the_band(runs_of):
 def test_curve_that_levels_off_is_recognized_with_four_sizes(runs_of):
     sizes = np.array([50, 100, 200, 400, 800])
     losses = 0.3 + 0.6 * (sizes / 50) ** -0.8
-    found = learning_curve(sizes.tolist(), runs_of(losses))
-    assert found.fitted == pytest.approx(0.3 + 0.6 * (found.at / 50) ** -0.8, rel=0.01)
+    curve = learning_curve(sizes.tolist(), runs_of(losses))
+    assert curve.fitted == pytest.approx(0.3 + 0.6 * (curve.at / 50) ** -0.8, rel=0.01)
     without = learning_curve(sizes[:3].tolist(), runs_of(losses[:3]))
     assert without.doubled.value < losses[3]
 
@@ -64,14 +64,14 @@ def test_curve_that_levels_off_is_recognized_with_four_sizes(runs_of):
 def test_curve_without_a_visible_floor_keeps_its_power_and_may_level_off(runs_of):
     sizes = np.array([100, 200, 400, 800])
     losses = 0.6 * (sizes / 100) ** -0.4
-    found = learning_curve(sizes.tolist(), runs_of(losses, seeds=0.05))
-    assert found.fitted == pytest.approx(0.6 * (found.at / 100) ** -0.4, rel=1e-5)
-    assert found.high[-1] - found.fitted[-1] > found.fitted[-1] - found.low[-1]
+    curve = learning_curve(sizes.tolist(), runs_of(losses, seeds=0.05))
+    assert curve.fitted == pytest.approx(0.6 * (curve.at / 100) ** -0.4, rel=1e-5)
+    assert curve.high[-1] - curve.fitted[-1] > curve.fitted[-1] - curve.low[-1]
 
 
 def test_rising_losses_are_fitted(runs_of):
-    found = learning_curve([100, 200, 400, 800], runs_of([0.4, 0.5, 0.6, 0.7]))
-    assert found.change.value > 0 and found.doubled.value > 0.7
+    curve = learning_curve([100, 200, 400, 800], runs_of([0.4, 0.5, 0.6, 0.7]))
+    assert curve.change.value > 0 and curve.doubled.value > 0.7
 
 
 def test_order_and_repetition_of_sizes_do_not_matter(runs_of):
@@ -94,8 +94,8 @@ def test_partners_of_a_diverged_run_at_other_sizes_are_left_out(runs_of):
     first, second = runs_of([0.8, 0.6]), runs_of([0.4, 0.3])
     nothing = np.full_like(first[0][0].logits, np.nan)
     broken = Predictions(nothing, first[0][0].labels, first[0][0].images)
-    found = learning_curve([100, 200], [[broken, second[0][0]], [first[1][0], second[1][0]]])
-    assert [each.value for each in found.losses] == pytest.approx([0.4, 0.3], rel=1e-5)
+    curve = learning_curve([100, 200], [[broken, second[0][0]], [first[1][0], second[1][0]]])
+    assert [each.value for each in curve.losses] == pytest.approx([0.4, 0.3], rel=1e-5)
 
 
 def test_single_size_has_no_curve(runs_of):

@@ -26,15 +26,15 @@ def predicting(classes, labels, *, of: int = 3) -> Predictions:
 def test_loss_is_the_mean_of_minus_the_logarithm_of_the_true_class_probability():
     one = [[0.5, 0.25, 0.25], [0.25, 0.25, 0.5]]
     two = [[0.25, 0.5, 0.25], [0.125, 0.125, 0.75]]
-    found = per_replicate(predictions([one, two], [0, 2]))["loss"]
-    assert found == pytest.approx([np.log(2), (np.log(4) - np.log(0.75)) / 2], rel=1e-6)
+    losses = per_replicate(predictions([one, two], [0, 2]))["loss"]
+    assert losses == pytest.approx([np.log(2), (np.log(4) - np.log(0.75)) / 2], rel=1e-6)
 
 
 def test_macro_f1_equals_a_worked_example():
-    found = per_replicate(predicting([[0, 0, 1, 1, 1, 2]], [0, 0, 0, 1, 0, 2]))
+    scores = per_replicate(predicting([[0, 0, 1, 1, 1, 2]], [0, 0, 0, 1, 0, 2]))
     # class 0: 4 true, 2 predicted, 2 right; class 1: 1 true, 3 predicted, 1 right; class 2: 1, 1, 1
-    assert found["macro_f1"] == pytest.approx([(4 / 6 + 2 / 4 + 1) / 3])
-    assert found["accuracy"] == pytest.approx([4 / 6])
+    assert scores["macro_f1"] == pytest.approx([(4 / 6 + 2 / 4 + 1) / 3])
+    assert scores["accuracy"] == pytest.approx([4 / 6])
 
 
 def test_absent_class_that_is_never_predicted_is_left_out_of_macro_f1():
@@ -49,9 +49,9 @@ def test_absent_class_that_is_never_predicted_is_left_out_of_macro_f1():
 
 def test_calibration_error_equals_a_worked_example():
     surely, barely = [0.7, 0.3], [0.6, 0.4]
-    found = per_replicate(predictions([[surely, surely, surely, barely]], [0, 0, 1, 0]))["ece"]
+    errors = per_replicate(predictions([[surely, surely, surely, barely]], [0, 0, 1, 0]))["ece"]
     # |0.7 - 2/3| x 3/4 + |0.6 - 1| x 1/4
-    assert found == pytest.approx([0.1 / 3 * 3 / 4 + 0.4 / 4], rel=1e-5)
+    assert errors == pytest.approx([0.1 / 3 * 3 / 4 + 0.4 / 4], rel=1e-5)
 
 
 def test_gaps_of_opposite_sign_cancel_within_a_bin_only():
@@ -70,19 +70,19 @@ def test_confusion_counts_true_classes_in_rows_and_predicted_ones_in_columns():
 
 def test_reliability_gives_accuracy_beside_confidence_and_nan_for_empty_bins():
     confidence = np.array([0.69, 0.67, 0.92, 0.95])
-    found = reliability(confidence, np.array([True, False, True, True]))
-    assert found.images.tolist() == [0, 0, 0, 0, 0, 0, 2, 0, 0, 2]
-    assert found.accuracy[[6, 9]].tolist() == [0.5, 1]
-    assert found.confidence[[6, 9]] == pytest.approx([0.68, 0.935])
-    assert np.isnan(found.accuracy[:6]).all() and np.isnan(found.confidence[7])
-    assert found.edges == pytest.approx(np.arange(11) / 10)
-    assert found.ece == pytest.approx((abs(1.36 - 1) + abs(1.87 - 2)) / 4)
+    bins = reliability(confidence, np.array([True, False, True, True]))
+    assert bins.images.tolist() == [0, 0, 0, 0, 0, 0, 2, 0, 0, 2]
+    assert bins.accuracy[[6, 9]].tolist() == [0.5, 1]
+    assert bins.confidence[[6, 9]] == pytest.approx([0.68, 0.935])
+    assert np.isnan(bins.accuracy[:6]).all() and np.isnan(bins.confidence[7])
+    assert bins.edges == pytest.approx(np.arange(11) / 10)
+    assert bins.ece == pytest.approx((abs(1.36 - 1) + abs(1.87 - 2)) / 4)
 
 
 def test_diverged_replicate_has_no_metrics_and_does_not_affect_others():
     whole = predicting([[0, 1, 2], [0, 1, 1]], [0, 1, 2])
     logits = np.concatenate([whole.logits, np.full((1, 3, 3), np.nan, np.float32)])
-    found = per_replicate(Predictions(logits, whole.labels, whole.images))
+    scores = per_replicate(Predictions(logits, whole.labels, whole.images))
     for name in METRICS:
-        assert found[name][:2] == pytest.approx(per_replicate(whole)[name])
-        assert np.isnan(found[name][2])
+        assert scores[name][:2] == pytest.approx(per_replicate(whole)[name])
+        assert np.isnan(scores[name][2])

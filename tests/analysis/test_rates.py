@@ -26,21 +26,21 @@ KINDS = {
 @pytest.fixture(scope="module")
 def coverage(population):
     """Return how often the intervals of 136 images hold the truth, by metric."""
-    kept = {}
+    intervals = {}
 
     def measure(kind):
-        if kind not in kept:
+        if kind not in intervals:
             changes, replicates = KINDS[kind]
             people = population(**changes)
             truth = people.truth()
             source = np.random.default_rng(4)
             held = []
             for _ in range(500):
-                found = estimates(people.draw(source, 136, replicates)[0])
-                held.append([found[m].low <= truth[m] <= found[m].high for m in truth])
-            kept[kind] = dict(zip(truth, np.mean(held, axis=0), strict=True))
-            print(kind, {metric: f"{rate:.1%}" for metric, rate in kept[kind].items()})
-        return kept[kind]
+                estimated = estimates(people.draw(source, 136, replicates)[0])
+                held.append([estimated[m].low <= truth[m] <= estimated[m].high for m in truth])
+            intervals[kind] = dict(zip(truth, np.mean(held, axis=0), strict=True))
+            print(kind, {metric: f"{rate:.1%}" for metric, rate in intervals[kind].items()})
+        return intervals[kind]
 
     return measure
 
@@ -62,8 +62,8 @@ def test_wilson_interval_covers_the_truth_in_95_of_100_cases():
     source = np.random.default_rng(5)
     rates = []
     for share in np.linspace(0.6, 0.97, 38):
-        found = [wilson(int(hits), 136) for hits in source.binomial(136, share, size=400)]
-        rates.append(np.mean([each.low <= share <= each.high for each in found]))
+        intervals = [wilson(int(hits), 136) for hits in source.binomial(136, share, size=400)]
+        rates.append(np.mean([each.low <= share <= each.high for each in intervals]))
     print(f"Wilson {np.mean(rates):.1%}")
     assert 0.93 <= np.mean(rates) <= 0.97
 
@@ -111,9 +111,9 @@ def test_images_needed_find_the_difference_in_80_of_100_cases(with_losses, repli
 
     more = images_needed(*pair(60, exact=True))
     assert more is not None
-    found = np.mean([compare(pair(60 + more))[0].distinguishable for _ in range(600)])
-    print(f"found with {60 + more} images of {replicates} replicates: {found:.1%}")
-    assert 0.75 <= found <= 0.85
+    power = np.mean([compare(pair(60 + more))[0].distinguishable for _ in range(600)])
+    print(f"found with {60 + more} images of {replicates} replicates: {power:.1%}")
+    assert 0.75 <= power <= 0.85
 
 
 @pytest.mark.parametrize("kind", ["usual", "seeds differ much", "one replicate"])
@@ -135,8 +135,10 @@ def test_intervals_of_effects_cover_the_simulated_effect(population, kind):
     }
     held = []
     for _ in range(300):
-        found = effects(grid, people.draw(source, 136, replicates, ahead))
-        held.append([each.effect.low <= planted[each.key] <= each.effect.high for each in found])
+        estimated = effects(grid, people.draw(source, 136, replicates, ahead))
+        held.append(
+            [each.effect.low <= planted[each.key] <= each.effect.high for each in estimated]
+        )
     rates = dict(zip(planted, np.mean(held, axis=0), strict=True))
     print(f"effects, {kind}", {key: f"{rate:.1%}" for key, rate in rates.items()})
     assert 0.93 <= np.mean(held) <= 0.97
@@ -171,13 +173,13 @@ def test_learning_curves_cover_the_simulated_law_and_the_gain_of_doubling(
             [with_losses(law(size) * common * spread(0.15, 136) * spread(0.02, 5, 1))]
             for size in sizes
         ]
-        found = learning_curve(sizes, runs)
+        curve = learning_curve(sizes, runs)
         brought = law(2 * sizes[-1]) - law(sizes[-1])
         held.append(
             [
-                found.doubled.low <= law(2 * sizes[-1]) <= found.doubled.high,
-                found.change.low <= brought <= found.change.high,
-                ((found.low <= law(found.at)) & (law(found.at) <= found.high)).mean(),
+                curve.doubled.low <= law(2 * sizes[-1]) <= curve.doubled.high,
+                curve.change.low <= brought <= curve.change.high,
+                ((curve.low <= law(curve.at)) & (law(curve.at) <= curve.high)).mean(),
             ]
         )
     doubled, change, band = np.mean(held, axis=0)

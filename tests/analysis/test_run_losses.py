@@ -25,10 +25,10 @@ def test_merged_repeats_are_one_run_with_all_replicates(population):
     source = np.random.default_rng(2)
     runs = [population().draw(source, 50, replicates, (0.1,))[0] for replicates in (5, 1, 3)]
     table = np.concatenate([run.losses for run in runs])
-    found = RunLosses.together(list(map(RunLosses.of, runs)))
-    assert found.means == pytest.approx(table.mean(0))
-    assert found.replicates == pytest.approx(table.mean(1))
-    assert found.interaction == pytest.approx(interaction(table))
+    merged = RunLosses.together(list(map(RunLosses.of, runs)))
+    assert merged.means == pytest.approx(table.mean(0))
+    assert merged.replicates == pytest.approx(table.mean(1))
+    assert merged.interaction == pytest.approx(interaction(table))
 
 
 def test_repeats_on_other_images_are_refused(population):

@@ -56,8 +56,8 @@ def rates(population):
         truth, held = people.truth()[metric], []
         for _ in range(cases):
             run = people.draw(source, images, replicates)[0]
-            found = estimates(run)[metric]
-            for low, high in (simpler(run) if simpler else (0, 1), (found.low, found.high)):
+            interval = estimates(run)[metric]
+            for low, high in (simpler(run) if simpler else (0, 1), (interval.low, interval.high)):
                 held.append(low <= truth <= high)
         simple, used = np.mean(held[::2]), np.mean(held[1::2])
         name = f"{simpler.__name__} {simple:.1%}, " if simpler else ""

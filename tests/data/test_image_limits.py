@@ -55,15 +55,15 @@ pretrained = Preprocessing((256,), 224, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
 transforms = [pretrained.pixels, resized(224).pixels]
 [transform(Image.new("RGB", (8, 8))) for transform in transforms]
 for path in sorted(Path(sys.argv[1]).iterdir()):
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     before = peak()
     try:
         image = open_rgb(path)
-        said = [image.size, *(tuple(transform(image).shape) for transform in transforms)]
+        report = [image.size, *(tuple(transform(image).shape) for transform in transforms)]
     except UnreadableImageError as error:
-        said = [error.what, error.hint]
+        report = [error.what, error.hint]
     image = None
-    print(repr((path.stem, peak() - before, said)))
+    print(repr((path.stem, peak() - before, report)))
 """
 
 

@@ -1,4 +1,4 @@
-"""Images already looked at are not opened again, and none that changed is taken for the old one."""
+"""Facts about images are cached, and files that changed are inspected again."""
 
 import logging
 import os
@@ -97,11 +97,11 @@ def swap_by_rsync(one: Path, other: Path) -> None:
 def swap_by_folders(one: Path, other: Path) -> None:
     """Exchange what two links point to, as a data set's `current` link is."""
     for target, content in ((one, other.read_bytes()), (other, one.read_bytes())):
-        kept = target.with_name(f"kept-{target.name}")
-        kept.write_bytes(content)
-        settle(kept)
+        copy = target.with_name(f"kept-{target.name}")
+        copy.write_bytes(content)
+        settle(copy)
         target.unlink()
-        target.symlink_to(kept)
+        target.symlink_to(copy)
 
 
 @pytest.mark.parametrize(

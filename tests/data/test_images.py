@@ -189,7 +189,7 @@ def broken_files(folder: Path) -> dict[str, Path]:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     made = {"empty": folder / "empty.jpg", "text": folder / "text.png"}
     made["empty"].touch()
-    made["text"].write_text("this is no image")
+    made["text"].write_text("not an image")
     for suffix in ("jpg", "png", "webp", "tiff", "gif", "bmp"):
         path = made[suffix] = folder / f"cut.{suffix}"
         Image.fromarray(noise).save(path)
@@ -203,18 +203,18 @@ def test_broken_image_is_named_in_the_error(tmp_path: Path, kind: str) -> None:
     with pytest.raises(UnreadableImageError) as caught:
         open_rgb(path)
     assert str(caught.value).startswith(f"{path}: cannot be read as an image: ")
-    found = inspect([path])[path]
-    assert isinstance(found, UnreadableImageError)
-    assert str(found).startswith(f"{path}: cannot be read as an image: ")
-    for message in (str(caught.value), str(found)):
+    error = inspect([path])[path]
+    assert isinstance(error, UnreadableImageError)
+    assert str(error).startswith(f"{path}: cannot be read as an image: ")
+    for message in (str(caught.value), str(error)):
         assert "BytesIO" not in message and not message.endswith(": ")
 
 
 def test_missing_image_is_named_in_the_error(tmp_path: Path) -> None:
-    gone = tmp_path / "gone.jpg"
+    missing = tmp_path / "gone.jpg"
     with pytest.raises(UnreadableImageError, match=r"gone\.jpg.*No such file"):
-        open_rgb(gone)
-    assert "gone.jpg: cannot be read: No such file" in str(inspect([gone])[gone])
+        open_rgb(missing)
+    assert "gone.jpg: cannot be read: No such file" in str(inspect([missing])[missing])
 
 
 def test_digest_depends_only_on_content(tmp_path: Path) -> None:
@@ -223,8 +223,10 @@ def test_digest_depends_only_on_content(tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere" / "another name.PNG"
     copy.write_bytes((tmp_path / "a.png").read_bytes())
     quarters().rotate(180).save(tmp_path / "b.png")
-    found = inspect([tmp_path / "a.png", tmp_path / "b.png", copy])
-    first, second, third = (found[p].digest for p in (tmp_path / "a.png", tmp_path / "b.png", copy))
+    inspected = inspect([tmp_path / "a.png", tmp_path / "b.png", copy])
+    first, second, third = (
+        inspected[p].digest for p in (tmp_path / "a.png", tmp_path / "b.png", copy)
+    )
     assert first == third != second
     assert first == digest_of(copy.read_bytes())
     assert len(first) == 32 and int(first, 16) >= 0
@@ -232,7 +234,7 @@ def test_digest_depends_only_on_content(tmp_path: Path) -> None:
 
 def test_hidden_and_other_files_are_not_listed(tmp_path: Path) -> None:
     (tmp_path / "deeper").mkdir()
-    wanted = [tmp_path / "B.JPG", tmp_path / "a.png", tmp_path / "deeper" / "c.webp"]
-    for path in [*wanted, tmp_path / ".hidden.jpg", tmp_path / "notes.txt", tmp_path / "Thumbs.db"]:
+    images = [tmp_path / "B.JPG", tmp_path / "a.png", tmp_path / "deeper" / "c.webp"]
+    for path in [*images, tmp_path / ".hidden.jpg", tmp_path / "notes.txt", tmp_path / "Thumbs.db"]:
         path.touch()
-    assert list_folder(tmp_path).images == wanted
+    assert list_folder(tmp_path).images == images

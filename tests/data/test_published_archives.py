@@ -111,8 +111,8 @@ def test_two_processes_at_once_both_fail_if_the_server_fails(
     with failing_server(500) as (url, asked):
         command = [sys.executable, "-c", code, url, str(tmp_path / "data")]
         both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-        said = [process.communicate(timeout=120)[0] for process in both]
-    assert all("HTTP 500" in each for each in said)
+        outputs = [process.communicate(timeout=120)[0] for process in both]
+    assert all("HTTP 500" in each for each in outputs)
     assert asked == {"/photos.zip": 8}
     assert visible(tmp_path / "data") == []
     assert not list((tmp_path / "data").glob("*.part"))

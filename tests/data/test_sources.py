@@ -280,8 +280,8 @@ def test_address_that_answers_is_reachable(server: Server, published: Path) -> N
 def test_reason_is_given_if_an_address_is_unreachable(tmp_path: Path) -> None:
     refused = why_unreachable(f"http://127.0.0.1:{closed_port()}/{NAME}")
     assert refused is not None and "refused" in refused
-    gone = tmp_path / "gone.zip"
-    assert why_unreachable(gone.as_uri()) == f"there is no file {gone}"
+    missing = tmp_path / "gone.zip"
+    assert why_unreachable(missing.as_uri()) == f"there is no file {missing}"
     unknown = why_unreachable(f"http://no-such-host.invalid/{NAME}")
     assert unknown is not None and ("name" in unknown.lower() or "no answer" in unknown)
     assert "https://, http:// or file://" in str(why_unreachable(f"ftp://example.org/{NAME}"))

@@ -129,7 +129,7 @@ def test_one_more_image_moves_few_others(write: Write) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_duplicates_are_never_in_two_splits(write: Write, seed: int) -> None:
-    """Three copies of each of ten images in a class, and five images filed under both classes."""
+    """Three copies of each of ten images per class, and five images in both classes."""
     both = list(range(500, 505))
     root = write({"a": [*range(0, 10)] * 3 + both, "b": [*range(100, 110)] * 3 + both})
     splits = load_splits(folder_config(root, split_seed=seed))

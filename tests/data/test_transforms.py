@@ -51,10 +51,10 @@ def test_resize_cuts_nothing_off() -> None:
 def test_values_are_normalized_with_imagenets_statistics() -> None:
     assert IMAGENET_MEAN == (0.485, 0.456, 0.406) and IMAGENET_STD == (0.229, 0.224, 0.225)
     seen = resized(32).build()(GREY)
-    wanted = (torch.tensor([128, 64, 255]) / 255 - torch.tensor(IMAGENET_MEAN)) / torch.tensor(
+    expected = (torch.tensor([128, 64, 255]) / 255 - torch.tensor(IMAGENET_MEAN)) / torch.tensor(
         IMAGENET_STD
     )
-    assert torch.allclose(seen, wanted[:, None, None].expand(3, 32, 32), atol=1e-5)
+    assert torch.allclose(seen, expected[:, None, None].expand(3, 32, 32), atol=1e-5)
 
 
 def test_without_augmentation_nothing_is_random() -> None:

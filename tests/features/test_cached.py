@@ -83,8 +83,8 @@ def test_copies_in_different_folders_share_an_entry(
     copy = tmp_path / "other class" / "x.jpg"
     copy.parent.mkdir()
     shutil.copy(files[3].path, copy)
-    found = features([*files, *look_at([copy])], make_network())
-    assert torch.equal(found[3], found[12])
+    result = features([*files, *look_at([copy])], make_network())
+    assert torch.equal(result[3], result[12])
     assert rows(tmp_path / "cache") == 12
 
 
@@ -114,13 +114,13 @@ def test_another_transform_misses(tmp_path, files, make_network, features, other
 
 
 def test_other_weights_or_another_model_miss(tmp_path, files, make_network, features, monkeypatch):
-    """Weights are told apart by the file's content, whatever its name."""
+    """Weights are identified by the content of the file, whatever its name."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     folder = tmp_path / "torch" / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     entry = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
     config = ModelConfig(label="resnet18", name="resnet18", weights="IMAGENET1K_V1")
-    found = []
+    results = []
     for seed in range(2):
         torch.manual_seed(seed)
         state = {
@@ -133,10 +133,10 @@ def test_other_weights_or_another_model_miss(tmp_path, files, make_network, feat
         (folder / "state.pth").rename(pretrained_weights.cache_path(entry))
         spec = resolve_backbone(config, random_if_unavailable=False)
         network = LazyModel(spec, SIZE, 3, True, tmp_path / "cache" / "networks")
-        found.append(features(files, network))
-    found.append(features(files, make_network("resnet34")))
+        results.append(features(files, network))
+    results.append(features(files, make_network("resnet34")))
     assert rows(tmp_path / "cache") == 36
-    assert len({tuple(f[0].tolist()) for f in found}) == 3
+    assert len({tuple(f[0].tolist()) for f in results}) == 3
 
 
 def test_image_changed_unnoticed_is_refused_and_nothing_is_stored_for_it(
@@ -151,7 +151,7 @@ def test_image_changed_unnoticed_is_refused_and_nothing_is_stored_for_it(
         features(files[6:], make_network())
 
 
-# --- the same to the last bit
+# --- bitwise identical
 
 
 FAMILIES = ["resnet18", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny"]

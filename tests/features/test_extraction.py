@@ -49,7 +49,7 @@ def test_features_agree_with_the_unfused_network_and_predictions_are_equal(
         expected = torch.cat([plain.module(images).flatten(1) for images, _ in loader])
         logits = model.head(got)
     assert got.shape == (12, plain.width) and got.dtype == torch.float32
-    assert expected.std(0).max() > 1e-3  # the images are told apart at all
+    assert expected.std(0).max() > 1e-3  # features differ between images
     assert (got - expected).abs().max() <= 1e-4 * expected.abs().max()
     plain_logits = predict_logits(model, loader, torch.device("cpu"))
     assert (logits - plain_logits).abs().max() <= 1e-4 * plain_logits.abs().max()
@@ -60,11 +60,11 @@ def test_features_agree_with_the_unfused_network_and_predictions_are_equal(
 def test_features_are_bitwise_identical_with_any_number_of_threads(
     files, make_network, features, name
 ):
-    found = []
+    results = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        found.append(features(files, make_network(name), cache=f"cache-{threads}"))
-    assert torch.equal(found[0], found[1])
+        results.append(features(files, make_network(name), cache=f"cache-{threads}"))
+    assert torch.equal(results[0], results[1])
 
 
 def test_batch_that_exceeds_memory_is_split_with_a_warning(

@@ -77,8 +77,8 @@ def test_stored_features_are_not_extracted_again(tmp_path, backbone):
 
 def test_only_missing_features_are_extracted_and_each_image_once(tmp_path, backbone):
     open_store(tmp_path).get(DIGESTS[:5], Backbone())
-    wanted = [*DIGESTS[::-1], *DIGESTS, DIGESTS[3]]
-    assert torch.equal(open_store(tmp_path).get(wanted, backbone), table(wanted))
+    requested = [*DIGESTS[::-1], *DIGESTS, DIGESTS[3]]
+    assert torch.equal(open_store(tmp_path).get(requested, backbone), table(requested))
     assert sorted(backbone.asked) == sorted(DIGESTS[5:])
 
 
@@ -157,7 +157,7 @@ DAMAGES = {
         )
     ),
     "written for another key": of_another_key,
-    "with a feature that is no number": lambda path: with_feature(path, float("nan")),
+    "with a feature that is NaN": lambda path: with_feature(path, float("nan")),
     "with an infinite feature": lambda path: with_feature(path, float("-inf")),
     "with features of another width": lambda path: wider(path),
     "of other images": of_other_images,
@@ -309,13 +309,13 @@ def test_shards_in_use_stay_even_if_they_are_the_oldest_and_too_large(tmp_path, 
 def test_using_features_marks_only_their_shards_as_recent(tmp_path, filled):
     for path in filled:
         age(path, 9)
-    wanted = read_shard(filled[1], KEY).digests
+    requested = read_shard(filled[1], KEY).digests
     before = {path: path.stat().st_mtime for path in filled}
     living = open_store(tmp_path)
-    living.get(wanted[:1], Backbone())
+    living.get(requested[:1], Backbone())
     assert [p for p in filled if p.stat().st_mtime > before[p] + 86_400] == [filled[1]]
     age(filled[1], 9)
-    living.get(wanted, Backbone())  # also of a store that has long been open
+    living.get(requested, Backbone())  # also of a store that has long been open
     assert filled[1].stat().st_mtime > before[filled[1]] + 86_400
 
 
@@ -352,12 +352,12 @@ def test_width_of_new_features_replaces_planted_ones(tmp_path, backbone, writabl
     planted.write_bytes(shards.encode(KEY, DIGESTS[:5], torch.ones(5, WIDTH + 3)))
     store = open_store(tmp_path)
     if not writable:
-        store_module.quarantine, kept = lambda path, reason: None, store_module.quarantine
+        store_module.quarantine, original = lambda path, reason: None, store_module.quarantine
     try:
         assert torch.equal(store.get(DIGESTS, backbone), table(DIGESTS))
     finally:
         if not writable:
-            store_module.quarantine = kept
+            store_module.quarantine = original
     assert sorted(backbone.asked) == sorted(DIGESTS)
     assert planted.with_suffix(".damaged").is_file() == writable
 

@@ -78,7 +78,7 @@ def test_features_that_do_not_fit_on_a_full_disk_are_used_and_others_are_stored(
 
 
 def test_store_continues_on_a_full_disk_and_after_it_was_freed(small_disk):
-    """What was kept in memory alone is not taken for something on disk."""
+    """Features kept only in memory do not count as stored."""
     living, backbone = open_store(small_disk.path), Backbone()
     small_disk.fill()
     assert torch.equal(living.get(DIGESTS, backbone), table(DIGESTS))

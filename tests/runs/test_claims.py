@@ -48,8 +48,8 @@ def test_claim_names_host_and_process_and_is_deleted_with_a_result(tmp_path):
     with claims.held(tmp_path / "run", "a-run"):
         written = json.loads((tmp_path / "run" / "claim").read_text())
         assert written["pid"] == os.getpid() and written["host"] and written["name"] == "a-run"
-        found = claims.find(tmp_path / "run")
-        assert found is not None and found.alive
+        claim = claims.find(tmp_path / "run")
+        assert claim is not None and claim.alive
         (tmp_path / "run" / "result.json").write_text("{}")
     assert claims.find(tmp_path / "run") is None
 
@@ -57,16 +57,16 @@ def test_claim_names_host_and_process_and_is_deleted_with_a_result(tmp_path):
 def test_block_without_a_result_leaves_its_claim_and_the_same_process_may_continue(tmp_path):
     with claims.held(tmp_path, "a-run"):
         pass
-    found = claims.find(tmp_path)
-    assert found is not None and not found.alive
+    claim = claims.find(tmp_path)
+    assert claim is not None and not claim.alive
     with claims.held(tmp_path, "a-run"):  # does not wait for itself
         assert claims.find(tmp_path).alive
 
 
 def test_claim_of_a_living_process_is_waited_for(tmp_path, holder, caplog):
     process = holder(tmp_path, "with a result")
-    found = claims.find(tmp_path)
-    assert found.alive and found.claim.pid == process.pid
+    claim = claims.find(tmp_path)
+    assert claim.alive and claim.claim.pid == process.pid
     caplog.set_level("INFO")
     taken = []
 
@@ -89,8 +89,8 @@ def test_claim_of_a_killed_process_is_broken_with_a_warning(tmp_path, holder, ca
     process = holder(tmp_path)
     process.kill()
     process.wait()
-    found = claims.find(tmp_path)
-    assert found is not None and not found.alive and found.claim.pid == process.pid
+    claim = claims.find(tmp_path)
+    assert claim is not None and not claim.alive and claim.claim.pid == process.pid
     with claims.held(tmp_path, "a-run"):
         assert claims.find(tmp_path).claim.pid == os.getpid()
     assert f"process {process.pid}" in caplog.text and "is dead" in caplog.text

@@ -17,17 +17,17 @@ from visionsweep.runs.scores import Measure
 def test_runs_are_found_at_any_depth(tmp_path, write_run):
     write_run("2026-01-31/12-00-00/a", 0.5)
     write_run("b", 0.4)
-    found = find_runs([tmp_path / "outputs"])
-    assert [run.directory.name for run in found.runs] == ["a", "b"]
-    assert found.skipped == []
+    listing = find_runs([tmp_path / "outputs"])
+    assert [run.directory.name for run in listing.runs] == ["a", "b"]
+    assert listing.skipped == []
 
 
 def test_run_is_listed_once_even_if_its_folder_is_given_twice(tmp_path, write_run):
     one = write_run("a", 0.5)
     link = tmp_path / "link"
     link.symlink_to(one)
-    found = find_runs([tmp_path / "outputs", one, tmp_path / "outputs", link])
-    assert len(found.runs) == 1
+    listing = find_runs([tmp_path / "outputs", one, tmp_path / "outputs", link])
+    assert len(listing.runs) == 1
 
 
 def test_linked_record_is_listed_once(tmp_path, write_run):
@@ -55,8 +55,8 @@ def test_history_is_read_on_demand(tmp_path, write_run):
 
 def test_invalid_record_is_reported_once_even_if_its_folder_is_given_twice(tmp_path, write_run):
     (write_run("broken", 0.5) / "result.json").write_text("{")
-    found = find_runs([tmp_path / "outputs", tmp_path / "outputs" / "broken"])
-    assert len(found.skipped) == 1
+    listing = find_runs([tmp_path / "outputs", tmp_path / "outputs" / "broken"])
+    assert len(listing.skipped) == 1
 
 
 def test_broken_and_foreign_files_are_skipped_and_reported(tmp_path, write_run):
@@ -65,19 +65,19 @@ def test_broken_and_foreign_files_are_skipped_and_reported(tmp_path, write_run):
     broken.write_bytes(broken.read_bytes()[:100])
     foreign = tmp_path / "outputs" / "result.json"
     foreign.write_text('{"accuracy": 0.99}')
-    found = find_runs([tmp_path / "outputs"])
-    assert [run.record.name for run in found.runs] == ["good"]
-    assert len(found.skipped) == 2
-    assert any(line.startswith(f"{broken}: not a record") for line in found.skipped)
-    assert any(line.startswith(f"{foreign}: not a record") for line in found.skipped)
+    listing = find_runs([tmp_path / "outputs"])
+    assert [run.record.name for run in listing.runs] == ["good"]
+    assert len(listing.skipped) == 2
+    assert any(line.startswith(f"{broken}: not a record") for line in listing.skipped)
+    assert any(line.startswith(f"{foreign}: not a record") for line in listing.skipped)
 
 
 def test_folder_named_like_a_record_is_skipped(tmp_path, write_run):
     write_run("good", 0.5)
     (tmp_path / "outputs" / "odd" / "result.json").mkdir(parents=True)
-    found = find_runs([tmp_path / "outputs"])
-    assert [run.record.name for run in found.runs] == ["good"]
-    assert "odd" in found.skipped[0]
+    listing = find_runs([tmp_path / "outputs"])
+    assert [run.record.name for run in listing.runs] == ["good"]
+    assert "odd" in listing.skipped[0]
 
 
 def test_missing_folder_is_an_error_with_its_path(tmp_path):
@@ -91,10 +91,10 @@ def test_completed_runs_are_sorted_by_validation_loss_with_diverged_ones_last(tm
     write_run("better", 0.9, 0.5)
     write_run("failed")
     write_run("interrupted", 0.1, status="interrupted")
-    found = find_runs([tmp_path / "outputs"]).runs
-    assert len(found) == 5
-    assert [run.record.name for run in completed(found)] == ["better", "worse", "diverged"]
-    losses = {run.record.name: val_loss(run) for run in found}
+    runs = find_runs([tmp_path / "outputs"]).runs
+    assert len(runs) == 5
+    assert [run.record.name for run in completed(runs)] == ["better", "worse", "diverged"]
+    losses = {run.record.name: val_loss(run) for run in runs}
     assert losses["failed"] == losses["interrupted"] == math.inf
 
 
@@ -108,15 +108,15 @@ def test_status_of_a_run_is_read_from_its_claim_and_its_record(tmp_path, write_r
             pass  # without result.json, the claim stays
     (outputs / "never-written" / "claim").unlink()
     with claims.held(rerun, "restarted"), claims.held(outputs / "running", "running"):
-        found = find_runs([outputs])
-    statuses = {run.record.name: run.record.status for run in found.runs}
+        listing = find_runs([outputs])
+    statuses = {run.record.name: run.record.status for run in listing.runs}
     assert statuses == {
         "done": "completed", "failed": "failed", "crashed": "crashed", "running": "running",
         "restarted": "running",
     }  # fmt: skip
-    crashed = next(run for run in found.unfinished if run.record.status == "crashed")
+    crashed = next(run for run in listing.unfinished if run.record.status == "crashed")
     assert f"process {os.getpid()}" in crashed.record.failure.message
-    assert len(found.unfinished) == 4
+    assert len(listing.unfinished) == 4
 
 
 @pytest.mark.parametrize("reused", [True, False], ids=["reused", "repeated"])
@@ -133,10 +133,10 @@ def test_duplicate_run_is_counted_once(tmp_path, make_record, reused):
     copy = write("1/a", 0.5, fingerprint="f" * 32, reused_from="elsewhere" if reused else None)
     original = write("2/a", 0.5, fingerprint="f" * 32)
     others = [write("3/a", 0.4, fingerprint="f" * 32), write("4/a", 0.5, fingerprint="a" * 32)]
-    found = find_runs([tmp_path / "outputs"])
+    listing = find_runs([tmp_path / "outputs"])
     kept, repeated = (original, copy) if reused else (copy, original)
-    assert {run.directory for run in found.runs} == {kept, *others}
-    ((duplicate, of),) = found.duplicates
+    assert {run.directory for run in listing.runs} == {kept, *others}
+    ((duplicate, of),) = listing.duplicates
     assert (duplicate.directory, of.directory) == (repeated, kept)
     assert [run.directory for run in find_runs([copy]).runs] == [copy]
 

@@ -67,9 +67,9 @@ def test_result_settings_change_the_fingerprint_and_are_named(config, change):
             config, **({group[0]: replace(getattr(config, group[0]), **part)} if group else part)
         )
         assert key not in keys(role="runtime")
-        said = fingerprint.changed_settings(asdict(config), changed)
-        assert [line.partition(":")[0] for line in said] == [key]
-        assert f"{value} now" in said[0]
+        changes = fingerprint.changed_settings(asdict(config), changed)
+        assert [line.partition(":")[0] for line in changes] == [key]
+        assert f"{value} now" in changes[0]
     assert fingerprint.of(changed, SPLITS, SPEC) != fingerprint.of(config, SPLITS, SPEC)
 
 
@@ -102,8 +102,8 @@ def test_images_their_order_classes_and_weights_change_the_fingerprint(config):
         (replace(SPLITS, classes=("cat", "wolf")), SPEC),
         (SPLITS, replace(SPEC, fingerprint="def")),
     ]
-    found = [fingerprint.of(config, splits, spec) for splits, spec in others]
-    assert len({same, *found}) == 5
+    fingerprints = [fingerprint.of(config, splits, spec) for splits, spec in others]
+    assert len({same, *fingerprints}) == 5
 
 
 def test_every_setting_determines_the_result_unless_it_is_declared_otherwise(config):
@@ -123,6 +123,8 @@ def test_every_setting_determines_the_result_unless_it_is_declared_otherwise(con
 def test_images_and_weights_that_changed_since_a_record_are_named(make_record):
     earlier = make_record("a", 0.5)
     other = replace(SPEC, fingerprint="def")
-    said = "\n".join(fingerprint.changed_facts(earlier, SPLITS, other))
-    assert "train images: 225 there" in said and "3 now" in said
-    assert "val images: 135 there" in said and "weights: IMAGENET1K_V1 there, random now" in said
+    changes = "\n".join(fingerprint.changed_facts(earlier, SPLITS, other))
+    assert "train images: 225 there" in changes and "3 now" in changes
+    assert (
+        "val images: 135 there" in changes and "weights: IMAGENET1K_V1 there, random now" in changes
+    )

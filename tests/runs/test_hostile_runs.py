@@ -62,10 +62,10 @@ def mutated(content: dict, source: random.Random) -> bytes:
                 del place[last]
             case 3:
                 *other, key = source.choice(list(places(changed)))
-                found = changed
+                node = changed
                 for part in other:
-                    found = found[part]
-                place[last] = copy.deepcopy(found[key])
+                    node = node[part]
+                place[last] = copy.deepcopy(node[key])
             case _ if isinstance(place[last], int | float):
                 place[last] = place[last] * source.choice((-1, 0, 1e6, 0.5, 2))
             case _:
@@ -98,9 +98,9 @@ def test_mutated_records_are_valid_or_reported_and_compare_shows_the_rest(
         place.mkdir(parents=True)
         (place / "result.json").write_bytes(mutated(content, source))
         (place / "logits.safetensors").write_bytes(logits)
-    found = find_runs([outputs])
-    sent = {run.directory for run in [*found.runs, *(copy for copy, _ in found.duplicates)]}
-    named = {Path(line.partition(": ")[0]).parent for line in found.skipped}
+    listing = find_runs([outputs])
+    sent = {run.directory for run in [*listing.runs, *(copy for copy, _ in listing.duplicates)]}
+    named = {Path(line.partition(": ")[0]).parent for line in listing.skipped}
     assert sent.isdisjoint(named) and len(sent | named) == 304
     assert len(named) > 150
     for form in (
@@ -109,9 +109,9 @@ def test_mutated_records_are_valid_or_reported_and_compare_shows_the_rest(
         ["--csv"],
         ["--html", str(tmp_path / "report.html")],
     ):
-        status, said = compare(str(outputs), *form)
+        status, output = compare(str(outputs), *form)
         assert status == 0
-        assert said.count("passed over") >= len(named)
+        assert output.count("passed over") >= len(named)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -123,12 +123,12 @@ def test_mutated_record_that_is_read_can_be_written_and_read_again(tmp_path, mak
         file = tmp_path / "result.json"
         file.write_bytes(mutated(content, source))
         try:
-            found = read_record(file)
+            parsed = read_record(file)
         except ValueError as error:
             assert str(error)
             continue
         valid += 1
-        assert read_record(write_record(found, tmp_path)).status == found.status
+        assert read_record(write_record(parsed, tmp_path)).status == parsed.status
     assert 0 < valid < 80
 
 
@@ -174,22 +174,24 @@ def test_file_that_is_not_regular_is_reported_at_once(tmp_path, simulated_sweep,
     runs = [row.run.directory for row in simulated_sweep(models=[f"m{n}" for n in range(2)],
             data=("10pct", "20pct"), epochs=(2, 3)).rows]  # fmt: skip
     kinds = {}
-    for directory, (kind, (make, said)) in zip(runs, ODD.items(), strict=False):
+    for directory, (kind, (make, output)) in zip(runs, ODD.items(), strict=False):
         (directory / name).unlink(missing_ok=True)
         make(directory / name)
-        kinds[str(directory / (name if name != "claim" else "result.json"))] = (kind, said)
+        kinds[str(directory / (name if name != "claim" else "result.json"))] = (kind, output)
     start = time.monotonic()
-    status, said = compare(str(tmp_path / "outputs"), "--csv")
+    status, output = compare(str(tmp_path / "outputs"), "--csv")
     assert time.monotonic() - start < 10 and status == 0
     lines = dict(
         line.removeprefix("passed over ").split(": ", 1)
-        for line in said.splitlines()
+        for line in output.splitlines()
         if line.startswith("passed over ")
     )
     assert lines.keys() == kinds.keys()
     for path, reason in lines.items():
-        kind, said = kinds[path]
-        assert ("damaged" if name == "logits.safetensors" and kind == "sparse" else said) in reason
+        kind, output = kinds[path]
+        assert (
+            "damaged" if name == "logits.safetensors" and kind == "sparse" else output
+        ) in reason
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
@@ -197,18 +199,18 @@ def test_malformed_record_or_claim_does_not_hide_other_runs(tmp_path, write_run,
     write_run("good", 0.5)
     (write_run("sent", 0.4) / "result.json").write_bytes(text)
     (write_run("claimed", 0.3) / "claim").write_bytes(text)
-    found = find_runs([tmp_path / "outputs"])
-    said = {run.directory.name for run in found.runs}
-    named = {Path(line.partition(": ")[0]).parent.name for line in found.skipped}
-    assert "good" in said and "sent" in named and "claimed" in said ^ named
+    listing = find_runs([tmp_path / "outputs"])
+    listed = {run.directory.name for run in listing.runs}
+    named = {Path(line.partition(": ")[0]).parent.name for line in listing.skipped}
+    assert "good" in listed and "sent" in named and "claimed" in listed ^ named
 
 
 def test_claim_from_the_future_is_not_alive(tmp_path):
     with claims.held(tmp_path, "a"):
         content = (tmp_path / "claim").read_bytes()
-    there = json.loads(content)
+    expected = json.loads(content)
     for changed in ({"pid": 2**70}, {"system": "elsewhere"}, {"began": -1}, {"taken": "soon"}):
-        (tmp_path / "claim").write_text(json.dumps(there | changed))
+        (tmp_path / "claim").write_text(json.dumps(expected | changed))
         os.utime(tmp_path / "claim", (time.time() + 10**6,) * 2)
         assert not claims.find(tmp_path).alive
     os.utime(tmp_path / "claim", (2**40, 2**40))

@@ -41,8 +41,8 @@ def test_eight_runs_have_the_expected_names() -> None:
     for model, data, epochs in sweep:
         overrides = [f"model={model}", f"data={data}", f"epochs={epochs}"]
         for study in (False, True):
-            said = [*overrides, "experiment=foodvision_mini"] if study else overrides
-            given = name(said, {"model": model, "data": data}, epochs, study=study)
+            settings = [*overrides, "experiment=foodvision_mini"] if study else overrides
+            given = name(settings, {"model": model, "data": data}, epochs, study=study)
             assert given == f"{model}_{data}_{epochs}-epochs"
 
 

@@ -38,9 +38,11 @@ def test_each_reason_gets_a_framed_warning(small_disk, tmp_path, as_somebody_els
         assert not keep(tmp_path / "images" / "a.json", b"x")
     (tmp_path / "file").touch()
     assert not keep(tmp_path / "file" / "a.json", b"x")
-    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    warnings = [
+        record.getMessage() for record in caplog.records if record.levelno == logging.WARNING
+    ]
     reasons = ("No space left on device", "Permission denied", "File exists")
-    assert all(r in s and "!!!!" in s for r, s in zip(reasons, said, strict=True))
+    assert all(r in s and "!!!!" in s for r, s in zip(reasons, warnings, strict=True))
 
 
 def test_temporary_files_of_a_killed_process_are_deleted_by_the_next_write(tmp_path):

@@ -24,12 +24,12 @@ def test_running_run_has_not_ended(entered):
 
 
 def test_completed_run_shows_its_result(entered, make_record):
-    known = make_record("a-run", 0.5)
-    write_record(known, entered)
+    record = make_record("a-run", 0.5)
+    write_record(record, entered)
     ending = ending_of(entered, entered_at(entered))
     assert (ending.name, ending.status, ending.note) == ("run", "completed", "")
-    assert ending.val_loss == known.validation.loss
-    assert ending.val_accuracy == known.validation.accuracy
+    assert ending.val_loss == record.validation.loss
+    assert ending.val_accuracy == record.validation.accuracy
 
 
 def test_record_older_than_the_job_was_finished_earlier(entered, make_record):

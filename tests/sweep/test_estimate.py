@@ -31,7 +31,7 @@ def test_no_estimate_before_the_first_run():
 def test_estimate_weighs_epochs_and_missing_features():
     estimate = Estimate(GRID)
     estimate.ended(GRID[0], ended(GRID[0], features=30))
-    # Seven runs of a second each, 5 + 2 * 10 + 2 * 5 + 2 * 10 epochs, and another extraction.
+    # Seven runs, one second each, 5 + 2 * 10 + 2 * 5 + 2 * 10 epochs, and another extraction.
     assert estimate.seconds_left() == pytest.approx(7 + 55 + 30)
 
 

@@ -150,28 +150,28 @@ def refused(capsys, *arguments):
     [("joblib", "joblib"), ("ray", "ray"), ("submitit_local", "submitit")],
 )
 def test_missing_plugin_is_named_with_its_extra(launcher, extra, monkeypatch, capsys):
-    found = importlib.util.find_spec
+    find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util,
         "find_spec",
-        lambda name, *rest: None if name.startswith("hydra_plugins.") else found(name, *rest),
+        lambda name, *rest: None if name.startswith("hydra_plugins.") else find_spec(name, *rest),
     )
-    said = refused(capsys, "-m", f"hydra/launcher={launcher}", "epochs=1,2")
-    assert f"pip install -e '.[{extra}]'" in said and "Nothing was run" in said
+    message = refused(capsys, "-m", f"hydra/launcher={launcher}", "epochs=1,2")
+    assert f"pip install -e '.[{extra}]'" in message and "Nothing was run" in message
 
 
 def test_slurm_is_refused_if_unavailable(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    said = refused(capsys, "-m", "hydra/launcher=submitit_slurm", "epochs=1,2")
-    assert "sbatch and srun are not available" in said and "hydra/launcher=joblib" in said
+    message = refused(capsys, "-m", "hydra/launcher=submitit_slurm", "epochs=1,2")
+    assert "sbatch and srun are not available" in message and "hydra/launcher=joblib" in message
 
 
 def test_launcher_without_m_and_a_mistyped_one_are_refused(capsys):
     assert "add -m" in refused(capsys, "hydra/launcher=joblib")
     assert "did you mean 'joblib'" in refused(capsys, "-m", "hydra/launcher=jobli")
     assert "no such key" in refused(capsys, "-m", "hydra/launcher=joblib", "hydra.launcher.jobs=2")
-    said = refused(capsys, "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=two")
-    assert "hydra.launcher.n_jobs=two: Value 'two'" in said and "no such key" not in said
+    message = refused(capsys, "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=two")
+    assert "hydra.launcher.n_jobs=two: Value 'two'" in message and "no such key" not in message
 
 
 def test_ray_cluster_requires_absolute_paths(tmp_path):
@@ -220,8 +220,8 @@ def test_run_ended_by_slurm_is_reported_with_its_state(monkeypatch):
 
     slurm_queue.queue().ids.append("7")
     error = UncompletedJobError("Job 7_2 (task: 0) with path x\nhas not (state: CANCELLED)\n---")
-    said = launchers.explained(raised_in("hydra_plugins.hydra_submitit_launcher.x", error))
-    assert said is not None and "Slurm says CANCELLED (Job 7_2 " in said
+    message = launchers.explained(raised_in("hydra_plugins.hydra_submitit_launcher.x", error))
+    assert message is not None and "Slurm says CANCELLED (Job 7_2 " in message
 
 
 @pytest.mark.parametrize("ignored", [False, True])

@@ -125,9 +125,9 @@ def run_one(monkeypatch, directory: Path, error: BaseException | None = None) ->
 
 def test_single_run_prints_its_directory_and_next_commands(monkeypatch, tmp_path, capsys):
     assert run_one(monkeypatch, tmp_path) == 0
-    said = capsys.readouterr().out
-    assert f"tensorboard --logdir {tmp_path}" in said
-    assert f"python src/predict.py PHOTO --run {tmp_path}" in said
+    output = capsys.readouterr().out
+    assert f"tensorboard --logdir {tmp_path}" in output
+    assert f"python src/predict.py PHOTO --run {tmp_path}" in output
 
 
 def test_error_of_a_single_run_is_printed_once(monkeypatch, tmp_path, capsys, caplog):
@@ -142,9 +142,9 @@ def test_interrupted_run_prints_where_the_next_command_resumes(
     if half_done:
         (tmp_path / "checkpoint.safetensors").touch()
     assert run_one(monkeypatch, tmp_path, KeyboardInterrupt()) == 130
-    said = capsys.readouterr().out
-    assert ("after its last checkpoint" in said) == half_done
-    assert ("begins it anew" in said) != half_done and f"sweep_dir={tmp_path}" in said
+    output = capsys.readouterr().out
+    assert ("after its last checkpoint" in output) == half_done
+    assert ("begins it anew" in output) != half_done and f"sweep_dir={tmp_path}" in output
 
 
 def test_planted_link_in_place_of_the_note_of_a_stopped_sweep_is_not_followed(fail, tmp_path):

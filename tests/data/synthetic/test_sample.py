@@ -1,4 +1,4 @@
-"""The rendered sample: nested, reproducible, safe against kills, and not solved by colour alone."""
+"""The rendered sample: nested, reproducible, robust to kills, and not solved by color alone."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def few_images(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real sample, small, with 5 % of the training images: 38, 45 and 25 a class."""
+    """The real sample, small, with 5% of the training images: 38, 45, and 25 per class."""
     return render_sample(tmp_path_factory.mktemp("data"), 0.05, size=SMALL)
 
 
@@ -78,21 +78,21 @@ def test_bytes_do_not_depend_on_order_or_process() -> None:
     )
     source = str(Path(sample.__file__).parents[3])
     environment = {**os.environ, "PYTHONPATH": source}
-    there = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
-    assert there.stdout.split() == [sha256(jpeg).hexdigest() for jpeg in here[::-1]]
+    assert process.stdout.split() == [sha256(jpeg).hexdigest() for jpeg in here[::-1]]
 
 
 @pytest.mark.usefixtures("few_images")
 def test_existing_images_are_not_rendered_again(tmp_path: Path) -> None:
     folder = render_sample(tmp_path, 0.1, size=SMALL)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.jpg")}
-    gone = folder / "val" / "steak" / "0001.jpg"
-    gone.unlink()
+    deleted = folder / "val" / "steak" / "0001.jpg"
+    deleted.unlink()
     render_sample(tmp_path, 0.2, size=SMALL)
     after = {path: path.stat().st_mtime_ns for path in folder.rglob("*.jpg")}
-    assert {path for path, time in before.items() if after[path] != time} == {gone}
+    assert {path for path, time in before.items() if after[path] != time} == {deleted}
 
 
 @pytest.mark.usefixtures("few_images")
@@ -196,7 +196,7 @@ def test_two_processes_at_once_draw_each_image_once(tmp_path: Path) -> None:
     assert len(drawn) == len(set(drawn)) == 3 * (3 + 2 + 1)
 
 
-def colour_histogram(path: Path) -> np.ndarray:
+def color_histogram(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         cells = np.asarray(image).reshape(-1, 3) // 64 @ (16, 4, 1)
     return np.sqrt(np.bincount(cells, minlength=64) / len(cells))
@@ -206,9 +206,9 @@ def test_color_histogram_does_not_solve_the_sample(rendered: Path) -> None:
     tables, labels = {}, {}
     for split in COUNTS:
         files = sample_files(rendered, split, 0.05)
-        tables[split] = np.stack([colour_histogram(path) for path, _ in files])
+        tables[split] = np.stack([color_histogram(path) for path, _ in files])
         labels[split] = np.array([CLASSES.index(label) for _, label in files])
-    seen = np.concatenate([tables["val"], tables["test"]])  # 210 images, as many as 10 % of train
+    seen = np.concatenate([tables["val"], tables["test"]])  # 210 images, as many as 10% of train
     truth = np.concatenate([labels["val"], labels["test"]])
     unseen, answer = tables["train"], labels["train"]
     weights, bias = np.zeros((64, 3)), np.zeros(3)
@@ -219,5 +219,5 @@ def test_color_histogram_does_not_solve_the_sample(rendered: Path) -> None:
         weights -= 2.0 * (seen.T @ error / len(seen) + 1e-4 * weights)
         bias -= 2.0 * error.mean(0)
     accuracy = float(((unseen @ weights + bias).argmax(1) == answer).mean())
-    print(f"colour histogram accuracy {accuracy:.3f}")
+    print(f"color histogram accuracy {accuracy:.3f}")
     assert accuracy < 0.85
