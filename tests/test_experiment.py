@@ -138,6 +138,18 @@ def shown(folder: Path) -> str:
     return text.getvalue()
 
 
+def test_tensorboard_ends_with_the_scores_of_the_deployed_predictor(tmp_path, config, run):
+    deployed = run(config).deployed
+    events = EventAccumulator(str(tmp_path / "outputs" / "run"))
+    events.Reload()
+    for split in ("val", "test"):
+        for name in ("loss", "accuracy"):
+            written = events.Scalars(f"replicates_averaged/{split}_{name}")
+            assert [event.step for event in written] == [1, 2]
+            expected = deployed[split][name].value
+            assert written[-1].value == pytest.approx(expected, rel=1e-4, abs=1e-7)
+
+
 def test_record_leaderboard_and_tensorboard_report_the_micro_batch_size(
     tmp_path, config, run, kept, hold_only, caplog
 ):
@@ -162,7 +174,7 @@ def test_record_leaderboard_and_tensorboard_report_the_micro_batch_size(
 def test_record_reports_a_micro_batch_size_needed_for_predictions_only(
     config, run, kept, afterwards, hold_only
 ):
-    afterwards(RunWriter, "end", lambda: hold_only(Heads, 5))
+    afterwards(experiment, "train", lambda: hold_only(Heads, 5))
     run(config)
     assert kept().images_at_once == 3  # of six validation images
 

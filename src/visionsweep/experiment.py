@@ -22,7 +22,14 @@ from visionsweep.runs.facts import data_facts, model_facts
 from visionsweep.runs.paths import CHECKPOINT, RECORD
 from visionsweep.runs.record import Failure, ModelFacts, Record, Status
 from visionsweep.runs.record_file import write_record
-from visionsweep.runs.scores import Epoch, Measure, estimate_deployed, estimate_metrics, summarize
+from visionsweep.runs.scores import (
+    Epoch,
+    Measure,
+    estimate_deployed,
+    estimate_metrics,
+    scores_of_first,
+    summarize,
+)
 from visionsweep.runtime import provenance, signals
 from visionsweep.runtime.devices import device_facts, pick_device, release_memory
 from visionsweep.runtime.micro_batching import explain_out_of_memory
@@ -185,7 +192,6 @@ class _Run:
                 settings = OmegaConf.to_yaml(OmegaConf.create(asdict(config)))
                 events.begin(facts, settings)
             train(context, state, progress, events, on_epoch)
-            events.end(config, facts, summarize(self.history))
             predictions = {
                 split: predict(
                     state.module, context.batches[split], splits[split], context.device,
@@ -200,6 +206,8 @@ class _Run:
             if predictions["val"].finite.all():
                 probabilities = calibrated(predictions["val"].logits, temperature)
                 events.pr_curves(predictions["val"].labels, probabilities, splits.classes)
+            deployed = {s: scores_of_first(p, temperature) for s, p in predictions.items()}
+            events.end(config, facts, deployed)
             write_projector(context)
         return state, predictions, temperature
 

@@ -107,7 +107,7 @@ def test_leaderboard_is_printed_best_first_at_the_end_and_by_compare(sweep_of_ei
     for text in (done.stdout, compared.stdout):
         rows = re.findall(r"│\s+(effnet\S+size-32)\s+│", text)
         assert rows == ranked
-    assert "tensorboard --logdir outputs/" in done.stdout
+    assert "python src/view.py outputs/" in done.stdout
     table = commands.run("compare.py", "outputs", "--csv", "--sort", "test_accuracy", "--top", "3")
     rows = list(csv.DictReader(table.stdout.splitlines()))
     assert len(rows) == 3
@@ -167,7 +167,7 @@ def test_real_tensorboard_lists_exactly_eight_runs_and_eight_hparams_rows(sweep_
         }
         for row in rows:
             measured = {m["name"]["tag"] for m in row["metricValues"]}
-            assert {"final/val_loss", "final/test_accuracy", "best/val_loss"} <= measured
+            assert {"replicates_averaged/val_loss", "replicates_averaged/test_accuracy"} <= measured
     finally:
         board.terminate()
         board.wait()

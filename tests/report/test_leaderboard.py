@@ -182,7 +182,7 @@ def test_where_everything_lies_and_how_to_look_at_it(write_run, shown, tmp_path)
     write_run("good", 0.3)
     text = shown(width=500)
     assert str(tmp_path / "outputs") in text
-    assert f"tensorboard --logdir {tmp_path / 'outputs'}" in text
+    assert f"src/view.py {tmp_path / 'outputs'} --all" in text
 
 
 def test_no_runs_are_said_to_be_none(tmp_path, shown):

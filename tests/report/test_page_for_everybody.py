@@ -131,7 +131,7 @@ def test_commands_can_be_pasted_into_a_shell(written, by_hand, tmp_path):
     listed = page.every("dl", **{"class": "commands"})[0]
     assert [each.text for each in listed.every("dd")] == [
         "python src/predict.py PHOTO.jpg --run 'out puts/run-0'Copy",
-        "tensorboard --logdir 'out puts'Copy",
+        "python src/view.py 'out puts' --allCopy",
         "python src/train.py -m 'data.root=my photos'Copy",
     ]
 

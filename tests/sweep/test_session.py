@@ -126,7 +126,7 @@ def run_one(monkeypatch, directory: Path, error: BaseException | None = None) ->
 def test_single_run_prints_its_directory_and_next_commands(monkeypatch, tmp_path, capsys):
     assert run_one(monkeypatch, tmp_path) == 0
     output = capsys.readouterr().out
-    assert f"tensorboard --logdir {tmp_path}" in output
+    assert f"python src/view.py {tmp_path}" in output
     assert f"python src/predict.py PHOTO --run {tmp_path}" in output
 
 

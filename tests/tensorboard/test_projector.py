@@ -63,7 +63,7 @@ ALL = {
 }
 
 
-def test_tensorboard_shows_the_features_with_classes_and_thumbnails(
+def test_tensorboard_shows_the_features_with_thumbnails_framed_by_class(
     tmp_path, features, pictures, start_tensorboard
 ):
     outputs = tmp_path / "outputs"
@@ -93,12 +93,17 @@ def test_tensorboard_shows_the_features_with_classes_and_thumbnails(
         ["寿司 $", "photo 4.jpg"],
     ]
     with Image.open(io.BytesIO(board.get(f"plugin/projector/sprite_image?{asked}"))) as sheet:
-        across = sheet.width // SHEET_SIDE
+        across, frames = sheet.width // SHEET_SIDE, []
         for place, colour in enumerate([(255, 0, 0)] * 2 + [(0, 255, 0)] + [(0, 0, 255)] * 2):
             row, column = divmod(place, across)
             middle = [SHEET_SIDE * place + SHEET_SIDE // 2 for place in (column, row)]
             seen = sheet.getpixel(tuple(middle))
             assert np.abs(np.subtract(seen, colour)).max() < 10
+            frames.append(sheet.getpixel((SHEET_SIDE * column + 3, SHEET_SIDE * row + 3)))
+    frame = {label: np.array(color) for label, color in zip(LABELS, frames, strict=True)}
+    for label, color in zip(LABELS, frames, strict=True):
+        apart = {other: np.abs(color - frame[other]).max() for other in frame}
+        assert all((apart[other] < 20) == (other == label) for other in apart)
 
 
 def test_a_tensorboard_on_the_sweep_alone_shows_them_too(

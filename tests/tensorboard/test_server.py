@@ -4,12 +4,12 @@ import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from visionsweep.runs.paths import event_folders, latest_sweep
-from visionsweep.tensorboard.server import run_filter, wait_for
+from visionsweep.tensorboard.server import address_of, wait_for
 
 
 @pytest.fixture
@@ -47,14 +47,15 @@ def test_runs_that_never_come_are_not_waited_for_forever(slow_board):
     assert not wait_for(address, ["absent"], seconds=0.5)
 
 
-@pytest.mark.parametrize("name", ["2026-01-31", "a.b", "a+b(c)[d]{e}^$|?*", "\\d", "with space"])
-def test_a_filter_picks_what_lies_in_a_folder_and_nothing_beside_it(name):
-    inside = {f"{name}/run", f"{name}/deep/run"}
-    beside = {f"{name}2/run", f"x{name}/run", f"x/{name}/run", name.replace(".", "x") + "x/run"}
-    of_sweep = run_filter(Path("outputs"), Path("outputs") / name, is_run=False)
-    assert {run for run in inside | beside if re.search(of_sweep, run)} == inside
-    of_run = run_filter(Path("outputs"), Path("outputs") / name, is_run=True)
-    assert [run for run in (*inside, name, f"{name}2") if re.search(of_run, run)] == [name]
+def test_the_address_opens_on_validation_and_colors_runs_that_share_a_curve_alike():
+    address = urlsplit(address_of("http://127.0.0.1:6006/"))
+    query = parse_qs(address.query)
+    pinned = [card["tag"] for card in json.loads(query["pinnedCards"][0])]
+    assert pinned == ["loss/val", "accuracy/val"] and query["smoothing"] == ["0"]
+    assert address.fragment.split("&") == ["custom_scalars", "_smoothingWeight=0"]
+    kind, _, pattern = query["runColorGroup"][0].partition(":")
+    groups = [re.match(pattern, name).groups() for name in ("a_5-epochs_b", "a_10-epochs_b", "c")]
+    assert kind == "regex" and groups == [("a", "_b"), ("a", "_b"), ("c", None)]
 
 
 def test_the_sweep_begun_last_is_the_latest_whatever_the_files_times_are(tmp_path):

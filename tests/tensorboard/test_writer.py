@@ -16,16 +16,23 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.util.tensor_util import make_ndarray
 from torch import nn
 
-from visionsweep.runs.scores import summarize
+from visionsweep.runs.scores import Scores
 from visionsweep.tensorboard.writer import RunWriter
 
 CURVES = [f"{what}/{split}" for what in ("loss", "accuracy") for split in ("train", "val", "test")]
 RESULTS = [
-    f"{when}/{split}_{what}"
-    for when in ("final", "best")
-    for split in ("train", "val", "test")
+    f"replicates_averaged/{split}_{what}"
+    for split in ("val", "test")
     for what in ("loss", "accuracy")
 ]
+
+
+def deployed_of(loss: float) -> dict[str, list[Scores]]:
+    """Scores of the mean of one and of two replicates, the second the deployed predictor's."""
+    return {
+        "val": [Scores(loss + 0.1, 0.7), Scores(loss, 0.8)],
+        "test": [Scores(loss + 0.2, 0.8), Scores(loss + 0.1, 0.9)],
+    }
 
 
 @pytest.fixture
@@ -41,7 +48,7 @@ def write_events(make_config, make_history):
             writer.begin(facts, "epochs: 2\nmodel:\n  name: efficientnet_b0")
             for epoch in history:
                 writer.epoch(epoch)
-            writer.end(config, facts, summarize(history))
+            writer.end(config, facts, deployed_of(val_losses[-1]))
 
     return write
 
@@ -79,7 +86,7 @@ def cut_off_and_go_on(run_dir: Path, make_config, make_history) -> None:
     with RunWriter(run_dir, after_epoch=2) as writer:
         for epoch in history[2:]:
             writer.epoch(epoch)
-        writer.end(make_config(epochs=5), facts, summarize(history))
+        writer.end(make_config(epochs=5), facts, deployed_of(0.5))
 
 
 def test_curves_of_a_run_that_was_taken_up_have_no_seam(tmp_path, make_config, make_history):
@@ -113,25 +120,30 @@ def test_every_epoch_has_its_point_in_every_curve(tmp_path, write_events):
     assert points(events, "loss/val") == [(1, 0.9), (2, 0.4), (3, 0.6)]
     assert points(events, "loss/train") == [(1, 1.0), (2, 0.5), (3, 0.7)]
     assert points(events, "accuracy/test") == [(1, 0.8), (2, 0.8), (3, 0.8)]
-    assert points(events, "learning_rate") == [(n, 1e-3) for n in (1, 2, 3)]
-    assert points(events, "seconds_per_epoch") == [(n, 0.5) for n in (1, 2, 3)]
+    assert points(events, "training/learning_rate") == [(n, 1e-3) for n in (1, 2, 3)]
+    assert points(events, "training/seconds_per_epoch") == [(n, 0.5) for n in (1, 2, 3)]
 
 
 def test_nothing_is_written_that_nobody_asked_for(tmp_path, write_events):
     write_events(tmp_path, 0.9)
-    extra = {"learning_rate", "seconds_per_epoch"}
+    extra = {"training/learning_rate", "training/seconds_per_epoch"}
     assert set(read_back(tmp_path).Tags()["scalars"]) == {*CURVES, *RESULTS, *extra}
 
 
-def test_a_layout_draws_train_validation_and_test_in_one_chart(tmp_path, write_events):
+def test_the_layout_shows_validation_first_and_then_all_splits_in_one_chart_per_metric(
+    tmp_path, write_events
+):
     write_events(tmp_path, 0.9)
     events = read_back(tmp_path)
     (tensor,) = events.Tensors("custom_scalars__config__")
     layout = Layout.FromString(tensor.tensor_proto.string_val[0])
-    charts = {
-        c.title: list(c.multiline.tag) for category in layout.category for c in category.chart
-    }
-    assert charts == {"loss": CURVES[:3], "accuracy": CURVES[3:]}
+    charts = [
+        [(c.title, list(c.multiline.tag)) for c in category.chart] for category in layout.category
+    ]
+    assert charts == [
+        [("loss", ["loss/val"]), ("accuracy", ["accuracy/val"])],
+        [("loss", CURVES[:3]), ("accuracy", CURVES[3:])],
+    ]
     assert set(CURVES) <= set(events.Tags()["scalars"])
 
 
@@ -174,13 +186,18 @@ def test_what_was_chosen_stands_in_the_runs_own_event_file(tmp_path, write_event
     assert {info.name.tag for info in metrics} == set(RESULTS)
 
 
-def test_final_and_best_values_are_those_of_the_record(tmp_path, write_events):
+def test_the_last_score_is_that_of_the_deployed_predictor_and_no_chart_has_a_single_dot(
+    tmp_path, write_events
+):
     write_events(tmp_path, 0.9, 0.4, 0.6)
     events = read_back(tmp_path)
-    assert points(events, "final/val_loss") == [(3, 0.6)]
-    assert [value for _, value in points(events, "best/val_loss")] == [0.4]
-    assert [value for _, value in points(events, "best/test_loss")] == [0.45]
-    assert [value for _, value in points(events, "final/train_loss")] == [0.7]
+    assert points(events, "replicates_averaged/val_loss") == [(1, 0.7), (2, 0.6)]
+    assert points(events, "replicates_averaged/test_accuracy") == [(1, 0.8), (2, 0.9)]
+    assert all(len(events.Scalars(tag)) > 1 for tag in events.Tags()["scalars"])
+    metrics = hparams_of(tmp_path)["_hparams_/experiment"].experiment.metric_infos
+    assert {m.name.tag: m.display_name for m in metrics} == {
+        tag: tag.partition("/")[2].replace("_", " ") for tag in RESULTS
+    }
 
 
 def test_a_run_that_stops_half_way_keeps_what_it_had(tmp_path, make_history):
@@ -338,7 +355,8 @@ def test_tensorboard_lists_one_run_an_experiment_and_its_hparams_table_a_row_eac
     texts = {"run/text_summary", "config/text_summary"}
     assert set(tensorboard.ask("plugin/text/tags")[runs[0]]) == texts
     layout = tensorboard.ask("plugin/custom_scalars/layout")
-    assert [chart["title"] for chart in layout["category"][0]["chart"]] == ["loss", "accuracy"]
+    titles = [[chart["title"] for chart in each["chart"]] for each in layout["category"]]
+    assert titles == [["loss", "accuracy"]] * 2  # of both runs, and drawn once
 
     experiment = tensorboard.ask("plugin/hparams/experiment", {"experimentName": ""})
     columns = {info["name"] for info in experiment["hparamInfos"]}
@@ -368,6 +386,6 @@ def test_tensorboard_lists_one_run_an_experiment_and_its_hparams_table_a_row_eac
     b0, b2 = rows["effnetb0"], rows["effnetb2"]
     assert (b0["data"], b0["epochs"], b0["lr"]) == ("10pct", 2.0, 0.001)
     assert (b2["data"], b2["epochs"], b2["lr"]) == ("20pct", 3.0, 0.01)
-    assert b0["final/val_loss"] == pytest.approx(0.4)
-    assert (b2["final/val_loss"], b2["best/val_loss"]) == pytest.approx((0.5, 0.3))
-    assert b2["final/test_accuracy"] == pytest.approx(0.8)
+    assert b0["replicates_averaged/val_loss"] == pytest.approx(0.4)
+    assert b2["replicates_averaged/val_loss"] == pytest.approx(0.5)
+    assert b2["replicates_averaged/test_accuracy"] == pytest.approx(0.9)

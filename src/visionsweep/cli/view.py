@@ -51,36 +51,30 @@ def _view(arguments: list[str]) -> int:
 
     folder = options.folder or default_outputs()
     folders = event_folders(folder)
-    if folder in folders:  # of a run that is named, nothing beside it is served
-        with server.alone(folder) as served:
-            return _serve(served, [folder.resolve().name], f"1 run in {folder}", None, options)
-    shown = folder if options.all else latest_sweep(folders, folder)
+    shown = folder if options.all or folder in folders else latest_sweep(folders, folder)
     runs = [place for place in folders if place.is_relative_to(shown)]
-    pattern = None
-    if shown != folder:
-        pattern = server.run_filter(folder, shown, is_run=shown in folders)
     others = len(folders) - len(runs)
     content = f"{counted(len(runs), 'run')} in {shown}"
     if others:
         content += f"; --all shows {others} more"
-    names = [run.relative_to(folder).as_posix() for run in runs]
-    return _serve(folder, names, content, pattern, options)
+    if shown in folders:  # a run, which TensorBoard would call "."
+        with server.alone(shown) as served:
+            return _serve(served, [shown.resolve().name], content, options)
+    names = [run.relative_to(shown).as_posix() for run in runs]
+    return _serve(shown, names, content, options)
 
 
-def _serve(
-    folder: Path, runs: list[str], content: str, pattern: str | None, options: argparse.Namespace
-) -> int:
+def _serve(folder: Path, runs: list[str], content: str, options: argparse.Namespace) -> int:
     """Serve a folder until Ctrl-C.
 
     Args:
         folder: the folder of the runs.
         runs: names of the runs to wait for.
         content: which runs are shown, in words.
-        pattern: regular expression of the names of the runs to show, or None for all.
         options: the command's arguments.
     """
     url = server.serve(folder, options.port)
-    address = server.address_of(url, pattern)
+    address = server.address_of(url)
     print(f"TensorBoard: {address}")
     print(f"It shows {content}. Ctrl-C ends it.", flush=True)
     try:

@@ -20,7 +20,7 @@ from visionsweep.report.settings import ALWAYS
 from visionsweep.report.unfinished import unfinished_lines
 from visionsweep.runs.discovery import FoundRuns, Run, comparable, completed
 from visionsweep.text.escaping import markdown, visible
-from visionsweep.text.shell import command
+from visionsweep.text.shell import command, script
 
 READING = (
     "★ is recommended: the cheapest run within one standard error of the best. ≈ could be the best "
@@ -183,7 +183,7 @@ def show(
     elif not as_text:
         where = " ".join(map(str, folders))
         console.print(Text(visible(f"Results are in {where}. View them in TensorBoard:")))
-        look = command("tensorboard", "--logdir", folders[0])
+        look = command("python", script("view.py"), folders[0], "--all")
         console.print(Text(f"  {look}"), style="cyan", soft_wrap=True)  # it is to be pasted
 
 

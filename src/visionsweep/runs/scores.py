@@ -147,6 +147,24 @@ def estimate_deployed(predictions: Predictions, temperature: float) -> dict[str,
     return measures | {"accuracy": measures.pop("accuracy_wilson")}
 
 
+def scores_of_first(predictions: Predictions, temperature: float) -> list[Scores]:
+    """Return the scores of the calibrated mean of the first 1, 2, ... R replicates.
+
+    Args:
+        predictions: predictions of all replicates.
+        temperature: divisor of the logits; that of all replicates.
+    """
+    rows = np.arange(len(predictions.labels))
+    total = np.zeros(predictions.logits.shape[1:])
+    scores: list[Scores] = []
+    for logits in predictions.logits:
+        total += calibrated(logits[None], temperature)
+        mean = np.maximum(total / (len(scores) + 1), _SMALLEST)
+        right = float((mean.argmax(1) == predictions.labels).mean())
+        scores.append(Scores(float(-np.log(mean[rows, predictions.labels]).mean()), right))
+    return scores
+
+
 def estimate_metrics(predictions: Predictions) -> dict[str, Measure]:
     """Return every metric of some predictions with its 95% confidence interval.
 

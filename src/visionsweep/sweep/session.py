@@ -92,7 +92,7 @@ def _finish_run(directory: Path, status: int) -> None:
         predict = ("python", shell.script("predict.py"), "PHOTO", "--run", directory)
         print(
             f"Results are in {directory}. View them in TensorBoard, or predict with the model:\n"
-            f"  {shell.command('tensorboard', '--logdir', directory)}\n"
+            f"  {shell.command('python', shell.script('view.py'), directory)}\n"
             f"  {shell.command(*predict)}"
         )
 

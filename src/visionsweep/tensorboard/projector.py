@@ -1,5 +1,7 @@
-"""Write validation features for TensorBoard's Projector, with classes and thumbnails."""
+"""Write validation features for TensorBoard's Projector, with thumbnails framed by class."""
 
+import colorsys
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from visionsweep.data.thumbnails import SHEET_SIDE, Thumbnails
@@ -17,6 +20,8 @@ from visionsweep.text.escaping import visible
 CONFIG = "projector_config.pbtxt"
 _FOLDER = "projector"
 _TENSOR = "validation_features"
+_FRAME = 8  # pixels, of 64
+_GOLDEN = (5**0.5 - 1) / 2
 
 
 def project(
@@ -59,7 +64,7 @@ def project(
             run_dir,
             features.detach()[shown].to("cpu", torch.float32).numpy(),
             [(classes[labels[index]], names[index]) for index in shown],
-            thumbnails.sheet,
+            _framed(thumbnails.sheet, [labels[index] for index in shown]),
         )
         write_atomically(note, os.path.relpath(run_dir, home).encode())
     return True
@@ -84,6 +89,25 @@ def _write(
     embedding.sprite.single_image_dim.extend([SHEET_SIDE, SHEET_SIDE])
     # Written last: it refers to the other files.
     write_atomically(run_dir / CONFIG, str(config).encode())
+
+
+def _framed(sheet: bytes, labels: Sequence[int]) -> bytes:
+    """Frame each thumbnail of a sheet in the color of its class.
+
+    The Projector opens without a color map, and no entry of its configuration chooses one.
+    """
+    with Image.open(io.BytesIO(sheet)) as image:
+        framed = image.convert("RGB")
+    draw, across = ImageDraw.Draw(framed), framed.width // SHEET_SIDE
+    for place, label in enumerate(labels):
+        top, left = (SHEET_SIDE * index for index in divmod(place, across))
+        hue = label * _GOLDEN % 1  # far from the hues of the classes before
+        color = tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.9, 0.85))
+        corners = left, top, left + SHEET_SIDE - 1, top + SHEET_SIDE - 1
+        draw.rectangle(corners, outline=color, width=_FRAME)
+    stored = io.BytesIO()
+    framed.save(stored, "JPEG", quality=85, subsampling=0)
+    return stored.getvalue()
 
 
 def _never_text(features: NDArray[np.float32]) -> bytes:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 from visionsweep.errors import UserError
 
@@ -93,34 +93,27 @@ def alone(run: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def run_filter(folder: Path, shown: Path, *, is_run: bool) -> str:
-    """Return the regular expression that picks runs by their names: paths from the folder served.
+def address_of(board: str) -> str:
+    """Return the address at which TensorBoard opens on validation scores, unsmoothed.
 
-    Args:
-        folder: which TensorBoard serves.
-        shown: the sweep in it whose runs are to be picked, or a run.
-        is_run: whether `shown` is a run itself.
-    """
-    path = re.sub(r"[.*+?^${}()|\[\]\\]", r"\\\g<0>", shown.relative_to(folder).as_posix())
-    return f"^{path}$" if is_run else f"^{path}/"
+    It opens Custom Scalars, where a chart holds a metric's training, validation, and test scores.
+    Time Series has the validation scores pinned. Runs that differ only in their epochs share their
+    curves, and there also a color: TensorBoard has seven.
 
-
-def address_of(board: str, pattern: str | None) -> str:
-    """Return the address at which TensorBoard shows the runs that are meant, unsmoothed.
-
-    The newer tabs read the query (`runFilter`, `smoothing`), the older ones the fragment
-    (`regexInput`, `_smoothingWeight`); TensorBoard 2.21 keeps both from tab to tab. Smoothing is
-    off: over five epochs it draws a curve that nobody measured.
+    The newer tabs read the query (`smoothing`), the older ones the fragment (`_smoothingWeight`);
+    TensorBoard 2.21 keeps both from tab to tab. Smoothing is off: over five epochs it draws a curve
+    that nobody measured.
 
     Args:
         board: TensorBoard's address.
-        pattern: of the runs to show, or None for all.
     """
-    query, fragment = ["smoothing=0"], ["timeseries", "_smoothingWeight=0"]
-    if pattern is not None:
-        query.insert(0, f"runFilter={quote(pattern)}")
-        fragment.insert(1, f"regexInput={quote(pattern)}")
-    return f"{board}?{'&'.join(query)}#{'&'.join(fragment)}"
+    pinned = [{"plugin": "scalars", "tag": f"{name}/val"} for name in ("loss", "accuracy")]
+    query = {
+        "smoothing": "0",
+        "pinnedCards": json.dumps(pinned, separators=(",", ":")),
+        "runColorGroup": r"regex:^(.*?)(?:_\d+-epochs(.*))?$",
+    }
+    return f"{board}?{urlencode(query)}#custom_scalars&_smoothingWeight=0"
 
 
 def wait_for(board: str, runs: Collection[str], seconds: float) -> bool:

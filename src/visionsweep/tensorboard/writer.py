@@ -1,13 +1,12 @@
 """Write a run's events for TensorBoard to one file in the run's directory."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
-import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,14 +18,19 @@ from torch.utils.tensorboard.summary import hparams
 
 from visionsweep.config.derived import always_shown, flatten, settings, short_names
 from visionsweep.config.schema import Config
-from visionsweep.runs.scores import Epoch, EpochScores, Metrics, Scores
+from visionsweep.runs.scores import Epoch, Scores
 from visionsweep.text.escaping import class_columns, markdown, visible
 
+# Charts of the Custom Scalars tab, which `view.py` opens. A curve is scored before calibration.
 _LAYOUT = {
-    "Curves": {
-        name: ["Multiline", [f"{name}/{split}" for split in ("train", "val", "test")]]
+    f"{title} (mean over replicates, not calibrated)": {
+        name: ["Multiline", [f"{name}/{split}" for split in splits]]
         for name in ("loss", "accuracy")
     }
+    for title, splits in (
+        ("Validation", ("val",)),
+        ("Training, validation, and test", ("train", "val", "test")),
+    )
 }
 # By default, TensorBoard shows five columns of its HParams table: those marked as differing between
 # runs first, then alphabetically. Without the mark, the model would not be among them.
@@ -35,7 +39,7 @@ _SHOWN_FIRST = frozenset({*always_shown(), "lr"})
 # Tags written before training and with each epoch; the others are written at the end of a run.
 _KEPT = (
     "run/", "config/", "custom_scalars__config__",
-    "loss/", "accuracy/", "learning_rate", "seconds_per_epoch", "weights/", "gradients/",
+    "loss/", "accuracy/", "training/", "weights/", "gradients/",
 )  # fmt: skip
 
 _FLUSH_SECONDS = 10  # longest delay until TensorBoard shows an epoch
@@ -134,8 +138,8 @@ class RunWriter:
             scores: Scores = getattr(epoch, split)
             self._writer.add_scalar(f"loss/{split}", scores.loss, epoch.epoch)
             self._writer.add_scalar(f"accuracy/{split}", scores.accuracy, epoch.epoch)
-        self._writer.add_scalar("learning_rate", epoch.learning_rate, epoch.epoch)
-        self._writer.add_scalar("seconds_per_epoch", epoch.seconds, epoch.epoch)
+        self._writer.add_scalar("training/learning_rate", epoch.learning_rate, epoch.epoch)
+        self._writer.add_scalar("training/seconds_per_epoch", epoch.seconds, epoch.epoch)
 
     def histograms(self, epoch: int, module: nn.Module) -> None:
         """Write histograms of the trained parameters and of their gradients, finite values only.
@@ -169,16 +173,29 @@ class RunWriter:
                 thresholds,
             )  # fmt: skip
 
-    def end(self, config: Config, facts: dict[str, str], metrics: Metrics) -> None:
-        """Write the row of the HParams table: settings and final scores."""
-        final, best = _flat("final", metrics.final), _flat("best", metrics.best)
-        columns, *session = hparams(_hyperparameters(config, facts), final | best)
-        _show_first(columns)
+    def end(
+        self, config: Config, facts: dict[str, str], deployed: Mapping[str, Sequence[Scores]]
+    ) -> None:
+        """Write the row of the HParams table: settings, and scores of the deployed predictor.
+
+        The table takes the last value of a curve. So that no chart holds a single dot, the curves
+        are over the number of averaged replicates.
+
+        Args:
+            config: configuration of the run.
+            facts: facts about it.
+            deployed: for each split, the scores of the calibrated mean of the first 1, 2, ... R
+                replicates.
+        """
+        names = [(split, name) for split in deployed for name in ("loss", "accuracy")]
+        tags = {f"replicates_averaged/{split}_{name}": (split, name) for split, name in names}
+        columns, *session = hparams(_hyperparameters(config, facts), dict.fromkeys(tags, 0.0))
+        _show_first(columns, {tag: " ".join(words) for tag, words in tags.items()})
         for summary in (columns, *session):
             self._events.add_summary(summary)
-        for values, epoch in ((final, metrics.final.epoch), (best, metrics.best.epoch)):
-            for tag, value in values.items():
-                self._writer.add_scalar(tag, value, epoch)
+        for tag, (split, name) in tags.items():
+            for replicates, scores in enumerate(deployed[split], 1):
+                self._writer.add_scalar(tag, getattr(scores, name), replicates)
 
     def _histogram(self, tag: str, values: torch.Tensor, epoch: int) -> None:
         values = values[values.isfinite()]
@@ -186,21 +203,20 @@ class RunWriter:
             self._writer.add_histogram(tag, values, epoch, bins=_BINS)
 
 
-def _show_first(columns: Any) -> None:
-    """Mark the columns of an hparams summary that TensorBoard shows by default."""
+def _show_first(columns: Any, titles: Mapping[str, str]) -> None:
+    """Mark the columns of an hparams summary that TensorBoard shows by default, and title scores.
+
+    Args:
+        columns: summary of the columns, changed in place.
+        titles: title of each score by its tag.
+    """
     stored = columns.value[0].metadata.plugin_data
     content = HParamsPluginData.FromString(stored.content)
     for column in content.experiment.hparam_infos:
         column.differs = column.name in _SHOWN_FIRST
+    for score in content.experiment.metric_infos:
+        score.display_name = titles[score.name.tag]
     stored.content = content.SerializeToString()
-
-
-def _flat(when: str, scores: EpochScores) -> dict[str, float]:
-    return {
-        f"{when}/{split}_{name}": value
-        for split in ("val", "test", "train")
-        for name, value in msgspec.to_builtins(getattr(scores, split)).items()
-    }
 
 
 def _hyperparameters(config: Config, facts: dict[str, str]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def commands(evidence: Evidence) -> list[Command]:
     runs = [row.run for row in evidence.rows]
     which = "recommended" if evidence.recommended is not None else "best"
     found = [_predict(f"Predict with the {which} run", evidence.chosen)]
-    look = shell.command("tensorboard", "--logdir", common_folder(runs))
+    look = shell.command("python", shell.script("view.py"), common_folder(runs), "--all")
     found.append(Command("Look at the runs in TensorBoard", look))
     origins: dict[tuple[str, ...], list[Run]] = defaultdict(list)
     for run in runs:
