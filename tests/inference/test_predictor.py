@@ -173,7 +173,7 @@ def test_a_checkpoint_of_one_head_without_temperature_still_loads_and_says_so_on
         predictor = load_predictor(run, torch.device("cpu"))
         (prediction,) = predict(predictor, [grey_image])
     assert predictor.temperature == 1.0
-    assert [record.getMessage().count("no temperature") for record in caplog.records] == [1]
+    assert [record.getMessage().count("without a temperature") for record in caplog.records] == [1]
     with Image.open(grey_image) as image, torch.inference_mode():
         features = predictor.model.backbone(resized(32).build()(image.convert("RGB"))[None])
         expected = (features.flatten(1) @ weight.T + bias).softmax(1)[0]

@@ -1,4 +1,4 @@
-"""The declaration of one setting: its help, the values it may have, and its roles."""
+"""Declare a setting: its help, valid values, and roles."""
 
 import math
 from collections.abc import Callable
@@ -11,24 +11,24 @@ Role = Literal["result", "derived", "runtime"]
 
 @dataclass(frozen=True)
 class Setting:
-    """What is declared of a setting beside its type and default.
+    """Declaration of a setting, except its default.
 
     Attributes:
         help: one line for `--help`.
-        role: `result` if it determines a run's numbers; `derived` if other settings, images, or
-            weights determine what it determines; `runtime` if it says where and how a run is made.
-        choices: allowed texts; empty if there are others.
+        role: `result` if it determines numbers; `derived` if other settings, images, or weights
+            determine its effect; `runtime` if it concerns only where and how a run is made.
+        choices: valid strings; empty for any.
         ge, gt, le, lt: bounds of a number.
-        valid: check that bounds cannot express; None if there is none.
-        expected: description of valid values; by default made from type and bounds.
-        path: whether it names a file or folder; its text is then taken literally.
-        place: whether it says where data are, which is never taken from a record.
-        of_sweep: whether it has one value for a whole sweep.
-        recorded: whether a `runtime` setting is taken from a record when a run is reproduced.
-        names_group: whether it is the name of its config group's option in tables.
-        always_shown: whether tables show it even if it was not swept.
-        hparam: whether TensorBoard's HParams table shows it.
-        implied: value in records that lack the setting, from the `name` of its config group.
+        valid: predicate of valid values, if bounds do not suffice.
+        expected: description of valid values; by default derived from type and bounds.
+        path: True for the path of a file or folder, which is taken literally.
+        place: True for the location of data, which is never read from a record.
+        of_sweep: True for one value per sweep.
+        recorded: True for a `runtime` setting that is read from the record to reproduce a run.
+        names_group: True for the name of the option of its config group in tables.
+        always_shown: True to show it in tables even if it was not swept.
+        hparam: True to show it in TensorBoard's HParams table.
+        implied: function from the `name` of its config group to the value in records without it.
         key: dotted key.
         type: type annotation.
     """
@@ -55,12 +55,12 @@ class Setting:
 
     @cached_property
     def optional(self) -> bool:
-        """Whether the value may be null."""
+        """True if the value may be null."""
         return type(None) in get_args(self.type)
 
     @cached_property
     def is_number(self) -> bool:
-        """Whether the value is a number."""
+        """True if the value is a number."""
         return self.type in (int, float, int | None, float | None)
 
     def accepts(self, value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Rebuild the model of a run, and classify images with it."""
+"""Rebuild a trained model, and classify images with it."""
 
 import itertools
 import logging
@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from visionsweep.analysis.calibration import calibrated
-from visionsweep.data.decoding import Decoded, decode
+from visionsweep.data.decoding import decode
 from visionsweep.data.formats import UnreadableImageError
-from visionsweep.data.gray import GrayRange
 from visionsweep.data.image_facts import warn_of_repairs
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError
@@ -37,12 +36,12 @@ THUMBNAIL = 320  # pixels per side, at most
 
 @dataclass(frozen=True)
 class Predictor:
-    """The model of a run, ready to predict.
+    """A trained model in evaluation mode.
 
     Attributes:
         run: the run.
-        model: maps `float32[N, 3, size, size]` to the logits of its replicates, `float32[R, N,
-            classes]`, in evaluation mode.
+        model: model from `float32[N, 3, size, size]` to the logits of its replicates,
+            `float32[R, N, classes]`.
         classes: class names in the order of the logits.
         preprocessing: transform from an image to the model's input.
         device: device of the model.
@@ -67,7 +66,7 @@ class Prediction:
         path: path of the image.
         thumbnail: the image as RGB, at most `THUMBNAIL` pixels per side.
         probabilities: class names and probabilities, the most probable first.
-        abstained: whether the most probable class is below the minimum confidence.
+        abstained: True if the most probable class is below the minimum confidence.
         explanation: evidence for the most probable class, if requested.
     """
 
@@ -87,7 +86,7 @@ def load_predictor(run: Run, device: torch.device) -> Predictor:
         device: device for the model.
 
     Raises:
-        UserError: if the backbone is not available or has changed since training, or if the weights
+        UserError: if the backbone is unavailable or has changed since training, or if the weights
             file is damaged.
     """
     facts, data = run.record.model, run.record.data
@@ -96,30 +95,27 @@ def load_predictor(run: Run, device: torch.device) -> Predictor:
     whole = facts.checkpoint == "model.safetensors"
     config = config_of(run.record).model
     if whole or run.record.weights == "random":
-        config.weights = None  # all tensors come from the checkpoint, or from the fixed seed
+        config.weights = None  # all tensors come from the weights file or the fixed seed
     preprocessing = msgspec.convert(facts.preprocessing, Preprocessing)  # lists into tuples
     spec = resolve_backbone(config, random_if_unavailable=False)
     if not whole and spec.fingerprint != facts.fingerprint:
         raise UserError(
-            f"{run.directory}: the head was trained on another backbone than {config.name} with "
-            f"{spec.weights} weights is today (fingerprint {facts.fingerprint}, now "
-            f"{spec.fingerprint}); put the weights file of that time back, or train again"
+            f"{run.directory}: the head was trained on another backbone than the present "
+            f"{config.name} with {spec.weights} weights (fingerprint {facts.fingerprint}, now "
+            f"{spec.fingerprint}); restore that weights file, or train again"
         )
     path = run.directory / facts.checkpoint
     trained = weights_file.read(path, run.record)  # before anything is built
-    tensors, temperature = trained.tensors, trained.temperature
-    backbone = backbones.build(spec, preprocessing.size)
-    replicates = len(tensors["head.weight"])
     model = classifier.build(
-        backbone,
+        backbones.build(spec, preprocessing.size),
         len(data.classes),
         dropout=facts.dropout,
         frozen=not whole,
-        seeds=replicate_seeds(0, replicates),
+        seeds=replicate_seeds(0, len(trained.tensors["head.weight"])),
     )
-    weights_file.load(model, tensors, path, whole=whole)
+    weights_file.load(model, trained.tensors, path, whole=whole)
     model.to(device).eval()
-    return Predictor(run, model, data.classes, preprocessing, device, temperature, spec)
+    return Predictor(run, model, data.classes, preprocessing, device, trained.temperature, spec)
 
 
 def predict(
@@ -135,7 +131,7 @@ def predict(
         predictor: the model.
         paths: image files.
         min_confidence: probability below which the model abstains.
-        explained: whether to explain each prediction, which takes several times as long.
+        explained: True to explain each prediction, which takes several times as long.
 
     Yields:
         The prediction of each path in order, or the error if it cannot be read.
@@ -146,47 +142,44 @@ def predict(
     for start in range(0, len(paths), BATCH_SIZE):
         opened: list[Image.Image | UnreadableImageError] = []
         for path in paths[start : start + BATCH_SIZE]:
-            found = _try_open(path, gray_range)
-            opened.append(found.image if isinstance(found, Decoded) else found)
-            if isinstance(found, Decoded) and found.deep:
+            try:
+                decoded = decode(path, gray_range)
+            except UnreadableImageError as error:
+                opened.append(error)
+                continue
+            opened.append(decoded.image)
+            if decoded.deep:
                 deep.append(path)
-            if isinstance(found, Decoded) and found.repair:
-                repaired[path] = found.repair
+            if decoded.repair:
+                repaired[path] = decoded.repair
         images = [image for image in opened if isinstance(image, Image.Image)]
-        answers = iter(_look(predictor, images, micro_batch, explained) if images else [])
+        answers = iter(_classify(predictor, images, micro_batch, explained) if images else [])
         for path, image in zip(paths[start:], opened, strict=False):
             if isinstance(image, UnreadableImageError):
                 yield image
                 continue
             row, explanation = next(answers)
             ordered = sorted(zip(predictor.classes, row, strict=True), key=lambda p: -p[1])
-            abstained = not ordered[0][1] >= min_confidence  # so does a model that diverged to NaN
+            abstained = not ordered[0][1] >= min_confidence  # True for NaN, too
             image.thumbnail((THUMBNAIL, THUMBNAIL))
             yield Prediction(path, image, ordered, abstained, explanation)
     warn_of_repairs(repaired)
     if deep and gray_range is None:
         log.warning(
-            "%d images have gray values of more than 8 bits, as no image that this run was trained "
-            "on; they are scaled by their whole bit depth and may look unlike those: first %s",
+            "%d images have gray values of more than 8 bits, unlike the training images; they are "
+            "scaled by their whole bit depth and may look different: first %s",
             len(deep),
             deep[0],
         )
 
 
-def _try_open(path: Path, gray_range: GrayRange | None) -> Decoded | UnreadableImageError:
-    try:
-        return decode(path, gray_range)
-    except UnreadableImageError as error:
-        return error
-
-
-def _look(
+def _classify(
     predictor: Predictor,
     images: list[Image.Image],
     micro_batch: AdaptiveMicroBatch,
     explained: bool,
 ) -> list[tuple[list[float], Explanation | None]]:
-    """Return the class probabilities of each image, and the explanation of the highest."""
+    """Return the class probabilities of each image, and an explanation of the highest."""
     transform = predictor.preprocessing.build()
     batch = torch.stack([transform(image) for image in images])
     with torch.inference_mode():
@@ -203,11 +196,11 @@ def _look(
         ) -> list[tuple[str, NDArray[np.float32]]]:
             device = predictor.device
             method, heat = explain(predictor.model, part.to(device), classes.to(device))
-            return [(method, each) for each in heat]
+            return [(method, heat_map) for heat_map in heat]
 
-        found = itertools.chain(*micro_batch.map(explain_part, batch, best))
+        parts_explained = itertools.chain(*micro_batch.map(explain_part, batch, best))
         explanations = [
-            Explanation(method, each, seen_part(predictor.preprocessing, *image.size))
-            for (method, each), image in zip(found, images, strict=True)
+            Explanation(method, heat_map, seen_part(predictor.preprocessing, *image.size))
+            for (method, heat_map), image in zip(parts_explained, images, strict=True)
         ]
     return list(zip(rows.tolist(), explanations, strict=True))

@@ -1,7 +1,7 @@
-"""The configuration of a run, read back from its record. Imports no torch.
+"""Read the configuration in a record. Imports no torch.
 
-A record may come from anybody, so nothing in it is interpolated, and no path or address in it is
-used: this machine's own, or those that the user gives, replace them.
+Records are untrusted: nothing in them is interpolated, and their paths and addresses are replaced
+by those of this machine or of the user.
 """
 
 import os
@@ -36,11 +36,11 @@ class Recorded:
     """The configuration in a record, as this version understands it.
 
     Attributes:
-        config: the configuration, with defaults for keys that the record's version lacked and with
-            this machine's own paths; `data.root` of a folder is missing.
-        unknown: keys unknown to this version with their values, not in `config`.
+        config: configuration, with defaults for keys that the record lacks and with this machine's
+            paths; `data.root` of a folder is missing.
+        unknown: values of keys that this version does not have; not in `config`.
         absent: keys that the record lacks.
-        places: recorded paths and addresses that differ from this machine's; not used.
+        places: recorded paths and addresses that differ from this machine's, which are not used.
     """
 
     config: DictConfig
@@ -53,41 +53,43 @@ def read_back(record: RecordSummary) -> Recorded:
     """Read a record's configuration.
 
     Raises:
-        UserError: if a value would be interpolated, is of another type, or names a package that
-            `conf/model` does not.
+        UserError: if a value holds an interpolation, has another type, or names a package that no
+            file in `conf/model` names.
     """
-    known = settings()
-    kept = flatten(record.config)
+    declared = settings()
+    values = flatten(record.config)
     own = _own_settings(record)
     merged = OmegaConf.structured(Config)
     places = {}
-    for key in known:
+    for key in declared:
         if key in _LOCAL:
-            if key in PLACES - keys(of_sweep=True) and key in kept and kept[key] != own.get(key):
-                places[key] = _as_setting(kept[key])
+            located = key in PLACES - keys(of_sweep=True) and key in values
+            if located and values[key] != own.get(key):
+                places[key] = _as_setting(values[key])
             if own.get(key) is not None:
                 OmegaConf.update(merged, key, own[key], merge=False, force_add=True)
-        elif key in kept:
-            _take(merged, key, kept[key])
-    for key in ("replicates", "training.replicates"):  # an older version trained one head
+        elif key in values:
+            _update(merged, key, values[key])
+    for key in ("replicates", "training.replicates"):  # older versions trained a single head
         if OmegaConf.select(merged, key) is None:
             OmegaConf.update(merged, key, 1)
     _check_model(merged)
-    unknown = {key: value for key, value in kept.items() if key not in known}
-    absent = [key for key, item in known.items() if key not in kept and item.implied is None]
+    unknown = {key: value for key, value in values.items() if key not in declared}
+    absent = [key for key, item in declared.items() if key not in values and item.implied is None]
     return Recorded(merged, unknown, absent, places)
 
 
 def config_of(record: RecordSummary) -> Config:
-    """Return the configuration of a run; a key that its version did not know has its default.
+    """Return the configuration of a run, with defaults for keys that its record lacks.
 
-    Places are this machine's own; where it has none, as of a folder's images, they are empty.
+    Paths and addresses are this machine's; if it has none, as for the images of a folder, they are
+    empty.
     """
-    read = read_back(record).config
+    merged = read_back(record).config
     for key in ("data.root", "sweep_dir"):
-        if OmegaConf.select(read, key) is None:
-            OmegaConf.update(read, key, "")
-    config = OmegaConf.to_object(read)
+        if OmegaConf.select(merged, key) is None:
+            OmegaConf.update(merged, key, "")
+    config = OmegaConf.to_object(merged)
     assert isinstance(config, Config)
     return config
 
@@ -107,10 +109,11 @@ def _as_setting(value: object) -> str:
     return "null" if value is None else str(value)
 
 
-def _take(merged: DictConfig, key: str, value: Any) -> None:
+def _update(merged: DictConfig, key: str, value: Any) -> None:
     if not uninterpolated(value):
         raise UserError(
-            "holds ${, and nothing in a record is interpolated", where=f"config.{key} of the record"
+            "contains ${; interpolations in a record are refused",
+            where=f"config.{key} of the record",
         )
     try:
         OmegaConf.update(merged, key, value, merge=False, force_add=True)
@@ -119,11 +122,11 @@ def _take(merged: DictConfig, key: str, value: Any) -> None:
         raise UserError(reason, where=f"config.{key} of the record") from error
 
 
-# ------------------------------------------------------------------------------- this machine's own
+# -------------------------------------------------------------------- settings of this machine
 
 
 def _own_settings(record: RecordSummary) -> dict[str, Any]:
-    """Return this machine's values of the settings that no record decides, by dotted key."""
+    """Return this machine's values of the settings that are not read from records, by key."""
     data = record.config.get("data")
     data = data if isinstance(data, dict) else {}
     choice = _data_file(str(data.get("source")), data.get("name"), str(data.get("label")))
@@ -132,10 +135,10 @@ def _own_settings(record: RecordSummary) -> dict[str, Any]:
 
 @cache
 def _composed(choice: str | None, cache_folder: str | None) -> dict[str, Any]:
-    """Compose `conf/` with an option of data, or None.
+    """Compose `conf/`, and return the local settings by dotted key.
 
     Args:
-        choice: name of a file in `conf/data`.
+        choice: name of a file in `conf/data`, or None.
         cache_folder: value of the environment variable that `conf/` refers to.
     """
     register_schema()
@@ -144,28 +147,28 @@ def _composed(choice: str | None, cache_folder: str | None) -> dict[str, Any]:
         composed = compose("config", [f"data={choice}"] if choice else [])
     local = {key for key in _LOCAL if choice or not key.startswith("data.")}
     values = {}
-    for key in local - {"sweep_dir"}:  # of a sweep that has not started
+    for key in local - {"sweep_dir"}:  # not set before a sweep starts
         value = OmegaConf.select(composed, key)  # None where it is missing
         values[key] = OmegaConf.to_container(value) if isinstance(value, DictConfig) else value
     return values
 
 
 def _data_file(source: str, name: Any, label: str) -> str | None:
-    """Return the file in `conf/data` of a record's images, by label or by name."""
+    """Return the file in `conf/data` for the images of a record, by label or name, or None."""
     files = _files("data")
     if source != "archives":
         return source if source in files else None
     alike = [
         choice
-        for choice, found in files.items()
-        if found.get("source") == "archives" and found.get("name") == name
+        for choice, content in files.items()
+        if content.get("source") == "archives" and content.get("name") == name
     ]
     return label if label in alike else next(iter(alike), None)
 
 
 @cache
 def _files(group: str) -> dict[str, dict[str, Any]]:
-    """Read the files of a config group without resolving anything."""
+    """Read the files of a config group without resolving interpolations."""
     return {
         file.stem: OmegaConf.to_container(OmegaConf.load(file))  # type: ignore[misc]
         for file in sorted((CONF / group).glob("*.yaml"))
@@ -173,21 +176,21 @@ def _files(group: str) -> dict[str, dict[str, Any]]:
 
 
 def _check_model(config: DictConfig) -> None:
-    """Refuse a model whose name is unknown here; nothing is imported for it."""
+    """Refuse an unknown model, without importing anything."""
     model = config.model
     where = "config.model of the record"
     if model.source not in settings()["model.source"].choices:
-        raise UserError(f"source: {model.source} is none", where=where)
+        raise UserError(f"source: no such source {model.source}", where=where)
     if model.source == "torchvision" and model.name not in torchvision_models():
         raise UserError(f"name: torchvision has no classification model {model.name}", where=where)
     if model.source == "package":
-        packages = {found.get("weights") for found in _files("model").values()} - {None}
+        packages = {content.get("weights") for content in _files("model").values()} - {None}
         if model.weights is not None and model.weights not in packages:
             raise UserError(
                 f"weights: no file in {CONF / 'model'} names the package {model.weights}",
                 where=where,
-                hint="Packages that only a record names are not looked into. If you trust it, "
-                "describe the model in a file there, as its neighbors are.",
+                hint="Packages named only by a record are not loaded. If you trust it, describe "
+                "the model in a file there.",
             )
         if not re.fullmatch(r"\w+(\.\w+)?", str(model.name)):  # timm fetches hf-hub:..., too
             raise UserError(f"name: timm has no model {model.name}", where=where)
@@ -207,38 +210,36 @@ def require_places(run_dir: Path, recorded: Recorded, settings: Sequence[str], s
     """
     given = {setting.partition("=")[0] for setting in settings}
     data = recorded.config.data
-    wanted = []
+    required = []
     if OmegaConf.is_missing(data, "root"):
-        wanted.append("data.root")
+        required.append("data.root")
     if data.source == "archives" and not data.archives:
-        wanted += ["data.root", "data.base_url", "data.archives"]
+        required += ["data.root", "data.base_url", "data.archives"]
     if "data.splits" in recorded.places:
-        wanted.append("data.splits")
-    wanted = [key for key in dict.fromkeys(wanted) if key not in given]
-    if not wanted:
+        required.append("data.splits")
+    required = [key for key in dict.fromkeys(required) if key not in given]
+    if not required:
         return
-    said = {key: recorded.places[key] for key in wanted if key in recorded.places}
+    places = {key: recorded.places[key] for key in required if key in recorded.places}
     hint: str | None = None
-    if all(map(uninterpolated, said.values())):
+    if all(map(uninterpolated, places.values())):
         again = [
             shell.setting(k, Path(v)) if k in keys(path=True) else f"{k}={v}"
-            for k, v in said.items()
+            for k, v in places.items()
         ]
         command = shell.command("python", shell.script(script), run_dir, *settings, *again)
-        hint = f"If you trust what the record says:\n  {command}"
-    listed = ", ".join(f"{key}={value}" for key, value in said.items()) or "nothing"
+        hint = f"If you trust the record:\n  {command}"
+    listed = ", ".join(f"{key}={value}" for key, value in places.items()) or "nothing"
     raise UserError(
-        f"where its images are is only said by its record ({listed}), and a record's places are "
-        f"not followed; give {', '.join(wanted)}",
+        f"its images are located only by its record ({listed}), whose paths and addresses are not "
+        f"used; give {', '.join(required)}",
         where=run_dir,
         hint=hint,
     )
 
 
 def not_followed(recorded: Recorded, settings: Sequence[str]) -> str | None:
-    """Return which recorded paths and addresses are not used, or None."""
+    """Return a note on recorded paths and addresses that are not used, or None."""
     given = {setting.partition("=")[0] for setting in settings}
-    left = [f"{key}={value}" for key, value in recorded.places.items() if key not in given]
-    if not left:
-        return None
-    return f"Not followed, for a record may come from anybody: {', '.join(left)}"
+    unused = [f"{key}={value}" for key, value in recorded.places.items() if key not in given]
+    return f"Not used, since records are untrusted: {', '.join(unused)}" if unused else None

@@ -1,4 +1,4 @@
-"""Read and check the trained weights of a run, `head.safetensors` or `model.safetensors`."""
+"""Read and validate trained weights, `head.safetensors` or `model.safetensors`."""
 
 import logging
 import math
@@ -18,7 +18,7 @@ from visionsweep.storage.untrusted import check_regular
 log = logging.getLogger(__name__)
 
 HEAD = ("head.weight", "head.bias")
-_OLD = {"head.1.weight": "head.weight", "head.1.bias": "head.bias"}  # 0.1.0 kept one head
+_OLD = {"head.1.weight": "head.weight", "head.1.bias": "head.bias"}  # 0.1.0 had a single head
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class TrainedWeights:
 
 
 def read(path: Path, of: RecordSummary) -> TrainedWeights:
-    """Read the weights of a run, and check them against its record.
+    """Read the weights of a run, and validate them against its record.
 
     Args:
         path: path of the file.
@@ -68,13 +68,13 @@ def read(path: Path, of: RecordSummary) -> TrainedWeights:
 
 
 def _check_names(names: list[str], of: RecordSummary) -> None:
-    """Refuse a file that lacks a head, or, of a frozen backbone, has further tensors."""
+    """Refuse a file without a head, or, if the backbone is frozen, with other tensors."""
     assert of.model is not None
-    kept = {_OLD.get(name, name) for name in names} - {"temperature"}
-    if missing := [name for name in HEAD if name not in kept]:
+    weights = {_OLD.get(name, name) for name in names} - {"temperature"}
+    if missing := [name for name in HEAD if name not in weights]:
         raise ValueError(f"not the checkpoint of this run: {', '.join(missing)} missing")
-    if of.model.checkpoint == "head.safetensors" and (more := sorted(kept - set(HEAD))):
-        raise ValueError(f"not the checkpoint of this run: {', '.join(more[:5])}")
+    if of.model.checkpoint == "head.safetensors" and (others := sorted(weights - set(HEAD))):
+        raise ValueError(f"not the checkpoint of this run: {', '.join(others[:5])}")
 
 
 def _check_head(shapes: dict[str, list[int]], of: RecordSummary) -> None:
@@ -93,57 +93,53 @@ def _check_head(shapes: dict[str, list[int]], of: RecordSummary) -> None:
         )
 
 
-def _temperature(found: torch.Tensor | None, path: Path) -> float:
-    if found is None:
+def _temperature(tensor: torch.Tensor | None, path: Path) -> float:
+    if tensor is None:
         log.warning(
-            "%s: an older version wrote this checkpoint and fitted no temperature, so confidence "
-            "is as the model gives it, not calibrated",
+            "%s: written by an older version without a temperature; confidence is not calibrated",
             path,
         )
         return 1.0
-    if found.numel() != 1 or not found.is_floating_point():
-        raise ValueError("temperature is no number")
-    temperature = float(found)
+    if tensor.numel() != 1 or not tensor.is_floating_point():
+        raise ValueError("temperature is not a floating-point number")
+    temperature = float(tensor)
     if not (0 < temperature < math.inf):
         raise ValueError(f"temperature is {temperature}")
     return temperature
 
 
 def _check_finite(tensors: dict[str, torch.Tensor], of: RecordSummary) -> None:
-    """Refuse a head that is no number, unless training diverged by the record."""
+    """Refuse a head that is not finite, unless the record says that training diverged."""
     assert of.metrics is not None
     for name in HEAD:
         if tensors[name].dtype != torch.float32:
             raise ValueError(f"{name} is {tensors[name].dtype}")
         if math.isfinite(of.metrics.final.val.loss) and not tensors[name].isfinite().all():
-            raise ValueError(f"{name} is not finite, and by the record training did not diverge")
+            raise ValueError(f"{name} is not finite, but the record shows no divergence")
 
 
 def load(model: nn.Module, tensors: dict[str, torch.Tensor], path: Path, *, whole: bool) -> None:
-    """Put weights into a model: all that belong there, of its shapes and types, and no others.
+    """Load weights into a classifier, whose names, shapes, and types they must match.
 
     Args:
-        model: a classifier.
-        tensors: by name.
-        path: their file, for the message.
-        whole: whether all of the model is in the file, or its head.
+        model: classifier.
+        tensors: weights by name.
+        path: file of the weights, for the message.
+        whole: True if the file holds the whole model, False if it holds the head.
 
     Raises:
-        UserError: if they are of another model.
+        UserError: if the weights belong to another model.
     """
-    wanted = {
-        name: tensor
+    expected = {
+        name: f"{tensor.dtype}{list(tensor.shape)}"
         for name, tensor in model.state_dict().items()
         if whole or name.startswith("head.")
     }
-    if wrong := sorted(wanted.keys() ^ tensors.keys()):
+    if wrong := sorted(expected.keys() ^ tensors.keys()):
         raise UserError(f"not the checkpoint of this run: {', '.join(wrong[:5])}", where=path)
     for name, tensor in tensors.items():
-        given, right = (tensor.dtype, tensor.shape), (wanted[name].dtype, wanted[name].shape)
-        if given != right:
-            raise UserError(
-                f"does not fit its run: {name} is {given[0]}{list(given[1])}, should be "
-                f"{right[0]}{list(right[1])}",
-                where=path,
-            )
+        actual = f"{tensor.dtype}{list(tensor.shape)}"
+        if actual != expected[name]:
+            reason = f"does not fit its run: {name} is {actual}, expected {expected[name]}"
+            raise UserError(reason, where=path)
     model.load_state_dict(tensors, strict=False)

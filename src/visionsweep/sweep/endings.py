@@ -1,4 +1,4 @@
-"""How a run of a sweep ended, read from disk, whichever process trained it."""
+"""Read from disk how a run of a sweep ended, whichever process trained it."""
 
 import os
 from contextlib import suppress
@@ -43,7 +43,7 @@ class Ending:
 
 
 def entered_at(run_dir: Path) -> float | None:
-    """Return when a job last entered a run's directory, in seconds since 1970; None if never."""
+    """Return when a job last entered a run directory, in seconds since 1970; None if never."""
     with suppress(OSError):
         return (run_dir / _OVERRIDES).stat().st_mtime
     return None
@@ -62,11 +62,11 @@ def overrides_of(run_dir: Path) -> list[str]:
 
 
 def note_end(run_dir: Path, refused: str = "") -> None:
-    """Write down for other processes that a job has left a run's directory.
+    """Record for other processes that a job has left a run directory.
 
     Args:
-        run_dir: directory of the run.
-        refused: why the run was refused, or empty; the record there is of another run.
+        run_dir: run directory.
+        refused: reason of a refused run, whose directory holds another record; otherwise empty.
     """
     with suppress(OSError):
         write_atomically(run_dir / _ENDED, refused.encode(), durable=False)
@@ -76,45 +76,41 @@ def ending_of(run_dir: Path, entered: float, *, over: bool = False) -> Ending | 
     """Return how a run ended, or None while it is being trained.
 
     Args:
-        run_dir: directory of the run.
-        entered: time at which its job entered the directory (`entered_at`).
-        over: whether the job is known to have ended; otherwise `note_end` says so.
+        run_dir: run directory.
+        entered: time at which the job entered the directory (`entered_at`).
+        over: True if the job has ended; otherwise this is read from the file of `note_end`.
     """
-    with suppress(OSError), open_regular(run_dir / _ENDED) as left:
-        if os.fstat(left.fileno()).st_mtime >= entered:
+    with suppress(OSError), open_regular(run_dir / _ENDED) as note_file:
+        if os.fstat(note_file.fileno()).st_mtime >= entered:
             over = True
-            if reason := left.read(_LONGEST_NOTE).decode(errors="replace"):
+            if reason := note_file.read(_LONGEST_NOTE).decode(errors="replace"):
                 return Ending(run_dir.name, "refused", reason=reason)
     try:
         written = (run_dir / RECORD).stat().st_mtime
-        known = read_summary(run_dir / RECORD)
+        record = read_summary(run_dir / RECORD)
     except (OSError, ValueError):
         return None
     earlier = written < entered
-    if earlier and not over:  # the record of an earlier job; this one may start anew or be refused
+    if earlier and not over:  # written by an earlier job; this one may train again or be refused
         return None
-    if known.status == "completed" and (final := known.validation) is not None:
-        note = "finished earlier" if earlier else "reused" if known.reused_from else ""
-        if not note and known.continued_after:
-            note = f"resumed after epoch {known.continued_after[-1]}"
-        epochs = known.config.get("epochs", 1)
+    if record.status == "completed" and (final := record.validation) is not None:
+        note = "finished earlier" if earlier else "reused" if record.reused_from else ""
+        if not note and record.continued_after:
+            note = f"resumed after epoch {record.continued_after[-1]}"
+        epochs = record.config.get("epochs", 1)
         return Ending(
             run_dir.name,
             "completed",
             note,
             val_loss=final.loss,
             val_accuracy=final.accuracy,
-            seconds=known.seconds,
+            seconds=record.seconds,
             epochs=epochs if isinstance(epochs, int) else 1,
         )
     if earlier:
         return None
-    return Ending(
-        run_dir.name,
-        known.status,
-        reason=_reason(known.failure) if known.failure else "",
-        seconds=known.seconds,
-    )
+    reason = _reason(record.failure) if record.failure else ""
+    return Ending(run_dir.name, record.status, reason=reason, seconds=record.seconds)
 
 
 def _reason(failure: Failure) -> str:
