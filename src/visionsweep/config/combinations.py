@@ -46,12 +46,7 @@ def _wrong_targets(config: DictConfig) -> list[str]:
 
 
 def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
-    """Return a description of each combination of settings that cannot work.
-
-    Args:
-        config: composed configuration whose single values are valid.
-        look_at_files: whether folders and packages must exist.
-    """
+    """Return a description of each combination of valid settings that cannot work."""
     problems = []
     model, data = config.model, config.data
     if model.source == "torchvision" and model.name not in torchvision_models():

@@ -78,9 +78,6 @@ def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that determine a run's numbers, by dotted key.
 
     A setting with the value that older records imply is left out, so that fingerprints stay valid.
-
-    Args:
-        config: the whole configuration, as in a record.
     """
     flat = flatten(config)
 

@@ -9,12 +9,7 @@ from visionsweep.text import shell
 
 
 def refuse_split_path(before: str, text: str) -> None:
-    """Refuse an argument that looks like the rest of a path with spaces.
-
-    Args:
-        before: the argument before it.
-        text: the argument.
-    """
+    """Refuse an argument that looks like the rest of a path with spaces in the one before it."""
     key, equals, _ = before.partition("=")
     if equals and key.lstrip("+") in keys(path=True) and "=" not in text and text[:1] not in "~-":
         whole = shell.word(f"{before} {text}")
@@ -31,9 +26,6 @@ def literal_path(text: str) -> str:
     `2024_01` is not a number then, nor is `null` null, or `a (1)` a call. A value in quotes stands
     for what they hold. Commas separate the values of a sweep unless such a path exists or the key
     cannot be swept. `${...}` stays an interpolation unless such a path exists.
-
-    Args:
-        text: any setting.
 
     Returns:
         The setting, changed if its key is one of `keys(path=True)`.

@@ -26,12 +26,7 @@ _STANDARD = {
 
 
 def implied_target(group: str, name: Any) -> str | None:
-    """Return the class that a name stands for where `_target_` is null, as in older records.
-
-    Args:
-        group: `optimizer` or `augmentation`.
-        name: `optimizer.name` or `augmentation.name`.
-    """
+    """Return the class that `GROUP.name` implies if `_target_` is null, as in older records."""
     if group == "optimizer":
         return f"torch.optim.{name}"
     return "torchvision.transforms.v2.TrivialAugmentWide" if name == "trivial_augment" else None
@@ -64,11 +59,6 @@ def augmentation_target(config: Any) -> str | None:
 
 def refuse_target(group: str, target: str, arguments: Mapping[str, Any]) -> None:
     """Refuse a class that is not allowed or does not take these arguments; build nothing.
-
-    Args:
-        group: `optimizer` or `augmentation`.
-        target: dotted name of the class.
-        arguments: its keyword arguments.
 
     Raises:
         UserError: if the module is not on the list, or has no such class, or if an argument is
@@ -128,13 +118,7 @@ def _refuse_arguments(group: str, target: type, arguments: Mapping[str, Any]) ->
 
 
 def build_target(group: str, target: str, arguments: Mapping[str, Any], **objects: Any) -> Any:
-    """Build the class that a setting names.
-
-    Args:
-        group: `optimizer` or `augmentation`.
-        target: dotted name of the class.
-        arguments: keyword arguments from the configuration.
-        objects: further keyword arguments, passed as they are.
+    """Build the class that a setting names from its arguments and further objects.
 
     Raises:
         UserError: if the class is not allowed, or refuses the arguments.

@@ -32,11 +32,7 @@ class LabeledFiles:
 
 
 def read_classes(folder: Path, exclude: Collection[Path] = ()) -> LabeledFiles:
-    """List the images below the class folders of a folder.
-
-    Args:
-        folder: folder with one folder per class.
-        exclude: folders in it that are not classes.
+    """List the images below the class folders of a folder, except in the folders of `exclude`.
 
     Raises:
         UserError: if there are no class folders, if two of them spell the same name, or if a folder

@@ -103,11 +103,6 @@ def root_reason(error: BaseException) -> str:
 def download(url: str, path: Path, limits: Limits = LIMITS) -> None:
     """Download a file; each attempt starts from the first byte.
 
-    Args:
-        url: address, https:// or http://.
-        path: path of the file to write.
-        limits: bounds of time and size.
-
     Raises:
         DownloadError: if the server does not deliver the file within the limits.
         OSError: if the file cannot be written.

@@ -119,10 +119,6 @@ def open_header(content: bytes, kind: str) -> ImageFile.ImageFile:
     `PIL.Image.open` would try every registered format, and refuse sizes that can be decoded at
     reduced resolution.
 
-    Args:
-        content: content of a file.
-        kind: format, from `format_of`.
-
     Raises:
         UnreadableImageError: if the decoder of the format is not installed.
         Exception: any type, if the header is broken.

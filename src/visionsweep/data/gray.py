@@ -42,11 +42,7 @@ def is_deep(mode: str) -> bool:
 def facts_of(
     image: Image.Image, bands: Callable[[Image.Image], Iterable[Image.Image]]
 ) -> GrayFacts:
-    """Measure an image of a mode that `is_deep`.
-
-    Args:
-        image: any size.
-        bands: cuts an image into parts that fit into memory as 64-bit numbers.
+    """Measure an image of a mode that `is_deep`, in bands that fit into memory as float64.
 
     Raises:
         ValueError: if no value is finite.

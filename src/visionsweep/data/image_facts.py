@@ -208,11 +208,7 @@ def gray_range_of(
 
 
 def warn_of_repairs(repairs: Mapping[Path, str]) -> None:
-    """Warn once per command of images that are used although their files are broken.
-
-    Args:
-        repairs: problem of each file.
-    """
+    """Warn once per command of images that are used although their files have these problems."""
     if repairs:
         files = listed((f"{path}: {problem}" for path, problem in repairs.items()), most=5)
         _warn_once(

@@ -26,12 +26,7 @@ class ImageFile:
 
 
 def lost(path: Path, reason: str) -> UserError:
-    """Return the error of an image that disappeared during a run.
-
-    Args:
-        path: path of the image.
-        reason: message that starts with the path.
-    """
+    """Return the error of an image that disappeared during a run; `reason` starts with its path."""
     folders = [folder for folder in path.absolute().parents if not os.path.exists(folder)]  # noqa: PTH110 - Path.exists raises without permission
     missing = f", and the folder {folders[-1]} is missing" if folders else ""
     return UserError(

@@ -59,12 +59,6 @@ def list_folders(folders: Sequence[Path]) -> dict[Path, Listing]:
     A folder reached directly and by links is listed where it is; of several links, the first
     counts. A link to a folder above itself is not followed.
 
-    Args:
-        folders: folders, such as the class folders of a data set, or links to them.
-
-    Returns:
-        The files below each folder.
-
     Raises:
         UserError: if a folder cannot be read, or if folders are nested more than 40 deep.
     """

@@ -72,10 +72,6 @@ def is_hidden(name: str) -> bool:
 def picture_problem(path: str, name: str) -> str | None:
     """Return why a regular file cannot be opened as an image, by name or first bytes.
 
-    Args:
-        path: path of the file.
-        name: last part of the path.
-
     Returns:
         The reason; an empty string if there is none, and None if the file is not a picture.
     """

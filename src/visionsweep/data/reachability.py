@@ -18,9 +18,6 @@ def why_unreachable(url: str) -> str | None:
     """Return why a URL cannot be reached, or None if a server answers, even with an error.
 
     The answer is cached until the command ends, so that all runs of a sweep see the same data.
-
-    Args:
-        url: address, https://, http://, or file://.
     """
     if url.startswith("file:"):
         path = local_path(url)

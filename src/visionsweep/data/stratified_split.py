@@ -38,14 +38,9 @@ def _by_class(files: Iterable[ImageFile]) -> dict[int, list[ImageFile]]:
 def stratified_part(
     files: tuple[ImageFile, ...], fraction: float, seed: int
 ) -> tuple[ImageFile, ...]:
-    """Return a stratified subset with at least one image per class.
+    """Return a stratified share in (0, 1] of the images, at least one image per class.
 
     Subsets with the same seed are nested: 20% contains all images of 10%.
-
-    Args:
-        files: images.
-        fraction: share of each class, in (0, 1].
-        seed: seed of the order of images.
     """
     if fraction >= 1:
         return files

@@ -76,11 +76,7 @@ class Preprocessing:
         return scaled
 
     def build(self, augmentation: torch.nn.Module | None = None) -> v2.Compose:
-        """Return the transform from a PIL image to `float32[3, size, size]`.
-
-        Args:
-            augmentation: random transform of PIL images, for training images.
-        """
+        """Return the transform from a PIL image to `float32[3, size, size]`."""
         return v2.Compose([*self._to_pixels(augmentation), self.normalize])
 
 

@@ -106,14 +106,7 @@ def evaluate(
 def _trained_on(
     run: Run, config: Config, splits: Splits, own_images: Path | None
 ) -> set[str] | None:
-    """Return the digests of a run's training images if they are where they should be; fetch none.
-
-    Args:
-        run: the run.
-        config: its configuration.
-        splits: of what is evaluated, which may be the run's own.
-        own_images: where the run's own are, or None for this machine's own place.
-    """
+    """Return the digests of a run's training images if they are available; download nothing."""
     assert run.record.data is not None
     recorded = run.record.data.digests["train"]
     if splits.digest("train") != recorded:

@@ -84,16 +84,7 @@ def draw_predictions(
     columns: int,
     heights: Sequence[int],
 ) -> None:
-    """Draw images in rows on a figure, each with its prediction.
-
-    Args:
-        figure: empty figure.
-        predictions: predictions of at least one image.
-        title: title of the figure.
-        truths: true class of each image, or None.
-        columns: images per row.
-        heights: height of each row in pixels.
-    """
+    """Draw images with predictions on a figure, in rows of `columns` images and given pixels."""
     figure.suptitle(shortened(title, 24 * columns), x=0.01, ha="left", fontsize=_SMALL, color=FAINT)
     grid = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
     for axes in grid.flat:
@@ -153,16 +144,9 @@ def _picture(prediction: Prediction) -> Pixels:
 
 
 def heated(image: Pixels, explanation: Explanation) -> Pixels:
-    """Return an image in gray under its explanation, from violet (none) to yellow (most).
+    """Return an image, `uint8[H, W, 3]`, in gray under its explanation in viridis colors.
 
     Parts that were cut off before the model are gray alone.
-
-    Args:
-        image: `uint8[H, W, 3]`.
-        explanation: of the image.
-
-    Returns:
-        `uint8[H, W, 3]`.
     """
     height, width = image.shape[:2]
     left, top, right, bottom = explanation.seen

@@ -29,12 +29,7 @@ def percent(probability: float) -> str:
 
 
 def as_table(predictions: Sequence[Prediction], top: int) -> Table:
-    """Return a table of images with their most probable classes.
-
-    Args:
-        predictions: predictions, at least one.
-        top: largest number of classes per image.
-    """
+    """Return a table of images with their `top` most probable classes."""
     shown = min(top, len(predictions[0].probabilities))
     table = Table("image")
     for _ in range(shown):
@@ -82,13 +77,7 @@ def csv_lines(answers: Iterable[Answer], classes: Sequence[str]) -> Iterator[str
 
 
 def as_json(answers: Iterable[Answer], predictor: Predictor, min_confidence: float) -> str:
-    """Return predictions as JSON, unrounded: `{run, temperature, min_confidence, predictions}`.
-
-    Args:
-        answers: images with their prediction, or the error that prevented it.
-        predictor: model that predicted.
-        min_confidence: confidence below which it abstained.
-    """
+    """Return predictions as JSON, unrounded: `{run, temperature, min_confidence, predictions}`."""
     content = {
         "run": str(predictor.run.directory),
         "temperature": predictor.temperature,

@@ -81,10 +81,6 @@ class Prediction:
 def load_predictor(run: Run, device: torch.device) -> Predictor:
     """Rebuild a run's model from its record and its weights file.
 
-    Args:
-        run: a completed run.
-        device: device for the model.
-
     Raises:
         UserError: if the backbone is unavailable or has changed since training, or if the weights
             file is damaged.

@@ -16,12 +16,7 @@ def is_right(prediction: Prediction, true: str) -> bool:
 
 
 def verdict_table(predictions: Sequence[Prediction], truths: Sequence[str]) -> Table:
-    """Return a table with the columns image, true, predicted, confidence and verdict.
-
-    Args:
-        predictions: one prediction per image.
-        truths: true class of each image.
-    """
+    """Return a table with the columns image, true, predicted, confidence and verdict."""
     table = Table("image", "true", "predicted")
     table.add_column("confidence", justify="right")
     table.add_column("verdict")

@@ -138,10 +138,6 @@ def held(run_dir: Path, name: str) -> Iterator[None]:
     Waits while a living process holds it; the claim of a dead process is broken with a warning.
     At the end the claim is deleted, unless there is no `result.json`: then it is the only trace of
     the run.
-
-    Args:
-        run_dir: directory of the run; created if missing.
-        name: name of the run.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     _take(run_dir, name)

@@ -18,13 +18,7 @@ from visionsweep.runs.record import SCHEMA_VERSION, Record
 
 
 def of(config: Config, splits: Splits, spec: BackboneSpec) -> str:
-    """Return the fingerprint, 32 hexadecimal digits.
-
-    Args:
-        config: configuration of the run.
-        splits: its images, whose order determines the batches.
-        spec: its backbone.
-    """
+    """Return the fingerprint of a run, 32 hexadecimal digits; the order of images matters."""
     images = {
         split: [(splits.classes[image.label], image.digest) for image in splits[split]]
         for split in SPLITS

@@ -53,12 +53,7 @@ def run_name(choices: dict[str, str], epochs: int, overrides: list[str], *, stud
 
 
 def name_of(config: DictConfig, hydra: DictConfig) -> str:
-    """Return the name of the run of a composed configuration.
-
-    Args:
-        config: composed configuration.
-        hydra: its node of Hydra's own settings.
-    """
+    """Return the name of the run of a composed configuration with its node of Hydra's settings."""
     return run_name(
         {k: v for k, v in hydra.runtime.choices.items() if v is not None and "/" not in k},
         config.epochs,

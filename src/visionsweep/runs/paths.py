@@ -39,9 +39,6 @@ def refuse_no_folder(folder: Path) -> None:
 def event_folders(folder: Path) -> dict[Path, int]:
     """Return the folders with event files, each a run of TensorBoard, and when they were written.
 
-    Args:
-        folder: folder that is searched recursively.
-
     Returns:
         Start time of the newest event file by folder, in seconds since 1970, sorted by folder.
 

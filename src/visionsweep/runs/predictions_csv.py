@@ -75,13 +75,7 @@ def write(
     classes: Sequence[str],
     splits: Mapping[str, tuple[Sequence[Path], Sequence[int], Sequence[Sequence[float]]]],
 ) -> None:
-    """Write the predictions of each split.
-
-    Args:
-        run_dir: directory of the run.
-        classes: class names.
-        splits: images, labels, and probabilities of each split.
-    """
+    """Write images, labels, and probabilities of each split."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     columns = class_columns(classes, _FIRST)

@@ -71,15 +71,9 @@ def compare(
     recorded_logits: Mapping[str, Predictions] | None,
     logits_now: Mapping[str, Predictions] | None,
 ) -> Agreement:
-    """Compare two runs number by number.
+    """Compare the records and logits of a run and its reproduction number by number.
 
     Numbers that the earlier record lacks because of its version are not compared.
-
-    Args:
-        recorded: record of a completed run.
-        now: record of its reproduction.
-        recorded_logits: recorded predictions of each split; None if there are none.
-        logits_now: predictions of the reproduction.
     """
     before, after = _scores(recorded), _scores(now)
     replicated = any(epoch.replicates for epoch in recorded.history)

@@ -59,10 +59,7 @@ class _Version(msgspec.Struct):
 
 
 def read_record(path: Path) -> Record:
-    """Read and validate a record.
-
-    Args:
-        path: a `result.json`.
+    """Read and validate a `result.json`.
 
     Raises:
         ValueError: if the file is not a record of this schema version, or contradicts itself.

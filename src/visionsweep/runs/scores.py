@@ -136,10 +136,6 @@ def estimate_deployed(predictions: Predictions, temperature: float) -> dict[str,
 
     The predictor is the calibrated mean over replicates. Its intervals are over images alone; that
     of accuracy is Wilson's.
-
-    Args:
-        predictions: predictions of all replicates.
-        temperature: divisor of the logits.
     """
     logits = np.log(np.maximum(calibrated(predictions.logits, temperature), _SMALLEST))
     deployed = replace(predictions, logits=logits.astype(np.float32)[None])
@@ -148,12 +144,7 @@ def estimate_deployed(predictions: Predictions, temperature: float) -> dict[str,
 
 
 def scores_of_first(predictions: Predictions, temperature: float) -> list[Scores]:
-    """Return the scores of the calibrated mean of the first 1, 2, ... R replicates.
-
-    Args:
-        predictions: predictions of all replicates.
-        temperature: divisor of the logits; that of all replicates.
-    """
+    """Return the scores of the calibrated mean of the first 1, 2, ... R replicates."""
     rows = np.arange(len(predictions.labels))
     total = np.zeros(predictions.logits.shape[1:])
     scores: list[Scores] = []

@@ -89,10 +89,7 @@ def check_time(text: str) -> None:
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """Refuse a configuration whose values have another type or are out of range.
-
-    Args:
-        config: configuration in a record; keys may be missing or unknown to this version.
+    """Refuse a recorded configuration with a value of another type or out of range.
 
     Raises:
         ValueError: names the key.

@@ -38,10 +38,6 @@ class TrainedWeights:
 def read(path: Path, of: RecordSummary) -> TrainedWeights:
     """Read the weights of a run, and validate them against its record.
 
-    Args:
-        path: path of the file.
-        of: record of a completed run.
-
     Raises:
         UserError: if the file is damaged, or does not fit the record.
     """

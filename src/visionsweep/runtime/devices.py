@@ -83,11 +83,7 @@ def device_facts(device: torch.device) -> dict[str, Any]:
 
 
 def release_memory(kind: str | None) -> None:
-    """Return cached device memory to the system, for the next run or another process.
-
-    Args:
-        kind: device type; a CPU or None has no cached memory.
-    """
+    """Return cached device memory to the system, for the next run or another process."""
     if kind == "cuda":
         torch.cuda.empty_cache()
     elif kind == "mps":

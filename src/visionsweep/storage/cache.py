@@ -18,10 +18,7 @@ def _reasons() -> set[str]:
 
 
 def cache_folder(named: str | Path) -> Path:
-    """Return the absolute path of the cache folder, with `~` expanded.
-
-    Args:
-        named: the setting `features.cache_dir`.
+    """Return the absolute path of the cache folder `features.cache_dir`, with `~` expanded.
 
     Raises:
         UserError: if `~` cannot be expanded.
@@ -41,10 +38,6 @@ def keep(path: Path, content: bytes) -> bool:
     """Write a file of the cache, or log a warning; return whether it was written.
 
     Temporary files of killed processes in the same folder are deleted after a day.
-
-    Args:
-        path: path of the file; its folder is created if missing.
-        content: content of the file.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -53,12 +53,6 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a hidden temporary file beside a path, and rename it to the path after the block.
 
-    Args:
-        path: path of the final file, whose folder must exist.
-
-    Yields:
-        The temporary file, writable. It is deleted if the block raises.
-
     Raises:
         OSError: names `path`.
     """
@@ -162,9 +156,6 @@ def explained(place: Path, advice: str, needed: int | None = None) -> Iterator[N
 @contextmanager
 def disk_errors_explained(place: Path) -> Iterator[None]:
     """Turn errors of the disk while a run is written into a `UserError`; no other `OSError`.
-
-    Args:
-        place: path that the block writes, named if the error names no file.
 
     Raises:
         UserError: if the disk is full, read-only, not permitted, or failing.

@@ -40,9 +40,6 @@ def lock_at(path: Path) -> FileLock:
 
     filelock's fallback on file systems without locks, a plain file, is disabled: left behind by a
     process that died on another machine, it would block everyone forever.
-
-    Args:
-        path: path of the lock file, ending in `.lock`; its folder must exist.
     """
     return FileLock(path, fallback_to_soft=False)
 

@@ -72,10 +72,6 @@ def read_regular(path: Path, limit: int) -> bytes:
 def decode_json(content: bytes | str, kind: type[_T]) -> _T:
     """Decode JSON into a type, and check its constraints.
 
-    Args:
-        content: JSON text.
-        kind: type that msgspec can decode into.
-
     Raises:
         UntrustedFileError: if the text is not JSON of this type, or is nested too deeply.
     """

@@ -122,11 +122,7 @@ class SweepCallback(Callback):
 
 
 def planned_runs(hydra: DictConfig) -> list[dict[str, str]] | None:
-    """Return the swept settings of each run in order; None if the sweeper decides them.
-
-    Args:
-        hydra: `hydra` node of the composed configuration.
-    """
+    """Return the swept settings of each run in order; None if the sweeper decides them."""
     if not hydra.sweeper._target_.endswith(".BasicSweeper"):
         return None
     params = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
@@ -142,10 +138,6 @@ def planned_runs(hydra: DictConfig) -> list[dict[str, str]] | None:
 @contextmanager
 def job(config: DictConfig, name: str) -> Iterator[None]:
     """Wrap one run: report an error at once; with `fail_fast`, start no further run after it.
-
-    Args:
-        config: configuration of the run.
-        name: name of the run.
 
     Raises:
         UserError: if `fail_fast` stopped the sweep before this run.

@@ -62,12 +62,7 @@ def overrides_of(run_dir: Path) -> list[str]:
 
 
 def note_end(run_dir: Path, refused: str = "") -> None:
-    """Record for other processes that a job has left a run directory.
-
-    Args:
-        run_dir: run directory.
-        refused: reason of a refused run, whose directory holds another record; otherwise empty.
-    """
+    """Record for other processes that a job has left a run directory, and why it was refused."""
     with suppress(OSError):
         write_atomically(run_dir / _ENDED, refused.encode(), durable=False)
 

@@ -47,11 +47,7 @@ def prepare_composition() -> None:
 
 
 def kind_of(launcher: Mapping[str, Any]) -> str:
-    """Return the name of a launcher's class, `JoblibLauncher`.
-
-    Args:
-        launcher: `hydra.launcher` of a configuration.
-    """
+    """Return the name of the class in `hydra.launcher`, such as `JoblibLauncher`."""
     return str(launcher["_target_"]).rpartition(".")[2]
 
 
@@ -105,11 +101,7 @@ class Command:
     )
 
     def prepare(self, launcher: Mapping[str, Any]) -> None:
-        """Set the environment variables that launchers read when they are imported.
-
-        Args:
-            launcher: `hydra.launcher` of the sweep's configuration.
-        """
+        """Set the environment variables that launchers read when they are imported."""
         for name, value in _RAY.items():
             os.environ.setdefault(name, value)
         if kind_of(launcher) == "SlurmLauncher":
@@ -122,14 +114,7 @@ class Command:
 
 
 def explained(error: BaseException) -> str | None:
-    """Return why a launcher failed, in place of its traceback.
-
-    Args:
-        error: error that ended a sweep in the command's process.
-
-    Returns:
-        The explanation; None if the error is not a launcher's.
-    """
+    """Return why a launcher ended a sweep, in place of a traceback, or None for other errors."""
     frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
     plugin = next((_EXTRAS[p] for n in frames for p in _EXTRAS if f"hydra_plugins.{p}" in n), None)
     if plugin is None or isinstance(error, KeyboardInterrupt):

@@ -39,28 +39,14 @@ def threads_of(launcher: Mapping[str, Any], asked: int | None, cores: int) -> in
 
 
 def gpu_of(launcher: Mapping[str, Any], job: int, gpus: int) -> int | None:
-    """Return the GPU of a run.
-
-    Args:
-        launcher: `hydra.launcher` of the run's configuration.
-        job: number of the run within the sweep.
-        gpus: number of GPUs that the process sees.
-
-    Returns:
-        Index of the GPU; None if there is at most one, or if runs are sequential.
-    """
+    """Return the index of a run's GPU; None if there is at most one, or runs are sequential."""
     turns = gpus > 1 and kind_of(launcher) != "BasicLauncher"
     return job % gpus if turns else None
 
 
 @contextmanager
 def machine_share(hydra: Any, config: Config) -> Iterator[None]:
-    """Set the threads and the GPU of a run, and restore them afterwards.
-
-    Args:
-        hydra: `hydra` node of the run's configuration.
-        config: configuration of the run.
-    """
+    """Set the threads and the GPU of a run, and restore them afterwards."""
     import torch
 
     before = torch.get_num_threads()

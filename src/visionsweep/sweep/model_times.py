@@ -15,10 +15,6 @@ def time_models(sweep_dir: Path, runs: Iterable[Run]) -> None:
     """Time a forward pass of each model of a sweep, and write `costs.json`.
 
     Nothing is done if the sweep has a single model, or if all were timed together before.
-
-    Args:
-        sweep_dir: directory of the sweep.
-        runs: its completed runs.
     """
     models = {costs.key_of(run.record.model): run for run in runs if run.record.model is not None}
     if len(models) < 2 or models.keys() <= costs.read(sweep_dir).keys():

@@ -82,12 +82,7 @@ class Progress:
         self._show()
 
     def end(self, ending: Ending, overrides: Sequence[str]) -> None:
-        """Show that a run has ended.
-
-        Args:
-            ending: how it ended.
-            overrides: settings of the run, `key=value`.
-        """
+        """Show that a run with these overrides has ended."""
         with self._lock:
             self._at_work.pop(ending.name, None)
             if self._watching and ending.name in self._numbers:  # the job was queued again

@@ -22,9 +22,6 @@ from visionsweep.text import shell
 def run(main: Callable[[], Any]) -> int:
     """Run a command to its end, show its results, and return its exit status.
 
-    Args:
-        main: the function decorated by `hydra.main`.
-
     Returns:
         0; 1 if anything failed; 130 after Ctrl-C, 143 after SIGTERM.
     """
@@ -75,12 +72,7 @@ def _report_error(error: Exception) -> None:
 
 
 def _finish_run(directory: Path, status: int) -> None:
-    """Draw the figures of a run outside a sweep, and print where it is and how to use it.
-
-    Args:
-        directory: directory of the run.
-        status: exit status so far.
-    """
+    """Draw the figures of a run outside a sweep, and print where it is and how to use it."""
     if status >= 128:
         print(f"Interrupted. {goes_on(directory)}:\n  {_again(directory)}")
     elif status == 0:

@@ -89,11 +89,7 @@ class Queue:
         return states is None or any(state not in _ENDED for state in states.values())
 
     def cancel(self, *, patience: float = 10.0) -> str:
-        """Cancel pending and running tasks, and return the result in a sentence.
-
-        Args:
-            patience: seconds for runs to write their records.
-        """
+        """Cancel all tasks, wait `patience` seconds for their records, and say how it went."""
         if not self.ids or not self.at_work():
             return ""
         which = f"Slurm job{'s' * (len(self.ids) > 1)} {', '.join(self.ids)}"
@@ -114,12 +110,9 @@ def queue() -> Queue:
 
 
 def watch(write: Callable[[str], None]) -> None:
-    """Make submitit query squeue for its jobs, and write which are pending.
+    """Make submitit query squeue for its jobs, and write which of them are pending.
 
     By default it queries sacct, which needs accounting, and warns every few seconds without it.
-
-    Args:
-        write: function that shows a line.
     """
     from submitit.slurm import slurm
 

@@ -116,14 +116,10 @@ def _is_number(text: str) -> bool:
 
 
 def class_columns(classes: Sequence[str], taken: Iterable[str]) -> list[str]:
-    """Return unambiguous column names of classes in a CSV file.
+    """Return unambiguous column names of classes in a CSV file beside the columns of `taken`.
 
     A class has its name as `csv_cell` writes it. If another column has this name, ` (class)` is
     appended; of equal names, all but the first get ` (2)`, ` (3)`, and so on.
-
-    Args:
-        classes: class names in the order of their columns.
-        taken: names of the other columns.
     """
     others = set(taken)
     names = [str(csv_cell(name)) for name in classes]

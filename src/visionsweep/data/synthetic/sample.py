@@ -42,11 +42,6 @@ def sample_files(folder: Path, split: str, train_fraction: float) -> list[tuple[
 
     The folder is not listed, since it may hold the images of a larger fraction.
 
-    Args:
-        folder: folder from `render_sample`.
-        split: `train`, `val`, or `test`.
-        train_fraction: share of the training images, in (0, 1]; the other splits are always whole.
-
     Raises:
         ValueError: if the fraction is out of range.
     """

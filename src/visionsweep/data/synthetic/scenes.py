@@ -21,14 +21,7 @@ DISHES: dict[str, Callable[[Stage], None]] = {"pizza": pizza, "steak": steak, "s
 
 
 def draw_scene(rng: np.random.Generator, label: str, width: int, height: int) -> Image.Image:
-    """Return an RGB photograph of a dish amid clutter.
-
-    Args:
-        rng: random generator; it alone determines the scene.
-        label: `pizza`, `steak`, or `sushi`.
-        width: width in pixels, at most 511.
-        height: height in pixels, at most 511.
-    """
+    """Return an RGB photograph of a dish amid clutter, at most 511 pixels wide and high."""
     s = Stage(rng, width, height)
     table(s)
     count = int(rng.integers(1, 6))
