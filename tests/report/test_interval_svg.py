@@ -4,7 +4,7 @@ import math
 import re
 
 from visionsweep.analysis.intervals import Estimate
-from visionsweep.report.page.interval_svg import WIDTH, common_scale, strip
+from visionsweep.report.page.interval_svg import WIDTH, axis, common_scale, strip
 
 NONE = Estimate(math.nan, math.nan, math.nan)
 
@@ -46,3 +46,13 @@ def test_what_is_no_number_is_not_drawn():
     assert "circle" not in strip(NONE, scale, "unknown")
     alone = strip(Estimate(0.5, math.nan, math.nan), scale, "recommended")
     assert "circle" in alone and "bar" not in alone
+
+
+def test_axis_labels_its_ends_and_zero_where_they_do_not_overlap():
+    def labels(low: float, high: float) -> list[str]:
+        scale = common_scale([Estimate(low, low, high)], zero=True, width=260)
+        return re.findall(r">([^<]+)</text>", axis(scale))
+
+    assert labels(-0.5, 0.5) == ["−0.50", "0", "+0.50"]
+    assert labels(-0.01, 0.5) == ["0", "+0.50"]
+    assert labels(0.1, 0.5) == ["0", "+0.50"]

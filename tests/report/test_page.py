@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from visionsweep.report.evidence import Evidence
-from visionsweep.report.page import leaderboard_table
+from visionsweep.report.page import difference_plot, leaderboard_table
 from visionsweep.runs import predictions_csv
 
 
@@ -35,6 +35,36 @@ def test_the_first_sentences_say_what_is_recommended_and_what_it_may_cost(writte
     assert "effnetb2, 20pct, 10 epochs has the lowest validation loss, 0.18 [" in lead
     assert f"up to +{evidence.price.loss:.2f} loss" in lead
     assert f"{100 * evidence.price.accuracy:.1f} points of accuracy" in lead
+
+
+@pytest.mark.parametrize("most", [1, 3, 10])
+def test_figure_beside_the_verdict_shows_the_first_runs_and_the_recommended_one(
+    written, simulated_sweep, monkeypatch, most
+):
+    monkeypatch.setattr(difference_plot, "MOST", most)
+    evidence = simulated_sweep()
+    page = written(evidence)
+    (pair,) = page.every("div", **{"class": "pair"})
+    (figure,) = pair.every("table", **{"class": "differences"})
+    assert pair.every("p", **{"class": "lead"})
+    lines = figure.every("tbody")[0].every("tr")
+    assert len(lines) == (2 if most == 1 else min(most, 8))  # the second is recommended
+    assert [line.attributes["class"] for line in lines] == [
+        row.mark for row in evidence.rows[: len(lines)]
+    ]
+    assert lines[0].every("td")[-1].text == "best"
+    difference = evidence.rows[1].comparison.difference.value
+    assert float(lines[1].every("td")[-1].text.replace("−", "-")) == pytest.approx(
+        difference, abs=5e-4
+    )
+    more = figure.every("tfoot")[0].every("td")[0].text
+    assert more == (f"{8 - len(lines)} runs more below" if len(lines) < 8 else "")
+
+
+def test_without_a_comparison_the_verdict_stands_alone(written, by_hand):
+    page = written(by_hand(0.5, 0.6))
+    assert not page.every("table", **{"class": "differences"})
+    assert page.every("div", **{"class": "pair alone"})
 
 
 def test_effects_and_the_learning_curve_are_said_and_drawn(written, simulated_sweep):
@@ -72,6 +102,25 @@ def test_curves_hold_means_and_the_range_of_replicates(written, simulated_sweep)
     assert len(runs) == 4 and runs[0]["epochs"] == [1, 2, 3, 4]
     assert [round(h - m, 3) for m, h in zip(mean, high, strict=True)] == [0.02] * 4
     assert [round(m - x, 3) for m, x in zip(mean, low, strict=True)] == [0.02] * 4
+
+
+def test_curves_end_beside_the_deployed_predictor_as_the_leaderboard_scores_it(
+    written, simulated_sweep
+):
+    evidence = simulated_sweep(epochs=(4,), replicates=3)
+    scored = [row.run.record for row in evidence.rows[:3]]  # the last was not, as in old records
+    for record in scored:
+        record.deployed = record.evaluation
+    page = written(evidence)
+    assert "A diamond is the deployed predictor" in page.text
+    runs = json.loads(page.every("script", id="g1-curves-data")[0].text)
+    assert runs[3]["deployed"] == {}
+    for run, record in zip(runs, scored, strict=False):
+        deployed = record.deployed
+        expected = {
+            f"{s}.{m}": deployed[s][m].value for s in deployed for m in ("loss", "accuracy")
+        }
+        assert run["deployed"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_one_replicate_has_no_range(written, simulated_sweep):

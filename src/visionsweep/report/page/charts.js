@@ -59,6 +59,13 @@ function tracesOf(run, { split, score }, on) {
       marker: { color: line, size: run.epochs.length > 30 ? 3 : 6 },
       text: texts, hoverinfo: "text",
     },
+    {
+      x: run.epochs.slice(-1), y: [run.deployed[`${split}.${score}`]], type: "scatter", mode: "markers",
+      visible: on && `${split}.${score}` in run.deployed,
+      marker: { color: line, size: 11, symbol: "diamond-open", line: { color: line, width: 2 } },
+      text: [`<b>${plain(run.name)}</b><br>deployed: ${written(score, run.deployed[`${split}.${score}`])}`],
+      hoverinfo: "text",
+    },
   ];
 }
 
@@ -118,8 +125,12 @@ function setUpCurves(section) {
   }
 
   function show(indices) {
-    const traces = indices.flatMap((i) => [2 * i, 2 * i + 1]);
-    const visible = indices.flatMap((i) => [boxes[i].checked, boxes[i].checked]);
+    const { split, score } = chosen();
+    const traces = indices.flatMap((i) => [3 * i, 3 * i + 1, 3 * i + 2]);
+    const visible = indices.flatMap((i) => {
+      const on = boxes[i].checked;
+      return [on, on, on && `${split}.${score}` in runs[i].deployed];
+    });
     if (traces.length) Plotly.restyle(chart, { visible }, traces);
   }
 
@@ -177,7 +188,7 @@ function setUpLearning(section) {
       },
       { x: curve.at, y: curve.fitted, type: "scatter", mode: "lines", line: { color: line, width: 2 }, hoverinfo: "skip" },
       dots(curve.images, curve.losses, "circle", "measured"),
-      dots([curve.doubled_images], [curve.doubled], "circle-open", "foretold"),
+      dots([curve.doubled_images], [curve.doubled], "circle-open", "forecast"),
     ], layout("validation loss", {
       across: "training images",
       xaxis: { type: "log", tickvals: ticks, ticktext: ticks.map(String) },

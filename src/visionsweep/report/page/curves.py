@@ -27,6 +27,7 @@ def run_curves(evidence: Evidence, labels: Sequence[str]) -> list[dict[str, Any]
         For each run its `name`, `run`, `mark`, `replicates`, `colour` and `dash` (indices), whether
         it is `on` at first, `epochs`, and for each `SPLIT.SCORE` the means over replicates with the
         lowest and highest replicate, `[mean, low, high]`; both bounds empty where there is one.
+        `deployed` has the scores of the deployed predictor, as far as they were recorded.
     """
     shown = zip(evidence.rows[:MOST], labels, strict=False)
     return [_run_curve(place, row, name) for place, (row, name) in enumerate(shown)]
@@ -46,6 +47,11 @@ def _run_curve(place: int, row: Row, name: str) -> dict[str, Any]:
         "series": {
             f"{split}.{score}": _series(history, split, score)
             for split in SPLITS
+            for score in SCORES
+        },
+        "deployed": {
+            f"{split}.{score}": _plain(measures[score].value)
+            for split, measures in row.run.record.deployed.items()
             for score in SCORES
         },
     }

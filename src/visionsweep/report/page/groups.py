@@ -11,6 +11,7 @@ from visionsweep.report.effects import EffectLine, curve_sentence, effect_lines
 from visionsweep.report.evidence import Evidence
 from visionsweep.report.page import commands, curves
 from visionsweep.report.page.best_run import CloseUp, close_up
+from visionsweep.report.page.difference_plot import DifferencePlot, difference_plot
 from visionsweep.report.page.interval_svg import common_scale, strip
 from visionsweep.report.page.leaderboard_table import Standings, standings
 
@@ -24,6 +25,7 @@ class Group:
     facts: str
     warnings: list[str]
     headline: headline.Headline
+    plot: DifferencePlot | None
     standings: Standings
     curves: list[dict[str, Any]]
     twins: bool
@@ -59,6 +61,7 @@ def group_of(key: str, evidence: Evidence) -> Group:
         ),
         warnings=headline.warnings(evidence),
         headline=headline.headline(evidence, labels),
+        plot=difference_plot(evidence, labels),
         standings=standings(evidence),
         curves=lines,
         twins=curves.have_twins(lines),

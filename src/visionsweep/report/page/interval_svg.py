@@ -6,24 +6,26 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from visionsweep.report.numbers import Between
+from visionsweep.report.numbers import Between, decimal
 
 WIDTH, HEIGHT = 120, 20  # pixels
 _MARGIN = 6
+_LABEL = 40  # pixels between the labels of an axis
 _ROOM = 4  # times the spread of most: how far one outlier may stretch the scale
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What the left and the right end of every strip stand for."""
+    """Values at the left and the right end of every strip, and its width in pixels."""
 
     low: float
     high: float
+    width: int = WIDTH
 
     def place(self, value: float) -> float:
         """Return pixels from the left; values beyond an end lie on it."""
         part = (value - self.low) / (self.high - self.low)
-        return _MARGIN + (WIDTH - 2 * _MARGIN) * min(max(part, 0.0), 1.0)
+        return _MARGIN + (self.width - 2 * _MARGIN) * min(max(part, 0.0), 1.0)
 
     def holds(self, value: float) -> bool:
         """Whether a value lies between the ends; NaN does not."""
@@ -31,7 +33,7 @@ class Scale:
 
 
 def common_scale(
-    estimates: Iterable[Between], *, zero: bool = False, outliers: bool = False
+    estimates: Iterable[Between], *, zero: bool = False, outliers: bool = False, width: int = WIDTH
 ) -> Scale | None:
     """Return a scale for all estimates.
 
@@ -39,6 +41,7 @@ def common_scale(
         estimates: what is drawn.
         zero: whether the scale must show 0.
         outliers: whether a few that are far higher than most may run off the right end.
+        width: width of a strip in pixels.
 
     Returns:
         None where there is no finite number to draw.
@@ -57,7 +60,7 @@ def common_scale(
         high = min(high, low + _ROOM * (highs[(len(highs) - 1) * 3 // 4] - low))
     if zero:
         low, high = min(low, 0.0), max(high, 0.0)
-    return Scale(low, high if high > low else low + 1e-9)
+    return Scale(low, high if high > low else low + 1e-9, width)
 
 
 def strip(estimate: Between, scale: Scale, kind: str, *, reference: float | None = None) -> Markup:
@@ -78,13 +81,34 @@ def strip(estimate: Between, scale: Scale, kind: str, *, reference: float | None
         left, right = scale.place(estimate.low), scale.place(estimate.high)
         parts.append(f'<path class="bar" d="M{left:.1f} {middle:g}H{right:.1f}"/>')
         if not scale.holds(estimate.high):
-            parts.append(f'<path class="off" d="M{WIDTH - 5} {middle - 4:g}l4 4-4 4"/>')
+            parts.append(f'<path class="off" d="M{scale.width - 5} {middle - 4:g}l4 4-4 4"/>')
         if not scale.holds(estimate.low):
             parts.append(f'<path class="off" d="M5 {middle - 4:g}l-4 4 4 4"/>')
     if scale.holds(estimate.value):
         at = scale.place(estimate.value)
         parts.append(f'<circle class="dot" cx="{at:.1f}" cy="{middle:g}" r="4"/>')
+    return _svg(f"strip {kind}", scale.width, parts)
+
+
+def axis(scale: Scale) -> Markup:
+    """Draw the scale below strips: a line, its ends, and zero if it lies between them."""
+    parts = [f'<path class="line" d="M{_MARGIN} 1H{scale.width - _MARGIN}"/>']
+    places = {"start": scale.low, "middle": 0.0, "end": scale.high}
+    zero = scale.place(0.0)
+    for anchor, value in places.items():
+        at = scale.place(value)
+        if anchor != "middle" and scale.holds(0.0) and abs(at - zero) < _LABEL:
+            continue  # would be printed over zero
+        if scale.holds(value):
+            text = decimal(value, 2, signed=True) if value else "0"
+            anchored = "middle" if value == 0 else anchor
+            parts.append(f'<text x="{at:.1f}" y="15" text-anchor="{anchored}">{text}</text>')
+            parts.append(f'<path class="line" d="M{at:.1f} 1v4"/>')
+    return _svg("axis", scale.width, parts)
+
+
+def _svg(kind: str, width: int, parts: list[str]) -> Markup:
     return Markup(
-        f'<svg class="strip {kind}" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
+        f'<svg class="{kind}" viewBox="0 0 {width} {HEIGHT}" width="{width}" '
         f'height="{HEIGHT}" aria-hidden="true" focusable="false">{"".join(parts)}</svg>'
     )

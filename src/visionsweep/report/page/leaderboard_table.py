@@ -143,7 +143,7 @@ def _cell(column: Column, row: Row, scale: Scale | None, best_loss: float) -> Ce
         return Cell(column.text(row) or "–", sort)
     estimate = column.estimate(row)
     if estimate is None:
-        return Cell("–", None) if row.mark == "unknown" else Cell("", 0.0)
+        return Cell("–", None) if row.mark == "unknown" else Cell("best", 0.0)
     signed = column.scale == "difference"
     reference = 0.0 if signed else best_loss
     picture = strip(estimate, scale, row.mark, reference=reference) if scale else None
