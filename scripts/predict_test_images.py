@@ -29,8 +29,8 @@ def main(arguments: list[str]) -> int:
 
     from visionsweep.cli.selection import choose_run
     from visionsweep.inference.figures import prediction_figures
+    from visionsweep.inference.output import verdict_line, verdict_table
     from visionsweep.inference.predictor import Prediction, load_predictor, predict
-    from visionsweep.inference.verdicts import verdict_line, verdict_table
     from visionsweep.report.console import wide_console
     from visionsweep.runs import predictions_csv
     from visionsweep.runtime.devices import pick_device  # these import torch: not for --help

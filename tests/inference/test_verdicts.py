@@ -4,8 +4,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from visionsweep.inference.output import verdict_line, verdict_table
 from visionsweep.inference.predictor import Prediction
-from visionsweep.inference.verdicts import verdict_line, verdict_table
 
 
 def prediction(path: str, *probabilities: tuple[str, float]) -> Prediction:

@@ -13,11 +13,8 @@ def torchvision_models() -> tuple[str, ...]:
 
     Importing torchvision takes seconds; a test compares this with `torchvision.models`.
     """
-    spec = importlib.util.find_spec("torchvision")
-    assert spec is not None and spec.origin is not None
-    sources = (Path(spec.origin).parent / "models").glob("*.py")
     registered = re.compile(r"^@register_model\(\)\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
-    return tuple(sorted(n for s in sources for n in registered.findall(s.read_text("utf-8"))))
+    return tuple(sorted(name for text in _sources() for name in registered.findall(text)))
 
 
 @cache
@@ -26,17 +23,21 @@ def torchvision_weights() -> dict[str, tuple[str, ...]]:
 
     Importing torchvision takes seconds; a test compares this with `torchvision.models`.
     """
-    spec = importlib.util.find_spec("torchvision")
-    if spec is None or spec.origin is None:
-        return {}
     by_model: dict[str, tuple[str, ...]] = {}
-    for file in sorted((Path(spec.origin).parent / "models").glob("*.py")):
-        body = ast.parse(file.read_text(encoding="utf-8")).body
+    for text in _sources():
+        body = ast.parse(text).body
         entries = {node.name: _entries(node) for node in body if isinstance(node, ast.ClassDef)}
         for node in body:
             if isinstance(node, ast.FunctionDef) and (weights := _annotation(node)) in entries:
                 by_model[node.name] = entries[weights]
     return by_model
+
+
+def _sources() -> list[str]:
+    spec = importlib.util.find_spec("torchvision")
+    assert spec is not None and spec.origin is not None
+    files = sorted((Path(spec.origin).parent / "models").glob("*.py"))
+    return [file.read_text(encoding="utf-8") for file in files]
 
 
 def _entries(enum: ast.ClassDef) -> tuple[str, ...]:

@@ -16,11 +16,7 @@ _LABEL: dict[str, Any] = {
     "always_shown": True,
     "hparam": True,
 }
-_ARGUMENTS: dict[str, Any] = {
-    "factory": dict,
-    "expected": "{name: value}",
-    "implied": lambda _: {},
-}
+_ARGUMENTS: dict[str, Any] = {"factory": dict, "expected": "{name: value}", "implied": lambda _: {}}
 
 
 @dataclass

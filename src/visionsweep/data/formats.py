@@ -23,36 +23,22 @@ from PIL import (
 
 from visionsweep.errors import UserError
 
-# None starts another program, as EPS does; only plain PPM is decoded in pure Python.
-_SUFFIXES: dict[str, tuple[str, ...]] = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
-    "PNG": (".png", ".apng"),
-    "WebP": (".webp",),
-    "TIFF": (".tif", ".tiff"),
-    "GIF": (".gif",),
-    "BMP": (".bmp", ".dib"),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
-    "JPEG 2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
-    "AVIF": (".avif", ".avifs"),
-    "HEIC": (".heic", ".heif", ".hif", ".heics", ".heifs"),
-    "ICO": (".ico",),
-    "TGA": (".tga",),
-}
-
 _Open = Callable[[io.BytesIO, str], ImageFile.ImageFile]
-# An MPO, several JPEGs in one file, is opened as its first.
-_OPEN: dict[str, _Open] = {
-    "JPEG": JpegImagePlugin.JpegImageFile,
-    "PNG": PngImagePlugin.PngImageFile,
-    "WebP": WebPImagePlugin.WebPImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,
-    "GIF": GifImagePlugin.GifImageFile,
-    "BMP": BmpImagePlugin.BmpImageFile,
-    "PPM": PpmImagePlugin.PpmImageFile,
-    "JPEG 2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
-    "AVIF": AvifImagePlugin.AvifImageFile,
-    "ICO": IcoImagePlugin.IcoImageFile,
-    "TGA": TgaImagePlugin.TgaImageFile,
+# Suffixes and class of each format; an MPO, several JPEGs in one file, is opened as its first.
+# No class starts another program, as EPS does; only plain PPM is decoded in pure Python.
+_FORMATS: dict[str, tuple[str, _Open | None]] = {
+    "JPEG": (".jpg .jpeg .jpe .jfif .mpo", JpegImagePlugin.JpegImageFile),
+    "PNG": (".png .apng", PngImagePlugin.PngImageFile),
+    "WebP": (".webp", WebPImagePlugin.WebPImageFile),
+    "TIFF": (".tif .tiff", TiffImagePlugin.TiffImageFile),
+    "GIF": (".gif", GifImagePlugin.GifImageFile),
+    "BMP": (".bmp .dib", BmpImagePlugin.BmpImageFile),
+    "PPM": (".ppm .pgm .pbm .pnm .pfm", PpmImagePlugin.PpmImageFile),
+    "JPEG 2000": (".jp2 .j2k .j2c .jpc .jpf .jpx", Jpeg2KImagePlugin.Jpeg2KImageFile),
+    "AVIF": (".avif .avifs", AvifImagePlugin.AvifImageFile),
+    "HEIC": (".heic .heif .hif .heics .heifs", None),  # of pillow-heif
+    "ICO": (".ico", IcoImagePlugin.IcoImageFile),
+    "TGA": (".tga", TgaImagePlugin.TgaImageFile),
 }
 _SIGNATURES: dict[bytes, str] = {
     b"\xff\xd8\xff": "JPEG",
@@ -84,7 +70,7 @@ def image_suffixes() -> frozenset[str]:
     HEIC and AVIF are included even if their decoders are not installed, so that such files are
     reported.
     """
-    return frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
+    return frozenset(suffix for suffixes, _ in _FORMATS.values() for suffix in suffixes.split())
 
 
 def format_of(content: bytes) -> str | None:
@@ -123,7 +109,8 @@ def open_header(content: bytes, kind: str) -> ImageFile.ImageFile:
         UnreadableImageError: if the decoder of the format is not installed.
         Exception: any type, if the header is broken.
     """
-    if kind == "HEIC":
+    opener = _FORMATS[kind][1]
+    if opener is None:
         try:
             from pillow_heif import HeifImageFile
         except ImportError as error:
@@ -139,4 +126,4 @@ def open_header(content: bytes, kind: str) -> ImageFile.ImageFile:
             f"this Pillow was built without {kind}",
             hint="Install one of the wheels on PyPI: pip install --force-reinstall 'pillow>=11.3'.",
         )
-    return _OPEN[kind](io.BytesIO(content), "")
+    return opener(io.BytesIO(content), "")

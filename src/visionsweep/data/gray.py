@@ -13,7 +13,6 @@ GrayRange = tuple[float, float]
 _Value = Annotated[float, msgspec.Meta(ge=-3.5e38, le=3.5e38)]  # the range of float32
 
 _FLOAT_WHITES = (1.0, 255.0, 65535.0)
-_DEPTH_WHITES = {"F": 1.0}  # other modes: 65,535
 
 
 class GrayFacts(msgspec.Struct, frozen=True, array_like=True):
@@ -83,7 +82,7 @@ def range_of(images: Iterable[GrayFacts]) -> GrayRange | None:
 
 def range_by_depth(mode: str) -> GrayRange:
     """Return the range of a mode's whole bit depth, for images whose data set has none."""
-    return 0.0, _DEPTH_WHITES.get(mode, 65535.0)
+    return 0.0, 1.0 if mode == "F" else 65535.0
 
 
 def recorded_range(preprocessing: Mapping[str, Any]) -> GrayRange | None:

@@ -51,11 +51,7 @@ _SYSTEM_FOLDERS = frozenset(
 
 _SNIFFED = 512  # bytes; the signature of a DICOM file is at 128
 _UNSPECIFIC = ("BMP", "ICO", "PPM", "TGA")  # formats whose signatures other files have, too
-_SIGNATURES = {
-    b"8BPS": "Photoshop",
-    b"\0\0\0\x0cJXL \r\n\x87\n": "JPEG XL",
-    b"qoif": "QOI",
-}
+_SIGNATURES = {b"8BPS": "Photoshop", b"\0\0\0\x0cJXL \r\n\x87\n": "JPEG XL", b"qoif": "QOI"}
 
 
 def is_system(name: str) -> bool:

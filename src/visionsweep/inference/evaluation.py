@@ -57,12 +57,7 @@ class Evaluation:
 
 @explain_out_of_memory()
 def evaluate(
-    run: Run,
-    data: DataConfig,
-    split: str,
-    device: torch.device,
-    *,
-    own_images: Path | None = None,
+    run: Run, data: DataConfig, split: str, device: torch.device, *, own_images: Path | None = None
 ) -> Evaluation:
     """Score the model of a run.
 

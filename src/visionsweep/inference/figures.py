@@ -27,10 +27,7 @@ _LARGE, _SMALL = 14, 10  # points
 
 
 def prediction_figures(
-    predictions: Sequence[Prediction],
-    folder: Path,
-    title: str,
-    truths: Sequence[str] | None = None,
+    predictions: Sequence[Prediction], folder: Path, title: str, truths: Sequence[str] | None = None
 ) -> list[Path]:
     """Draw images with their predictions, and their explanations if there are any.
 

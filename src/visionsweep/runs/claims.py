@@ -1,4 +1,4 @@
-"""Claims: which process trains the run of a directory.
+"""Claims: which process trains the run in a directory.
 
 A claim is a file created exclusively and deleted at the end. The status of a run follows from it:
 
@@ -62,20 +62,15 @@ class Claim(msgspec.Struct, frozen=True):
     name: Name
     taken: Annotated[str, msgspec.Meta(max_length=64)]
 
-    @property
-    def holder(self) -> str:
-        """Name the process for people."""
-        return f"process {self.pid} on {self.host}"
-
 
 @dataclass(frozen=True)
-class Found:
-    """The claim on a run's directory.
+class ClaimStatus:
+    """The claim on a run directory.
 
     Attributes:
-        claim: its content; None if it cannot be read, as while it is written.
-        alive: whether its process is alive, as far as this machine can tell.
-        heard: time of its last heartbeat, in seconds since 1970.
+        claim: content of the claim; None if it cannot be read, as while it is written.
+        alive: True if its process is alive, as far as this machine can tell.
+        heard: time of the last heartbeat, in seconds since 1970.
     """
 
     claim: Claim | None
@@ -84,8 +79,9 @@ class Found:
 
     @property
     def holder(self) -> str:
-        """Name the process for people."""
-        return self.claim.holder if self.claim else "an unknown process"
+        """Description of the process."""
+        claim = self.claim
+        return f"process {claim.pid} on {claim.host}" if claim else "an unknown process"
 
 
 @cache
@@ -99,7 +95,7 @@ def _system() -> str:
     return "/".join(parts)
 
 
-def find(run_dir: Path) -> Found | None:
+def find(run_dir: Path) -> ClaimStatus | None:
     """Return the claim on a run's directory, or None if there is none.
 
     Raises:
@@ -116,11 +112,11 @@ def find(run_dir: Path) -> Found | None:
         claim = decode_json(content, Claim)
         check_time(claim.taken)
     except ValueError:
-        return Found(None, recent, heard)
+        return ClaimStatus(None, recent, heard)
     if claim.system == _system():
         left = claim.pid == os.getpid() and path.absolute() not in _held
-        return Found(claim, not left and _lives(claim.pid, claim.began), heard)
-    return Found(claim, recent, heard)
+        return ClaimStatus(claim, not left and _lives(claim.pid, claim.began), heard)
+    return ClaimStatus(claim, recent, heard)
 
 
 def _lives(pid: int, began: float) -> bool:
@@ -159,20 +155,18 @@ def _take(run_dir: Path, name: str) -> None:
     waiting = False
     while not _create(run_dir, name):
         try:
-            found = find(run_dir)
+            status = find(run_dir)
         except UntrustedFileError as error:
             raise UserError(
-                str(error),
-                where=run_dir / CLAIM,
-                hint="Delete it, or choose another sweep_dir.",
+                str(error), where=run_dir / CLAIM, hint="Delete it, or choose another sweep_dir."
             ) from error
-        if found is None:
+        if status is None:
             continue  # released in between
-        if not found.alive:
-            _break(run_dir, found)
+        if not status.alive:
+            _break(run_dir, status)
             continue
-        if found.claim is not None and not waiting:
-            log.info("%s is being trained by %s: waiting for its result", name, found.holder)
+        if status.claim is not None and not waiting:
+            log.info("%s is being trained by %s: waiting for its result", name, status.holder)
             waiting = True
         signals.check()
         time.sleep(_POLL_SECONDS)
@@ -197,7 +191,7 @@ def _create(run_dir: Path, name: str) -> bool:
     return True
 
 
-def _break(run_dir: Path, dead: Found) -> None:
+def _break(run_dir: Path, dead: ClaimStatus) -> None:
     """Delete the claim of a dead process, under a lock so that it happens once."""
     with FileLock(run_dir / ".claim.lock"):
         now = find(run_dir)

@@ -133,14 +133,14 @@ def _read(directory: Path, *, claimed: bool) -> RecordSummary | None:
         return _without_record(directory, claim, "running" if claim.alive else "crashed")
 
 
-def _without_record(directory: Path, found: claims.Found, status: Status) -> Record:
+def _without_record(directory: Path, claimed: claims.ClaimStatus, status: Status) -> Record:
     event = "is running" if status == "running" else "ended without writing a record"
     return Record(
         status=status,
-        name=found.claim.name if found.claim else directory.name,
+        name=claimed.claim.name if claimed.claim else directory.name,
         config={},
-        started=found.claim.taken if found.claim else _moment(found.heard),
-        failure=Failure(status.title(), f"{found.holder} {event}"),
+        started=claimed.claim.taken if claimed.claim else _moment(claimed.heard),
+        failure=Failure(status.title(), f"{claimed.holder} {event}"),
     )
 
 

@@ -50,34 +50,33 @@ class SplitScores(Struct, frozen=True, gc=False):
     test: Scores
 
 
-class Epoch(Struct, frozen=True, gc=False):
-    """Scores of one epoch.
+class EpochScores(Struct, frozen=True, gc=False):
+    """Scores of one epoch, means over replicates.
 
     Attributes:
         epoch: number of the epoch, from 1.
-        train: running scores during training, with dropout; means over replicates.
-        val, test: scores after the epoch; means over replicates.
-        learning_rate: learning rate of the epoch.
-        seconds: wall-clock seconds, evaluation included.
-        replicates: scores per replicate.
+        train: running scores during training, with dropout.
+        val, test: scores after the epoch.
     """
 
     epoch: Natural
     train: Scores
     val: Scores
     test: Scores
+
+
+class Epoch(EpochScores, frozen=True, gc=False):
+    """Scores and facts of one epoch.
+
+    Attributes:
+        learning_rate: learning rate of the epoch.
+        seconds: wall-clock seconds, evaluation included.
+        replicates: scores per replicate.
+    """
+
     learning_rate: NonNegative
     seconds: NonNegative
     replicates: tuple[SplitScores, ...] = ()
-
-
-class EpochScores(Struct, frozen=True):
-    """Scores of one epoch, means over replicates."""
-
-    epoch: Natural
-    train: Scores
-    val: Scores
-    test: Scores
 
 
 class Metrics(Struct, frozen=True):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from visionsweep.config.derived import settings
+from visionsweep.config.derived import flatten, settings
 from visionsweep.runs.fields import MOST_REPLICATES, SPLITS, Positive
 from visionsweep.runs.record import DataFacts, ModelFacts, Record
 from visionsweep.runs.scores import Epoch, EpochScores, Measure, Scores
@@ -98,12 +98,11 @@ def check_config(config: Mapping[str, Any]) -> None:
         msgspec.convert(config, type=_schema())
     except msgspec.ValidationError as error:
         raise ValueError(f"config: {error}") from error
-    for parts in _numbers():
-        value: Any = config
-        for part in parts:
-            value = value.get(part) if isinstance(value, dict) else None
-        if value is not None and not settings()[".".join(parts)].accepts(value):
-            raise ValueError(f"config.{'.'.join(parts)}: {value!r} is out of range")
+    for key, value in flatten(config).items():
+        declared = settings().get(key)
+        is_number = declared is not None and declared.is_number and value is not None
+        if declared is not None and is_number and not declared.accepts(value):
+            raise ValueError(f"config.{key}: {value!r} is out of range")
 
 
 @cache
@@ -121,14 +120,6 @@ def _schema() -> type[msgspec.Struct]:
         if name
     ]
     return msgspec.defstruct("RecordedConfig", [*sections[""], *parts])
-
-
-@cache
-def _numbers() -> tuple[tuple[str, ...], ...]:
-    """Return the parts of each key whose value is a number."""
-    return tuple(
-        tuple(key.split(".")) for key, declared in settings().items() if declared.is_number
-    )
 
 
 # ------------------------------------------------------------------------------ model and data

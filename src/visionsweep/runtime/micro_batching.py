@@ -149,8 +149,7 @@ class AdaptiveMicroBatch:
         if tried <= 1 or ((tried <= 2 or images <= 3) and not self._allows_single_image()):
             count = "one image" if tried <= 1 else f"{min(images, 3)} images"
             raise UserError(
-                f"the memory of the device does not hold {count} ({message})",
-                hint=_HINT,
+                f"the memory of the device does not hold {count} ({message})", hint=_HINT
             )
         self.limit = -(-tried // 2)
         if torch.cuda.is_available():
