@@ -1,0 +1,76 @@
+"""Runs trained on drawn images of a data set, from features that are extracted once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from numpy.typing import NDArray
+from omegaconf import open_dict
+
+from visionsweep.analysis.predictions import Predictions
+from visionsweep.config.schema import OptimizerConfig, register_schema
+from visionsweep.config.validation import validate_config
+from visionsweep.features.cached import cached_features
+from visionsweep.models.heads import Heads
+from visionsweep.models.seeds import replicate_seeds
+from visionsweep.runs import names
+from visionsweep.training import loop
+from visionsweep.training.batches import SplitBatches, TensorBatches
+from visionsweep.training.optimizers import make_optimizer
+from visionsweep.training.resolve import resolve
+from visionsweep.training.trainer import network_of
+
+CONF = Path(__file__).parent.parent / "conf"
+MODELS = ("effnetlite0", "effnetlite1", "effnetlite2")  # from cheap to expensive
+REPLICATES = 5
+
+
+def features_of(overrides: Sequence[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor, int]:
+    """Return the features of all images by model, their labels, and the number of classes."""
+    register_schema()
+    names.register_resolvers()
+    features, labels, classes = {}, torch.empty(0), 0
+    for model in MODELS:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            composed = compose("config", [f"model={model}", "data=20pct", *overrides])
+        with open_dict(composed):
+            composed.sweep_dir = "outputs/unused"
+        config = validate_config(composed)
+        resolved = resolve(config)
+        splits = resolved.splits
+        files = {file.digest: file for split in ("train", "val", "test") for file in splits[split]}
+        images = list(files.values())
+        network = network_of(config, resolved)
+        device = torch.device("cpu")
+        features[model] = cached_features(
+            images, network, resolved.preprocessing, device, config.features
+        )
+        labels, classes = torch.tensor([image.label for image in images]), len(splits.classes)
+    return features, labels, classes
+
+
+def train(
+    features: torch.Tensor, labels: torch.Tensor, classes: int, images: Sequence[int], epochs: int
+) -> Heads:
+    """Train heads on some images as a run does."""
+    seeds = replicate_seeds(42, REPLICATES)
+    heads = Heads(features.shape[1], classes, 0.2, seeds)
+    orders = [torch.Generator().manual_seed(seed.shuffle) for seed in seeds]
+    chosen = torch.as_tensor(images)
+    train_batches = TensorBatches(features[chosen], labels[chosen], 32, orders)
+    one = TensorBatches(features[chosen[:1]], labels[chosen[:1]], 32, ())
+    batches = SplitBatches(train=train_batches, val=one, test=one)
+    optimizer = make_optimizer(OptimizerConfig(name="Adam", lr=1e-3), heads)
+    loop.fit(heads, batches, optimizer, epochs, torch.device("cpu"), lambda _: None)
+    return heads.eval()
+
+
+def predictions(
+    heads: Heads, features: torch.Tensor, labels: torch.Tensor, images: NDArray[np.int64]
+) -> Predictions:
+    """Return the predictions of some images."""
+    with torch.inference_mode():
+        logits = heads(features[torch.as_tensor(images)]).numpy()
+    return Predictions(logits, labels[torch.as_tensor(images)].numpy(), tuple(map(str, images)))
