@@ -49,7 +49,8 @@ def test_variance_of_seeds_widens_the_band(runs_of):
     calm, loud = (
         learning_curve([100, 200], runs_of([0.8, 0.6], seeds=seeds)) for seeds in (0, 0.1)
     )
-    assert loud.change.high - loud.change.low > 1.5 * (calm.change.high - calm.change.low)
+    assert (loud.high - loud.low)[0] > 1.3 * (calm.high - calm.low)[0]
+    assert loud.change.high - loud.change.low > calm.change.high - calm.change.low
 
 
 def test_curve_that_levels_off_is_recognized_with_four_sizes(runs_of):
@@ -109,11 +110,11 @@ def test_interval_of_the_change_accounts_for_misfit_of_the_power_law(with_losses
     common = np.full(20_000, 0.5)
     curve = learning_curve([100, 200], [[with_losses(common * 1.6)], [with_losses(common)]])
     assert curve.change.value < 0
-    assert curve.change.low <= 1.4 * curve.change.value
-    assert curve.change.high >= 0.55 * curve.change.value
+    assert curve.change.low <= 2 * curve.change.value
+    assert curve.change.high >= 0.2 * curve.change.value
     largest = curve.doubled.value - curve.change.value
-    assert curve.doubled.low <= largest + 1.4 * curve.change.value + 1e-9
-    assert curve.doubled.high >= largest + 0.55 * curve.change.value - 1e-9
+    assert curve.doubled.low <= largest + 2 * curve.change.value + 1e-9
+    assert curve.doubled.high >= largest + 0.2 * curve.change.value - 1e-9
 
 
 def test_images_for_a_loss_invert_the_power_law(with_losses):

@@ -15,7 +15,7 @@ from visionsweep.analysis.resampling import SeedErrors
 from visionsweep.analysis.run_losses import RunLosses
 
 POINTS = 50
-MISFIT = (0.55, 1.4)  # true change as a multiple of the forecast
+MISFIT = (0.2, 2.0)  # true change as a multiple of the forecast (benchmarks/learning_curve.py)
 TINY = 1e-9
 FOR_A_FLOOR = 4  # sizes, since a floor is a third number to fit
 SURELY = 0.005  # share of resampled losses that may see no floor, for it to be taken as real
@@ -88,14 +88,8 @@ def learning_curve(
     if len(sizes) >= FOR_A_FLOOR:
         curve = _allowing_a_floor(curve, sizes, losses, drawn, sought, seed)
     *points, change = curve
-    largest = points[-1].value - change.value
-    change = _with_misfit(change)
-    doubled = points[-1]
-    points[-1] = Estimate(
-        doubled.value,
-        min(doubled.low, largest + change.low),
-        max(doubled.high, largest + change.high),
-    )
+    points[-1] = _with_misfit(points[-1], change.value)
+    change = _with_misfit(change, change.value)
     points = [_not_negative(each) for each in points]
     return LearningCurve(
         images=sizes,
@@ -138,13 +132,23 @@ def images_for(curve: LearningCurve, share: float) -> Estimate:
     )
 
 
-def _with_misfit(change: Estimate) -> Estimate:
-    """Widen the interval of a forecast change to multiples of it, for the misfit of the power law.
+def _with_misfit(estimate: Estimate, change: float) -> Estimate:
+    """Widen an interval of the forecast for the misfit of the power law.
 
-    Resampling the validation images does not show that misfit, however many there are.
+    Resampling the validation images does not show that misfit, however many there are. The two
+    errors are independent, so the distances to the bounds add in quadrature.
+
+    Args:
+        estimate: loss at the doubled size, or its change.
+        change: forecast change.
     """
-    ends = sorted(factor * change.value for factor in MISFIT)
-    return Estimate(change.value, min(change.low, ends[0]), max(change.high, ends[1]))
+    below, above = sorted((factor - 1) * change for factor in MISFIT)
+    value = estimate.value
+    return Estimate(
+        value,
+        value - float(np.hypot(value - estimate.low, below)),
+        value + float(np.hypot(estimate.high - value, above)),
+    )
 
 
 def _not_negative(loss: Estimate) -> Estimate:
