@@ -36,9 +36,10 @@ from visionsweep.data.transforms import resized
 from visionsweep.report.evidence import Evidence, gather
 from visionsweep.runs import logits as kept
 from visionsweep.runs.discovery import Run
+from visionsweep.runs.measures import estimate_metrics
 from visionsweep.runs.record import DataFacts, Failure, ModelFacts, Record
 from visionsweep.runs.record_file import read_record, write_record
-from visionsweep.runs.scores import estimate_metrics, summarize
+from visionsweep.runs.scores import summarize
 from visionsweep.training.loop import Epoch, Scores, SplitScores
 
 if TYPE_CHECKING:

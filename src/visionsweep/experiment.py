@@ -19,17 +19,11 @@ from visionsweep.config.schema import Config
 from visionsweep.errors import UserError, let_go
 from visionsweep.runs import claims
 from visionsweep.runs.facts import data_facts, model_facts
+from visionsweep.runs.measures import RunScores, score_splits, scores_of_first
 from visionsweep.runs.paths import CHECKPOINT, RECORD
 from visionsweep.runs.record import Failure, ModelFacts, Record, Status
 from visionsweep.runs.record_file import write_record
-from visionsweep.runs.scores import (
-    Epoch,
-    Measure,
-    estimate_deployed,
-    estimate_metrics,
-    scores_of_first,
-    summarize,
-)
+from visionsweep.runs.scores import Epoch, summarize
 from visionsweep.runtime import provenance, signals
 from visionsweep.runtime.devices import device_facts, pick_device, release_memory
 from visionsweep.runtime.micro_batching import explain_out_of_memory
@@ -48,8 +42,8 @@ from visionsweep.training.trainer import RunContext, network_of, new_state, prep
 log = logging.getLogger(__name__)
 
 _REUSED = (
-    "history", "metrics", "evaluation", "deployed", "temperature", "model", "data", "dataset",
-    "device", "versions", "git",
+    "history", "metrics", "evaluation", "deployed", "classes", "temperature", "model", "data",
+    "dataset", "device", "versions", "git",
 )  # fmt: skip
 
 
@@ -122,8 +116,7 @@ class _Run:
     resumed_after: list[int] = field(default_factory=list)
     history: list[Epoch] = field(default_factory=list)
     images_at_once: int | None = None
-    evaluation: dict[str, dict[str, Measure]] = field(default_factory=dict)
-    deployed: dict[str, dict[str, Measure]] = field(default_factory=dict)
+    scores: RunScores = field(default_factory=RunScores)
     temperature: float | None = None
 
     def execute(self) -> None:
@@ -156,15 +149,15 @@ class _Run:
         with signals.deferred():
             with self._timed("training"):
                 state, predictions, temperature = self._train(context)
-            self.evaluation = {s: estimate_metrics(p) for s, p in predictions.items()}
             self.temperature = temperature
-            self.deployed = {s: estimate_deployed(p, temperature) for s, p in predictions.items()}
+            self.scores = score_splits(predictions, temperature, resolved.splits.classes)
             write_predictions(run_dir, resolved.splits, predictions, temperature)
             write_weights(run_dir / model.checkpoint, state, temperature)
             (run_dir / CHECKPOINT).unlink(missing_ok=True)
         for split, name in (("val", "validation"), ("test", "test")):
-            loss, accuracy = (self.deployed[split][metric].value for metric in ("loss", "accuracy"))
-            log.info("%s loss %.4f, accuracy %.1f%%", name, loss, 100 * accuracy)
+            of_split = self.scores.deployed[split]
+            final = of_split["loss"].value, 100 * of_split["accuracy"].value
+            log.info("%s loss %.4f, accuracy %.1f%%", name, *final)
 
     def _train(self, context: RunContext) -> tuple[TrainState, dict[str, Predictions], float]:
         """Train from the checkpoint or from the seeds; return state, predictions, temperature."""
@@ -239,9 +232,8 @@ class _Run:
             failure=failure,
             model=self.model,
             history=self.history,
-            metrics=summarize(self.history) if self.evaluation else None,
-            evaluation=self.evaluation,
-            deployed=self.deployed,
+            metrics=summarize(self.history) if self.scores.evaluation else None,
+            **vars(self.scores),
             temperature=self.temperature,
             continued_after=self.resumed_after,
             images_at_once=self.images_at_once,

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from visionsweep.analysis.accuracy import accuracy_difference
 from visionsweep.analysis.calibration import calibrated
-from visionsweep.analysis.comparison import accuracy_difference, compare, could_be_best
+from visionsweep.analysis.comparison import compare, could_be_best
 from visionsweep.analysis.differences import losses_of
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.analysis.run_losses import RunLosses

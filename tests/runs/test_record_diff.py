@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from visionsweep.runs.measures import estimate_metrics
 from visionsweep.runs.record_diff import compare
-from visionsweep.runs.scores import Scores, SplitScores, estimate_metrics
+from visionsweep.runs.scores import Scores, SplitScores
 
 
 @pytest.fixture

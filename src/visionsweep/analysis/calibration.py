@@ -1,6 +1,7 @@
 """Temperature scaling, so that confidence agrees with accuracy."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from visionsweep.analysis.predictions import Floats, Predictions
 LOWEST, HIGHEST = 0.05, 20.0
 _LOGS = np.linspace(np.log(LOWEST), np.log(HIGHEST), 25)
 _GRID = np.exp(_LOGS)  # temperatures that are tried first; between the best's neighbors, all
+
+SMALLEST = float(np.finfo(np.float32).tiny)  # probability, so that its logarithm is finite
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +30,20 @@ def calibrated(logits: NDArray[np.floating], temperature: float) -> Floats:
     """
     result: Floats = softmax(np.asarray(logits, np.float64) / temperature, axis=2).mean(0)
     return result
+
+
+def deployed_predictions(predictions: Predictions, temperature: float) -> Predictions:
+    """Return the predictions of the deployed predictor, the calibrated mean over replicates.
+
+    Args:
+        predictions: predictions of all replicates.
+        temperature: divisor of the logits.
+
+    Returns:
+        One replicate; its logits are the logarithms of the mean probabilities, `float32[1, N, C]`.
+    """
+    mean = np.log(np.maximum(calibrated(predictions.logits, temperature), SMALLEST))
+    return replace(predictions, logits=mean.astype(np.float32)[None])
 
 
 def fit_temperature(predictions: Predictions) -> float:

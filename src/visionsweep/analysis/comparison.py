@@ -151,21 +151,6 @@ def _seed_variances(losses: Losses, chosen: NDArray[np.int64]) -> Floats:
     return paired
 
 
-def accuracy_difference(run: RunLosses, best: RunLosses, *, seed: int = 0) -> Estimate:
-    """Return the accuracy of a run minus that of the best one, with its confidence interval.
-
-    Args:
-        run: a run.
-        best: the best run, on the same images.
-        seed: seed of the resampling.
-    """
-    none = SeedErrors(np.zeros(1), np.ones(1))
-    (estimate,), _ = estimates_of_differences(
-        Losses((run.correct - best.correct)[None].astype(np.float64), none), seed=seed
-    )
-    return estimate
-
-
 def holm(p: Floats, tests: int) -> Floats:
     """Correct p-values for the number of tests (Holm 1979); NaN stays and counts as a test.
 

@@ -49,7 +49,9 @@ def estimates(
         return {name: Estimate(float(values[name].mean()), np.nan, np.nan) for name in METRICS}
     reach = {
         "loss": _loss(predictions, seed, n_resamples),
-        "accuracy": _share(values["accuracy"], predictions.correct - values["accuracy"][:, None]),
+        "accuracy": share_bounds(
+            values["accuracy"], predictions.correct - values["accuracy"][:, None]
+        ),
         "macro_f1": _macro_f1(predictions, values["macro_f1"], seed, n_resamples),
         "ece": _calibration_error(predictions, seed, n_resamples),
     }
@@ -85,7 +87,7 @@ def _wilson(share: float, images: float) -> tuple[float, float]:
     return (middle - half) / scale, (middle + half) / scale
 
 
-def _share(values: Floats, influence: Floats) -> tuple[float, float]:
+def share_bounds(values: Floats, influence: Floats) -> tuple[float, float]:
     """Return bounds of a share of images: Wilson's, with the effective number of images.
 
     That is how many independent images would give the variance that images and seeds have
@@ -123,7 +125,7 @@ def _macro_f1(
 ) -> tuple[float, float]:
     """Resample what F1 is made of; with few wrong images, at least as wide as for a share."""
     replicates, images, classes = predictions.logits.shape
-    influence = _f1_influence(predictions)
+    influence = f1_influence(predictions)
     rows = np.arange(replicates)[:, None] * classes
     of_true, of_predicted = (
         (rows + predictions.labels).ravel(),
@@ -148,12 +150,12 @@ def _macro_f1(
         value, low, high, resampling.seed_errors_of_run(values, influence)
     )
     if images - predictions.correct.sum(1).mean() < FEW:
-        share = _share(values, influence)
+        share = share_bounds(values, influence)
         low, high = min(low, share[0]), max(high, share[1])
     return float(low), float(high)
 
 
-def _f1_influence(predictions: Predictions) -> Floats:
+def f1_influence(predictions: Predictions) -> Floats:
     """Return N times the derivative of macro F1 by the weight of each image, `float64[R, N]`.
 
     The infinitesimal jackknife (Davison & Hinkley 1997, section 2.7): an image adds a hit or not

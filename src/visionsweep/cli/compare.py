@@ -15,7 +15,8 @@ from visionsweep.cli import entry
 from visionsweep.cli.entry import path_argument, positive
 from visionsweep.errors import nearest
 from visionsweep.report import leaderboard
-from visionsweep.report.columns import BY_KEY, as_csv, ordered, swept_columns
+from visionsweep.report.columns import BY_KEY, as_csv, column_key, ordered, swept_columns
+from visionsweep.report.metric_differences import difference_columns
 from visionsweep.runs.discovery import find_runs
 from visionsweep.runs.paths import default_outputs
 from visionsweep.storage.files import explained
@@ -42,7 +43,8 @@ def _compare(arguments: list[str]) -> int:
         "--sort",
         default="val_loss",
         metavar="COLUMN",
-        help=f"the column to sort by: a setting that was swept, such as optimizer.lr, or one of "
+        help=f"the column to sort by: a metric, such as balanced_accuracy, with its paired "
+        f"differences to the best run by it; a swept setting, such as optimizer.lr; or one of "
         f"{', '.join(BY_KEY)} (val_loss)",
     )
     parser.add_argument("--top", type=positive, metavar="N", help="show the first N only")
@@ -64,10 +66,11 @@ def _compare(arguments: list[str]) -> int:
     discovered = find_runs(folders)
     groups = leaderboard.groups_of(discovered.runs, expand_seeds=options.expand_seeds)
     rows = [row for evidence in groups for row in evidence.rows]
-    needs_swept = options.csv or options.sort not in BY_KEY
+    sort = column_key(options.sort)
+    needs_swept = options.csv or sort not in BY_KEY
     swept = swept_columns(rows) if rows and needs_swept else []
     keys = [column.key for column in swept]
-    if rows and options.sort not in {*BY_KEY, *keys}:
+    if rows and sort not in {*BY_KEY, *keys}:
         suffix = f"; these runs swept {', '.join(keys)}" if keys else ""
         near = nearest(options.sort, [*keys, *BY_KEY]) or ", see --help"
         parser.error(f"--sort {options.sort}: no such column{near}{suffix}")
@@ -79,13 +82,15 @@ def _compare(arguments: list[str]) -> int:
             written = write_page(groups, discovered.unfinished, options.html, command=command)
         print(written)
     elif options.csv:
-        print(as_csv(ordered(rows, options.sort)[: options.top], swept), end="")
+        more = [*swept, *difference_columns(groups, sort)]
+        print(as_csv(ordered(rows, sort)[: options.top], more), end="")
     else:
         leaderboard.show(
             folders,
             discovered,
             groups,
-            sort=options.sort,
+            sort=sort,
+            more=difference_columns(groups, sort),
             top=options.top,
             as_text=options.markdown,
             everything=options.all,

@@ -65,7 +65,7 @@ def _evaluate(arguments: list[str]) -> int:
     data = _data(run, options.settings)
 
     # These import torch: not for --help and refusals.
-    from visionsweep.analysis.per_class import balanced_accuracy, class_scores
+    from visionsweep.analysis.per_class import class_scores
     from visionsweep.inference.evaluation import evaluate
     from visionsweep.runtime.devices import pick_device
 
@@ -83,9 +83,9 @@ def _evaluate(arguments: list[str]) -> int:
 
     table = Table("metric", "value", "95% interval", "each replicate by itself", title=about)
     for name, m in done.deployed.items():
-        values = ", ".join(f"{value:.4f}" for value in done.measures[name].replicates)
+        replicates = done.measures[name].replicates if name in done.measures else []
+        values = ", ".join(f"{value:.4f}" for value in replicates)
         table.add_row(name, f"{m.value:.4f}", f"[{m.low:.4f}, {m.high:.4f}]", values)
-    table.add_row("balanced_accuracy", f"{balanced_accuracy(done.confusion):.4f}", "", "")
     wide_console().print(table)
     wide_console().print(_class_table(scores))
     never = [

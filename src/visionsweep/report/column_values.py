@@ -8,8 +8,8 @@ from typing import Any
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.report import numbers, recommendation
 from visionsweep.report.evidence import Row
+from visionsweep.runs.measures import Measure
 from visionsweep.runs.record import ModelFacts, RecordSummary
-from visionsweep.runs.scores import Measure
 
 Value = float | str
 NAN = math.nan
@@ -33,6 +33,7 @@ class Column:
         percent: whether the report shows the estimate in percent.
         scale: name of the scale on which the report draws the estimate; empty if it is not drawn.
         views: of `table` (terminal and Markdown) and `page`; CSV has every column.
+        sparse: whether CSV leaves the column out if no run has a number in it.
     """
 
     key: str
@@ -47,6 +48,7 @@ class Column:
     percent: bool = False
     scale: str = ""
     views: tuple[str, ...] = ("table", "page")
+    sparse: bool = False
 
     def text(self, row: Row) -> str:
         """Return the text of a row."""
@@ -106,6 +108,16 @@ def accuracy_text(split: str) -> Callable[[Row], str]:
         if found is None:
             return text
         return f"{text} [{100 * found.low:.0f}, {100 * found.high:.0f}]"
+
+    return shown
+
+
+def share_text(split: str, metric: str) -> Callable[[Row], str]:
+    """Return a function that formats a share of 1 with its interval; empty in older records."""
+
+    def shown(row: Row) -> str:
+        found = _measure(row, split, metric)
+        return "" if found is None else numbers.with_interval(found)
 
     return shown
 

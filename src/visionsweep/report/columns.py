@@ -24,6 +24,7 @@ from visionsweep.report.column_values import (
     milliseconds,
     model_facts,
     replicates_of,
+    share_text,
     split_digests,
 )
 from visionsweep.report.evidence import Row
@@ -112,8 +113,22 @@ COLUMNS = (
     ),
     Column("test_accuracy_low", "", measured("test", "accuracy", "low"), views=_FILE),
     Column("test_accuracy_high", "", measured("test", "accuracy", "high"), views=_FILE),
-    Column("val_macro_f1", "", measured("val", "macro_f1"), descending=True, views=_FILE),
-    Column("val_ece", "", measured("val", "ece"), views=_FILE),
+    Column(
+        "val_macro_f1", "val F1", measured("val", "macro_f1"), share_text("val", "macro_f1"),
+        descending=True, views=_FILE,
+    ),
+    Column("val_ece", "val ECE", measured("val", "ece"), views=_FILE),
+    *(
+        Column(
+            f"{split}_{metric}", f"{split} {title}", measured(split, metric),
+            share_text(split, metric), descending=True, views=_FILE, sparse=True,
+        )
+        for metric, title in (
+            ("balanced_accuracy", "balanced acc"), ("auroc", "AUROC"),
+            ("average_precision", "AP"), ("top5_accuracy", "top-5 acc"),
+        )
+        for split in ("val", "test")
+    ),
     Column("dataset", "", lambda r: str(r.run.record.dataset), views=_FILE),
     Column("weights", "", lambda r: str(r.run.record.weights), views=_FILE),
     # Equal for runs that can be compared.
@@ -121,6 +136,11 @@ COLUMNS = (
     Column("directory", "", lambda r: str(r.run.directory), views=_FILE),
 )  # fmt: skip
 BY_KEY = {column.key: column for column in COLUMNS}
+
+
+def column_key(name: str) -> str:
+    """Return the key of the column to sort by: `balanced_accuracy` is that of validation."""
+    return f"val_{name}" if name not in BY_KEY and f"val_{name}" in BY_KEY else name
 
 
 def swept_columns(rows: Sequence[Row]) -> list[Column]:
@@ -142,16 +162,24 @@ def _swept(key: str, given: Mapping[Path, Mapping[str, Any]]) -> Column:
     return Column(key, key, value, lambda row: numbers.setting(value(row)))
 
 
-def columns_of(rows: Sequence[Row], view: str) -> list[Column]:
+def columns_of(
+    rows: Sequence[Row], view: str, *, sort: str = "", more: Sequence[Column] = ()
+) -> list[Column]:
     """Return the columns that a view shows of some rows, swept settings included.
 
     Args:
         rows: rows of all runs of a group, at least one.
         view: `table` or `page`.
+        sort: key of a column to show in any case.
+        more: columns to show after that one.
     """
     place = 1 + max(COLUMNS.index(BY_KEY[key]) for key in ALWAYS)
     columns = [*COLUMNS[:place], *swept_columns(rows), *COLUMNS[place:]]
-    return [column for column in columns if view in column.views]
+    shown = [column for column in columns if view in column.views]
+    if sort in BY_KEY and BY_KEY[sort] not in shown:
+        shown.insert(shown.index(BY_KEY["val_accuracy"]) + 1, BY_KEY[sort])
+    after = 1 + max((k for k, column in enumerate(shown) if column.key == sort), default=len(shown))
+    return [*shown[:after], *(c for c in more if view in c.views), *shown[after:]]
 
 
 def ordered(rows: Sequence[Row], sort: str = "val_loss") -> list[Row]:
@@ -174,9 +202,14 @@ def as_csv(rows: Sequence[Row], more: Sequence[Column] = ()) -> str:
 
     Args:
         rows: rows of the leaderboard.
-        more: columns of swept settings.
+        more: further columns, of swept settings for example.
     """
-    columns = BY_KEY | {column.key: column for column in more if column.key not in BY_KEY}
+    columns = {
+        key: column
+        for key, column in BY_KEY.items()
+        if not column.sparse or any(not math.isnan(float(column.value(row))) for row in rows)
+    }
+    columns |= {column.key: column for column in more if column.key not in BY_KEY}
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(class_columns(list(columns), ()))

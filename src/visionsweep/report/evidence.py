@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from visionsweep.analysis.comparison import (
-    Comparison,
-    compare,
-    images_needed,
-)
+from visionsweep.analysis.accuracy import more_accurate
+from visionsweep.analysis.comparison import Comparison, compare, images_needed
 from visionsweep.analysis.factors import Effect, effects
+from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.learning_curve import LearningCurve, learning_curve
 from visionsweep.analysis.run_losses import RunLosses
 from visionsweep.report.recipes import Recipe, Scores, find_recipes, mean_scores
@@ -63,6 +61,8 @@ class Evidence:
             unknown.
         effects: effect of each swept value, averaged over the grid.
         curve: loss over the number of training images; None if it was not swept.
+        more_accurate: run that is significantly more accurate than the chosen one, with the
+            difference; None if there is none.
         smallest_class: validation images of the rarest class; None if unknown.
         passed_over: invalid files of predictions with the reason; their runs are in no row.
     """
@@ -74,6 +74,7 @@ class Evidence:
     images_needed: int | None = None
     effects: list[Effect] = field(default_factory=list)
     curve: LearningCurve | None = None
+    more_accurate: tuple[Run, Estimate] | None = None
     smallest_class: int | None = None
     passed_over: list[str] = field(default_factory=list)
 
@@ -126,6 +127,7 @@ def gather(runs: Sequence[Run], *, expand_seeds: bool = False) -> Evidence:
         images_needed=_needed(losses),
         effects=effects(settings, losses) if len(losses) > 1 else [],
         curve=_curve(settings, [_training_images(r.runs[0]) for r in compared], losses),
+        more_accurate=_more_accurate(compared, losses, recommended or compared[0]),
         smallest_class=losses[0].smallest_class,
         passed_over=passed_over,
     )
@@ -141,6 +143,14 @@ def _needed(losses: Sequence[RunLosses]) -> int | None:
         return None
     pairs = len(losses) * (len(losses) - 1) // 2
     return images_needed(losses[0], losses[1], tests=pairs)
+
+
+def _more_accurate(
+    compared: Sequence[Recipe], losses: Sequence[RunLosses], chosen: Recipe
+) -> tuple[Run, Estimate] | None:
+    place = next(k for k, recipe in enumerate(compared) if recipe is chosen)
+    found = more_accurate(losses, place)
+    return None if found is None else (compared[found[0]].runs[0], found[1])
 
 
 def _training_images(run: Run) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from visionsweep.analysis.intervals import Estimate
 from visionsweep.report import numbers
 from visionsweep.report.evidence import Evidence
 from visionsweep.report.recommendation import (
@@ -172,7 +173,7 @@ def _more(evidence: Evidence) -> str | None:
 
 
 def hints(evidence: Evidence) -> list[str]:
-    """Return what to try next: values at the edge of the grid, undertrained heads."""
+    """Return what to look at next: values at the edge of the grid, accuracy, undertrained heads."""
     lines = []
     settings = evidence.settings
     for key in ("epochs", "optimizer.lr"):
@@ -185,6 +186,15 @@ def hints(evidence: Evidence) -> list[str]:
             lines.append(
                 f"The best run has {key}={value:g}, the {edge} value tried: try {key}={further:g}."
             )
+    if evidence.more_accurate is not None:
+        run, difference = evidence.more_accurate
+        points = Estimate(*(100 * x for x in (difference.value, difference.low, difference.high)))
+        lines.append(
+            f"By accuracy, {run.record.name} is significantly better than "
+            f"{evidence.chosen.record.name}: {numbers.decimal(points.value, 1, signed=True)} points "
+            f"{numbers.interval(points, 1, signed=True)}. "
+            "The ranking goes by loss, which also counts confidence."
+        )
     temperature = evidence.chosen.record.temperature
     if temperature is not None and temperature < UNDERTRAINED:
         lines.append(

@@ -134,6 +134,7 @@ def show(
     groups: Sequence[Evidence],
     *,
     sort: str = "val_loss",
+    more: Sequence[Column] = (),
     top: int | None = None,
     as_text: bool = False,
     everything: bool = False,
@@ -145,7 +146,8 @@ def show(
         folders: where the runs were looked for.
         found: all that was found there.
         groups: what the completed runs prove, `groups_of(found.runs)`.
-        sort: key of the column to sort by.
+        sort: key of the column to sort by, which is shown in any case.
+        more: columns to show beside it.
         top: how many of the first to show, or None for all, but not more than `MOST`.
         as_text: whether to print Markdown instead of drawn tables.
         everything: whether every run that is not ranked has a line of its own.
@@ -153,7 +155,7 @@ def show(
     """
     console = console or wide_console()
     for evidence in (each for each in groups if each.rows):
-        columns = columns_of(evidence.rows, "table")
+        columns = columns_of(evidence.rows, "table", sort=sort, more=more)
         rows = ordered(evidence.rows, sort)[: top or MOST]
         left_out = [] if top else _left_out(len(rows), len(evidence.rows))
         reading = [READING] if len(rows) > 1 else []

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from visionsweep.analysis.comparison import Comparison, accuracy_difference
+from visionsweep.analysis.accuracy import accuracy_difference
+from visionsweep.analysis.comparison import Comparison
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.report.recipes import Recipe
 from visionsweep.runs import costs

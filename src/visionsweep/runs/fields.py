@@ -20,10 +20,15 @@ Temperature = Annotated[float, Meta(gt=0, le=100)]
 NonNegative = Annotated[float, Meta(ge=0)]
 
 if TYPE_CHECKING:
+    # JSON has no NaN: a number that diverged is written as null, and read back as NaN.
+    Nullable = float
+    NullableScore = float
     Split = str
     Leaf = Any
     Tree = dict[str, Any]
 else:
+    Nullable = float | None
+    NullableScore = NonNegative | None
     Split = Literal["train", "val", "test"]
     Leaf = None | bool | Annotated[int, Meta(ge=-(2**53), le=2**53)] | float | Text
     _Leaves = Leaf | list[Leaf]

@@ -25,7 +25,8 @@ from visionsweep.runs.fields import (
     Text,
     Tree,
 )
-from visionsweep.runs.scores import Epoch, Measure, Metrics, Scores
+from visionsweep.runs.measures import ClassMeasures, Measure
+from visionsweep.runs.scores import Epoch, Metrics, Scores
 
 SCHEMA_VERSION = 1
 
@@ -158,6 +159,8 @@ class Record(RecordSummary, kw_only=True):
 
     Attributes:
         history: scores per epoch.
+        classes: scores of each class for `val` and `test`, by name; empty in older records.
     """
 
     history: list[Epoch] = []
+    classes: dict[Split, dict[Name, ClassMeasures]] = {}

@@ -11,8 +11,9 @@ from msgspec import Meta
 
 from visionsweep.config.derived import flatten, settings
 from visionsweep.runs.fields import MOST_REPLICATES, SPLITS, Positive
+from visionsweep.runs.measures import ClassMeasures, Measure
 from visionsweep.runs.record import DataFacts, ModelFacts, Record
-from visionsweep.runs.scores import Epoch, EpochScores, Measure, Scores
+from visionsweep.runs.scores import Epoch, EpochScores, Scores
 
 _Pixels = Annotated[int, Meta(ge=1, le=4_096)]  # height or width of a network's input
 _UNBOUNDED = ("loss",)  # metrics that are not between 0 and 1
@@ -48,11 +49,28 @@ def check_record(record: Record) -> None:
         for split, measures in getattr(record, section).items():
             for name, measure in measures.items():
                 _check_measure(f"{section}.{split}.{name}", name, measure)
+    for split, scores in record.classes.items():
+        _check_classes(split, scores, record.data)
     _check_replicates(record)
     if record.metrics is not None:
         _check_metrics(record)
     if record.status == "completed":
         _check_completed(record)
+
+
+def _check_classes(split: str, scores: Mapping[str, ClassMeasures], data: DataFacts | None) -> None:
+    where = f"classes.{split}"
+    _require(data is not None and [*scores] == data.classes, f"{where}: other classes than data's")
+    _require(
+        sum(c.images for c in scores.values()) == sum(c.predicted for c in scores.values()),
+        f"{where}: as many images should be predicted as there are",
+    )
+    for name, of_class in scores.items():
+        shares = [of_class.f1]
+        for each in (of_class.precision, of_class.recall):
+            shares += [each.value, each.low, each.high]
+        outside = [share for share in shares if not (math.isnan(share) or 0 <= share <= 1)]
+        _require(not outside, f"{where}.{name}: {outside} is not between 0 and 1")
 
 
 def _check_completed(record: Record) -> None:

@@ -1,0 +1,129 @@
+"""Metrics of one predictor with the contribution of each image, for paired differences."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+from scipy.stats import rankdata
+
+from visionsweep.analysis.bounds import UPPER
+from visionsweep.analysis.intervals import Estimate, f1_influence, share_bounds
+from visionsweep.analysis.metrics import Ints, class_counts, macro_f1
+from visionsweep.analysis.predictions import Floats, Predictions
+
+TOP = 5
+FEWEST_CLASSES_FOR_TOP = 20
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """A metric between 0 and 1.
+
+    Attributes:
+        value: the metric.
+        influence: N times its derivative by the weight of each image, `float64[N]`, of mean zero:
+            the infinitesimal jackknife (Davison & Hinkley 1997, section 2.7).
+    """
+
+    value: float
+    influence: Floats
+
+    @property
+    def estimate(self) -> Estimate:
+        """The metric with its 95% confidence interval over images, Wilson's for its variance."""
+        if len(self.influence) == 1:
+            return Estimate(self.value, np.nan, np.nan)
+        low, high = share_bounds(np.array([self.value]), self.influence[None])
+        return Estimate(self.value, min(low, self.value), max(high, self.value))
+
+    def minus(self, other: "Contributions") -> Estimate:
+        """Return the difference to another predictor on the same images in the same order.
+
+        The 95% confidence interval is paired, over images, by Student's distribution.
+        """
+        differences = self.influence - other.influence
+        images = len(differences)
+        value = self.value - other.value
+        if images == 1:
+            return Estimate(value, np.nan, np.nan)
+        error = differences.std(ddof=1) / np.sqrt(images)
+        half = float(stdtrit(images - 1, UPPER) * error)
+        return Estimate(value, value - half, value + half)
+
+
+def contributions(predictions: Predictions) -> dict[str, Contributions]:
+    """Return the metrics of a predictor by name.
+
+    These are accuracy, balanced accuracy, and macro F1; with two classes also the area under the
+    ROC curve and the average precision, for which the second class is the positive one; from
+    `FEWEST_CLASSES_FOR_TOP` classes on also the share of images whose class is among the `TOP` most
+    probable.
+
+    Args:
+        predictions: predictions of one predictor, finite logits `float32[1, N, C]`.
+    """
+    labels, logits, correct = predictions.labels, predictions.logits[0], predictions.correct[0]
+    classes = logits.shape[1]
+    metrics = {
+        "accuracy": _mean(correct.astype(np.float64)),
+        "balanced_accuracy": _balanced_accuracy(labels, correct.astype(np.float64), classes),
+        "macro_f1": Contributions(
+            float(macro_f1(*class_counts(predictions))[0]), f1_influence(predictions)[0]
+        ),
+    }
+    if classes == 2 and 0 < labels.sum() < len(labels):
+        scores = logits[:, 1].astype(np.float64) - logits[:, 0]
+        metrics["auroc"] = _auroc(labels == 1, scores)
+        metrics["average_precision"] = _average_precision(labels == 1, scores)
+    if classes >= FEWEST_CLASSES_FOR_TOP:
+        own = np.take_along_axis(logits, labels[:, None], axis=1)
+        metrics["top5_accuracy"] = _mean(((logits > own).sum(1) < TOP).astype(np.float64))
+    return metrics
+
+
+def _mean(values: Floats) -> Contributions:
+    mean = float(values.mean())
+    return Contributions(mean, values - mean)
+
+
+def _balanced_accuracy(labels: Ints, correct: Floats, classes: int) -> Contributions:
+    """Mean recall over the classes that have images."""
+    images = np.bincount(labels, minlength=classes)
+    recall = np.bincount(labels, correct, minlength=classes) / np.maximum(images, 1)
+    present = int((images > 0).sum())
+    influence = (correct - recall[labels]) * len(labels) / (images[labels] * present)
+    return Contributions(float(recall[images > 0].mean()), influence)
+
+
+def _auroc(positive: np.ndarray, scores: Floats) -> Contributions:
+    """Area under the ROC curve; the influence consists of placements (DeLong et al. 1988).
+
+    Args:
+        positive: whether each image is of the positive class, `bool[N]`.
+        scores: higher for the positive class, `float64[N]`; ties count half.
+    """
+    count, positives = len(scores), int(positive.sum())
+    negatives = count - positives
+    ranks = rankdata(scores)
+    placements = np.empty(count)
+    placements[positive] = (ranks[positive] - rankdata(scores[positive])) / negatives
+    placements[~positive] = 1 - (ranks[~positive] - rankdata(scores[~positive])) / positives
+    value = float(placements[positive].mean())
+    of_class = np.where(positive, positives, negatives)
+    return Contributions(value, (placements - value) * count / of_class)
+
+
+def _average_precision(positive: np.ndarray, scores: Floats) -> Contributions:
+    """Mean precision at the scores of the positive images; arguments as `_auroc`."""
+    _, group = np.unique(-scores, return_inverse=True)  # highest score first, ties together
+    hits, size = np.bincount(group, positive), np.bincount(group)
+    included = np.cumsum(size)  # images at or above the threshold of a group
+    precision = np.cumsum(hits) / included
+    total = hits.sum()
+    value = float((hits * precision).sum() / total)
+    # An image enters the precision at its own threshold and at all lower ones.
+    of_positive = np.cumsum((hits / included)[::-1])[::-1]
+    of_any = np.cumsum((hits * precision / included)[::-1])[::-1]
+    own = positive * (precision[group] - value)
+    influence = (own + positive * of_positive[group] - of_any[group]) * len(scores) / total
+    return Contributions(value, influence)

@@ -1,0 +1,89 @@
+"""Differences of a validation metric to the best run by that metric, paired image by image."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from visionsweep.analysis.calibration import deployed_predictions
+from visionsweep.analysis.contributions import Contributions, contributions
+from visionsweep.analysis.intervals import Estimate
+from visionsweep.report import numbers
+from visionsweep.report.column_values import NAN, Column
+from visionsweep.report.columns import BY_KEY
+from visionsweep.report.evidence import Evidence, Row
+from visionsweep.runs import logits
+from visionsweep.runs.discovery import Run
+
+SPLIT = "val_"
+
+
+def difference_columns(groups: Sequence[Evidence], sort: str) -> list[Column]:
+    """Return columns of the paired difference of a metric and its bounds.
+
+    Args:
+        groups: evidence of the runs.
+        sort: key of a column. None but `val_METRIC` of `analysis.contributions` has differences;
+            those in loss are in the leaderboard anyway.
+    """
+    if not sort.startswith(SPLIT):
+        return []
+    metric = sort.removeprefix(SPLIT)
+    differences: dict[Path, Estimate] = {}
+    for evidence in groups:
+        differences |= _differences(evidence.rows, metric)
+    if not differences:
+        return []
+
+    def end(name: str) -> Callable[[Row], float]:
+        def value(row: Row) -> float:
+            found = differences.get(row.run.directory)
+            return NAN if found is None else float(getattr(found, name))
+
+        return value
+
+    def shown(row: Row) -> str:
+        found = differences.get(row.run.directory)
+        return "" if found is None else numbers.with_interval(found, signed=True)
+
+    title = f"diff. in {BY_KEY[sort].title.removeprefix('val ')}"
+    key = f"{sort}_difference"
+    return [
+        Column(key, title, end("value"), shown),
+        *(Column(f"{key}_{name}", "", end(name), views=()) for name in ("low", "high")),
+    ]
+
+
+def _differences(rows: Sequence[Row], metric: str) -> dict[Path, Estimate]:
+    """Return the difference of each compared row to the best one, by directory."""
+    compared = [row for row in rows if row.mark != "unknown"]
+    values = {row.run.directory: found for row in compared if (found := _of(row, metric))}
+    if len(values) < 2:
+        return {}
+    best = max(values, key=lambda directory: values[directory].value)
+    return {
+        directory: value.minus(values[best])
+        for directory, value in values.items()
+        if directory != best
+    }
+
+
+def _of(row: Row, metric: str) -> Contributions | None:
+    """Return a metric of a recipe, the mean over its runs; None if its runs do not have it."""
+    found = [_of_run(run, metric) for run in row.runs or (row.run,)]
+    metrics = [each for each in found if each is not None and math.isfinite(each.value)]
+    if not metrics:
+        return None
+    return Contributions(
+        float(np.mean([each.value for each in metrics])),
+        np.mean([each.influence for each in metrics], axis=0),
+    )
+
+
+def _of_run(run: Run, metric: str) -> Contributions | None:
+    read = (logits.read(run.directory, run.record, ["val"]) or {}).get("val")
+    if read is None:
+        return None
+    deployed = deployed_predictions(read.sorted_by_image(), run.record.temperature or 1.0)
+    return contributions(deployed).get(metric)

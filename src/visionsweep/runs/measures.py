@@ -1,0 +1,192 @@
+"""Metrics of a trained run with confidence intervals, overall and of each class."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import numpy as np
+from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
+
+from visionsweep.analysis import metrics
+from visionsweep.analysis.calibration import SMALLEST, calibrated, deployed_predictions
+from visionsweep.analysis.contributions import contributions
+from visionsweep.analysis.intervals import Estimate, estimates, wilson
+from visionsweep.analysis.per_class import class_scores
+from visionsweep.analysis.predictions import Predictions
+from visionsweep.runs.fields import MOST_REPLICATES, Count, Nullable, NullableScore
+from visionsweep.runs.scores import Scores
+
+
+class Measure(Struct, frozen=True):
+    """One metric on one split.
+
+    Attributes:
+        value: mean over replicates.
+        low, high: bounds of the 95% confidence interval over images and replicates.
+        replicates: value per replicate.
+    """
+
+    value: NullableScore
+    low: Nullable
+    high: Nullable
+    replicates: Annotated[list[NullableScore], Meta(min_length=1, max_length=MOST_REPLICATES)]
+
+    def __post_init__(self) -> None:
+        """Turn null into NaN."""
+        for name in ("value", "low", "high"):
+            if getattr(self, name) is None:
+                force_setattr(self, name, math.nan)
+        if None in self.replicates:
+            values = [math.nan if value is None else value for value in self.replicates]
+            force_setattr(self, "replicates", values)
+
+
+class Interval(Struct, frozen=True):
+    """A share of 1 with its 95% confidence interval; NaN if it is undefined."""
+
+    value: NullableScore
+    low: Nullable
+    high: Nullable
+
+    def __post_init__(self) -> None:
+        """Turn null into NaN."""
+        for name in ("value", "low", "high"):
+            if getattr(self, name) is None:
+                force_setattr(self, name, math.nan)
+
+
+class ClassMeasures(Struct, frozen=True):
+    """Scores of one class, of the deployed predictor.
+
+    Attributes:
+        images: number of images of the class.
+        predicted: number of images predicted as the class.
+        precision, recall: with Wilson's intervals; NaN if nothing is predicted, or no image there.
+        f1: harmonic mean of precision and recall; NaN if the class occurs nowhere.
+    """
+
+    images: Count
+    predicted: Count
+    precision: Interval
+    recall: Interval
+    f1: NullableScore
+
+    def __post_init__(self) -> None:
+        """Turn null into NaN."""
+        if self.f1 is None:
+            force_setattr(self, "f1", math.nan)
+
+
+@dataclass(frozen=True)
+class RunScores:
+    """Scores of a run, by split and name, as `runs.record.Record` describes them."""
+
+    evaluation: dict[str, dict[str, Measure]] = field(default_factory=dict)
+    deployed: dict[str, dict[str, Measure]] = field(default_factory=dict)
+    classes: dict[str, dict[str, ClassMeasures]] = field(default_factory=dict)
+
+
+def score_splits(
+    predictions: Mapping[str, Predictions], temperature: float, classes: Sequence[str]
+) -> RunScores:
+    """Return the scores of a run.
+
+    Args:
+        predictions: predictions of all replicates, by split.
+        temperature: divisor of the logits.
+        classes: names of the classes, `C`.
+    """
+    return RunScores(
+        {split: estimate_metrics(p) for split, p in predictions.items()},
+        {split: estimate_deployed(p, temperature) for split, p in predictions.items()},
+        {split: measure_classes(p, temperature, classes) for split, p in predictions.items()},
+    )
+
+
+def measure_classes(
+    predictions: Predictions, temperature: float, classes: Sequence[str]
+) -> dict[str, ClassMeasures]:
+    """Return the scores of each class under the deployed predictor.
+
+    Args:
+        predictions: predictions of all replicates.
+        temperature: divisor of the logits.
+        classes: names of the classes, `C`.
+    """
+    predicted = calibrated(predictions.logits, temperature).argmax(1)
+    matrix = metrics.confusion(predictions.labels, predicted, len(classes))
+    return {
+        name: ClassMeasures(
+            scores.images,
+            scores.predicted,
+            _interval(scores.precision),
+            _interval(scores.recall),
+            scores.f1,
+        )
+        for name, scores in zip(classes, class_scores(matrix), strict=True)
+    }
+
+
+def estimate_deployed(predictions: Predictions, temperature: float) -> dict[str, Measure]:
+    """Return the metrics of the deployed predictor with 95% confidence intervals.
+
+    These are `analysis.metrics.METRICS` and those of `analysis.contributions`.
+
+    The predictor is the calibrated mean over replicates. Its intervals are over images alone; that
+    of accuracy is Wilson's.
+
+    Args:
+        predictions: predictions of all replicates.
+        temperature: divisor of the logits.
+    """
+    deployed = deployed_predictions(predictions, temperature)
+    measures = estimate_metrics(deployed)
+    measures["accuracy"] = measures.pop("accuracy_wilson")
+    if deployed.finite.all():
+        for name, metric in contributions(deployed).items():
+            found = metric.estimate
+            measure = Measure(found.value, found.low, found.high, [found.value])
+            measures.setdefault(name, measure)
+    return measures
+
+
+def estimate_metrics(predictions: Predictions) -> dict[str, Measure]:
+    """Return every metric of some predictions with its 95% confidence interval.
+
+    With one replicate, `accuracy_wilson` adds the Wilson interval of accuracy.
+    """
+    per_replicate = metrics.per_replicate(predictions)
+    measures = {
+        name: Measure(estimate.value, estimate.low, estimate.high, per_replicate[name].tolist())
+        for name, estimate in estimates(predictions).items()
+    }
+    if len(predictions.logits) == 1:
+        interval = wilson(int(predictions.correct.sum()), len(predictions.labels))
+        measures["accuracy_wilson"] = Measure(
+            interval.value, interval.low, interval.high, [interval.value]
+        )
+    return measures
+
+
+def _interval(share: Estimate) -> Interval:
+    return Interval(share.value, share.low, share.high)
+
+
+def scores_of_first(predictions: Predictions, temperature: float) -> list[Scores]:
+    """Return the scores of the calibrated mean of the first 1, 2, ... R replicates.
+
+    Args:
+        predictions: predictions of all replicates.
+        temperature: divisor of the logits; that of all replicates.
+    """
+    rows = np.arange(len(predictions.labels))
+    total = np.zeros(predictions.logits.shape[1:])
+    scores: list[Scores] = []
+    for logits in predictions.logits:
+        total += calibrated(logits[None], temperature)
+        mean = np.maximum(total / (len(scores) + 1), SMALLEST)
+        right = float((mean.argmax(1) == predictions.labels).mean())
+        scores.append(Scores(float(-np.log(mean[rows, predictions.labels]).mean()), right))
+    return scores
