@@ -61,7 +61,10 @@ def test_the_table_shows_the_metric_and_its_difference_in_every_form(outputs, ca
 def test_an_accuracy_that_contradicts_the_ranking_significantly_is_named(outputs, capsys):
     assert main([outputs]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "By accuracy, right is significantly better than bold: +25.0 points [+17.1, +32.9]" in printed
+    assert (
+        "By accuracy, right is significantly better than bold: +25.0 points [+17.1, +32.9]"
+        in printed
+    )
 
 
 def test_an_unknown_metric_is_refused_with_the_nearest_one(outputs, capsys):

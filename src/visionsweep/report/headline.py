@@ -191,8 +191,8 @@ def hints(evidence: Evidence) -> list[str]:
         points = Estimate(*(100 * x for x in (difference.value, difference.low, difference.high)))
         lines.append(
             f"By accuracy, {run.record.name} is significantly better than "
-            f"{evidence.chosen.record.name}: {numbers.decimal(points.value, 1, signed=True)} points "
-            f"{numbers.interval(points, 1, signed=True)}. "
+            f"{evidence.chosen.record.name}: {numbers.decimal(points.value, 1, signed=True)} "
+            f"points {numbers.interval(points, 1, signed=True)}. "
             "The ranking goes by loss, which also counts confidence."
         )
     temperature = evidence.chosen.record.temperature
