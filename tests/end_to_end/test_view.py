@@ -271,7 +271,7 @@ def test_a_port_that_is_taken_is_told_and_without_one_another_is_found(outputs, 
     ("arguments", "status", "message"),
     [
         (["nowhere"], 1, "nowhere: no such folder."),
-        (["empty"], 1, "empty: holds no run that could be looked at; train one with python"),
+        (["empty"], 1, "empty: holds no run with events; train one with python"),
         (["--port", "70000"], 2, "70000: a port is a number from"),
         (["--port", "any"], 2, "invalid"),
     ],

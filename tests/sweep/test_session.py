@@ -144,7 +144,7 @@ def test_interrupted_run_prints_where_the_next_command_resumes(
     assert run_one(monkeypatch, tmp_path, KeyboardInterrupt()) == 130
     output = capsys.readouterr().out
     assert ("after its last checkpoint" in output) == half_done
-    assert ("begins it anew" in output) != half_done and f"sweep_dir={tmp_path}" in output
+    assert ("starts it again" in output) != half_done and f"sweep_dir={tmp_path}" in output
 
 
 def test_planted_link_in_place_of_the_note_of_a_stopped_sweep_is_not_followed(fail, tmp_path):

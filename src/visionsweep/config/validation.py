@@ -1,4 +1,4 @@
-"""Refuse configurations that cannot work, and say what would be valid. Imports no torch."""
+"""Refuse invalid configurations, and say what is valid. Imports no torch."""
 
 from typing import Any, cast
 
@@ -21,20 +21,20 @@ def validate_config(config: DictConfig, *, look_at_files: bool = True) -> Config
 
     Args:
         config: composed configuration with every key of the schema.
-        look_at_files: whether folders and packages must exist. A run finds out itself, and leaves a
-            record of it.
+        look_at_files: True to require that folders and packages exist. A run checks them later, and
+            records the error.
 
     Raises:
         UserError: names each wrong key, its value, and what would be valid.
     """
-    known = settings()
-    # Hydra adds any key that is given with a plus sign, and nothing would read it.
+    declared = settings()
+    # Hydra adds any key that is given with a plus sign, though nothing reads it.
     problems = [
-        f"{key}={value}: no such key{nearest(key, known)}"
+        f"{key}={value}: no such key{nearest(key, declared)}"
         for key, value in _leaves(config).items()
-        if key not in known
+        if key not in declared
     ]
-    problems = problems or [p for key in known if (p := _problem_with(config, key))]
+    problems = problems or [p for key in declared if (p := _problem_with(config, key))]
     problems = problems or wrong_combinations(config, look_at_files)
     if problems:
         raise UserError("\n".join(problems))

@@ -1,4 +1,4 @@
-"""Checks of single values that types and bounds cannot express."""
+"""Predicates of values that types and bounds cannot express."""
 
 import math
 import re

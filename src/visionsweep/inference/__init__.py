@@ -1,1 +1,1 @@
-"""Rebuild the model of a run; predict, evaluate and explain with it."""
+"""Rebuild trained models; predict, evaluate, and explain with them."""

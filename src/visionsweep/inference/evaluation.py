@@ -1,4 +1,4 @@
-"""Scores a stored run on images of any source, as it was scored when it was trained."""
+"""Score a trained model on images of any source, as in training."""
 
 import os
 from dataclasses import dataclass, replace
@@ -30,18 +30,18 @@ from visionsweep.training.resolve import resolve_splits
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a run's model makes of a split.
+    """Scores of a trained model on a split.
 
     Attributes:
         dataset: name of the data set.
         split: name of the split, or `all`.
         images: number of images.
-        measures: each metric with its interval, means over the replicates, each by itself.
-        deployed: each metric of the deployed predictor, which `predict.py` uses.
+        measures: each metric with its interval, means over replicates.
+        deployed: each metric of the deployed predictor, as used by `predict.py`.
         classes: class names.
         confusion: confusion matrix of the deployed predictor, `int64[C, C]`.
-        as_recorded: whether these are the images of the run's record.
-        trained_on: number of them that the run was trained on; None if its own are not available.
+        as_recorded: True if these are the images in the run's record.
+        trained_on: number of images that the run was trained on; None if its own are unavailable.
     """
 
     dataset: str
@@ -67,10 +67,10 @@ def evaluate(
         split: `train`, `val`, `test`, or `all` of them.
         device: device that computes.
         own_images: folder of the images that the run was trained on; None for this machine's folder
-            of published ones. The record's folder is not used.
+            of published ones. The folder in the record is not used.
 
     Raises:
-        UserError: if the images are not available or of other classes, or the model cannot be
+        UserError: if the images are unavailable or have other classes, or if the model cannot be
             rebuilt.
     """
     predictor = load_predictor(run, device)
@@ -132,7 +132,7 @@ def _as_labelled_by(predictor: Predictor, splits: Splits, split: str) -> list[Im
     )
     if unknown:
         raise UserError(
-            f"{predictor.run.directory}: was not trained on {', '.join(unknown)}; it knows "
+            f"{predictor.run.directory}: was not trained on {', '.join(unknown)}; its classes are "
             f"{', '.join(predictor.classes)}. Name the folders of the images after these."
         )
     chosen = SPLITS if split == "all" else (split,)
@@ -151,7 +151,7 @@ def _predictions(
     device: torch.device,
     micro_batch: AdaptiveMicroBatch,
 ) -> Predictions:
-    """Predict in the same batches with the same kernels as in training, so bitwise identically."""
+    """Predict in the same batches with the same kernels as in training: bitwise identical."""
     network = LazyModel(
         predictor.spec,
         predictor.preprocessing.size,

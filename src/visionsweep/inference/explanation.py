@@ -18,10 +18,10 @@ Part = tuple[float, float, float, float]
 
 GRAD_CAM, OCCLUSION = "Grad-CAM", "occlusion"
 
-_COARSEST = 4  # cells a side: fewer point at nothing
-_AT_ONCE = 4  # images through Grad-CAM, which keeps what every layer computed
-_WINDOW, _STEP = 4, 8  # a covered square is a quarter of a side, and moves by an eighth
-_COVERED_AT_ONCE = 16  # forward passes
+_COARSEST = 4  # cells per side; fewer do not localize anything
+_AT_ONCE = 4  # images per Grad-CAM batch, which keeps all activations
+_WINDOW, _STEP = 4, 8  # the occluded square is a quarter of a side, and moves by an eighth
+_COVERED_AT_ONCE = 16  # occlusions per forward pass
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Explanation:
 
     Attributes:
         method: `Grad-CAM` or `occlusion`.
-        heat: evidence in the model's input, 0 to 1, `float32[size, size]`; 0 if there is none.
-        seen: left, top, right and bottom of the model's input, as shares of the image's sides.
+        heat: evidence in the model's input, 0 to 1, `float32[size, size]`.
+        seen: left, top, right, and bottom of the model's input, relative to the image's sides.
     """
 
     method: str
@@ -71,7 +71,7 @@ def explain(
 
 
 def seen_part(preprocessing: Preprocessing, width: int, height: int) -> Part:
-    """Return what of an image a model sees: left, top, right, bottom in parts of its sides."""
+    """Return the part of an image that a model sees: left, top, right, bottom, relative."""
     if not preprocessing.crop:
         return 0.0, 0.0, 1.0, 1.0
     if len(preprocessing.resize) == 1:
@@ -85,26 +85,26 @@ def seen_part(preprocessing: Preprocessing, width: int, height: int) -> Part:
 
 @torch.no_grad()
 def last_feature_maps(backbone: nn.Module, image: torch.Tensor) -> nn.Module | None:
-    """Find the layer whose feature maps are pooled: the last that still says where things are.
+    """Return the last layer with spatial feature maps, which are pooled afterwards.
 
     Args:
-        backbone: in evaluation mode.
+        backbone: backbone in evaluation mode.
         image: `float32[1, 3, size, size]`.
 
     Returns:
-        The layer, which gives `float32[1, channels, H, H]` with H at least 4; None where the image
-        ends up as tokens, or where such maps are too coarse.
+        The layer, whose output is `float32[1, channels, H, H]` with H at least 4; None for networks
+        of tokens, or if all maps are coarser.
     """
-    found: list[nn.Module] = []
+    last: list[nn.Module] = []
 
     def look(module: nn.Module, _inputs: Any, output: Any) -> None:
         if not isinstance(output, torch.Tensor) or output.ndim < 3:
             return
         *_, height, width = output.shape
         if output.ndim == 4 and height == width >= _COARSEST:
-            found[:] = [module]
+            last[:] = [module]
         elif output.ndim != 4 or height != width:
-            found.clear()  # tokens: `[N, tokens, width]`, or `[N, H, W, channels]`
+            last.clear()  # tokens: `[N, tokens, width]`, or `[N, H, W, channels]`
 
     hooks = [module.register_forward_hook(look) for module in backbone.modules()]
     try:
@@ -112,13 +112,13 @@ def last_feature_maps(backbone: nn.Module, image: torch.Tensor) -> nn.Module | N
     finally:
         for hook in hooks:
             hook.remove()
-    return found[0] if found else None
+    return last[0] if last else None
 
 
 class _Score(nn.Module):
-    """The logits of a classifier above their mean, a mean over replicates: `float32[N, classes]`.
+    """Logits of a classifier minus their mean, averaged over replicates, `float32[N, classes]`.
 
-    Unlike `Classifier.forward` it lets gradients through a frozen backbone.
+    Unlike `Classifier.forward`, it passes gradients through a frozen backbone.
     """
 
     def __init__(self, model: Classifier) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PER_FIGURE, PER_FIGURE_EXPLAINED = 25, 12
 _COLUMNS, _COLUMNS_EXPLAINED = 5, 3
-_BESIDE = 6  # pixels between an image and its explanation
+_BESIDE = 6  # pixels between images and explanations
 _GAP, _AROUND, _HEAD = 24, 130, 60  # pixels between columns, above and below images, on top
 _LARGE, _SMALL = 14, 10  # points
 
@@ -105,7 +105,7 @@ def draw_predictions(
 
 
 def _class(prediction: Prediction, cells: int) -> tuple[str, dict[str, Any]]:
-    """Return the predicted class, or that the model is unsure and what it would guess."""
+    """Return the predicted class, or, if the model abstained, its guess."""
     name, probability = prediction.probabilities[0]
     share = percent(probability)
     if prediction.abstained:
@@ -114,7 +114,7 @@ def _class(prediction: Prediction, cells: int) -> tuple[str, dict[str, Any]]:
 
 
 def _verdict(prediction: Prediction, true: str, cells: int) -> tuple[str, dict[str, Any]]:
-    """Return whether the predicted class is the true one, and if not, which is."""
+    """Return whether the predicted class is correct, and if not, the true class."""
     right = prediction.probabilities[0][0] == true
     text = "right" if right else f"wrong: {shortened(true, cells)}"
     return text, {"color": GREEN if right else RED, "fontweight": "bold"}
@@ -132,7 +132,7 @@ def _captions(prediction: Prediction, cells: int) -> list[str]:
 
 
 def _picture(prediction: Prediction) -> Pixels:
-    """Return an image, and beside it its explanation if there is one: `uint8[H, W, 3]`."""
+    """Return the image of a prediction, beside its explanation if any, `uint8[H, W, 3]`."""
     image = np.asarray(prediction.thumbnail)
     if prediction.explanation is None:
         return image
@@ -141,9 +141,9 @@ def _picture(prediction: Prediction) -> Pixels:
 
 
 def heated(image: Pixels, explanation: Explanation) -> Pixels:
-    """Return an image, `uint8[H, W, 3]`, in gray under its explanation in viridis colors.
+    """Return the gray image under its explanation in viridis colors, `uint8[H, W, 3]`.
 
-    Parts that were cut off before the model are gray alone.
+    Parts that the model does not see are gray only.
     """
     height, width = image.shape[:2]
     left, top, right, bottom = explanation.seen
@@ -159,7 +159,7 @@ def heated(image: Pixels, explanation: Explanation) -> Pixels:
 
 
 def _colors(heat: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return colors of viridis, which color-blind people can tell apart, from 0 to 255."""
+    """Return colors of viridis, which suits color-blind people, from 0 to 255."""
     from matplotlib import colormaps  # only where something is explained
 
     colors: NDArray[np.float64] = 255 * colormaps["viridis"](heat)[..., :3]

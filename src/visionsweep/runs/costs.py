@@ -1,4 +1,4 @@
-"""Milliseconds per image of the models of a sweep, `costs.json`: timed in turns, side by side.
+"""Milliseconds per image of the models of a sweep, `costs.json`, timed together.
 
 A run times its own model, but under the load of that moment, and the result is cached. Numbers to
 be compared are timed together when the sweep ends (`sweep/model_times.py`).
@@ -23,7 +23,7 @@ _Milliseconds = Annotated[float, Meta(gt=0, le=1e9)]
 
 
 def key_of(model: ModelFacts) -> str:
-    """Return what a model is timed by: its backbone and the size of its images."""
+    """Return the key of a model's time: its backbone and the size of its images."""
     return f"{model.fingerprint}-{size_of(model)}"
 
 

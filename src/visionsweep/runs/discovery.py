@@ -42,11 +42,11 @@ class FoundRuns:
     """Runs below some folders.
 
     Attributes:
-        runs: runs ordered by directory; the record of a running or crashed one has little more
-            than its status.
+        runs: runs ordered by directory; the record of a running or crashed run has little but its
+            status.
         skipped: one line per unreadable or invalid record, `FILE: reason`.
-        duplicates: pairs of a run and the one of `runs` with bitwise identical results, which it
-            reused or repeated.
+        duplicates: pairs of a reused or repeated run and the one in `runs` with bitwise identical
+            results.
     """
 
     runs: list[Run]

@@ -1,4 +1,4 @@
-"""Facts about the images and the network of a run, for its record."""
+"""Facts about images and network for the record."""
 
 from visionsweep.config.schema import Config
 from visionsweep.data.splits import SPLITS, Splits
@@ -19,7 +19,7 @@ def data_facts(config: Config, splits: Splits) -> DataFacts:
 
 
 def model_facts(config: Config, network: LazyModel, preprocessing: Preprocessing) -> ModelFacts:
-    """Return the facts about the network of a run, and how an image becomes its input."""
+    """Return the facts about the network of a run and its preprocessing."""
     summary, dropout = network.summary, config.model.dropout
     return ModelFacts(
         label=config.model.label,

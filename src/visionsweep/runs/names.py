@@ -20,7 +20,7 @@ def run_name(choices: dict[str, str], epochs: int, overrides: list[str], *, stud
         choices: option of each config group, `{"model": "effnetb0", ...}`.
         epochs: number of epochs.
         overrides: settings of the command line or of the experiment file, `key=value`.
-        study: whether an experiment file sweeps; its name is then left out.
+        study: True if an experiment file sweeps; its name is then left out.
 
     Returns:
         `effnetb0_10pct_5-epochs`, `effnetb0_10pct_5-epochs_lr-0.01_seed-3`, ...: letters, digits

@@ -52,9 +52,7 @@ def event_folders(folder: Path) -> dict[Path, int]:
         if begun:
             started[Path(place)] = max(begun)
     if not started:
-        raise UserError(
-            f"{folder}: holds no run that could be looked at; train one with python src/train.py"
-        )
+        raise UserError(f"{folder}: holds no run with events; train one with python src/train.py")
     return dict(sorted(started.items()))
 
 
@@ -75,7 +73,7 @@ def last_entered(outputs: Path, *, sweep: bool) -> Path | None:
 
     Args:
         outputs: folder that is searched recursively.
-        sweep: whether to return a sweep, or a run outside one.
+        sweep: True for a sweep, False for a run outside a sweep.
     """
     sweeps: dict[Path, float] = {}
     others: dict[Path, float] = {}
@@ -99,8 +97,8 @@ def half_done(run_dir: Path) -> bool:
 def goes_on(run_dir: Path) -> str:
     """Return what resuming an interrupted run will do."""
     if half_done(run_dir):
-        return "This goes on after its last checkpoint"
-    return "It had no checkpoint yet; this begins it anew"
+        return "This continues after its last checkpoint"
+    return "It had no checkpoint yet; this starts it again"
 
 
 def _begun(event_file: str) -> int:

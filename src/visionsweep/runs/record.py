@@ -1,4 +1,4 @@
-"""The record of a run, `result.json`: all that other programs need to know about the run.
+"""The record, `result.json`: everything that other programs need to know about a run.
 
 `schema_version`, `status`, `name`, `dataset`, `weights`, `config`, `history` and
 `metrics.{final,best}.{train,val,test}.{loss,accuracy}` are read by other people's scripts. They
@@ -98,9 +98,9 @@ class RecordSummary(Struct, kw_only=True):
         config: the whole configuration.
         metrics: final and best scores, means over replicates; None unless completed.
         evaluation: every metric of `analysis.metrics` with its interval, for `val` and `test`;
-            means over the replicates, each by itself.
-        deployed: the same of the deployed predictor, the mean over replicates of
-            softmax(logits / temperature); by this runs are ranked.
+            means over replicates.
+        deployed: the same for the deployed predictor, the mean over replicates of
+            softmax(logits / temperature), by which runs are ranked.
         temperature: fitted on the validation images.
         model, data: the network and the images; None if the run failed before they were known.
         seconds: wall-clock seconds per step, and `total`.

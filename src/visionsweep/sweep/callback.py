@@ -1,4 +1,4 @@
-"""What Hydra calls around the runs of a command: where they go, how they end, when to stop."""
+"""Hydra callback: records directories, endings, and progress of runs; implements `fail_fast`."""
 
 import itertools
 import logging
@@ -33,7 +33,7 @@ _STOPPED = ".stopped"  # in a sweep's directory: name of the run whose failure s
 
 @dataclass
 class CommandState:
-    """Where the runs of the command in this process go, and what became of them.
+    """Directories and results of the runs of this process's command.
 
     Attributes:
         sweep_dir: directory of the sweep; None in a launcher's process.

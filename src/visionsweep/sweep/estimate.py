@@ -36,13 +36,7 @@ class Estimate:
         return values(_FEATURES), values(_COSTLY), int(epochs) if epochs.isdigit() else 0
 
     def ended(self, settings: Mapping[str, str], ending: Ending, overhead: float = 0.0) -> None:
-        """Account for a finished run.
-
-        Args:
-            settings: settings of the run, with at least the planned keys.
-            ending: how it ended.
-            overhead: seconds between the previous run and this one.
-        """
+        """Account for a run that ended `overhead` seconds after the previous one started to end."""
         features, costly, epochs = self._key(settings)
         self._left[features, costly, epochs] -= 1
         if ending.status != "completed" or ending.note:
@@ -57,8 +51,8 @@ class Estimate:
     def seconds_left(self) -> float | None:
         """Return the seconds of work of the remaining runs, or None before the first has ended.
 
-        A run of a backbone and images that no finished run had is taken to extract as long as the
-        others did at first; an epoch, to take as long as those of runs like it.
+        Extraction for new combinations of backbone and images is assumed to take as long as the
+        first extractions; epochs are assumed to take as long as those of similar runs.
         """
         if not self._rates:
             return None

@@ -18,12 +18,12 @@ def threads_of(launcher: Mapping[str, Any], asked: int | None, cores: int) -> in
     """Return the number of CPU threads of a run, so that simultaneous runs share the cores.
 
     Args:
-        launcher: `hydra.launcher` of the run's configuration.
+        launcher: `hydra.launcher` of the configuration.
         asked: the setting `threads`, which takes precedence.
         cores: number of cores of the machine.
 
     Returns:
-        The number; None if the run has the machine to itself.
+        The number; None if runs are sequential.
     """
     if asked is not None:
         return asked

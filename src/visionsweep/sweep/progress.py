@@ -31,8 +31,7 @@ class Progress:
     Args:
         sweep_dir: directory of the sweep.
         planned: settings of each run in order; None if the sweeper decides them.
-        watching: whether runs are trained by other processes, so that their directories are
-            watched.
+        watching: True if other processes train the runs, so that their directories are watched.
     """
 
     def __init__(

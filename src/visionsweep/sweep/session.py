@@ -1,4 +1,4 @@
-"""Run a command to its end: report errors, show the results, and say how to go on."""
+"""Run a command to its end: report errors, show results, and print how to resume."""
 
 import os
 import sys
@@ -72,7 +72,7 @@ def _report_error(error: Exception) -> None:
 
 
 def _finish_run(directory: Path, status: int) -> None:
-    """Draw the figures of a run outside a sweep, and print where it is and how to use it."""
+    """Draw the figures of a run outside a sweep, and print its directory and next commands."""
     if status >= 128:
         print(f"Interrupted. {goes_on(directory)}:\n  {_again(directory)}")
     elif status == 0:
@@ -90,14 +90,9 @@ def _finish_run(directory: Path, status: int) -> None:
 
 
 def finish_sweep(directory: Path, status: int) -> int:
-    """Draw figures, write the report, print the leaderboard, and say how to go on.
+    """Draw figures, write the report, and print the leaderboard and the command that resumes.
 
-    Args:
-        directory: directory of the sweep.
-        status: exit status so far.
-
-    Returns:
-        The exit status; 1 if the report cannot be written.
+    Return the exit status: that so far, or 1 if the report cannot be written.
     """
     from visionsweep.report import leaderboard
     from visionsweep.report.figures import draw_figures, runs_to_draw
@@ -106,10 +101,10 @@ def finish_sweep(directory: Path, status: int) -> int:
     from visionsweep.runs.discovery import completed, find_runs
     from visionsweep.sweep.model_times import time_models
 
-    found = find_runs([directory])
+    listing = find_runs([directory])
     if status < 128:
-        time_models(directory, completed(found.runs))
-    groups = leaderboard.groups_of(found.runs)
+        time_models(directory, completed(listing.runs))
+    groups = leaderboard.groups_of(listing.runs)
     page = directory / "report.html"
     failure: UserError | OSError | None = None
     if status < 128:
@@ -119,10 +114,10 @@ def finish_sweep(directory: Path, status: int) -> int:
         command = shell.command("python", compare, directory, "--html", page)
         try:
             with disk_errors_explained(page):
-                write_page(groups, found.unfinished, page, command=command)
+                write_page(groups, listing.unfinished, page, command=command)
         except (UserError, OSError) as error:
             failure = error
-    leaderboard.show([directory], found, groups)
+    leaderboard.show([directory], listing, groups)
     if failure is not None:
         print(failure, file=sys.stderr)
         status = status or 1
@@ -132,7 +127,7 @@ def finish_sweep(directory: Path, status: int) -> int:
     elsewhere = state.progress.refused if state.progress is not None else []
     for name in dict.fromkeys([*state.refused, *elsewhere]):
         print(f"refused {name}: its directory holds a different run; see above")
-    finished = sum(run.record.status == "completed" for run in found.runs)
+    finished = sum(run.record.status == "completed" for run in listing.runs)
     planned = state.planned
     done = counted(finished, "run") if planned is None else f"{finished:,} of {planned:,} runs"
     if status >= 128:

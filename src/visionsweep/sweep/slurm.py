@@ -35,14 +35,14 @@ def run_command(*command: str) -> subprocess.CompletedProcess[str]:
 def refuse_impossible(launcher: Mapping[str, Any]) -> None:
     """Refuse a job that no node of the partition could ever run, before it is submitted.
 
-    Slurm itself is asked (`sbatch --test-only`), since only it knows of reservations, licenses and
-    accounts. It does not look at the time limit; that is compared with the partition's.
+    `sbatch --test-only` decides, since only Slurm knows reservations, licenses, and accounts. It
+    ignores the time limit, which is compared with the partition's.
 
     Args:
         launcher: the node `hydra.launcher` of a configuration.
 
     Raises:
-        UserError: with what is asked for, what Slurm says, and what the partition has.
+        UserError: names the request, Slurm's reason, and the resources of the partition.
     """
     asked = {
         key: launcher[key] for key in _SBATCH_OPTIONS if launcher.get(key) not in (None, "", 0)
@@ -84,17 +84,17 @@ def _hint(asked: Mapping[str, Any]) -> str:
 
 
 def _offers(partition: str | None) -> str:
-    """Say what the nodes of each partition have, the one that is meant first."""
+    """Return the resources of the partition, or of all partitions, in words."""
     form = "%P|%D|%c|%m|%G|%l"
     rows = [line.split("|") for line in run_command("sinfo", "-h", "-o", form).stdout.splitlines()]
     named = [row for row in rows if len(row) == 6 and row[0].rstrip("*") == partition]
     rows = named or [row for row in rows if len(row) == 6]
-    said = [
+    lines = [
         f"  partition {name}: {nodes} node{'s' * (nodes != '1')} of {cpus} CPUs and {memory} MB, "
         f"{'no GPU' if gres == '(null)' else gres}, at most {limit}"
         for name, nodes, cpus, memory, gres, limit in rows
     ]
-    return "\n".join(said) or "  sinfo shows no partition"
+    return "\n".join(lines) or "  sinfo shows no partition"
 
 
 def _time_limit(partition: str | None) -> float | None:

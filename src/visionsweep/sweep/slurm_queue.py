@@ -1,4 +1,4 @@
-"""The jobs of a command in Slurm's queue: their states, why they wait, and how to cancel them."""
+"""The jobs of a command in Slurm's queue: states, reasons for waiting, and cancellation."""
 
 import time
 from collections import Counter
@@ -47,10 +47,10 @@ class Queue:
         if not self.ids:
             return {}
         form = "%i|%T|%r|%V"
-        found = run_command("squeue", "-h", "-r", "-t", "all", "-o", form, "-j", ",".join(self.ids))
-        if found.returncode and "Invalid job id" not in found.stderr:
+        done = run_command("squeue", "-h", "-r", "-t", "all", "-o", form, "-j", ",".join(self.ids))
+        if done.returncode and "Invalid job id" not in done.stderr:
             return None
-        rows = [line.split("|") for line in found.stdout.splitlines() if line.count("|") == 3]
+        rows = [line.split("|") for line in done.stdout.splitlines() if line.count("|") == 3]
         forgotten = dict.fromkeys(self._states, _GONE)
         self._states = forgotten | {job: state for job, state, _, _ in rows}
         self._rows = rows
