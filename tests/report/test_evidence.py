@@ -10,14 +10,18 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
+from visionsweep.analysis.calibration import fit_temperature
 from visionsweep.analysis.comparison import compare
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.data.images import digest_of
 from visionsweep.report import leaderboard
 from visionsweep.report.columns import as_csv
 from visionsweep.report.evidence import gather
+from visionsweep.report.headline import hints
 from visionsweep.runs import logits as kept
 from visionsweep.runs.discovery import completed, find_runs
+from visionsweep.runs.measures import estimate_deployed, estimate_metrics
+from visionsweep.runs.record_file import read_record, write_record
 
 IMAGES = tuple(f"{number:032x}" for number in range(300))
 
@@ -54,6 +58,40 @@ def evidence(tmp_path):
 
 def marks(evidence) -> dict[str, str]:
     return {row.run.record.name: row.mark for row in evidence.rows}
+
+
+def scattered(noise: float, *, seed: int) -> Predictions:
+    """Predictions of five replicates with independent errors, which their mean averages out."""
+    predictions = planted(2.0, seed=0)
+    own = np.random.default_rng(seed).normal(size=predictions.logits.shape)
+    return replace(predictions, logits=(predictions.logits + noise * own).astype(np.float32))
+
+
+@pytest.mark.parametrize(("noise", "reversed"), [(1.2, True), (0.0, False)])
+def test_a_run_that_single_replicates_rank_first_is_named(
+    write, evidence, tmp_path, noise, reversed
+):
+    steady = planted(1.2, seed=0)
+    calibrated = (steady.logits / fit_temperature(steady)).astype(np.float32)
+    runs = {"averaged": scattered(noise, seed=1), "steady": replace(steady, logits=calibrated)}
+    for name, predictions in runs.items():
+        write(name, predictions, model=name)
+        record = read_record(tmp_path / "outputs" / name / "result.json")
+        record.config["replicates"] = 5
+        record.temperature = fit_temperature(predictions)
+        record.evaluation = dict.fromkeys(("val", "test"), estimate_metrics(predictions))
+        deployed = estimate_deployed(predictions, record.temperature)
+        record.deployed = dict.fromkeys(("val", "test"), deployed)
+        write_record(record, tmp_path / "outputs" / name)
+    assert not find_runs([tmp_path / "outputs"]).skipped
+    found = evidence()
+    assert [row.run.record.name for row in found.rows] == ["averaged", "steady"]
+    assert (found.reversal is not None) == reversed
+    assert any("replicates" in line and "steady" in line for line in hints(found)) == reversed
+    if reversed:
+        difference = runs["averaged"].losses.mean() - runs["steady"].losses.mean()
+        assert found.reversal.difference.value == pytest.approx(difference, abs=1e-5)
+        assert found.reversal.difference.low > 0
 
 
 def test_a_clearly_worse_run_cannot_be_the_best_and_an_equal_one_can(write, evidence):

@@ -15,6 +15,7 @@ from visionsweep.analysis.learning_curve import LearningCurve, learning_curve
 from visionsweep.analysis.run_losses import RunLosses
 from visionsweep.report.recipes import Recipe, Scores, find_recipes, mean_scores
 from visionsweep.report.recommendation import Price, Withheld, price_of, recommend
+from visionsweep.report.reversal import Reversal, find_reversal
 from visionsweep.report.settings import settings_of
 from visionsweep.runs.discovery import Run
 
@@ -63,6 +64,8 @@ class Evidence:
         curve: loss over the number of training images; None if it was not swept.
         more_accurate: run that is significantly more accurate than the chosen one, with the
             difference; None if there is none.
+        reversal: a run that single replicates, before calibration, rank first; None if there is
+            none, or not significantly.
         smallest_class: validation images of the rarest class; None if unknown.
         passed_over: invalid files of predictions with the reason; their runs are in no row.
     """
@@ -75,6 +78,7 @@ class Evidence:
     effects: list[Effect] = field(default_factory=list)
     curve: LearningCurve | None = None
     more_accurate: tuple[Run, Estimate] | None = None
+    reversal: Reversal | None = None
     smallest_class: int | None = None
     passed_over: list[str] = field(default_factory=list)
 
@@ -128,6 +132,7 @@ def gather(runs: Sequence[Run], *, expand_seeds: bool = False) -> Evidence:
         effects=effects(settings, losses) if len(losses) > 1 else [],
         curve=_curve(settings, [_training_images(r.runs[0]) for r in compared], losses),
         more_accurate=_more_accurate(compared, losses, recommended or compared[0]),
+        reversal=find_reversal(compared),
         smallest_class=losses[0].smallest_class,
         passed_over=passed_over,
     )

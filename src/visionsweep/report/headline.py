@@ -196,7 +196,14 @@ def hints(evidence: Evidence) -> list[str]:
             "The ranking goes by loss, which also counts confidence."
         )
     temperature = evidence.chosen.record.temperature
-    if temperature is not None and temperature < UNDERTRAINED:
+    if evidence.reversal is not None:
+        lines.append(
+            f"Single replicates, before calibration, rank {evidence.reversal.run.record.name} "
+            f"first, by {numbers.with_interval(evidence.reversal.difference)} loss: the ranking "
+            "rests on averaging and calibration, so heads are undertrained: raise epochs or "
+            "optimizer.lr."
+        )
+    elif temperature is not None and temperature < UNDERTRAINED:
         lines.append(
             f"The confidence of {evidence.chosen.record.name} was sharpened by a temperature of "
             f"{temperature:.2f}, so its head is undertrained: raise epochs or optimizer.lr."

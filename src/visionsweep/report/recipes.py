@@ -109,6 +109,16 @@ def _losses(run: Run, *, deployed: bool) -> RunLosses | None:
     return RunLosses.of(read.sorted_by_image(), temperature=temperature, seeds=seeds)
 
 
+def single_losses(recipe: Recipe) -> RunLosses | None:
+    """Return the losses of a recipe's single replicates, before calibration.
+
+    Raises:
+        ValueError: if a file of predictions is damaged, or of another run.
+    """
+    parts = [part for run in recipe.runs if (part := _losses(run, deployed=False)) is not None]
+    return RunLosses.together(parts) if parts else None
+
+
 def mean_scores(recipe: Recipe) -> Scores:
     """Return the means of metrics and of the bounds of their intervals over the runs."""
     records = [run.record for run in recipe.runs]

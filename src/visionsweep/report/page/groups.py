@@ -25,6 +25,7 @@ class Group:
     facts: str
     warnings: list[str]
     headline: headline.Headline
+    notes: list[str]
     plot: DifferencePlot | None
     standings: Standings
     curves: list[dict[str, Any]]
@@ -50,6 +51,7 @@ def group_of(key: str, evidence: Evidence) -> Group:
     weights = sorted({str(row.run.record.weights) for row in evidence.rows})
     counts = record.data.counts
     lines = curves.run_curves(evidence, labels)
+    summary = headline.headline(evidence, labels)
     return Group(
         key=key,
         dataset=str(record.dataset),
@@ -60,7 +62,8 @@ def group_of(key: str, evidence: Evidence) -> Group:
             f"weights: {', '.join(weights)}"
         ),
         warnings=headline.warnings(evidence),
-        headline=headline.headline(evidence, labels),
+        headline=summary,
+        notes=[*([summary.more] if summary.more else []), *headline.hints(evidence)],
         plot=difference_plot(evidence, labels),
         standings=standings(evidence),
         curves=lines,
