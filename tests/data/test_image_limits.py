@@ -17,7 +17,7 @@ from PIL import Image
 
 from visionsweep.data import decoding, rgb
 from visionsweep.data.decoding import open_rgb
-from visionsweep.data.formats import UnreadableImageError, image_suffixes
+from visionsweep.data.formats import IMAGE_SUFFIXES, UnreadableImageError
 from visionsweep.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, resized
 
 PRETRAINED = Preprocessing((256,), 224, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
@@ -120,7 +120,7 @@ def test_formats_outside_the_list_are_refused(head: bytes) -> None:
     """Photoshop, FITS, Windows metafile: Pillow knows all of them."""
     with pytest.raises(UnreadableImageError):
         open_rgb(head)
-    assert not image_suffixes() & {".psd", ".fits", ".wmf", ".eps", ".pdf"}
+    assert not IMAGE_SUFFIXES & {".psd", ".fits", ".wmf", ".eps", ".pdf"}
 
 
 def test_pipes_and_devices_are_refused_without_waiting_and_links_to_files_are_followed(
@@ -211,7 +211,7 @@ def test_heic_photograph_is_read_or_refused_with_the_missing_package(
     assert (
         seen.size == (64, 48) and np.abs(np.subtract(seen.getpixel((9, 9)), (255, 0, 0))).max() < 9
     )
-    assert "HEIF" not in Image.OPEN and {".heic", ".avif"} <= image_suffixes()
+    assert "HEIF" not in Image.OPEN and {".heic", ".avif"} <= IMAGE_SUFFIXES
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(UnreadableImageError) as caught:
         open_rgb(path)

@@ -6,17 +6,9 @@ import time
 
 import pytest
 
-from visionsweep import errors
 from visionsweep.errors import UserError
-from visionsweep.storage import cache
 from visionsweep.storage.cache import cache_folder, keep
 from visionsweep.storage.files import A_DAY
-
-
-@pytest.fixture(autouse=True)
-def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "_warned", set())
-    monkeypatch.setattr(errors, "_said", set())
 
 
 def test_unwritable_cache_causes_one_framed_warning_and_no_error(small_disk, caplog):

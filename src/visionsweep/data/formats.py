@@ -3,7 +3,6 @@
 import io
 import struct
 from collections.abc import Callable
-from functools import cache
 
 from PIL import (
     AvifImagePlugin,
@@ -40,6 +39,8 @@ _FORMATS: dict[str, tuple[str, _Open | None]] = {
     "ICO": (".ico", IcoImagePlugin.IcoImageFile),
     "TGA": (".tga", TgaImagePlugin.TgaImageFile),
 }
+# Includes HEIC and AVIF even if their decoders are not installed, so that such files are reported.
+IMAGE_SUFFIXES = frozenset(suffix for names, _ in _FORMATS.values() for suffix in names.split())
 _SIGNATURES: dict[bytes, str] = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -61,16 +62,6 @@ _TGA_HEADER = struct.Struct("<BBB9xHHBB")
 
 class UnreadableImageError(UserError):
     """An image file that cannot be decoded."""
-
-
-@cache
-def image_suffixes() -> frozenset[str]:
-    """Return the suffixes of the supported formats, such as `.jpg`.
-
-    HEIC and AVIF are included even if their decoders are not installed, so that such files are
-    reported.
-    """
-    return frozenset(suffix for suffixes, _ in _FORMATS.values() for suffix in suffixes.split())
 
 
 def format_of(content: bytes) -> str | None:

@@ -96,9 +96,8 @@ def inspect(
         results = dict(zip(missing, threads.map(_inspect, missing), strict=True))
     if verify:
         _verified().update((keys[p], stamp) for p in missing if (stamp := stamps[p]) is not None)
-        _warn_of_changes(
-            [p for p in missing if p in hits and hits[p].digest != _digest(results[p])]
-        )
+        digests = {p: getattr(results[p], "digest", None) for p in missing}
+        _warn_of_changes([p for p in missing if p in hits and hits[p].digest != digests[p]])
     _warn_of_missing_inodes(stamps)
     added = {
         keys[path]: [
@@ -125,10 +124,6 @@ def _inspect(path: Path) -> Inspected | UnreadableImageError:
         return Inspected(digest_of(content), examine(content, path))
     except UnreadableImageError as error:
         return error
-
-
-def _digest(result: Inspected | UnreadableImageError) -> str | None:
-    return result.digest if isinstance(result, Inspected) else None
 
 
 def _read_cache(cache_file: Path | None) -> dict[str, _Entries]:

@@ -2,7 +2,7 @@
 
 import os
 
-from visionsweep.data.formats import format_of, image_suffixes
+from visionsweep.data.formats import IMAGE_SUFFIXES, format_of
 from visionsweep.storage.files import why
 
 _RAW = "a camera raw file; convert it to JPEG or PNG"
@@ -74,7 +74,7 @@ def picture_problem(path: str, name: str) -> str | None:
     if name.startswith("._"):  # macOS writes `._photo.jpg` beside files on other file systems
         return None
     suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a string, for speed
-    if suffix in image_suffixes():
+    if suffix in IMAGE_SUFFIXES:
         return ""
     if suffix in _PICTURES:
         return _PICTURES[suffix]

@@ -32,9 +32,11 @@ class Difference:
 
     @property
     def size(self) -> float:
-        """Absolute difference; infinite if a value is missing or NaN."""
+        """Absolute difference; infinite if a value is missing, or if only one is NaN."""
         if self.recorded is None or self.now is None:
             return math.inf
+        if math.isnan(self.recorded) and math.isnan(self.now):
+            return 0.0
         difference = abs(self.recorded - self.now)
         return math.inf if math.isnan(difference) else difference
 
@@ -87,7 +89,7 @@ def compare(
         )
     }
     pairs = [Difference(key, before.get(key), after.get(key)) for key in {**before, **after}]
-    scores = [d for d in pairs if d.size > 0 and not _both_nan(d)]
+    scores = [d for d in pairs if d.size > 0]
     logits = list(_compare_logits(recorded_logits or {}, logits_now or {}))
     differences = [*scores, *(d.first for d in logits if d.first is not None)]
     beyond = [d for d in differences if d.now is None or (d in scores and d.size > TOLERANCE)]
@@ -99,11 +101,6 @@ def compare(
         max(scores, key=lambda d: d.size, default=None),
         None if recorded_logits is None else max((d.largest for d in logits), default=0.0),
     )
-
-
-def _both_nan(pair: Difference) -> bool:
-    values = (pair.recorded, pair.now)
-    return all(value is not None and math.isnan(value) for value in values)
 
 
 def _scores(record: Record) -> dict[str, float]:

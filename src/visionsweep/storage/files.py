@@ -42,25 +42,14 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
     Raises:
         OSError: names `path`; no temporary file is left.
     """
-    with replacing(path) as file:
-        file.write(content)
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a hidden temporary file beside a path, and rename it to the path after the block.
-
-    Raises:
-        OSError: names `path`.
-    """
     try:
         file, temporary = _open_beside(path)
         try:
             with file:
-                yield file
+                file.write(content)
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
             temporary.replace(path)
         except BaseException:
             with suppress(OSError):

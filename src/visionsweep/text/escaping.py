@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 # Cc, Zl, Zp, and Cs of Unicode; Default_Ignorable_Code_Point except those below; interlinear
@@ -46,13 +46,10 @@ def visible(text: object, *, lines: bool = False) -> str:
         The text with escapes such as `\x1b` and `\u202e` for invisible characters and terminal
         controls; letters of any script and emoji are unchanged.
     """
-    return _replaced(str(text), _escaped_but_lines if lines else _escaped)
-
-
-def _replaced(text: str, escaped: Callable[[re.Match[str]], str]) -> str:
+    text = str(text)
     if text.isascii() and text.isprintable():
         return text
-    return _KEPT_OR_UNSEEN.sub(escaped, text)
+    return _KEPT_OR_UNSEEN.sub(_escaped_but_lines if lines else _escaped, text)
 
 
 def _escaped(match: re.Match[str]) -> str:
