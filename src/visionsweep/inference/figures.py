@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,15 +61,11 @@ def _figure(predictions: Sequence[Prediction], title: str, truths: Sequence[str]
         for start in range(0, len(predictions), columns)
     ]
     wide = 2 * THUMBNAIL + _BESIDE if explained else THUMBNAIL
-    draw = partial(
-        draw_predictions,
-        predictions=predictions,
-        title=title,
-        truths=truths,
-        columns=columns,
-        heights=heights,
+    return render(
+        lambda figure: draw_predictions(figure, predictions, title, truths, columns, heights),
+        columns * (wide + _GAP),
+        _HEAD + sum(heights) + _AROUND * len(heights),
     )
-    return render(draw, columns * (wide + _GAP), _HEAD + sum(heights) + _AROUND * len(heights))
 
 
 def draw_predictions(
