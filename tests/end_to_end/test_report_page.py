@@ -4,6 +4,8 @@ import json
 import re
 import time
 
+import pytest
+
 
 def shown_runs(page) -> list[bool]:
     """Whether the line of each run of the first chart is drawn, as Plotly has it."""
@@ -137,3 +139,17 @@ def test_where_the_clipboard_is_forbidden_the_command_is_selected(page):
     page.wait("return document.querySelector('#g1 button.copy').textContent === 'Selected'")
     selected = page.run("return getSelection().toString()")
     assert selected.startswith("python src/predict.py PHOTO.jpg --run /")
+
+
+@pytest.mark.parametrize(
+    ("width", "beside"), [(1400, True), (901, True), (899, False), (390, False)]
+)
+def test_figure_stands_beside_the_verdict_where_there_is_room(page, width, beside):
+    page.open(width=width)
+    lead_right, figure_left, lead_bottom, figure_top = page.run(
+        "const box = (name) => document.querySelector(`#g1 .pair ${name}`).getBoundingClientRect();"
+        "const [lead, figure] = [box('.lead'), box('.differences')];"
+        "return [lead.right, figure.left, lead.bottom, figure.top];"
+    )
+    assert (lead_right <= figure_left and figure_top < lead_bottom) == beside
+    assert (figure_top >= lead_bottom) == (not beside)

@@ -24,7 +24,7 @@ from visionsweep.text.shell import command, script
 
 READING = (
     "★ is recommended: the cheapest run within one standard error of the best. ≈ could be the best "
-    "run; the others cannot. [ , ] are 95% confidence intervals (docs/evidence.md)."
+    "run; the others cannot. Brackets hold 95% confidence intervals (docs/evidence.md)."
 )
 
 MOST = 200  # rows of a table that are shown where nobody says how many
