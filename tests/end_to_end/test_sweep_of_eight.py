@@ -107,7 +107,7 @@ def test_leaderboard_is_printed_best_first_at_the_end_and_by_compare(sweep_of_ei
     for text in (done.stdout, compared.stdout):
         rows = re.findall(r"│\s+(effnet\S+size-32)\s+│", text)
         assert rows == ranked
-    assert "python src/view.py outputs/" in done.stdout
+    assert "src/view.py outputs/" in done.stdout
     table = commands.run("compare.py", "outputs", "--csv", "--sort", "test_accuracy", "--top", "3")
     rows = list(csv.DictReader(table.stdout.splitlines()))
     assert len(rows) == 3
