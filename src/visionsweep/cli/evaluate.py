@@ -23,6 +23,7 @@ import msgspec
 
 from visionsweep.cli import entry
 from visionsweep.cli.entry import path_argument
+from visionsweep.runtime.allocation import keep_freed_memory
 from visionsweep.text.escaping import json_text, visible
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def _evaluate(arguments: list[str]) -> int:
     from visionsweep.inference.evaluation import evaluate
     from visionsweep.runtime.devices import pick_device
 
+    keep_freed_memory()
     device = pick_device(options.device)
     done = evaluate(run, data, options.split, device, own_images=options.own_images)
     about = f"{run.directory} on {done.dataset}, {options.split}: {done.images} images"

@@ -21,6 +21,7 @@ from visionsweep.cli import entry
 from visionsweep.cli.entry import path_argument
 from visionsweep.errors import UserError
 from visionsweep.runs.paths import default_outputs
+from visionsweep.runtime.allocation import keep_freed_memory
 from visionsweep.storage.files import explained
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def _predict(arguments: list[str]) -> int:
     from visionsweep.report.console import wide_console
     from visionsweep.runtime.devices import pick_device
 
+    keep_freed_memory()
     predictor = load_predictor(run, pick_device(options.device))
     for_programs = options.csv or options.json
     stream = sys.stderr if for_programs else sys.stdout

@@ -25,6 +25,7 @@ from visionsweep.cli import entry
 from visionsweep.cli.entry import path_argument, positive
 from visionsweep.runs.paths import goes_on
 from visionsweep.runtime import signals
+from visionsweep.runtime.allocation import keep_freed_memory
 from visionsweep.text import shell
 from visionsweep.text.escaping import json_text, visible
 
@@ -61,6 +62,7 @@ def _reproduce(arguments: list[str]) -> int:
     from visionsweep import reproduction  # torch comes with this: not for --help and refusals
 
     into = options.to or Path("outputs") / f"{datetime.now():%Y-%m-%d/%H-%M-%S-%f}"
+    keep_freed_memory()
     config, recorded = reproduction.config_for(run, options.settings, into)
     reproduction.use_threads(run, options.threads)
     stream = sys.stderr if options.json else sys.stdout

@@ -22,6 +22,7 @@ from visionsweep.config.validation import validate_config
 from visionsweep.runs import names
 from visionsweep.runs.recorded_config import CONF
 from visionsweep.runtime import signals
+from visionsweep.runtime.allocation import keep_freed_memory
 from visionsweep.sweep import callback, launchers, machine_share, session
 from visionsweep.text.escaping import make_logs_visible
 
@@ -55,6 +56,7 @@ def run(composed: DictConfig) -> float:
     from visionsweep.features.extraction import remember_pixels
 
     make_logs_visible()  # in the process of a launcher, too
+    keep_freed_memory()
     settings = cast(DictConfig, HydraConfig.get())
     if settings.mode == RunMode.MULTIRUN:
         remember_pixels()
