@@ -131,7 +131,15 @@ def test_failed_run_starts_anew_and_its_failure_is_removed(config, run_dir, monk
     assert len(list(run_dir.glob("events.*"))) == 1
 
 
-def test_interrupted_run_is_resumed_from_its_checkpoint(config, run_dir, trainings, monkeypatch):
+@pytest.mark.parametrize(
+    "training",
+    [{}, {"class_weights": "balanced", "sampling": "balanced", "focal_gamma": 1.0}],
+    ids=["plain", "balanced"],
+)
+def test_interrupted_run_is_resumed_from_its_checkpoint(
+    config, run_dir, trainings, monkeypatch, training
+):
+    config = replace(config, training=replace(config.training, **training))
     slow = replace(config, epochs=5, checkpoint_seconds=0.0)
     whole = run_experiment(slow, run_dir.with_name("whole"), "a-run")
     fit = loop.fit

@@ -188,6 +188,28 @@ class TrainingConfig:
         "short name in tables", MISSING, role="derived", names_group=True, hparam=True
     )
     freeze_backbone: bool = setting("train only the head", MISSING)
+    class_weights: str = setting(
+        "weight of an image in the training loss; balanced: the rarer its class, the larger",
+        "none",
+        choices=("none", "balanced"),
+        implied=lambda _: "none",
+        hparam=True,
+    )
+    sampling: str = setting(
+        "training images of an epoch; balanced: drawn with replacement, each class equally often",
+        "uniform",
+        choices=("uniform", "balanced"),
+        implied=lambda _: "uniform",
+        hparam=True,
+    )
+    focal_gamma: float = setting(
+        "exponent of the focal loss, which favors hard images; 0: cross-entropy",
+        0.0,
+        ge=0,
+        le=10,
+        implied=lambda _: 0.0,
+        hparam=True,
+    )
     replicates: int = setting("default of replicates", MISSING, role="derived", ge=1, le=1000)
 
 

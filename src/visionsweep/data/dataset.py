@@ -69,6 +69,22 @@ def _seeded(seed: int) -> Iterator[None]:
         torch.set_rng_state(before)
 
 
+def random_order(
+    count: int, weights: torch.Tensor | None, generator: torch.Generator
+) -> torch.Tensor:
+    """Return the images of an epoch, `int64[count]`.
+
+    Args:
+        count: number of images.
+        weights: relative frequency of each image, `float32[count]`, drawn with replacement; None
+            for each once, in random order.
+        generator: generator on the CPU.
+    """
+    if weights is None:
+        return torch.randperm(count, generator=generator)
+    return torch.multinomial(weights, count, replacement=True, generator=generator)
+
+
 class _Batches(Sampler[list[Draw]]):
     """Indices and augmentation seeds of each batch, in a new random order in each epoch.
 
@@ -77,9 +93,14 @@ class _Batches(Sampler[list[Draw]]):
     """
 
     def __init__(
-        self, count: int, batch_size: int, shuffle: torch.Generator | None, join_single: bool
+        self,
+        count: int,
+        batch_size: int,
+        shuffle: torch.Generator | None,
+        join_single: bool,
+        weights: torch.Tensor | None,
     ) -> None:
-        self._count, self._shuffle = count, shuffle
+        self._count, self._shuffle, self._weights = count, shuffle, weights
         self._ends = [*range(batch_size, count, batch_size), count]
         if join_single and len(self._ends) > 1 and self._ends[-1] - self._ends[-2] == 1:
             del self._ends[-2]
@@ -90,7 +111,7 @@ class _Batches(Sampler[list[Draw]]):
     def __iter__(self) -> Iterator[list[Draw]]:
         order, seeds = torch.arange(self._count), torch.zeros(self._count, dtype=torch.int64)
         if self._shuffle is not None:
-            order = torch.randperm(self._count, generator=self._shuffle)
+            order = random_order(self._count, self._weights, self._shuffle)
             seeds.random_(generator=self._shuffle)
         draws = list(zip(order.tolist(), seeds.tolist(), strict=True))
         for begin, end in pairwise([0, *self._ends]):  # lazy: a loader makes two iterators at first
@@ -108,6 +129,7 @@ class ImageBatches:
         workers: number of worker processes; 0 decodes in this process.
         pin_memory: True for batches in page-locked memory, for copies to a GPU.
         join_single: True to add a single remaining image to the batch before it.
+        weights: as for `random_order`.
     """
 
     def __init__(
@@ -119,10 +141,11 @@ class ImageBatches:
         workers: int = 0,
         pin_memory: bool = False,
         join_single: bool = False,
+        weights: torch.Tensor | None = None,
     ) -> None:
         self._loader: DataLoader[tuple[torch.Tensor, int] | UserError] = DataLoader(
             _ReturnErrors(dataset),
-            batch_sampler=_Batches(len(dataset), batch_size, shuffle, join_single),
+            batch_sampler=_Batches(len(dataset), batch_size, shuffle, join_single, weights),
             # For the seeds of workers, which would otherwise come from the default generator.
             generator=torch.Generator(),
             num_workers=workers,

@@ -18,8 +18,11 @@ from visionsweep.report.recommendation import (
 )
 from visionsweep.report.settings import ALWAYS
 from visionsweep.runs.discovery import Run, val_loss
+from visionsweep.runs.paths import RECORD
+from visionsweep.runs.record_file import read_record
 
 FEW_IMAGES = 10  # validation images of a class, below which its scores say little
+IMBALANCED = 10  # images of the largest class per image of the smallest
 UNDERTRAINED = 0.6  # temperature below which a head is undertrained
 
 
@@ -195,6 +198,7 @@ def hints(evidence: Evidence) -> list[str]:
             f"points {numbers.interval(points, 1, signed=True)}. "
             "The ranking goes by loss, which also counts confidence."
         )
+    lines += _class_hints(evidence.chosen)
     temperature = evidence.chosen.record.temperature
     if evidence.reversal is not None:
         lines.append(
@@ -207,6 +211,26 @@ def hints(evidence: Evidence) -> list[str]:
         lines.append(
             f"The confidence of {evidence.chosen.record.name} was sharpened by a temperature of "
             f"{temperature:.2f}, so its head is undertrained: raise epochs or optimizer.lr."
+        )
+    return lines
+
+
+def _class_hints(run: Run) -> list[str]:
+    """Return which classes a run never predicts, and whether classes are imbalanced."""
+    try:
+        classes = read_record(run.directory / RECORD).classes.get("val", {})
+    except (OSError, ValueError):
+        classes = {}
+    lines = []
+    never = [name for name, scores in classes.items() if scores.images and not scores.predicted]
+    if never:
+        lines.append(f"{run.record.name} predicts no validation image as {numbers.listed(never)}.")
+    images = [scores.images for scores in classes.values() if scores.images]
+    if images and max(images) >= IMBALANCED * min(images):
+        lines.append(
+            f"The largest class has {max(images) / min(images):.0f} times as many validation "
+            "images as the smallest: look at --sort balanced_accuracy, and try "
+            "training.class_weights=balanced or training.sampling=balanced."
         )
     return lines
 

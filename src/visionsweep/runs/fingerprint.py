@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from visionsweep.config.derived import result_settings
+from visionsweep.config.derived import result_settings, settings
 from visionsweep.config.schema import Config
 from visionsweep.data.gray import recorded_range
 from visionsweep.data.images import digest_of
@@ -42,10 +42,12 @@ def changed_settings(earlier: Mapping[str, Any], config: Config) -> list[str]:
         config: present configuration.
     """
     was, now = result_settings(earlier), result_settings(asdict(config))
+    # A setting that has the value implied by its absence is absent.
+    lacking = {key for key in was.keys() ^ now.keys() if settings()[key].implied is not None}
     return [
-        f"{key}: {was[key]} there, {now[key]} now"
-        for key in sorted(was.keys() & now.keys())
-        if was[key] != now[key]
+        f"{key}: {was.get(key, 'default')} there, {now.get(key, 'default')} now"
+        for key in sorted((was.keys() & now.keys()) | lacking)
+        if was.get(key) != now.get(key)
     ]
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from visionsweep.data.dataset import random_order
+
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -28,6 +30,8 @@ class TensorBatches:
         shuffle: generator of the order of each of R replicates; batches are then
             `float32[R, B, width]` and `int64[R, B]`. Without generators, batches are
             `float32[B, width]` and `int64[B]`, in the order of the rows.
+        weights: relative frequency of each row, `float32[N]`: N rows are drawn with replacement;
+            None uses each once.
     """
 
     def __init__(
@@ -36,9 +40,10 @@ class TensorBatches:
         labels: torch.Tensor,
         batch_size: int,
         shuffle: Sequence[torch.Generator] = (),
+        weights: torch.Tensor | None = None,
     ) -> None:
         self.inputs, self.labels = inputs, labels
-        self.batch_size, self.shuffle = batch_size, shuffle
+        self.batch_size, self.shuffle, self.weights = batch_size, shuffle, weights
 
     def __iter__(self) -> Any:
         if not self.shuffle:
@@ -46,7 +51,7 @@ class TensorBatches:
                 self.inputs.split(self.batch_size), self.labels.split(self.batch_size), strict=True
             )
         count = len(self.labels)
-        orders = torch.stack([torch.randperm(count, generator=source) for source in self.shuffle])
+        orders = torch.stack([random_order(count, self.weights, g) for g in self.shuffle])
         batches = orders.to(self.labels.device).split(self.batch_size, dim=1)
         # index_select takes a quarter of the time that inputs[rows] takes.
         return (

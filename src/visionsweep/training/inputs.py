@@ -18,6 +18,7 @@ from visionsweep.models.lazy_model import LazyModel
 from visionsweep.runtime.micro_batching import AdaptiveMicroBatch
 from visionsweep.training.batches import Batches, TensorBatches
 from visionsweep.training.loop import predict_logits
+from visionsweep.training.objective import sampling_weights
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,8 @@ def inputs_of(
         shuffle_generators: generator of the training order of each replicate. Images, unlike
             features, come in the first one's order for all replicates.
     """
+    train_labels = [image.label for image in splits.get("train", ())]
+    weights = sampling_weights(config.training, train_labels, network.classes)
     if trains_on_features(config):
         files = [image for images in splits.values() for image in images]
         features = cached_features(files, network, preprocessing, device, config.features)
@@ -108,7 +111,7 @@ def inputs_of(
         counts = [len(images) for images in splits.values()]
         parts = zip(splits, features.split(counts), labels.split(counts), strict=True)
         return {
-            split: TensorBatches(rows, classes, config.batch_size, shuffle_generators)
+            split: TensorBatches(rows, classes, config.batch_size, shuffle_generators, weights)
             if split == "train"
             else TensorBatches(rows, classes, _EVALUATION_BATCH_SIZE)
             for split, rows, classes in parts
@@ -128,6 +131,7 @@ def inputs_of(
             workers=config.num_workers,
             pin_memory=device.type == "cuda",
             join_single=training and join_single,
+            weights=weights if training else None,
         )
 
     return {split: images(split) for split in splits}

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from visionsweep.runs.scores import Epoch, Scores, SplitScores
@@ -16,6 +15,7 @@ from visionsweep.runtime import signals, terminal
 from visionsweep.runtime.micro_batching import TRAINING_WARNING, AdaptiveMicroBatch
 from visionsweep.training.batches import Batches, SplitBatches
 from visionsweep.training.divergence import stop_if_diverged
+from visionsweep.training.objective import Objective, cross_entropy
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -47,24 +47,18 @@ class _Sums:
         return [Scores(loss / self.images, correct / self.images) for loss, correct in pairs]
 
 
-def _losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the cross-entropy of each replicate and image, `float32[R, N]`."""
-    flat = F.cross_entropy(
-        logits.flatten(0, 1), labels.expand(logits.shape[:2]).flatten(), reduction="none"
-    )
-    return flat.view(logits.shape[:2])
-
-
 def train_one_epoch(
     model: nn.Module,
     batches: Batches,
     optimizer: torch.optim.Optimizer,
     device: torch.device,
     micro_batch: AdaptiveMicroBatch | None = None,
+    objective: Objective | None = None,
 ) -> list[Scores]:
     """Train for one epoch, and return the running scores of each replicate.
 
     Losses are summed over replicates, so each replicate's gradient is that of its own mean loss.
+    Scores are of the unweighted cross-entropy, whatever the objective.
 
     A batch that device memory does not hold is split into micro-batches; their gradients add up to
     that of the batch, up to rounding. But BatchNorm in training mode normalizes each micro-batch by
@@ -76,6 +70,7 @@ def train_one_epoch(
         optimizer: optimizer of the model's parameters.
         device: device of the model.
         micro_batch: micro-batch size, lowered when memory runs out; a whole batch by default.
+        objective: training loss; by default the cross-entropy.
 
     Raises:
         UserError: if device memory does not hold one image.
@@ -85,7 +80,7 @@ def train_one_epoch(
     sums = _Sums()
     for inputs, labels in batches:
         signals.check()
-        backward = partial(_backward, model, device, labels.shape[-1])
+        backward = partial(_backward, model, device, objective or Objective(), labels.shape[-1])
         axis = labels.ndim - 1
         parts = micro_batch.map(
             backward, inputs, labels, axis=axis, before_attempt=optimizer.zero_grad
@@ -100,11 +95,16 @@ _Part = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def _backward(
-    model: nn.Module, device: torch.device, images: int, inputs: torch.Tensor, labels: torch.Tensor
+    model: nn.Module,
+    device: torch.device,
+    objective: Objective,
+    images: int,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
 ) -> _Part:
     """Add the gradient of a micro-batch of a batch of N images; return losses, logits, labels."""
     losses, logits, labels = _forward(model, device, inputs, labels)
-    (losses.sum() / images).backward()
+    (objective(losses, labels).sum() / images).backward()
     return losses, logits, labels
 
 
@@ -113,7 +113,7 @@ def _forward(
 ) -> _Part:
     inputs, labels = inputs.to(device), labels.to(device)
     logits = model(inputs)
-    return _losses(logits, labels), logits, labels
+    return cross_entropy(logits, labels), logits, labels
 
 
 @torch.inference_mode()
@@ -167,6 +167,7 @@ def fit(
     on_epoch: Callable[[Epoch], None],
     done: Sequence[Epoch] = (),
     micro_batch: AdaptiveMicroBatch | None = None,
+    objective: Objective | None = None,
 ) -> list[Epoch]:
     """Train a model, and evaluate it on validation and test images after each epoch.
 
@@ -179,6 +180,7 @@ def fit(
         on_epoch: called with the scores of each epoch, also of one that diverged.
         done: scores of the epochs that the model has been trained for already.
         micro_batch: micro-batch size, as for `train_one_epoch`.
+        objective: training loss, as for `train_one_epoch`.
 
     Returns:
         The scores of all epochs in order, those of `done` included.
@@ -198,7 +200,7 @@ def fit(
         )
         for number in range(len(done) + 1, epochs + 1):
             start = time.perf_counter()
-            train = train_one_epoch(model, train_batches, optimizer, device, micro_batch)
+            train = train_one_epoch(model, train_batches, optimizer, device, micro_batch, objective)
             val = evaluate(model, val_batches, device, micro_batch)
             test = evaluate(model, test_batches, device, micro_batch)
             epoch = Epoch(

@@ -27,6 +27,7 @@ from visionsweep.training import loop
 from visionsweep.training.batches import Batches, SplitBatches
 from visionsweep.training.checkpoint import Progress, write_checkpoint
 from visionsweep.training.inputs import inputs_of, training_device, trains_on_features
+from visionsweep.training.objective import objective_of
 from visionsweep.training.optimizers import make_optimizer
 from visionsweep.training.resolve import Resolved
 from visionsweep.training.train_state import TrainState
@@ -189,4 +190,9 @@ def train(
         after_epoch,
         done=progress.history,
         micro_batch=state.micro_batch,
+        objective=objective_of(
+            run.config.training,
+            [image.label for image in run.resolved.splits.train],
+            run.network.classes,
+        ),
     )
