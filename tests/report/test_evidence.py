@@ -17,7 +17,7 @@ from visionsweep.data.images import digest_of
 from visionsweep.report import leaderboard
 from visionsweep.report.columns import as_csv
 from visionsweep.report.evidence import gather
-from visionsweep.report.headline import hints
+from visionsweep.report.hints import hints
 from visionsweep.runs import logits as kept
 from visionsweep.runs.discovery import completed, find_runs
 from visionsweep.runs.measures import estimate_deployed, estimate_metrics

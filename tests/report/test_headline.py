@@ -8,7 +8,8 @@ from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.learning_curve import LearningCurve
 from visionsweep.report.effects import curve_sentence
 from visionsweep.report.evidence import Evidence, Row, gather
-from visionsweep.report.headline import headline, hints, labels_of
+from visionsweep.report.headline import headline, labels_of
+from visionsweep.report.hints import hints
 from visionsweep.report.recommendation import Price, cheapest_close
 from visionsweep.runs.discovery import Run
 

@@ -14,7 +14,8 @@ from visionsweep.report.columns import BY_KEY, columns_of, ordered
 from visionsweep.report.console import wide_console
 from visionsweep.report.effects import curve_sentence, effect_lines
 from visionsweep.report.evidence import Evidence, Row, gather
-from visionsweep.report.headline import Headline, headline, hints, labels_of
+from visionsweep.report.headline import Headline, headline, labels_of
+from visionsweep.report.hints import hints
 from visionsweep.report.numbers import counted
 from visionsweep.report.settings import ALWAYS
 from visionsweep.report.unfinished import unfinished_lines

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from visionsweep.report import headline, numbers
+from visionsweep.report import headline, hints, numbers
 from visionsweep.report.effects import EffectLine, curve_sentence, effect_lines
 from visionsweep.report.evidence import Evidence
 from visionsweep.report.page import commands, curves
@@ -61,9 +61,9 @@ def group_of(key: str, evidence: Evidence) -> Group:
             f"{numbers.counted(len(record.data.classes), 'class', 'classes')}; "
             f"weights: {', '.join(weights)}"
         ),
-        warnings=headline.warnings(evidence),
+        warnings=hints.warnings(evidence),
         headline=summary,
-        notes=[*([summary.more] if summary.more else []), *headline.hints(evidence)],
+        notes=[*([summary.more] if summary.more else []), *hints.hints(evidence)],
         plot=difference_plot(evidence, labels),
         standings=standings(evidence),
         curves=lines,

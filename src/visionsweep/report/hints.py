@@ -1,0 +1,99 @@
+"""What to look at next in a group of runs, and warnings about its numbers."""
+
+from visionsweep.analysis.intervals import Estimate
+from visionsweep.report import numbers
+from visionsweep.report.evidence import Evidence
+from visionsweep.runs.discovery import Run
+from visionsweep.runs.paths import RECORD
+from visionsweep.runs.record_file import read_record
+
+FEW_IMAGES = 10  # validation images of a class, below which its scores say little
+IMBALANCED = 10  # images of the largest class per image of the smallest
+UNDERTRAINED = 0.6  # temperature below which a head is undertrained
+
+
+def hints(evidence: Evidence) -> list[str]:
+    """Return what to look at next: values at the edge of the grid, accuracy, undertrained heads."""
+    lines = []
+    settings = evidence.settings
+    for key in ("epochs", "optimizer.lr"):
+        tried = {given[key] for given in settings if _is_number(given.get(key))}
+        value = settings[0].get(key)
+        if not _is_number(value) or len(tried) < 2 or value not in (max(tried), min(tried)):
+            continue
+        edge, further = ("largest", 2 * value) if value == max(tried) else ("smallest", value / 2)
+        if edge == "largest" or key != "epochs":
+            lines.append(
+                f"The best run has {key}={value:g}, the {edge} value tried: try {key}={further:g}."
+            )
+    if evidence.more_accurate is not None:
+        run, difference = evidence.more_accurate
+        points = Estimate(*(100 * x for x in (difference.value, difference.low, difference.high)))
+        lines.append(
+            f"By accuracy, {run.record.name} is significantly better than "
+            f"{evidence.chosen.record.name}: {numbers.decimal(points.value, 1, signed=True)} "
+            f"points {numbers.interval(points, 1, signed=True)}. "
+            "The ranking goes by loss, which also counts confidence."
+        )
+    lines += _class_hints(evidence.chosen)
+    temperature = evidence.chosen.record.temperature
+    if evidence.reversal is not None:
+        lines.append(
+            f"Single replicates, before calibration, rank {evidence.reversal.run.record.name} "
+            f"first, by {numbers.with_interval(evidence.reversal.difference)} loss: the ranking "
+            "rests on averaging and calibration, so heads are undertrained: raise epochs or "
+            "optimizer.lr."
+        )
+    elif temperature is not None and temperature < UNDERTRAINED:
+        lines.append(
+            f"The confidence of {evidence.chosen.record.name} was sharpened by a temperature of "
+            f"{temperature:.2f}, so its head is undertrained: raise epochs or optimizer.lr."
+        )
+    return lines
+
+
+def _class_hints(run: Run) -> list[str]:
+    """Return which classes a run never predicts, and whether classes are imbalanced."""
+    try:
+        classes = read_record(run.directory / RECORD).classes.get("val", {})
+    except (OSError, ValueError):
+        classes = {}
+    lines = []
+    never = [name for name, scores in classes.items() if scores.images and not scores.predicted]
+    if never:
+        lines.append(f"{run.record.name} predicts no validation image as {numbers.listed(never)}.")
+    images = [scores.images for scores in classes.values() if scores.images]
+    if images and max(images) >= IMBALANCED * min(images):
+        lines.append(
+            f"The largest class has {max(images) / min(images):.0f} times as many validation "
+            "images as the smallest: look at --sort balanced_accuracy, and try "
+            "training.class_weights=balanced or training.sampling=balanced."
+        )
+    return lines
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def warnings(evidence: Evidence) -> list[str]:
+    """Return warnings about numbers that say nothing about real images."""
+    records = [row.run.record for row in evidence.rows]
+    said = []
+    if any(record.weights == "random" for record in records):
+        which = "The" if all(record.weights == "random" for record in records) else "Some"
+        said.append(
+            f"{which} backbones have random weights. The ranking shows how the program works, not "
+            "which model is better."
+        )
+    if any(record.is_synthetic for record in records):
+        said.append(
+            "The images are rendered, not photographs: the numbers say nothing about yours."
+        )
+    if evidence.smallest_class is not None and evidence.smallest_class < FEW_IMAGES:
+        images = numbers.counted(evidence.smallest_class, "validation image")
+        said.append(
+            f"The smallest class has {images}: the scores say little about it. Add images of it, "
+            "or raise data.val_share."
+        )
+    return said

@@ -1,0 +1,45 @@
+"""Hints from the scores of each class."""
+
+import numpy as np
+import pytest
+
+from visionsweep.analysis.predictions import Predictions
+from visionsweep.report.evidence import gather
+from visionsweep.report.hints import hints
+from visionsweep.runs.discovery import find_runs
+from visionsweep.runs.measures import measure_classes
+from visionsweep.runs.record_file import read_record, write_record
+
+CLASSES = ("pizza", "steak", "sushi")
+
+
+@pytest.fixture
+def hints_of(write_run, tmp_path):
+    """Return the hints of a run by its true and predicted classes on the validation images."""
+
+    def make(labels, predicted) -> str:
+        directory = write_run("a-run", 0.4)
+        logits = 5 * np.eye(3, dtype=np.float32)[predicted][None]
+        names = tuple(map(str, range(len(labels))))
+        predictions = Predictions(logits, np.asarray(labels), names)
+        record = read_record(directory / "result.json")
+        record.classes = {"val": measure_classes(predictions, 1.0, CLASSES)}
+        write_record(record, directory)
+        assert repr(read_record(directory / "result.json").classes) == repr(record.classes)
+        return " ".join(hints(gather(find_runs([tmp_path / "outputs"]).runs)))
+
+    return make
+
+
+def test_a_class_that_is_never_predicted_is_named(hints_of):
+    assert "a-run predicts no validation image as sushi." in hints_of([0, 1, 2], [0, 1, 1])
+
+
+def test_imbalanced_classes_are_named_with_the_settings_that_help(hints_of):
+    labels = [0] * 30 + [1] * 12 + [2] * 3
+    text = hints_of(labels, labels)
+    assert "10 times as many" in text and "training.class_weights=balanced" in text
+
+
+def test_balanced_classes_that_are_all_predicted_give_no_hint(hints_of):
+    assert hints_of([0, 1, 2] * 4, [0, 1, 2] * 4) == ""
