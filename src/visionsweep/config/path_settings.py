@@ -1,7 +1,7 @@
 """Settings that name files and folders, whose text is taken literally."""
 
+import os
 import re
-from pathlib import Path
 
 from visionsweep.config.derived import keys
 from visionsweep.errors import UserError
@@ -64,7 +64,7 @@ def _quoted_text(value: str) -> str | None:
 
 
 def _exists(value: str) -> bool:
-    return Path(shell.expanded(value)).exists()
+    return os.path.exists(shell.expanded(value))  # noqa: PTH110 - Path.exists raises for long names
 
 
 def _split(value: str) -> list[str]:
