@@ -184,5 +184,5 @@ def test_learning_curves_cover_the_simulated_law_and_the_gain_of_doubling(
         )
     doubled, change, band = np.mean(held, axis=0)
     print(f"curve {sizes} {power=} {floor=}: {doubled=:.1%} {change=:.1%} {band=:.1%}")
-    assert all(0.91 <= rate <= 0.99 for rate in (doubled, band))
-    assert change >= 0.95  # its interval also allows for the misfit of a power law
+    assert 0.91 <= band <= 0.99
+    assert min(doubled, change) >= 0.95  # their intervals also allow for the misfit of a power law
