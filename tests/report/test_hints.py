@@ -1,4 +1,4 @@
-"""Hints from the scores of each class."""
+"""Hints about seeds and about classes."""
 
 import numpy as np
 import pytest
@@ -43,3 +43,9 @@ def test_imbalanced_classes_are_named_with_the_settings_that_help(hints_of):
 
 def test_balanced_classes_that_are_all_predicted_give_no_hint(hints_of):
     assert hints_of([0, 1, 2] * 4, [0, 1, 2] * 4) == ""
+
+
+@pytest.mark.parametrize(("replicates", "named"), [(1, True), (2, False)])
+def test_marks_that_leave_out_seeds_say_so(simulated_sweep, replicates, named):
+    text = " ".join(hints(simulated_sweep(replicates=replicates)))
+    assert ("replicates=5" in text) == named

@@ -2,6 +2,7 @@
 
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.report import numbers
+from visionsweep.report.column_values import replicates_of
 from visionsweep.report.evidence import Evidence
 from visionsweep.runs.discovery import Run
 from visionsweep.runs.paths import RECORD
@@ -26,6 +27,14 @@ def hints(evidence: Evidence) -> list[str]:
             lines.append(
                 f"The best run has {key}={value:g}, the {edge} value tried: try {key}={further:g}."
             )
+    compared = [row for row in evidence.rows if row.mark != "unknown"]
+    heads = [sum(replicates_of(run.record) for run in row.runs) for row in compared]
+    if len(heads) > 1 and min(heads) == 1:
+        lines.append(
+            "Runs with one replicate: their intervals and marks do not include that another seed "
+            "would have given other scores. Use replicates=5 or, with a trained backbone, sweep "
+            "seed=1,2,3."
+        )
     if evidence.more_accurate is not None:
         run, difference = evidence.more_accurate
         points = Estimate(*(100 * x for x in (difference.value, difference.low, difference.high)))
