@@ -113,6 +113,15 @@ class Command:
         os.environ.update(self.environment)
 
 
+def end_workers() -> None:
+    """End the processes that joblib keeps for a next sweep.
+
+    They would run it in the folder and environment of this one.
+    """
+    if (loky := sys.modules.get("joblib.externals.loky")) is not None:
+        loky.get_reusable_executor(reuse=True).shutdown()
+
+
 def explained(error: BaseException) -> str | None:
     """Return why a launcher ended a sweep, in place of a traceback, or None for other errors."""
     frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]

@@ -37,6 +37,8 @@ def run(main: Callable[[], Any]) -> int:
         status = end.code if isinstance(end.code, int) else 1
     except Exception as error:
         failed = error
+    finally:
+        launchers.end_workers()
     status = signals.status() or status
     if status >= 128 and (said := slurm_queue.queue().cancel()):
         terminal.write(said)
