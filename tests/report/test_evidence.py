@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
-from visionsweep.analysis.calibration import fit_temperature
+from visionsweep.analysis.calibration import deployed_predictions, fit_temperature
 from visionsweep.analysis.comparison import compare
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.data.images import digest_of
@@ -80,7 +80,7 @@ def test_a_run_that_single_replicates_rank_first_is_named(
         record.config["replicates"] = 5
         record.temperature = fit_temperature(predictions)
         record.evaluation = dict.fromkeys(("val", "test"), estimate_metrics(predictions))
-        deployed = estimate_deployed(predictions, record.temperature)
+        deployed = estimate_deployed(deployed_predictions(predictions, record.temperature))
         record.deployed = dict.fromkeys(("val", "test"), deployed)
         write_record(record, tmp_path / "outputs" / name)
     assert not find_runs([tmp_path / "outputs"]).skipped

@@ -23,7 +23,7 @@ def hints_of(write_run, tmp_path):
         names = tuple(map(str, range(len(labels))))
         predictions = Predictions(logits, np.asarray(labels), names)
         record = read_record(directory / "result.json")
-        record.classes = {"val": measure_classes(predictions, 1.0, CLASSES)}
+        record.classes = {"val": measure_classes(predictions, CLASSES)}
         write_record(record, directory)
         assert repr(read_record(directory / "result.json").classes) == repr(record.classes)
         return " ".join(hints(gather(find_runs([tmp_path / "outputs"]).runs)))

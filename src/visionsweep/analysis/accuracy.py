@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import stdtrit
 
-from visionsweep.analysis.comparison import ALPHA
+from visionsweep.analysis.contributions import mean_of
 from visionsweep.analysis.differences import Losses, estimates_of_differences
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.resampling import SeedErrors
@@ -40,13 +39,10 @@ def more_accurate(runs: Sequence[RunLosses], than: int) -> tuple[int, Estimate] 
         Its place, and the difference in accuracy, a share of 1.
     """
     best = max(range(len(runs)), key=lambda place: float(runs[place].correct.mean()))
-    images = len(runs[than].correct)
-    if best == than or images < 2:
+    if best == than:
         return None
-    differences = (runs[best].correct - runs[than].correct).astype(np.float64)
-    value, error = float(differences.mean()), float(differences.std(ddof=1) / np.sqrt(images))
-    tests = len(runs) - 1  # of the largest difference, Holm's correction is Bonferroni's
-    if value <= stdtrit(images - 1, 1 - ALPHA / tests / 2) * error:
+    ours, other = mean_of(runs[best].correct), mean_of(runs[than].correct)
+    # Of the largest difference, Holm's correction is Bonferroni's.
+    if not ours.minus(other, tests=len(runs) - 1).low > 0:  # NaN with one image
         return None
-    half = float(stdtrit(images - 1, 1 - ALPHA / 2)) * error
-    return best, Estimate(value, value - half, value + half)
+    return best, ours.minus(other)

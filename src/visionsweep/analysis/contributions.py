@@ -1,8 +1,11 @@
 """Metrics of one predictor with the contribution of each image, for paired differences."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 from scipy.stats import rankdata
 
@@ -11,6 +14,9 @@ from visionsweep.analysis.intervals import Estimate, f1_influence, share_bounds
 from visionsweep.analysis.metrics import Ints, class_counts, macro_f1
 from visionsweep.analysis.predictions import Floats, Predictions
 
+METRICS = (
+    "accuracy", "balanced_accuracy", "macro_f1", "auroc", "average_precision", "top5_accuracy"
+)  # fmt: skip
 TOP = 5
 FEWEST_CLASSES_FOR_TOP = 20
 
@@ -36,10 +42,14 @@ class Contributions:
         low, high = share_bounds(np.array([self.value]), self.influence[None])
         return Estimate(self.value, min(low, self.value), max(high, self.value))
 
-    def minus(self, other: "Contributions") -> Estimate:
+    def minus(self, other: "Contributions", *, tests: int = 1) -> Estimate:
         """Return the difference to another predictor on the same images in the same order.
 
         The 95% confidence interval is paired, over images, by Student's distribution.
+
+        Args:
+            other: the same metric of the other predictor.
+            tests: number of differences that the 95% are for (Bonferroni).
         """
         differences = self.influence - other.influence
         images = len(differences)
@@ -47,41 +57,55 @@ class Contributions:
         if images == 1:
             return Estimate(value, np.nan, np.nan)
         error = differences.std(ddof=1) / np.sqrt(images)
-        half = float(stdtrit(images - 1, UPPER) * error)
+        half = float(stdtrit(images - 1, 1 - (1 - UPPER) / tests) * error)
         return Estimate(value, value - half, value + half)
 
 
-def contributions(predictions: Predictions) -> dict[str, Contributions]:
-    """Return the metrics of a predictor by name.
+def contributions(
+    predictions: Predictions, metrics: Sequence[str] = METRICS
+) -> dict[str, Contributions]:
+    """Return metrics of a predictor by name, as far as they apply.
 
-    These are accuracy, balanced accuracy, and macro F1; with two classes also the area under the
-    ROC curve and the average precision, for which the second class is the positive one; from
-    `FEWEST_CLASSES_FOR_TOP` classes on also the share of images whose class is among the `TOP` most
-    probable.
+    With two classes, the second one is the positive class of the area under the ROC curve and of
+    the average precision. From `FEWEST_CLASSES_FOR_TOP` classes on, `top5_accuracy` is the share of
+    images whose class is among the `TOP` most probable.
 
     Args:
         predictions: predictions of one predictor, finite logits `float32[1, N, C]`.
+        metrics: names of `METRICS`.
     """
+    values = {name: _contributions(predictions, name) for name in metrics}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _contributions(predictions: Predictions, metric: str) -> Contributions | None:
+    """Return a metric, or None if it does not apply."""
     labels, logits, correct = predictions.labels, predictions.logits[0], predictions.correct[0]
     classes = logits.shape[1]
-    metrics = {
-        "accuracy": _mean(correct.astype(np.float64)),
-        "balanced_accuracy": _balanced_accuracy(labels, correct.astype(np.float64), classes),
-        "macro_f1": Contributions(
-            float(macro_f1(*class_counts(predictions))[0]), f1_influence(predictions)[0]
-        ),
-    }
-    if classes == 2 and 0 < labels.sum() < len(labels):
-        scores = logits[:, 1].astype(np.float64) - logits[:, 0]
-        metrics["auroc"] = _auroc(labels == 1, scores)
-        metrics["average_precision"] = _average_precision(labels == 1, scores)
-    if classes >= FEWEST_CLASSES_FOR_TOP:
+    if metric == "accuracy":
+        return mean_of(correct)
+    if metric == "balanced_accuracy":
+        return _balanced_accuracy(labels, correct.astype(np.float64), classes)
+    if metric == "macro_f1":
+        value = float(macro_f1(*class_counts(predictions))[0])
+        return Contributions(value, f1_influence(predictions)[0])
+    if metric == "top5_accuracy":
         own = np.take_along_axis(logits, labels[:, None], axis=1)
-        metrics["top5_accuracy"] = _mean(((logits > own).sum(1) < TOP).astype(np.float64))
-    return metrics
+        hit = (logits > own).sum(1) < TOP
+        return mean_of(hit) if classes >= FEWEST_CLASSES_FOR_TOP else None
+    if classes != 2 or not 0 < labels.sum() < len(labels):
+        return None
+    scores = logits[:, 1].astype(np.float64) - logits[:, 0]
+    return (_auroc if metric == "auroc" else _average_precision)(labels == 1, scores)
 
 
-def _mean(values: Floats) -> Contributions:
+def mean_of(values: NDArray[Any]) -> Contributions:
+    """Return the mean of a value of each image, such as whether it is predicted correctly.
+
+    Args:
+        values: between 0 and 1, `[N]`.
+    """
+    values = values.astype(np.float64)
     mean = float(values.mean())
     return Contributions(mean, values - mean)
 
@@ -99,7 +123,7 @@ def _auroc(positive: np.ndarray, scores: Floats) -> Contributions:
     """Area under the ROC curve; the influence consists of placements (DeLong et al. 1988).
 
     Args:
-        positive: whether each image is of the positive class, `bool[N]`.
+        positive: True for images of the positive class, `bool[N]`.
         scores: higher for the positive class, `float64[N]`; ties count half.
     """
     count, positives = len(scores), int(positive.sum())

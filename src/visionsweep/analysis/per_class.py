@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,23 @@ def class_scores(confusion: NDArray[np.int64]) -> list[ClassScores]:
             )
         )
     return scores
+
+
+class Counted(Protocol):
+    """Counts of one class: `ClassScores`, or those in a record."""
+
+    @property
+    def images(self) -> int:
+        """Number of images of the class."""
+
+    @property
+    def predicted(self) -> int:
+        """Number of images predicted as the class."""
+
+
+def never_predicted(scores: Mapping[str, Counted]) -> list[str]:
+    """Return the names of the classes that have images and are never predicted."""
+    return [name for name, counts in scores.items() if counts.images and not counts.predicted]
 
 
 def lowest_f1_first(scores: Mapping[str, ClassScores]) -> list[tuple[str, ClassScores]]:

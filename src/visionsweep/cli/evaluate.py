@@ -66,7 +66,7 @@ def _evaluate(arguments: list[str]) -> int:
     data = _data(run, options.settings)
 
     # These import torch: not for --help and refusals.
-    from visionsweep.analysis.per_class import class_scores
+    from visionsweep.analysis.per_class import class_scores, never_predicted
     from visionsweep.inference.evaluation import evaluate
     from visionsweep.runtime.devices import pick_device
 
@@ -90,10 +90,7 @@ def _evaluate(arguments: list[str]) -> int:
         table.add_row(name, f"{m.value:.4f}", f"[{m.low:.4f}, {m.high:.4f}]", values)
     wide_console().print(table)
     wide_console().print(_class_table(scores))
-    never = [
-        name for name, of_class in scores.items() if of_class.images and not of_class.predicted
-    ]
-    if never:
+    if never := never_predicted(scores):
         print(f"Never predicted: {', '.join(map(visible, never))}.")
     if not done.as_recorded:
         print(f"These are not one of the splits of the run's record. {_of_training(done)}")

@@ -16,7 +16,7 @@ _LABEL: dict[str, Any] = {
     "always_shown": True,
     "hparam": True,
 }
-_ARGUMENTS: dict[str, Any] = {"factory": dict, "expected": "{name: value}", "implied": lambda _: {}}
+_ARGUMENTS: dict[str, Any] = {"factory": dict, "expected": "{name: value}", "added": True}
 
 
 @dataclass
@@ -192,14 +192,14 @@ class TrainingConfig:
         "weight of an image in the training loss; balanced: the rarer its class, the larger",
         "none",
         choices=("none", "balanced"),
-        implied=lambda _: "none",
+        added=True,
         hparam=True,
     )
     sampling: str = setting(
         "training images of an epoch; balanced: drawn with replacement, each class equally often",
         "uniform",
         choices=("uniform", "balanced"),
-        implied=lambda _: "uniform",
+        added=True,
         hparam=True,
     )
     focal_gamma: float = setting(
@@ -207,7 +207,7 @@ class TrainingConfig:
         0.0,
         ge=0,
         le=10,
-        implied=lambda _: 0.0,
+        added=True,
         hparam=True,
     )
     replicates: int = setting("default of replicates", MISSING, role="derived", ge=1, le=1000)

@@ -109,15 +109,25 @@ class Setting:
         return number
 
 
-def setting(help: str, default: Any = MISSING, *, factory: Any = MISSING, **declared: Any) -> Any:
+def setting(
+    help: str,
+    default: Any = MISSING,
+    *,
+    factory: Any = MISSING,
+    added: bool = False,
+    **declared: Any,
+) -> Any:
     """Return a dataclass field that carries a `Setting`.
 
     Args:
         help: one line for `--help`.
         default: default value.
         factory: function that makes the default value, if it is mutable.
+        added: True if older records lack the setting; they imply its default.
         declared: attributes of `Setting`.
     """
+    if added:
+        declared["implied"] = lambda _: default if factory is MISSING else factory()
     metadata = {"setting": Setting(help, **declared)}
     if factory is not MISSING:
         return field(default_factory=factory, metadata=metadata)

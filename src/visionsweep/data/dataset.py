@@ -129,7 +129,7 @@ class ImageBatches:
         workers: number of worker processes; 0 decodes in this process.
         pin_memory: True for batches in page-locked memory, for copies to a GPU.
         join_single: True to add a single remaining image to the batch before it.
-        weights: as for `random_order`.
+        weights: relative frequency of each image, as in `random_order`.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from visionsweep.analysis.calibration import calibrated
+from visionsweep.analysis.calibration import deployed_predictions
 from visionsweep.analysis.metrics import confusion
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.schema import SAMPLE, Config, DataConfig
@@ -84,15 +84,15 @@ def evaluate(
     same = split in recorded.digests and splits.digest(split) == recorded.digests[split]
     seen = _trained_on(run, config, splits, own_images)
     trained_on = None if seen is None else sum(file.digest in seen for file in files)
-    predicted = calibrated(predictions.logits, predictor.temperature).argmax(1)
+    deployed = deployed_predictions(predictions, predictor.temperature)
     return Evaluation(
         splits.dataset,
         split,
         len(files),
         estimate_metrics(predictions),
-        estimate_deployed(predictions, predictor.temperature),
+        estimate_deployed(deployed),
         predictor.classes,
-        confusion(predictions.labels, predicted, len(predictor.classes)),
+        confusion(deployed.labels, deployed.predicted[0], len(predictor.classes)),
         same,
         trained_on,
     )

@@ -33,7 +33,7 @@ class Column:
         percent: whether the report shows the estimate in percent.
         scale: name of the scale on which the report draws the estimate; empty if it is not drawn.
         views: of `table` (terminal and Markdown) and `page`; CSV has every column.
-        sparse: whether CSV leaves the column out if no run has a number in it.
+        sparse: True to leave the column out of CSV if no run has a number in it.
     """
 
     key: str
@@ -116,8 +116,8 @@ def share_text(split: str, metric: str) -> Callable[[Row], str]:
     """Return a function that formats a share of 1 with its interval; empty in older records."""
 
     def shown(row: Row) -> str:
-        found = _measure(row, split, metric)
-        return "" if found is None else numbers.with_interval(found)
+        measure = _measure(row, split, metric)
+        return "" if measure is None else numbers.with_interval(measure)
 
     return shown
 

@@ -18,6 +18,9 @@ from visionsweep.report.recommendation import Price, Withheld, price_of, recomme
 from visionsweep.report.reversal import Reversal, find_reversal
 from visionsweep.report.settings import settings_of
 from visionsweep.runs.discovery import Run
+from visionsweep.runs.measures import ClassMeasures
+from visionsweep.runs.paths import RECORD
+from visionsweep.runs.record_file import read_record
 
 Mark = Literal["recommended", "possible", "worse", "unknown"]
 
@@ -92,6 +95,14 @@ class Evidence:
         """Settings of each row, as `settings_of` returns them."""
         return settings_of([row.run for row in self.rows])
 
+    @cached_property
+    def classes(self) -> Mapping[str, ClassMeasures]:
+        """Validation scores of each class of the chosen run; empty in older records."""
+        try:
+            return read_record(self.chosen.directory / RECORD).classes.get("val", {})
+        except (OSError, ValueError):
+            return {}
+
 
 def gather(runs: Sequence[Run], *, expand_seeds: bool = False) -> Evidence:
     """Compare runs image by image, and choose the one to recommend.
@@ -154,8 +165,8 @@ def _more_accurate(
     compared: Sequence[Recipe], losses: Sequence[RunLosses], chosen: Recipe
 ) -> tuple[Run, Estimate] | None:
     place = next(k for k, recipe in enumerate(compared) if recipe is chosen)
-    found = more_accurate(losses, place)
-    return None if found is None else (compared[found[0]].runs[0], found[1])
+    better = more_accurate(losses, place)
+    return None if better is None else (compared[better[0]].runs[0], better[1])
 
 
 def _training_images(run: Run) -> int:

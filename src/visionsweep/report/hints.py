@@ -1,12 +1,10 @@
 """What to look at next in a group of runs, and warnings about its numbers."""
 
 from visionsweep.analysis.intervals import Estimate
+from visionsweep.analysis.per_class import never_predicted
 from visionsweep.report import numbers
 from visionsweep.report.column_values import replicates_of
 from visionsweep.report.evidence import Evidence
-from visionsweep.runs.discovery import Run
-from visionsweep.runs.paths import RECORD
-from visionsweep.runs.record_file import read_record
 
 FEW_IMAGES = 10  # validation images of a class, below which its scores say little
 IMBALANCED = 10  # images of the largest class per image of the smallest
@@ -44,7 +42,7 @@ def hints(evidence: Evidence) -> list[str]:
             f"points {numbers.interval(points, 1, signed=True)}. "
             "The ranking goes by loss, which also counts confidence."
         )
-    lines += _class_hints(evidence.chosen)
+    lines += _class_hints(evidence)
     temperature = evidence.chosen.record.temperature
     if evidence.reversal is not None:
         lines.append(
@@ -61,16 +59,12 @@ def hints(evidence: Evidence) -> list[str]:
     return lines
 
 
-def _class_hints(run: Run) -> list[str]:
-    """Return which classes a run never predicts, and whether classes are imbalanced."""
-    try:
-        classes = read_record(run.directory / RECORD).classes.get("val", {})
-    except (OSError, ValueError):
-        classes = {}
-    lines = []
-    never = [name for name, scores in classes.items() if scores.images and not scores.predicted]
-    if never:
-        lines.append(f"{run.record.name} predicts no validation image as {numbers.listed(never)}.")
+def _class_hints(evidence: Evidence) -> list[str]:
+    """Return which classes the chosen run never predicts, and whether classes are imbalanced."""
+    lines, classes = [], evidence.classes
+    if never := never_predicted(classes):
+        name = evidence.chosen.record.name
+        lines.append(f"{name} predicts no validation image as {numbers.listed(never)}.")
     images = [scores.images for scores in classes.values() if scores.images]
     if images and max(images) >= IMBALANCED * min(images):
         lines.append(
@@ -88,21 +82,21 @@ def _is_number(value: object) -> bool:
 def warnings(evidence: Evidence) -> list[str]:
     """Return warnings about numbers that say nothing about real images."""
     records = [row.run.record for row in evidence.rows]
-    said = []
+    lines = []
     if any(record.weights == "random" for record in records):
         which = "The" if all(record.weights == "random" for record in records) else "Some"
-        said.append(
+        lines.append(
             f"{which} backbones have random weights. The ranking shows how the program works, not "
             "which model is better."
         )
     if any(record.is_synthetic for record in records):
-        said.append(
+        lines.append(
             "The images are rendered, not photographs: the numbers say nothing about yours."
         )
     if evidence.smallest_class is not None and evidence.smallest_class < FEW_IMAGES:
         images = numbers.counted(evidence.smallest_class, "validation image")
-        said.append(
+        lines.append(
             f"The smallest class has {images}: the scores say little about it. Add images of it, "
             "or raise data.val_share."
         )
-    return said
+    return lines

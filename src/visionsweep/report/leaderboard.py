@@ -162,24 +162,23 @@ def show(
         reading = [READING] if len(rows) > 1 else []
         summary = headline(evidence, labels_of(evidence))
         verdict = f"{summary.best} {summary.advice}"
-        said = [*left_out, *reading, *_findings(evidence, summary)]
+        notes = [*left_out, *reading, *_findings(evidence, summary)]
         if as_text:
             print(f"{markdown(heading(evidence))}\n\n{as_markdown(rows, columns)}\n")
-            print("\n\n".join(map(markdown, [verdict, *said])) + "\n")
+            print("\n\n".join(map(markdown, [verdict, *notes])) + "\n")
         else:
             shown = _that_fit(rows, columns, sort, console.width)
             console.print(Text(visible(verdict)), style="bold")
             console.print(_drawn(rows, shown, heading(evidence)))
-            said = [*_no_room(columns, shown), *said]
-            for line in said:
+            for line in [*_no_room(columns, shown), *notes]:
                 console.print(Text(visible(line)), style="dim" if line is READING else "")
             console.print()
     for line in _in_parts(found.runs):
         console.print(Text(visible(line)))
     broken = [line for evidence in groups for line in evidence.passed_over]
     found = replace(found, skipped=[*found.skipped, *broken])
-    for told in unfinished_lines(found, folders, everything=everything):
-        console.print(told)
+    for entry in unfinished_lines(found, folders, everything=everything):
+        console.print(entry)
     if not found.runs:
         where = visible(", ".join(map(str, folders)))
         console.print(Text(f"No runs under {where}. Start one: python src/train.py"))

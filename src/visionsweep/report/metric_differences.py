@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from visionsweep.analysis.calibration import deployed_predictions
-from visionsweep.analysis.contributions import Contributions, contributions
+from visionsweep.analysis.contributions import METRICS, Contributions, contributions
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.report import numbers
 from visionsweep.report.column_values import NAN, Column
 from visionsweep.report.columns import BY_KEY
 from visionsweep.report.evidence import Evidence, Row
-from visionsweep.runs import logits
+from visionsweep.report.recipes import validation_predictions
 from visionsweep.runs.discovery import Run
 
 SPLIT = "val_"
@@ -25,11 +25,11 @@ def difference_columns(groups: Sequence[Evidence], sort: str) -> list[Column]:
     Args:
         groups: evidence of the runs.
         sort: key of a column. None but `val_METRIC` of `analysis.contributions` has differences;
-            those in loss are in the leaderboard anyway.
+            those in loss are in the leaderboard anyway, and no file is read for them.
     """
-    if not sort.startswith(SPLIT):
-        return []
     metric = sort.removeprefix(SPLIT)
+    if metric not in METRICS or metric == sort:
+        return []
     differences: dict[Path, Estimate] = {}
     for evidence in groups:
         differences |= _differences(evidence.rows, metric)
@@ -82,8 +82,8 @@ def _of(row: Row, metric: str) -> Contributions | None:
 
 
 def _of_run(run: Run, metric: str) -> Contributions | None:
-    read = (logits.read(run.directory, run.record, ["val"]) or {}).get("val")
-    if read is None:
+    predictions = validation_predictions(run)
+    if predictions is None:
         return None
-    deployed = deployed_predictions(read.sorted_by_image(), run.record.temperature or 1.0)
-    return contributions(deployed).get(metric)
+    deployed = deployed_predictions(predictions, run.record.temperature or 1.0)
+    return contributions(deployed, [metric]).get(metric)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from visionsweep.analysis.predictions import Predictions
 from visionsweep.analysis.run_losses import RunLosses
 from visionsweep.report.settings import settings_of
 from visionsweep.runs import logits
@@ -91,7 +92,7 @@ def _identity(run: Run, given: Mapping[str, Any]) -> str:
 
 
 def _losses(run: Run, *, deployed: bool) -> RunLosses | None:
-    """Return a run's losses on the validation images, ordered by content.
+    """Return a run's losses on the validation images; None without predictions, or if it diverged.
 
     Logits are not kept: those of ten thousand runs are as large as memory.
 
@@ -100,13 +101,26 @@ def _losses(run: Run, *, deployed: bool) -> RunLosses | None:
     """
     if not math.isfinite(val_loss(run)):
         return None
-    read = (logits.read(run.directory, run.record, ["val"]) or {}).get("val")
-    if read is None:
+    predictions = validation_predictions(run)
+    if predictions is None:
         return None
-    seed, replicates = run.record.config.get("seed"), len(read.logits)
+    seed, replicates = run.record.config.get("seed"), len(predictions.logits)
     seeds = tuple((seed, place) for place in range(replicates)) if isinstance(seed, int) else ()
     temperature = run.record.temperature if deployed else None
-    return RunLosses.of(read.sorted_by_image(), temperature=temperature, seeds=seeds)
+    return RunLosses.of(predictions, temperature=temperature, seeds=seeds)
+
+
+def validation_predictions(run: Run) -> Predictions | None:
+    """Read a run's predictions of the validation images, ordered by content.
+
+    Returns:
+        None if an earlier version wrote none.
+
+    Raises:
+        ValueError: if the file of predictions is damaged, or of another run.
+    """
+    predictions = (logits.read(run.directory, run.record, ["val"]) or {}).get("val")
+    return None if predictions is None else predictions.sorted_by_image()
 
 
 def single_losses(recipe: Recipe) -> RunLosses | None:

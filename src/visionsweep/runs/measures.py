@@ -11,7 +11,7 @@ from msgspec.structs import force_setattr
 
 from visionsweep.analysis import metrics
 from visionsweep.analysis.calibration import SMALLEST, calibrated, deployed_predictions
-from visionsweep.analysis.contributions import contributions
+from visionsweep.analysis.contributions import METRICS, contributions
 from visionsweep.analysis.intervals import Estimate, estimates, wilson
 from visionsweep.analysis.per_class import class_scores
 from visionsweep.analysis.predictions import Predictions
@@ -19,42 +19,35 @@ from visionsweep.runs.fields import MOST_REPLICATES, Count, Nullable, NullableSc
 from visionsweep.runs.scores import Scores
 
 
-class Measure(Struct, frozen=True):
-    """One metric on one split.
-
-    Attributes:
-        value: mean over replicates.
-        low, high: bounds of the 95% confidence interval over images and replicates.
-        replicates: value per replicate.
-    """
+class Interval(Struct, frozen=True):
+    """A number with its 95% confidence interval; NaN if it is undefined."""
 
     value: NullableScore
     low: Nullable
     high: Nullable
+
+    def __post_init__(self) -> None:
+        """Turn null into NaN."""
+        for name in ("value", "low", "high"):
+            if getattr(self, name) is None:
+                force_setattr(self, name, math.nan)
+
+
+class Measure(Interval, frozen=True):
+    """One metric on one split: the mean over replicates, its interval over images and replicates.
+
+    Attributes:
+        replicates: value per replicate.
+    """
+
     replicates: Annotated[list[NullableScore], Meta(min_length=1, max_length=MOST_REPLICATES)]
 
     def __post_init__(self) -> None:
         """Turn null into NaN."""
-        for name in ("value", "low", "high"):
-            if getattr(self, name) is None:
-                force_setattr(self, name, math.nan)
+        super().__post_init__()
         if None in self.replicates:
             values = [math.nan if value is None else value for value in self.replicates]
             force_setattr(self, "replicates", values)
-
-
-class Interval(Struct, frozen=True):
-    """A share of 1 with its 95% confidence interval; NaN if it is undefined."""
-
-    value: NullableScore
-    low: Nullable
-    high: Nullable
-
-    def __post_init__(self) -> None:
-        """Turn null into NaN."""
-        for name in ("value", "low", "high"):
-            if getattr(self, name) is None:
-                force_setattr(self, name, math.nan)
 
 
 class ClassMeasures(Struct, frozen=True):
@@ -98,25 +91,22 @@ def score_splits(
         temperature: divisor of the logits.
         classes: names of the classes, `C`.
     """
+    deployed = {split: deployed_predictions(p, temperature) for split, p in predictions.items()}
     return RunScores(
         {split: estimate_metrics(p) for split, p in predictions.items()},
-        {split: estimate_deployed(p, temperature) for split, p in predictions.items()},
-        {split: measure_classes(p, temperature, classes) for split, p in predictions.items()},
+        {split: estimate_deployed(p) for split, p in deployed.items()},
+        {split: measure_classes(p, classes) for split, p in deployed.items()},
     )
 
 
-def measure_classes(
-    predictions: Predictions, temperature: float, classes: Sequence[str]
-) -> dict[str, ClassMeasures]:
-    """Return the scores of each class under the deployed predictor.
+def measure_classes(deployed: Predictions, classes: Sequence[str]) -> dict[str, ClassMeasures]:
+    """Return the scores of each class.
 
     Args:
-        predictions: predictions of all replicates.
-        temperature: divisor of the logits.
+        deployed: predictions of the deployed predictor, one replicate.
         classes: names of the classes, `C`.
     """
-    predicted = calibrated(predictions.logits, temperature).argmax(1)
-    matrix = metrics.confusion(predictions.labels, predicted, len(classes))
+    matrix = metrics.confusion(deployed.labels, deployed.predicted[0], len(classes))
     return {
         name: ClassMeasures(
             scores.images,
@@ -129,26 +119,22 @@ def measure_classes(
     }
 
 
-def estimate_deployed(predictions: Predictions, temperature: float) -> dict[str, Measure]:
+def estimate_deployed(deployed: Predictions) -> dict[str, Measure]:
     """Return the metrics of the deployed predictor with 95% confidence intervals.
 
-    These are `analysis.metrics.METRICS` and those of `analysis.contributions`.
-
-    The predictor is the calibrated mean over replicates. Its intervals are over images alone; that
-    of accuracy is Wilson's.
+    These are `analysis.metrics.METRICS` and those of `analysis.contributions`. Intervals are over
+    images alone; that of accuracy is Wilson's.
 
     Args:
-        predictions: predictions of all replicates.
-        temperature: divisor of the logits.
+        deployed: predictions of the deployed predictor, one replicate.
     """
-    deployed = deployed_predictions(predictions, temperature)
     measures = estimate_metrics(deployed)
     measures["accuracy"] = measures.pop("accuracy_wilson")
     if deployed.finite.all():
-        for name, metric in contributions(deployed).items():
-            found = metric.estimate
-            measure = Measure(found.value, found.low, found.high, [found.value])
-            measures.setdefault(name, measure)
+        missing = [name for name in METRICS if name not in measures]
+        for name, metric in contributions(deployed, missing).items():
+            share = metric.estimate
+            measures[name] = Measure(share.value, share.low, share.high, [share.value])
     return measures
 
 

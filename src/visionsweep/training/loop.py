@@ -76,11 +76,12 @@ def train_one_epoch(
         UserError: if device memory does not hold one image.
     """
     micro_batch = micro_batch or AdaptiveMicroBatch(warning=TRAINING_WARNING)
+    objective = objective or Objective()
     model.train()
     sums = _Sums()
     for inputs, labels in batches:
         signals.check()
-        backward = partial(_backward, model, device, objective or Objective(), labels.shape[-1])
+        backward = partial(_backward, model, device, objective, labels.shape[-1])
         axis = labels.ndim - 1
         parts = micro_batch.map(
             backward, inputs, labels, axis=axis, before_attempt=optimizer.zero_grad
