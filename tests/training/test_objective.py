@@ -56,6 +56,16 @@ def test_focal_loss_is_that_of_its_definition():
     assert torch.allclose(ours[0], -((1 - p) ** 2) * p.log(), atol=1e-6)
 
 
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_focal_loss_of_a_certain_image_has_no_gradient(gamma):
+    logits = torch.tensor([[[200.0, 0.0], [0.0, 1.0]]], requires_grad=True)
+    labels = torch.tensor([0, 0])
+    objective = objective_of(replace(PLAIN, focal_gamma=gamma), [0, 1], 2)
+    objective(cross_entropy(logits, labels), labels).sum().backward()
+    assert logits.grad[0, 0].tolist() == [0, 0]
+    assert logits.grad[0, 1].abs().min() > 0
+
+
 def test_by_default_the_loss_is_the_cross_entropy_itself():
     losses = torch.rand(2, 5)
     assert objective_of(PLAIN, [0, 1, 0], 2)(losses, torch.zeros(5, dtype=torch.int64)) is losses

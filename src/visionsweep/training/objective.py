@@ -45,7 +45,9 @@ class Objective:
         """
         weighted = losses
         if self.focal_gamma:
-            weighted = weighted * (-torch.expm1(-losses)) ** self.focal_gamma
+            # An exponent below 1 has an infinite slope at 0, which would turn gradients into NaN.
+            misses = (-torch.expm1(-losses)).clamp_min(torch.finfo(losses.dtype).tiny)
+            weighted = weighted * misses**self.focal_gamma
         if self.class_weights is not None:
             weighted = weighted * self.class_weights.to(losses.device)[labels]
         return weighted
