@@ -90,7 +90,7 @@ def _run(config: Config, run_dir: Path, name: str) -> Record:
         let_go(error)
         raise
     finally:
-        release_memory(run.device.get("type"))
+        release_memory()
         with signals.deferred():
             earlier = run.seconds.get("earlier", 0.0)
             run.seconds["total"] = earlier + time.perf_counter() - start

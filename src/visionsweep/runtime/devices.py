@@ -17,16 +17,15 @@ def pick_device(name: str) -> torch.device:
     Raises:
         UserError: if the machine has no such device.
     """
-    if name == "auto":
-        mps = "mps" if torch.backends.mps.is_available() else "cpu"
-        name = "cuda" if torch.cuda.is_available() else mps
-    device = torch.device(name)
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
+    counts = {
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+        "cpu": 1,
     }
-    if not available[device.type]:
+    if name == "auto":
+        name = next(kind for kind, count in counts.items() if count)
+    device = torch.device(name)
+    if (device.index or 0) >= counts[device.type]:
         raise UserError(
             "this machine has no such device", where=f"device={name}", hint="Use device=auto."
         )
@@ -70,21 +69,22 @@ def device_facts(device: torch.device) -> dict[str, Any]:
     }
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
-        convolutions = "convolutions" if torch.backends.cudnn.allow_tf32 else ""
-        products = "matrix products" if torch.backends.cuda.matmul.allow_tf32 else ""
+        tf32 = {
+            "convolutions": torch.backends.cudnn.allow_tf32,
+            "matrix products": torch.backends.cuda.matmul.allow_tf32,
+        }
         facts |= {
             "name": properties.name,
             "capability": f"{properties.major}.{properties.minor}",
             "cuda": str(torch.version.cuda or torch.version.hip),
             "cudnn": str(torch.backends.cudnn.version()),
-            "tf32": " and ".join(filter(None, (convolutions, products))) or "none",
+            "tf32": " and ".join(use for use, allowed in tf32.items() if allowed) or "none",
         }
     return facts
 
 
-def release_memory(kind: str | None) -> None:
+def release_memory() -> None:
     """Return cached device memory to the system, for the next run or another process."""
-    if kind == "cuda":
-        torch.cuda.empty_cache()
-    elif kind == "mps":
+    torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
         torch.mps.empty_cache()

@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 
 from visionsweep.errors import UserError, warn_loudly
+from visionsweep.runtime.devices import release_memory
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +47,9 @@ _HINT = (
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error means that device memory ran out."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(message in str(error) for message in _MESSAGES)
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(message in str(error) for message in _MESSAGES)
+    )
 
 
 def _first_line(error: RuntimeError) -> str:
@@ -122,39 +123,28 @@ class AdaptiveMicroBatch:
         Raises:
             UserError: if memory does not hold the smallest micro-batch.
         """
+        images = tensors[0].shape[axis]
         while True:
             if before_attempt is not None:
                 before_attempt()
+            count = 1 if self.limit is None else max(1, -(-images // self.limit))
+            if count > 1 and images // count == 1 and not self._allows_single_image():
+                count = max(1, images // 2)
+            parts = zip(*(t.tensor_split(count, axis) for t in tensors), strict=True)
             try:
-                return [work(*part) for part in self._parts(tensors, axis)]
+                return [work(*part) for part in parts]  # of nearly equal size
             except RuntimeError as error:
                 message = _first_line(error)
             # Outside of `except`, the traceback no longer keeps the tensors of the attempt alive.
-            self._halve(tensors[0].shape[axis], message)
-
-    def _parts(
-        self, tensors: tuple[torch.Tensor, ...], axis: int
-    ) -> list[tuple[torch.Tensor, ...]]:
-        images = tensors[0].shape[axis]
-        if self.limit is None or images <= self.limit:
-            return [tensors]
-        count = -(-images // self.limit)
-        if images // count == 1 and not self._allows_single_image():
-            count = max(1, images // 2)
-        # `tensor_split` returns parts of even size.
-        return list(zip(*(t.tensor_split(count, axis) for t in tensors), strict=True))
+            self._halve(images, message)
 
     def _halve(self, images: int, message: str) -> None:
         tried = images if self.limit is None else min(images, self.limit)
         if tried <= 1 or ((tried <= 2 or images <= 3) and not self._allows_single_image()):
             count = "one image" if tried <= 1 else f"{min(images, 3)} images"
-            raise UserError(
-                f"the memory of the device does not hold {count} ({message})", hint=_HINT
-            )
+            what = f"the memory of the device does not hold {count} ({message})"
+            raise UserError(what, hint=_HINT)
         self.limit = -(-tried // 2)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        elif torch.backends.mps.is_available():
-            torch.mps.empty_cache()
+        release_memory()
         headline = f"OUT OF MEMORY WITH {tried} IMAGES AT ONCE: FROM NOW ON {self.limit} AT A TIME."
         warn_loudly(log, headline, message, *self._warning)

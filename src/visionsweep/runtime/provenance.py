@@ -27,13 +27,11 @@ def versions() -> dict[str, str]:
 @remembered()
 def git_state() -> dict[str, Any] | None:
     """Return the commit and whether tracked files differ from it; None outside a checkout."""
-    here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here), *arguments]
-        return subprocess.check_output(
-            command, stderr=subprocess.DEVNULL, text=True, timeout=10
-        ).strip()
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=10)
+        return done.stdout.strip()
 
     try:
         return {

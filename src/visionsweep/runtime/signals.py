@@ -15,11 +15,9 @@ from types import FrameType
 
 from visionsweep.command_memory import remembered
 
-_FIRST = {  # by signal, and by whether a batch is completed first
-    (signal.SIGINT, True): b"\nStopping after this batch; press Ctrl-C again to leave now.\n",
-    (signal.SIGINT, False): b"\nStopping; press Ctrl-C again to leave now.\n",
-    (signal.SIGTERM, True): b"\nSIGTERM: stopping after this batch; a second one leaves now.\n",
-    (signal.SIGTERM, False): b"\nSIGTERM: stopping; a second one leaves now.\n",
+_FIRST = {  # with "after this batch" where a batch is completed first
+    signal.SIGINT: "\nStopping{}; press Ctrl-C again to leave now.\n",
+    signal.SIGTERM: "\nSIGTERM: stopping{}; a second one leaves now.\n",
 }
 _SECOND = b"\nLeft at once; a run in progress has no record and counts as crashed.\n"
 
@@ -41,17 +39,9 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass
 class _State:
-    """Signals of a command.
-
-    Attributes:
-        received: the first signal.
-        deferring: number of `deferred` blocks that the program is in.
-        acknowledging: whether the first signal is acknowledged on standard error.
-    """
-
-    received: int | None = None
-    deferring: int = 0
-    acknowledging: bool = True
+    received: int | None = None  # the first signal
+    deferring: int = 0  # number of `deferred` blocks that the program is in
+    acknowledging: bool = True  # the first signal on standard error
 
 
 @remembered()
@@ -93,10 +83,10 @@ def ask(number: int, frame: FrameType | None = None) -> None:
         os.write(2, _SECOND)
         os._exit(128 + number)
     state.received = number
-    answer = _FIRST.get((signal.Signals(number), state.deferring > 0))
-    if state.acknowledging and answer:
+    if state.acknowledging:
+        answer = _FIRST[signal.Signals(number)].format(" after this batch" * bool(state.deferring))
         with suppress(OSError):
-            os.write(2, answer)  # not print, which the signal may have interrupted
+            os.write(2, answer.encode())  # not print, which the signal may have interrupted
     if not state.deferring:
         raise Interrupted(number)
 

@@ -25,14 +25,19 @@ class OutputError(OSError):
 
 
 class _Raw(io.FileIO):
-    """A file descriptor that raises `OutputError`, or, if `quiet`, drops what it cannot write."""
+    """A file descriptor that raises `OutputError`, or, if `quiet`, drops what it cannot write.
 
-    def __init__(self, descriptor: int, *, quiet: bool) -> None:
+    `closed_by_shell` (`>&-`) makes it one that nothing can be written to.
+    """
+
+    def __init__(self, descriptor: int, *, quiet: bool, closed_by_shell: bool) -> None:
         super().__init__(descriptor, "w", closefd=False)
-        self.quiet = quiet
+        self.quiet, self.closed_by_shell = quiet, closed_by_shell
 
     def write(self, data: "bytes | bytearray | memoryview") -> int:  # type: ignore[override]
         try:
+            if self.closed_by_shell:
+                raise OSError("it is closed")
             return super().write(data) or 0
         except OSError as error:
             if self.quiet:
@@ -66,38 +71,21 @@ def prepare() -> None:
 
 
 def _wrapped(stream: TextIO | None, descriptor: int, *, quiet: bool) -> TextIO:
-    if stream is None:  # closed when Python started
-        return io.TextIOWrapper(io.BufferedWriter(cast(io.FileIO, _Closed(quiet=quiet))), "utf-8")
-    if not _is_of(stream, descriptor):
+    raw = cast(io.FileIO, _Raw(descriptor, quiet=quiet, closed_by_shell=stream is None))
+    if stream is None:
+        return _Stream(io.BufferedWriter(raw), "utf-8")
+    try:  # a console of Windows is written otherwise
+        if stream.fileno() != descriptor or sys.platform == "win32":
+            return stream
+    except (OSError, ValueError, AttributeError):
         return stream
     stream.flush()
-    at_once = quiet or stream.isatty()
-    raw = io.BufferedWriter(cast(io.FileIO, _Raw(descriptor, quiet=quiet)))
-    return _Stream(raw, stream.encoding, "backslashreplace", line_buffering=at_once)
-
-
-def _is_of(stream: TextIO, descriptor: int) -> bool:
-    """Return whether a stream has a file descriptor; consoles of Windows are written otherwise."""
-    try:
-        return stream.fileno() == descriptor and sys.platform != "win32"
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
-class _Closed(io.RawIOBase):
-    """A stream that the shell closed (`>&-`)."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        super().__init__()
-        self.quiet = quiet
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: "bytes | bytearray | memoryview") -> int:  # type: ignore[override]
-        if self.quiet:
-            return len(data)
-        raise OutputError(None, "it is closed")
+    return _Stream(
+        io.BufferedWriter(raw),
+        stream.encoding,
+        "backslashreplace",
+        line_buffering=quiet or stream.isatty(),
+    )
 
 
 def give_up(error: OutputError) -> int:

@@ -12,8 +12,7 @@ log = logging.getLogger(__name__)
 
 
 @remembered()
-def _reasons() -> set[str]:
-    """Return the reasons that a framed warning has given."""
+def _framed_reasons() -> set[str]:
     return set()
 
 
@@ -43,22 +42,19 @@ def keep(path: Path, content: bytes) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
     except OSError as error:
-        _warn(error.filename or str(path), why(error))
+        place, reason = error.filename or path, why(error)
+        if reason in _framed_reasons():
+            log.warning("%s: not cached: %s", place, reason)
+            return False
+        _framed_reasons().add(reason)
+        warn_loudly(
+            log,
+            "THE CACHE CANNOT BE WRITTEN: THIS RUN CONTINUES, BUT LATER ONES COMPUTE THE SAME "
+            "AGAIN.",
+            f"{place}: {reason}",
+            "Results are not affected. Another folder: features.cache_dir=FOLDER, or the variable",
+            "VISIONSWEEP_CACHE. To free space: python scripts/feature_store.py clear",
+        )
         return False
     remove_leftovers(path.parent)
     return True
-
-
-def _warn(path: str, reason: str) -> None:
-    """Warn of a file that is not cached, in a frame the first time for each reason."""
-    if reason in _reasons():
-        log.warning("%s: not cached: %s", path, reason)
-        return
-    _reasons().add(reason)
-    warn_loudly(
-        log,
-        "THE CACHE CANNOT BE WRITTEN: THIS RUN CONTINUES, BUT LATER ONES COMPUTE THE SAME AGAIN.",
-        f"{path}: {reason}",
-        "Results are not affected. Another folder: features.cache_dir=FOLDER, or the variable",
-        "VISIONSWEEP_CACHE. To free space: python scripts/feature_store.py clear",
-    )

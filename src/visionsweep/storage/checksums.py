@@ -8,13 +8,14 @@
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from visionsweep.errors import UserError
 
-LENGTHS = {"sha256": 64, "git": 40, "files": 64}  # hexadecimal digits by kind, fastest first
-
+_KINDS = ("sha256", "git", "files")  # fastest first
+_CHECKSUM = re.compile("(sha256|files):[0-9a-f]{64}|git:[0-9a-f]{40}")
 _JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db")  # added by the program that packed the files
 
 
@@ -25,18 +26,16 @@ def is_junk(name: str) -> bool:
 
 def is_checksum(text: str) -> bool:
     """Return whether a text is a checksum, `KIND:HEX`."""
-    kind, _, digits = text.partition(":")
-    return len(digits) == LENGTHS.get(kind, -1) and set(digits) <= set("0123456789abcdef")
+    return _CHECKSUM.fullmatch(text) is not None
 
 
 def file_checksum(path: Path, kind: str) -> str:
     """Return the checksum of a file; `kind` is `sha256` or `git`."""
-    digest = hashlib.sha1(usedforsecurity=False) if kind == "git" else hashlib.sha256()
+    digest = hashlib.sha256()
+    if kind == "git":
+        digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with path.open("rb") as file:
-        if kind == "git":
-            digest.update(b"blob %d\0" % path.stat().st_size)
-        while block := file.read(1 << 20):
-            digest.update(block)
+        hashlib.file_digest(file, lambda: digest)
     return f"{kind}:{digest.hexdigest()}"
 
 
@@ -63,13 +62,13 @@ def verify(archive: Path, unpacked: Path, expected: Sequence[str]) -> None:
         UserError: names the expected checksums and the actual ones.
     """
     actual: list[str] = []
-    for kind in LENGTHS:
-        if not any(checksum.startswith(f"{kind}:") for checksum in expected):
-            continue
-        checksum = files_checksum(unpacked) if kind == "files" else file_checksum(archive, kind)
-        if checksum in expected:
-            return
-        actual.append(checksum)
+    for kind in _KINDS:
+        if any(checksum.startswith(f"{kind}:") for checksum in expected):
+            actual.append(
+                files_checksum(unpacked) if kind == "files" else file_checksum(archive, kind)
+            )
+            if actual[-1] in expected:
+                return
     if actual:
         raise UserError(
             f"this is not the published archive: its checksum is {' or '.join(actual)}, expected "

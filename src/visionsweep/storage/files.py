@@ -22,11 +22,6 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _OF_DISKS = (*_FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
-_RUNS_ELSEWHERE = (
-    "Free space, or change its permissions. Finished runs are kept: the same command with "
-    "resume=last runs the rest; outputs_dir=FOLDER writes elsewhere."
-)
-
 
 def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write a hidden temporary file beside a path, and rename it to the path.
@@ -77,8 +72,8 @@ def open_regular(path: Path, *, follow_links: bool = False) -> BinaryIO:
     Raises:
         OSError: if it is not a regular file, or cannot be opened.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-    flags |= 0 if follow_links else getattr(os, "O_NOFOLLOW", 0)
+    wanted = ["O_NONBLOCK", "O_CLOEXEC", "O_BINARY", *([] if follow_links else ["O_NOFOLLOW"])]
+    flags = sum(getattr(os, name, 0) for name in wanted)  # each system has some of them
     try:
         handle = os.open(path, flags)
     except OSError as error:
@@ -154,7 +149,11 @@ def disk_errors_explained(place: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _OF_DISKS:
             raise
-        with explained(place, _RUNS_ELSEWHERE):
+        advice = (
+            "Free space, or change its permissions. Finished runs are kept: the same command with "
+            "resume=last runs the rest; outputs_dir=FOLDER writes elsewhere."
+        )
+        with explained(place, advice):
             raise
 
 

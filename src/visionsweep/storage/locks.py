@@ -21,12 +21,9 @@ from visionsweep.storage.untrusted import decode_json, read_regular
 log = logging.getLogger(__name__)
 
 NOTE = ".holder"  # suffix of the note
-_NOTE_BYTES = 4096
 
 
-class Holder(msgspec.Struct, frozen=True):
-    """Holder of a lock: host name, process id, date and time."""
-
+class _Holder(msgspec.Struct):
     host: str
     pid: int
     since: str
@@ -69,11 +66,10 @@ def held(path: Path, doing: str) -> Iterator[None]:
                 doing,
                 _read(note) or "unknown process",
             )
-        here = Holder(
-            socket.gethostname(), os.getpid(), datetime.now().astimezone().isoformat(" ", "seconds")
-        )
+        since = datetime.now().astimezone().isoformat(" ", "seconds")
+        holder = _Holder(socket.gethostname(), os.getpid(), since)
         with suppress(OSError):  # a full disk need not stop the block
-            write_atomically(note, msgspec.json.encode(here), durable=False)
+            write_atomically(note, msgspec.json.encode(holder), durable=False)
         yield
     finally:
         with suppress(OSError):
@@ -81,8 +77,8 @@ def held(path: Path, doing: str) -> Iterator[None]:
         lock.release()
 
 
-def _read(note: Path) -> Holder | None:
+def _read(note: Path) -> _Holder | None:
     try:
-        return decode_json(read_regular(note, _NOTE_BYTES), Holder)
+        return decode_json(read_regular(note, 4096), _Holder)
     except (OSError, ValueError):
         return None

@@ -55,9 +55,8 @@ def check_regular(path: Path, limit: int | None = None) -> os.stat_result:
 
 def _check_size(size: int, limit: int | None) -> None:
     if limit is not None and size > limit:
-        raise UntrustedFileError(
-            f"has {size / MB:,.1f} MB, more than the limit of {limit / MB:,g} MB"
-        )
+        sizes = f"{size / MB:,.1f} MB, more than the limit of {limit / MB:,g} MB"
+        raise UntrustedFileError(f"has {sizes}")
 
 
 def read_regular(path: Path, limit: int) -> bytes:

@@ -28,7 +28,6 @@ _JOINER = (
     rf"|(?<=[{_EMOJI}])\u200d(?=[{_EMOJI}])|(?<=[{_EMOJI}0-9#*])[\ufe0e\ufe0f]"
 )
 _KEPT_OR_UNSEEN = re.compile(rf"({_JOINER})|[{_UNSEEN}]")
-_NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 _STARTS_FORMULA = tuple("=+-@\t\r\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}")
 _STARTS_FORMULA += ("\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")
@@ -49,35 +48,19 @@ def visible(text: object, *, lines: bool = False) -> str:
     text = str(text)
     if text.isascii() and text.isprintable():
         return text
-    return _KEPT_OR_UNSEEN.sub(_escaped_but_lines if lines else _escaped, text)
 
+    def escaped(match: re.Match[str]) -> str:
+        kept = match[1] or (lines and match[0] in "\n\t")
+        return match[0] if kept else match[0].encode("unicode_escape").decode()
 
-def _escaped(match: re.Match[str]) -> str:
-    letter = match[0]
-    if match[1]:
-        return letter
-    code = ord(letter)
-    if letter in _NAMED:
-        return _NAMED[letter]
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-def _escaped_but_lines(match: re.Match[str]) -> str:
-    return match[0] if match[0] in "\n\t" else _escaped(match)
-
-
-def _escaped_for_json(match: re.Match[str]) -> str:
-    units = match[0].encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
+    return _KEPT_OR_UNSEEN.sub(escaped, text)
 
 
 def one_line(text: object, most: int = 500) -> str:
     """Return the first line of a text, visible, cut to `most` characters, and how many follow."""
     first, *others = str(text).strip().splitlines() or [""]
-    count = sum(bool(line.strip()) for line in others)
-    note = f" (and {count} more line{'s' if count > 1 else ''})" if count else ""
+    more = sum(bool(line.strip()) for line in others)
+    note = f" (and {more} more line{'s' if more > 1 else ''})" if more else ""
     line = visible(first.rstrip())
     return (line if len(line) <= most else f"{line[:most]}…") + note
 
@@ -99,17 +82,12 @@ def csv_cell(value: object) -> object:
     if value is None or isinstance(value, bool | int | float):
         return value
     text = str(value)
-    if text.startswith(_STARTS_FORMULA) and not _is_number(text):
-        text = f"'{text}"
+    if text.startswith(_STARTS_FORMULA):
+        try:
+            float(text)
+        except ValueError:
+            text = f"'{text}"
     return visible(text)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def class_columns(classes: Sequence[str], taken: Iterable[str]) -> list[str]:
@@ -144,11 +122,14 @@ def json_text(content: Any, *, encoding: str | None = None) -> str:
         content: mappings, lists, strings, and numbers; a number that is not finite becomes null.
         encoding: encoding of the output; characters that it lacks are escaped, too.
     """
+
+    def escaped(match: re.Match[str]) -> str:
+        # json.dumps has escaped the line breaks in strings; others are its indentation.
+        return match[0] if match[0] == "\n" else json.dumps(match[0])[1:-1]
+
     content = _finite(content)
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    # json.dumps has escaped the line breaks in strings; others are its indentation.
-    parts = (_KEPT_OR_UNSEEN.sub(_escaped_for_json, line) for line in text.split("\n"))
-    text = "\n".join(parts)
+    text = _KEPT_OR_UNSEEN.sub(escaped, text)
     try:
         text.encode(encoding or "utf-8")
     except UnicodeEncodeError:

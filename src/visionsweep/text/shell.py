@@ -32,21 +32,16 @@ def word(text: str) -> str:
     Control characters and bytes that are not UTF-8 are written as `$'...'`, which bash, zsh, and
     ksh understand.
     """
-    if _is_plain(text):
-        return shlex.quote(text)
-    return "$'" + "".join(_escaped(letter) for letter in text) + "'"
 
+    def is_plain(text: str) -> bool:
+        return text.isprintable() and visible(text) == text
 
-def _escaped(letter: str) -> str:
-    if letter in "\\'":
-        return "\\" + letter
-    if _is_plain(letter):
-        return letter
-    return "".join(f"\\{byte:03o}" for byte in os.fsencode(letter))
+    def escaped(letter: str) -> str:
+        if is_plain(letter):
+            return letter.replace("\\", r"\\").replace("'", r"\'")
+        return "".join(f"\\{byte:03o}" for byte in os.fsencode(letter))
 
-
-def _is_plain(text: str) -> bool:
-    return text.isprintable() and visible(text) == text
+    return shlex.quote(text) if is_plain(text) else f"$'{''.join(map(escaped, text))}'"
 
 
 def place(path: Path) -> str:
