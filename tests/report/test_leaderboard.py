@@ -20,7 +20,7 @@ from visionsweep.report.columns import (
     ordered,
     swept_columns,
 )
-from visionsweep.report.page.leaderboard_table import standings
+from visionsweep.report.page.leaderboard_table import leaderboard_table
 from visionsweep.runs.discovery import FoundRuns, find_runs
 from visionsweep.runs.record import Failure
 
@@ -262,9 +262,9 @@ def test_a_new_column_appears_in_terminal_markdown_csv_and_report(simulated_swee
     markdown = leaderboard.as_markdown(rows, table)
     assert "seven and a half" in markdown and "| luck |" in markdown
     assert next(csv.DictReader(io.StringIO(as_csv(rows))))["luck"] == "7.5"
-    page = standings(evidence)
-    assert page.headings[-1].title == "luck"
-    assert page.lines[0].cells[-1].text == "seven and a half"
+    page = leaderboard_table(evidence)
+    assert page["headings"][-1].title == "luck"
+    assert page["lines"][0][-1][-1].text == "seven and a half"
     console = Console(width=300, file=io.StringIO())
     found = FoundRuns([row.run for row in rows], [], [])
     leaderboard.show([Path("outputs")], found, [evidence], console=console)

@@ -2,49 +2,32 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from visionsweep.analysis.factors import Effect
 from visionsweep.analysis.learning_curve import LearningCurve, images_for
 from visionsweep.report import numbers
 
-Reading = Literal["better", "worse", "not significant"]
-
 
 @dataclass(frozen=True)
 class EffectLine:
-    """Effect of a value relative to another.
-
-    Attributes:
-        change: `20pct over 10pct`.
-        number: the effect on the validation loss with its interval.
-        reading: the effect in a word.
-        effect: the effect.
-    """
+    """An effect in words: the `change`, such as `20pct over 10pct`, its size, and what it means."""
 
     change: str
     number: str
-    reading: Reading
+    reading: str
     effect: Effect
 
 
 def effect_lines(effects: Sequence[Effect]) -> list[EffectLine]:
-    """Return effects in words, in their order."""
-    return [
-        EffectLine(
-            change=_change(effect),
-            number=numbers.with_interval(effect.effect, signed=True),
-            reading=_reading(effect),
-            effect=effect,
-        )
-        for effect in effects
-    ]
-
-
-def _reading(effect: Effect) -> Reading:
-    if not effect.distinguishable:
-        return "not significant"
-    return "better" if effect.effect.value < 0 else "worse"
+    """Return effects on the validation loss in words, in their order."""
+    lines = []
+    for effect in effects:
+        number = numbers.with_interval(effect.effect, signed=True)
+        reading = "better" if effect.effect.value < 0 else "worse"
+        if not effect.distinguishable:
+            reading = "not significant"
+        lines.append(EffectLine(_change(effect), number, reading, effect))
+    return lines
 
 
 def _change(effect: Effect) -> str:

@@ -6,7 +6,7 @@ know without the image.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -21,9 +21,9 @@ from visionsweep.runs.discovery import Run
 from visionsweep.runs.predictions_csv import SplitPredictions
 from visionsweep.storage.untrusted import MB, read_regular
 
+NO_DIGEST = "no digest recorded"
 _LARGEST = 256 * MB  # of an image file
-_ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|([nrt]))")
-_LETTERS = {"n": "\n", "r": "\r", "t": "\t"}
+_ESCAPE = re.compile(r"\\(?:[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}|U00(?:0[0-9a-f]|10)[0-9a-f]{4})")
 
 
 def mistakes_of(run: Run, split: str, predictions: SplitPredictions, most: int) -> list[Mistake]:
@@ -41,11 +41,7 @@ def mistakes_of(run: Run, split: str, predictions: SplitPredictions, most: int) 
     mistakes = []
     for index in predictions.worst_mistakes(most):
         path = predictions.images[index]
-        image = (
-            "no digest recorded"
-            if digests is None
-            else open_recorded(path, digests[index], gray_range)
-        )
+        image = open_recorded(path, digests[index], gray_range) if digests else NO_DIGEST
         mistakes.append(
             Mistake(
                 image=None if isinstance(image, str) else image,
@@ -97,19 +93,12 @@ def open_recorded(written: str, digest: str, gray_range: GrayRange | None) -> Im
     return missing
 
 
-def _possible_paths(written: str) -> Iterator[Path]:
-    """Yield the paths that a cell can stand for: as written, and with escapes undone."""
-    texts = [written]
-    if written.startswith("'"):
-        texts.append(written[1:])
-    texts += [_ESCAPE.sub(_letter, text) for text in texts if "\\" in text]
-    for text in texts:
-        if "\0" not in text:
-            yield Path(text)
+def _possible_paths(written: str) -> list[Path]:
+    """Return the paths that a cell can stand for: as written, and with escapes undone."""
+    texts = [written, written[1:]] if written.startswith("'") else [written]
+    texts += [_ESCAPE.sub(_unescaped, text) for text in texts if "\\" in text]
+    return [Path(text) for text in texts if "\0" not in text]
 
 
-def _letter(match: re.Match[str]) -> str:
-    if match[4]:
-        return _LETTERS[match[4]]
-    code = int(match[1] or match[2] or match[3], 16)
-    return chr(code) if code < 0x110000 else match[0]
+def _unescaped(match: re.Match[str]) -> str:
+    return match[0].encode().decode("unicode_escape")

@@ -3,14 +3,12 @@
 import base64
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import jinja2
-from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup, escape
 
 import visionsweep
@@ -24,6 +22,7 @@ from visionsweep.storage.files import write_atomically
 from visionsweep.text.escaping import visible
 
 _HERE = Path(__file__).parent
+_SCRIPTS = ("theme.js", "page.js", "charts.js")
 
 
 def write_page(
@@ -42,8 +41,8 @@ def write_page(
     """
     shown = [group_of(f"g{n}", evidence) for n, evidence in enumerate(groups, 1) if evidence.rows]
     runs = [row.run for evidence in groups for row in evidence.rows]
-    scripts = {name: _text(name) for name in ("theme.js", "page.js", "charts.js")}
-    plotly = _plotly() if shown else ""
+    scripts = {name: (_HERE / name).read_text("utf-8") for name in _SCRIPTS}
+    scripts["plotly"] = _plotly() if shown else ""
     text = _template().render(
         groups=shown,
         failed=failed,
@@ -53,11 +52,11 @@ def write_page(
         runs=len(runs),
         version=visionsweep.__version__,
         colours=COLOURS,
-        style=Markup(_text("page.css")),
-        scripts={name: Markup(text) for name, text in scripts.items()},
-        plotly=Markup(plotly),
-        policy=_policy([*scripts.values(), plotly]),
+        style=Markup((_HERE / "page.css").read_text("utf-8")),
+        scripts={name: Markup(script) for name, script in scripts.items()},
+        policy=_policy(scripts.values()),
         chart_facts={"lines": LINES, "dashes": DASHES},
+        verdicts=leaderboard_table.VERDICTS,
         most_lines=leaderboard_table.MOST,
         most_curves=curves.MOST,
         most_classes=best_run.MOST_CLASSES,
@@ -85,21 +84,14 @@ def _days(runs: Sequence[Run]) -> str:
     return " to ".join(dict.fromkeys(days))
 
 
-def _policy(scripts: Sequence[str]) -> str:
+def _policy(scripts: Iterable[str]) -> str:
     """Return a content security policy: these scripts run, no other; nothing is loaded."""
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-        for script in scripts
-        if script
-    )
+    digests = [hashlib.sha256(script.encode()).digest() for script in scripts if script]
+    hashes = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-
-
-def _text(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
 
 
 @cache
@@ -110,20 +102,6 @@ def _plotly() -> str:
     return source
 
 
-def _shown(value: object) -> object:
-    """Make what a page shows visible; what is HTML already is ours."""
-    return value if isinstance(value, Markup) else visible(value)
-
-
-def _all_visible(value: Any) -> Any:
-    """Make the texts of what a script reads visible."""
-    if isinstance(value, dict):
-        return {key: _all_visible(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_all_visible(each) for each in value]
-    return visible(value) if isinstance(value, str) else value
-
-
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
@@ -131,8 +109,8 @@ def _template() -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_shown,
+        # What is HTML already is ours.
+        finalize=lambda value: value if isinstance(value, Markup) else visible(value),
     )
     environment.filters["lines"] = lambda text: escape(visible(text, lines=True))
-    environment.filters["tojson"] = lambda value: htmlsafe_json_dumps(_all_visible(value))
     return environment.get_template("page.html.j2")

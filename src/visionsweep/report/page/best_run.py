@@ -2,18 +2,17 @@
 
 import base64
 import io
-from dataclasses import dataclass
+from typing import Any
 
 from visionsweep.analysis.metrics import most_confused
-from visionsweep.analysis.per_class import ClassScores, class_scores, lowest_f1_first
+from visionsweep.analysis.per_class import class_scores, lowest_f1_first
 from visionsweep.figures.mistakes import Mistake
 from visionsweep.report import numbers
 from visionsweep.report.column_values import replicates_of
-from visionsweep.report.mistakes import mistakes_of
+from visionsweep.report.mistakes import NO_DIGEST, mistakes_of
 from visionsweep.report.recipes import Scores
 from visionsweep.runs import predictions_csv
 from visionsweep.runs.discovery import Run
-from visionsweep.runs.predictions_csv import SplitPredictions
 
 MOST_CLASSES = 20  # in a matrix; of more classes the most frequent confusions are listed
 _MOST_CONFUSIONS = 10
@@ -29,90 +28,60 @@ _METRICS = {
 }
 
 
-@dataclass(frozen=True)
-class Picture:
-    """An image of the page: its `data:` URI, empty if it is missing, and its size in pixels."""
-
-    uri: str
-    size: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class CloseUp:
-    """A run on the test images.
-
-    Attributes:
-        label: settings of the run.
-        name: name of its directory.
-        metrics: titles of the metrics with the texts of validation and test.
-        predictions: test predictions; None if they are missing.
-        summary: number of correct predictions in words.
-        classes: class names with their scores, the lowest F1 first.
-        confusions: (true class, predicted class, images), the most frequent first.
-        mistakes: the most confident mistakes with their pictures.
-    """
-
-    label: str
-    name: str
-    metrics: list[tuple[str, list[str]]]
-    predictions: SplitPredictions | None
-    summary: str
-    classes: list[tuple[str, ClassScores]]
-    confusions: list[tuple[str, str, int]]
-    mistakes: list[tuple[Mistake, Picture]]
-
-    @property
-    def has_digests(self) -> bool:
-        """Whether the run recorded the digests of its images, without which none is opened."""
-        return all(mistake.missing != "no digest recorded" for mistake, _ in self.mistakes)
-
-
-def close_up(run: Run, label: str, scores: Scores) -> CloseUp:
-    """Return the close-up of a run.
+def close_up(run: Run, label: str, scores: Scores) -> dict[str, Any]:
+    """Return a run on the test images, as the template reads it.
 
     Args:
         run: the run.
         label: its settings in words.
         scores: metrics of each split.
+
+    Returns:
+        `label`, `name`, and `metrics` (title, texts of validation and test). `predictions` is None
+        if they are missing. Otherwise `summary` is the number of correct ones in words; `classes`
+        are (name, scores), the lowest F1 first; `confusions` are (true, predicted, images), the
+        most frequent first; `mistakes` are (mistake, URI and size of its picture); and
+        `has_digests` is whether the run recorded the digests without which no image is opened.
     """
     predictions = predictions_csv.read(run, "test")
-    metrics = [
-        (title, [_metric(scores, split, name) for split in ("val", "test")])
-        for name, title in _METRICS.items()
-        if name in scores.get("test", {})
-    ]
+    content: dict[str, Any] = {
+        "label": label,
+        "name": run.record.name,
+        "metrics": [
+            (title, [_metric(scores, split, name) for split in ("val", "test")])
+            for name, title in _METRICS.items()
+            if name in scores.get("test", {})
+        ],
+        "predictions": predictions,
+    }
     if predictions is None:
-        return CloseUp(label, run.record.name, metrics, None, "", [], [], [])
+        return content
     classes, replicates = predictions.classes, replicates_of(run.record)
     images = numbers.counted(len(predictions.images), "test image")
-    summary = f"{predictions.correct.sum()} of {images} right"
-    if replicates > 1:
-        summary += f" by the mean of its {replicates} replicates"
-    scores_by_class = dict(zip(classes, class_scores(predictions.confusion), strict=True))
-    return CloseUp(
-        label,
-        run.record.name,
-        metrics,
-        predictions,
-        summary,
-        lowest_f1_first(scores_by_class)[:_MOST_LISTED],
-        [
+    by_class = dict(zip(classes, class_scores(predictions.confusion), strict=True))
+    mistakes = mistakes_of(run, "test", predictions, _MOST_MISTAKES)
+    return content | {
+        "summary": f"{predictions.correct.sum()} of {images} right"
+        + (f" by the mean of its {replicates} replicates" if replicates > 1 else ""),
+        "classes": lowest_f1_first(by_class)[:_MOST_LISTED],
+        "confusions": [
             (classes[true], classes[predicted], count)
             for true, predicted, count in most_confused(predictions.confusion, _MOST_CONFUSIONS)
         ],
-        [(m, _picture(m)) for m in mistakes_of(run, "test", predictions, _MOST_MISTAKES)],
-    )
+        "mistakes": [(mistake, *_picture(mistake)) for mistake in mistakes],
+        "has_digests": all(mistake.missing != NO_DIGEST for mistake in mistakes),
+    }
 
 
-def _picture(mistake: Mistake) -> Picture:
+def _picture(mistake: Mistake) -> tuple[str, tuple[int, int]]:
+    """Return the `data:` URI of an image, empty if it is missing, and its size in pixels."""
     if mistake.image is None:
-        return Picture("", (_SIDE, _SIDE))
+        return "", (_SIDE, _SIDE)
     image = mistake.image.copy()
     image.thumbnail((_SIDE, _SIDE))
     stored = io.BytesIO()
     image.save(stored, "JPEG", quality=82, optimize=True)
-    uri = f"data:image/jpeg;base64,{base64.b64encode(stored.getvalue()).decode()}"
-    return Picture(uri, image.size)
+    return f"data:image/jpeg;base64,{base64.b64encode(stored.getvalue()).decode()}", image.size
 
 
 def _metric(scores: Scores, split: str, name: str) -> str:

@@ -1,15 +1,17 @@
 """What the charts draw: the curves of runs, and the loss over the number of training images."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from visionsweep.analysis.learning_curve import LearningCurve
 from visionsweep.data.splits import SPLITS
 from visionsweep.report.column_values import replicates_of
-from visionsweep.report.evidence import Evidence, Row
+from visionsweep.report.evidence import Evidence
 from visionsweep.report.page.colors import DASHES, LINES
 from visionsweep.runs.scores import Epoch
+from visionsweep.text.escaping import visible
 
 MOST = 50  # curves in a chart; more cannot be told apart, and each costs bytes
 AT_FIRST = 12  # switched on when the page opens
@@ -29,32 +31,27 @@ def run_curves(evidence: Evidence, labels: Sequence[str]) -> list[dict[str, Any]
         lowest and highest replicate, `[mean, low, high]`; both bounds empty where there is one.
         `deployed` has the scores of the deployed predictor, as far as they were recorded.
     """
-    shown = zip(evidence.rows[:MOST], labels, strict=False)
-    return [_run_curve(place, row, name) for place, (row, name) in enumerate(shown)]
-
-
-def _run_curve(place: int, row: Row, name: str) -> dict[str, Any]:
-    history = row.run.history
-    return {
-        "name": name,
-        "run": row.run.record.name,
-        "mark": row.mark,
-        "replicates": replicates_of(row.run.record),
-        "colour": place % len(LINES),
-        "dash": place // len(LINES) % len(DASHES),
-        "on": place < AT_FIRST,
-        "epochs": [epoch.epoch for epoch in history],
-        "series": {
-            f"{split}.{score}": _series(history, split, score)
-            for split in SPLITS
-            for score in SCORES
-        },
-        "deployed": {
-            f"{split}.{score}": _plain(measures[score].value)
-            for split, measures in row.run.record.deployed.items()
-            for score in SCORES
-        },
-    }
+    curves = []
+    for place, (row, name) in enumerate(zip(evidence.rows[:MOST], labels, strict=False)):
+        history, record = row.run.history, row.run.record
+        curve = {
+            "name": visible(name),
+            "run": visible(record.name),
+            "mark": row.mark,
+            "replicates": replicates_of(record),
+            "colour": place % len(LINES),
+            "dash": place // len(LINES) % len(DASHES),
+            "on": place < AT_FIRST,
+            "epochs": [epoch.epoch for epoch in history],
+            "series": {f"{s}.{m}": _series(history, s, m) for s, m in product(SPLITS, SCORES)},
+            "deployed": {
+                f"{split}.{score}": _plain(measures[score].value)
+                for split, measures in record.deployed.items()
+                for score in SCORES
+            },
+        }
+        curves.append(curve)
+    return curves
 
 
 def have_twins(runs: Sequence[Mapping[str, Any]]) -> bool:
@@ -65,30 +62,32 @@ def have_twins(runs: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _series(history: Sequence[Epoch], split: str, score: str) -> list[list[float | None]]:
-    mean = [_plain(getattr(getattr(epoch, split), score)) for epoch in history]
-    each = [
+    mean = _all_plain(getattr(getattr(epoch, split), score) for epoch in history)
+    replicates = [
         [getattr(getattr(replicate, split), score) for replicate in epoch.replicates]
         for epoch in history
     ]
-    if max(map(len, each), default=0) < 2:
+    if max(map(len, replicates), default=0) < 2:
         return [mean, [], []]
-    return [mean, [_plain(min(one)) for one in each], [_plain(max(one)) for one in each]]
+    return [mean, _all_plain(map(min, replicates)), _all_plain(map(max, replicates))]
 
 
 def learning_curve(curve: LearningCurve) -> dict[str, Any]:
     """Return a learning curve as the page's script reads it."""
-    return {
+    bands = {name: _all_plain(getattr(curve, name)) for name in ("at", "fitted", "low", "high")}
+    *losses, doubled = [
+        _all_plain((e.value, e.low, e.high)) for e in (*curve.losses, curve.doubled)
+    ]
+    return bands | {
         "images": curve.images.tolist(),
-        "losses": [[_plain(e.value), _plain(e.low), _plain(e.high)] for e in curve.losses],
-        "at": [_plain(value) for value in curve.at],
-        "fitted": [_plain(value) for value in curve.fitted],
-        "low": [_plain(value) for value in curve.low],
-        "high": [_plain(value) for value in curve.high],
+        "losses": losses,
         "doubled_images": curve.doubled_images,
-        "doubled": [
-            _plain(v) for v in (curve.doubled.value, curve.doubled.low, curve.doubled.high)
-        ],
+        "doubled": doubled,
     }
+
+
+def _all_plain(values: Iterable[float]) -> list[float | None]:
+    return [_plain(value) for value in values]
 
 
 def _plain(value: float) -> float | None:

@@ -1,81 +1,46 @@
 """The figure beside the verdict: each run's difference to the best one, drawn as an interval."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-from markupsafe import Markup
+from typing import Any
 
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.report import numbers
-from visionsweep.report.evidence import Evidence, Row
+from visionsweep.report.evidence import Evidence
 from visionsweep.report.page.interval_svg import axis, common_scale, strip
 
 MOST = 10  # rows; the leaderboard has all
-_WIDTH = 260  # pixels of an interval
+_BEST = Estimate(0.0, 0.0, 0.0)
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A run of the figure.
-
-    Attributes:
-        mark: as in `evidence.Row`.
-        label: settings of the run.
-        text: difference in validation loss.
-        picture: the same, drawn with its confidence interval.
-    """
-
-    mark: str
-    label: str
-    text: str
-    picture: Markup
-
-
-@dataclass(frozen=True)
-class DifferencePlot:
-    """Differences to the best run, the best first.
-
-    Attributes:
-        rows: the first runs, and the recommended one.
-        axis: the scale below them.
-        left_out: number of runs that are not shown.
-    """
-
-    rows: list[Difference]
-    axis: Markup
-    left_out: int
-
-
-def difference_plot(evidence: Evidence, labels: Sequence[str]) -> DifferencePlot | None:
-    """Return the figure of a group; None if no run is compared with the best one.
+def difference_plot(evidence: Evidence, labels: Sequence[str]) -> dict[str, Any] | None:
+    """Return the figure of a group, as the template reads it.
 
     Args:
         evidence: evidence of the group.
         labels: labels of its rows.
+
+    Returns:
+        `rows`, which are (mark, label, difference, the same drawn) of the first runs and of the
+        recommended one; the `axis` below; and how many are `left_out`. None if no run is compared
+        with the best one.
     """
     compared = [
-        (row, label, _difference(row))
+        (row, label, row.comparison.difference if row.comparison else _BEST)
         for row, label in zip(evidence.rows, labels, strict=True)
-        if row.comparison is not None or row is evidence.rows[0]
+        if row.comparison or row is evidence.rows[0]
     ]
     shown = compared[:MOST]
     shown += [each for each in compared[MOST:] if each[0].run is evidence.recommended]
-    scale = common_scale(
-        [difference for _, _, difference in shown], zero=True, outliers=True, width=_WIDTH
-    )
+    scale = common_scale([each[2] for each in shown], zero=True, outliers=True, width=260)
     if len(compared) < 2 or scale is None:
         return None
     rows = [
-        Difference(
+        (
             row.mark,
             label,
             numbers.decimal(difference.value, signed=True) if row.comparison else "best",
-            strip(difference, scale, row.mark, reference=0.0),
+            strip(difference, scale, row.mark, 0.0),
         )
         for row, label, difference in shown
     ]
-    return DifferencePlot(rows, axis(scale), len(compared) - len(shown))
-
-
-def _difference(row: Row) -> Estimate:
-    return Estimate(0.0, 0.0, 0.0) if row.comparison is None else row.comparison.difference
+    return {"rows": rows, "axis": axis(scale), "left_out": len(compared) - len(shown)}

@@ -1,85 +1,60 @@
 """What the page shows of a group of runs, put into words, numbers and pictures."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
-from visionsweep.report import headline, hints, numbers
+from visionsweep.report import numbers
 from visionsweep.report.effects import EffectLine, curve_sentence, effect_lines
 from visionsweep.report.evidence import Evidence
-from visionsweep.report.page import commands, curves
-from visionsweep.report.page.best_run import CloseUp, close_up
-from visionsweep.report.page.difference_plot import DifferencePlot, difference_plot
+from visionsweep.report.headline import headline, labels_of
+from visionsweep.report.hints import hints, warnings
+from visionsweep.report.page import curves
+from visionsweep.report.page.best_run import close_up
+from visionsweep.report.page.commands import commands
+from visionsweep.report.page.difference_plot import difference_plot
 from visionsweep.report.page.interval_svg import common_scale, strip
-from visionsweep.report.page.leaderboard_table import Standings, standings
+from visionsweep.report.page.leaderboard_table import leaderboard_table
 
 
-@dataclass(frozen=True)
-class Group:
-    """Runs that were scored on the same images, as the page shows them."""
-
-    key: str
-    dataset: str
-    facts: str
-    warnings: list[str]
-    headline: headline.Headline
-    notes: list[str]
-    plot: DifferencePlot | None
-    standings: Standings
-    curves: list[dict[str, Any]]
-    twins: bool
-    effects: list[tuple[EffectLine, Markup]]
-    learning_curve: dict[str, Any] | None
-    learning_sentence: str
-    best: CloseUp
-    recommended: bool
-    commands: list[commands.Command]
-
-
-def group_of(key: str, evidence: Evidence) -> Group:
-    """Prepare a group for the page.
+def group_of(key: str, evidence: Evidence) -> dict[str, Any]:
+    """Return what the template shows of a group.
 
     Args:
         key: what its parts are called by, unique in the page.
         evidence: of at least one run.
     """
-    labels = headline.labels_of(evidence)
-    record = evidence.rows[0].run.record
-    assert record.data is not None
-    weights = sorted({str(row.run.record.weights) for row in evidence.rows})
-    counts = record.data.counts
+    labels = labels_of(evidence)
+    rows, chosen = evidence.rows, evidence.chosen
+    data = rows[0].run.record.data
+    assert data is not None
+    weights = sorted({str(row.run.record.weights) for row in rows})
     lines = curves.run_curves(evidence, labels)
-    summary = headline.headline(evidence, labels)
-    return Group(
-        key=key,
-        dataset=str(record.dataset),
-        facts=(
-            f"{numbers.counted(len(evidence.rows), 'run')}, {counts['val']:,} validation and "
-            f"{counts['test']:,} test images of "
-            f"{numbers.counted(len(record.data.classes), 'class', 'classes')}; "
+    summary = headline(evidence, labels)
+    place = [row.run for row in rows].index(chosen)
+    return {
+        "key": key,
+        "dataset": str(rows[0].run.record.dataset),
+        "facts": (
+            f"{numbers.counted(len(rows), 'run')}, {data.counts['val']:,} validation and "
+            f"{data.counts['test']:,} test images of "
+            f"{numbers.counted(len(data.classes), 'class', 'classes')}; "
             f"weights: {', '.join(weights)}"
         ),
-        warnings=hints.warnings(evidence),
-        headline=summary,
-        notes=[*([summary.more] if summary.more else []), *hints.hints(evidence)],
-        plot=difference_plot(evidence, labels),
-        standings=standings(evidence),
-        curves=lines,
-        twins=curves.have_twins(lines),
-        effects=_effects(evidence),
-        learning_curve=curves.learning_curve(evidence.curve) if evidence.curve else None,
-        learning_sentence=curve_sentence(evidence.curve) if evidence.curve else "",
-        best=_close_up(evidence, labels),
-        recommended=evidence.recommended is not None,
-        commands=commands.commands(evidence),
-    )
-
-
-def _close_up(evidence: Evidence, labels: Sequence[str]) -> CloseUp:
-    place = [row.run for row in evidence.rows].index(evidence.chosen)
-    return close_up(evidence.chosen, labels[place], evidence.rows[place].scores)
+        "warnings": warnings(evidence),
+        "headline": summary,
+        "notes": [*([summary.more] if summary.more else []), *hints(evidence)],
+        "plot": difference_plot(evidence, labels),
+        "leaderboard": leaderboard_table(evidence),
+        "curves": lines,
+        "twins": curves.have_twins(lines),
+        "effects": _effects(evidence),
+        "learning_curve": curves.learning_curve(evidence.curve) if evidence.curve else None,
+        "learning_sentence": curve_sentence(evidence.curve) if evidence.curve else "",
+        "best": close_up(chosen, labels[place], rows[place].scores),
+        "recommended": evidence.recommended is not None,
+        "commands": commands(evidence),
+    }
 
 
 def _effects(evidence: Evidence) -> list[tuple[EffectLine, Markup]]:
@@ -90,6 +65,6 @@ def _effects(evidence: Evidence) -> list[tuple[EffectLine, Markup]]:
         return []
     kinds = {True: "possible", False: "worse"}
     return [
-        (line, strip(line.effect.effect, scale, kinds[line.effect.distinguishable], reference=0.0))
+        (line, strip(line.effect.effect, scale, kinds[line.effect.distinguishable], 0.0))
         for line in lines
     ]

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from visionsweep.report.numbers import Between, decimal
 
 WIDTH, HEIGHT = 120, 20  # pixels
+_MIDDLE = HEIGHT // 2
 _MARGIN = 6
 _LABEL = 40  # pixels between the labels of an axis
 _ROOM = 4  # times the spread of most: how far one outlier may stretch the scale
@@ -20,7 +21,7 @@ class Scale:
 
     low: float
     high: float
-    width: int = WIDTH
+    width: int
 
     def place(self, value: float) -> float:
         """Return pixels from the left; values beyond an end lie on it."""
@@ -35,26 +36,20 @@ class Scale:
 def common_scale(
     estimates: Iterable[Between], *, zero: bool = False, outliers: bool = False, width: int = WIDTH
 ) -> Scale | None:
-    """Return a scale for all estimates.
+    """Return a scale for all estimates, or None if no number of them is finite.
 
     Args:
         estimates: what is drawn.
         zero: whether the scale must show 0.
         outliers: whether a few that are far higher than most may run off the right end.
         width: width of a strip in pixels.
-
-    Returns:
-        None where there is no finite number to draw.
     """
-    numbers = [
-        (min(found), max(found))
-        for e in estimates
-        if (found := [v for v in (e.low, e.value, e.high) if math.isfinite(v)])
-    ]
-    if not numbers:
+    drawn = [list(filter(math.isfinite, (e.low, e.value, e.high))) for e in estimates]
+    drawn = [values for values in drawn if values]
+    if not drawn:
         return None
-    low = min(first for first, _ in numbers)
-    highs = sorted(last for _, last in numbers)
+    low = min(map(min, drawn))
+    highs = sorted(map(max, drawn))
     high = highs[-1]
     if outliers:
         high = min(high, low + _ROOM * (highs[(len(highs) - 1) * 3 // 4] - low))
@@ -63,7 +58,7 @@ def common_scale(
     return Scale(low, high if high > low else low + 1e-9, width)
 
 
-def strip(estimate: Between, scale: Scale, kind: str, *, reference: float | None = None) -> Markup:
+def strip(estimate: Between, scale: Scale, kind: str, reference: float = math.nan) -> Markup:
     """Draw an estimate; the numbers stand beside it as text, so it is hidden from screen readers.
 
     Args:
@@ -73,35 +68,31 @@ def strip(estimate: Between, scale: Scale, kind: str, *, reference: float | None
         reference: position of a thin upright line: the best run, or zero.
     """
     parts = []
-    middle = HEIGHT / 2
-    if reference is not None and math.isfinite(reference):
-        at = scale.place(reference)
-        parts.append(f'<path class="at" d="M{at:.1f} 0V{HEIGHT}"/>')
+    if math.isfinite(reference):
+        parts.append(f'<path class="at" d="M{scale.place(reference):.1f} 0V{HEIGHT}"/>')
     if math.isfinite(estimate.low) and math.isfinite(estimate.high):
         left, right = scale.place(estimate.low), scale.place(estimate.high)
-        parts.append(f'<path class="bar" d="M{left:.1f} {middle:g}H{right:.1f}"/>')
+        parts.append(f'<path class="bar" d="M{left:.1f} {_MIDDLE}H{right:.1f}"/>')
         if not scale.holds(estimate.high):
-            parts.append(f'<path class="off" d="M{scale.width - 5} {middle - 4:g}l4 4-4 4"/>')
+            parts.append(f'<path class="off" d="M{scale.width - 5} {_MIDDLE - 4}l4 4-4 4"/>')
         if not scale.holds(estimate.low):
-            parts.append(f'<path class="off" d="M5 {middle - 4:g}l-4 4 4 4"/>')
+            parts.append(f'<path class="off" d="M5 {_MIDDLE - 4}l-4 4 4 4"/>')
     if scale.holds(estimate.value):
         at = scale.place(estimate.value)
-        parts.append(f'<circle class="dot" cx="{at:.1f}" cy="{middle:g}" r="4"/>')
+        parts.append(f'<circle class="dot" cx="{at:.1f}" cy="{_MIDDLE}" r="4"/>')
     return _svg(f"strip {kind}", scale.width, parts)
 
 
 def axis(scale: Scale) -> Markup:
     """Draw the scale below strips: a line, its ends, and zero if it lies between them."""
     parts = [f'<path class="line" d="M{_MARGIN} 1H{scale.width - _MARGIN}"/>']
-    places = {"start": scale.low, "middle": 0.0, "end": scale.high}
     zero = scale.place(0.0)
-    for anchor, value in places.items():
+    for anchor, value in (("start", scale.low), ("middle", 0.0), ("end", scale.high)):
         at = scale.place(value)
-        if anchor != "middle" and scale.holds(0.0) and abs(at - zero) < _LABEL:
-            continue  # would be printed over zero
-        if scale.holds(value):
+        over_zero = anchor != "middle" and scale.holds(0.0) and abs(at - zero) < _LABEL
+        if scale.holds(value) and not over_zero:
             text = decimal(value, 2, signed=True) if value else "0"
-            anchored = "middle" if value == 0 else anchor
+            anchored = anchor if value else "middle"
             parts.append(f'<text x="{at:.1f}" y="15" text-anchor="{anchored}">{text}</text>')
             parts.append(f'<path class="line" d="M{at:.1f} 1v4"/>')
     return _svg("axis", scale.width, parts)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
@@ -12,7 +12,7 @@ from visionsweep.report.columns import BY_KEY, columns_of
 from visionsweep.report.evidence import Evidence, Row
 from visionsweep.report.page.interval_svg import Scale, common_scale, strip
 
-MARKS = {
+VERDICTS = {
     "recommended": "recommended",
     "possible": "could be best",
     "worse": "not the best",
@@ -21,33 +21,17 @@ MARKS = {
 MOST = 1000  # rows; a browser sorts that many at once, and each takes two kilobytes
 
 
-@dataclass(frozen=True)
-class Heading:
-    """Heading of a column.
-
-    Attributes:
-        title: text.
-        numeric: whether its values are numbers.
-        descending: whether larger values are better, and sorted first.
-        hint: meaning of the column, or an empty text.
-    """
+class Heading(NamedTuple):
+    """Heading of a column, as in `Column`; `numeric` if none of its values is a text."""
 
     title: str
-    numeric: bool = False
-    descending: bool = False
-    hint: str = ""
+    numeric: bool
+    descending: bool
+    hint: str
 
 
-@dataclass(frozen=True)
-class Cell:
-    """Cell of a run in a column.
-
-    Attributes:
-        text: formatted value.
-        sort: sort key, a number or a text; None is sorted last.
-        interval: confidence interval, or an empty text.
-        picture: drawing of value and interval, or None.
-    """
+class Cell(NamedTuple):
+    """A value and its confidence interval as text and drawn; a sort key of None comes last."""
 
     text: str
     sort: float | str | None
@@ -55,81 +39,47 @@ class Cell:
     picture: Markup | None = None
 
 
-@dataclass(frozen=True)
-class Standing:
-    """Row of the leaderboard.
+def leaderboard_table(evidence: Evidence) -> dict[str, Any]:
+    """Return the leaderboard of a group of at least one run, as the template reads it.
 
-    Attributes:
-        mark: as in `evidence.Row`.
-        verdict: the mark in words.
-        place: from 1.
-        take: whether the run is recommended.
-        model: label of its model.
-        cells: other cells, one per heading.
+    Returns:
+        `headings`; `lines`, which are (place, row, model, cells) of the first runs and of the
+        recommended one; `runs`, the number of all; and the `legend`.
     """
-
-    mark: str
-    verdict: str
-    place: int
-    take: bool
-    model: str
-    cells: list[Cell]
-
-
-@dataclass(frozen=True)
-class Standings:
-    """The leaderboard and its legend.
-
-    Attributes:
-        headings: headings of the columns.
-        lines: rows of the first runs, and of the recommended one.
-        runs: number of runs.
-        legend: explanation of the rows.
-    """
-
-    headings: list[Heading]
-    lines: list[Standing]
-    runs: int
-    legend: str
-
-
-def standings(evidence: Evidence) -> Standings:
-    """Return the leaderboard of a group of at least one run."""
-    take = evidence.recommended.directory if evidence.recommended else None
     shown = [
         (place, row)
         for place, row in enumerate(evidence.rows, 1)
-        if place <= MOST or row.run.directory == take
+        if place <= MOST or row.run is evidence.recommended
     ]
     rows = [row for _, row in shown]
     columns = [c for c in columns_of(evidence.rows, "page") if c.key != "model"]
-    scales = {c.key: scale for c in columns if (scale := _scale(c, rows)) is not None}
-    best = BY_KEY["val_loss"].value(rows[0])
-    lines = [
-        Standing(
-            mark=row.mark,
-            verdict=MARKS[row.mark],
-            place=place,
-            take=row.run.directory == take,
-            model=str(BY_KEY["model"].value(row)),
-            cells=[_cell(column, row, scales.get(column.key), float(best)) for column in columns],
-        )
-        for place, row in shown
-    ]
-    headings = [
-        Heading(
-            column.heading or column.title,
-            numeric=all(not isinstance(column.value(row), str) for row in rows),
-            descending=column.descending,
-            hint=column.hint,
-        )
-        for column in columns
-    ]
-    return Standings(headings, lines, len(evidence.rows), _legend(rows, scales.get("val_loss")))
+    scales = {c.key: _scale(c, rows) for c in columns}
+    best_loss = float(BY_KEY["val_loss"].value(rows[0]))
+    return {
+        "headings": [
+            Heading(
+                column.heading or column.title,
+                not any(isinstance(column.value(row), str) for row in rows),
+                column.descending,
+                column.hint,
+            )
+            for column in columns
+        ],
+        "lines": [
+            (
+                place,
+                row,
+                BY_KEY["model"].value(row),
+                [_cell(column, row, scales[column.key], best_loss) for column in columns],
+            )
+            for place, row in shown
+        ],
+        "runs": len(evidence.rows),
+        "legend": _legend(scales["val_loss"]),
+    }
 
 
 def _scale(column: Column, rows: Sequence[Row]) -> Scale | None:
-    """Return the scale on which the estimates of a column are drawn, or None if they are not."""
     if not column.scale or column.estimate is None:
         return None
     estimates = [found for row in rows if (found := column.estimate(row)) is not None]
@@ -145,8 +95,7 @@ def _cell(column: Column, row: Row, scale: Scale | None, best_loss: float) -> Ce
     if estimate is None:
         return Cell("–", None) if row.mark == "unknown" else Cell("best", 0.0)
     signed = column.scale == "difference"
-    reference = 0.0 if signed else best_loss
-    picture = strip(estimate, scale, row.mark, reference=reference) if scale else None
+    picture = strip(estimate, scale, row.mark, 0.0 if signed else best_loss) if scale else None
     if column.percent:
         text, interval = numbers.percent(estimate.value), numbers.percent_interval(estimate)
     else:
@@ -160,7 +109,7 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _legend(rows: Sequence[Row], scale: Scale | None) -> str:
+def _legend(scale: Scale | None) -> str:
     said = "Dot and bar are the value and its 95% confidence interval over images"
     if scale:
         ends = f"{numbers.decimal(scale.low, 2)} to {numbers.decimal(scale.high, 2)}"
