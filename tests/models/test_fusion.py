@@ -10,7 +10,7 @@ from visionsweep.config.schema import ModelConfig
 from visionsweep.data.transforms import resized
 from visionsweep.models import backbone_spec, backbones
 from visionsweep.models.calibration_images import calibration_images
-from visionsweep.models.fusion import TOLERANCE, fuse_conv_bn
+from visionsweep.models.fusion import TOLERANCE, ClampedConv2d, fuse_conv_bn, fuse_for_cpu
 
 
 def norms(network: nn.Module) -> int:
@@ -128,3 +128,85 @@ def test_the_activation_inside_timms_batchnorm_is_kept(example):
     assert norms(fused) == 0
     assert fused(example).min() == 0
     assert relative_difference(fused(example), network(example)) <= TOLERANCE
+
+
+def kinds(network: nn.Module) -> list[str]:
+    return [type(m).__name__ for m in network.modules()]
+
+
+@pytest.mark.parametrize("size", [32, 33])
+@pytest.mark.parametrize("kernel", [3, 5])
+@torch.inference_mode()
+def test_padding_and_relu6_become_part_of_the_convolution_to_the_bit(size, kernel):
+    timm_layers = pytest.importorskip("timm.layers")
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        timm_layers.Conv2dSame(3, 16, kernel, stride=2), nn.ReLU6(),
+        timm_layers.Conv2dSame(16, 16, kernel, stride=2, groups=16, bias=False),
+        nn.ReLU6(inplace=True), nn.Conv2d(16, 24, 1), nn.BatchNorm2d(24),
+    ).eval().to(memory_format=torch.channels_last)  # fmt: skip
+    network[0].weight.mul_(20)
+    images = torch.randn(16, 3, size, size).contiguous(memory_format=torch.channels_last)
+    fused = fuse_for_cpu(network, images[:2])
+    assert "Conv2dSame" in kinds(network) and "Conv2dSame" not in kinds(fused)
+    assert kinds(fused).count("ClampedConv2d") == 2 and "ReLU6" not in kinds(fused)
+    assert (network[:2](images) == 6).any()
+    for count in (1, 16):
+        assert torch.equal(fused(images[:count]), network(images[:count]))
+
+
+@torch.inference_mode()
+def test_dilated_convolution_keeps_its_uneven_padding():
+    timm_layers = pytest.importorskip("timm.layers")
+    torch.manual_seed(0)
+    network = nn.Sequential(timm_layers.Conv2dSame(3, 4, 3, stride=2, dilation=2)).eval()
+    for size in (16, 17):
+        images = torch.randn(2, 3, size, size)
+        assert torch.equal(fuse_for_cpu(network, images)(images), network(images))
+
+
+class ClampUsedElsewhere(nn.Module):
+    """The convolution's output is also used before it is clamped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.clamp = nn.Conv2d(3, 4, 3), nn.ReLU6()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        seen = self.convolution(images)
+        return self.clamp(seen) + seen
+
+
+class SharedClamp(nn.Module):
+    """One ReLU6 after two convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.clamp = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.ReLU6()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.clamp(self.two(self.clamp(self.one(images))))
+
+
+@pytest.mark.parametrize("kind", [ClampUsedElsewhere, SharedClamp, nn.Identity])
+@torch.inference_mode()
+def test_network_without_a_clamp_of_one_convolution_is_returned_as_it_is(example, kind):
+    torch.manual_seed(0)
+    network = kind().eval()
+    assert fuse_for_cpu(network, example) is network
+
+
+@torch.inference_mode()
+def test_mobilenet_has_all_its_relu6_in_convolutions(example):
+    network = backbones.build(
+        backbone_spec.resolve_backbone(
+            ModelConfig(label="m", name="mobilenet_v2", weights=None), random_if_unavailable=False
+        ),
+        32,
+    ).module.to(memory_format=torch.channels_last)
+    example = example.contiguous(memory_format=torch.channels_last)
+    unfused = fuse_conv_bn(network, example).to(memory_format=torch.channels_last)
+    fused = fuse_for_cpu(unfused, example)
+    assert sum(isinstance(m, ClampedConv2d) for m in fused.modules()) == 36 - 1
+    assert "ReLU6" not in kinds(fused)
+    assert torch.equal(fused(example), unfused(example))

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError
 from visionsweep.models.calibration_images import calibration_images
-from visionsweep.models.fusion import fuse_conv_bn
+from visionsweep.models.fusion import fuse_conv_bn, fuse_for_cpu
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +87,13 @@ class DeviceBackbone:
     @cached_property
     def _float32(self) -> nn.Module:
         """The fused backbone in float32 on the device."""
-        network = copy.deepcopy(self.fused) if self.device.type != "cpu" else self.fused
-        return network.to(self.device).to(memory_format=torch.channels_last)
+        if self.device.type != "cpu":
+            return copy.deepcopy(self.fused).to(self.device).to(memory_format=torch.channels_last)
+        network = self.fused.to(memory_format=torch.channels_last)
+        if self._dtype != torch.float32:
+            return network
+        example = self._example.contiguous(memory_format=torch.channels_last)
+        return fuse_for_cpu(network, example)
 
     @cached_property
     def network(self) -> nn.Module:
