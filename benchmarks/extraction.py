@@ -18,7 +18,7 @@ import torch
 from visionsweep.config.schema import DataConfig, FeaturesConfig, ModelConfig
 from visionsweep.data.decoding import open_rgb
 from visionsweep.data.images import ImageFile
-from visionsweep.data.splits import load_splits
+from visionsweep.data.split_loading import load_splits
 from visionsweep.data.transforms import resized
 from visionsweep.features.cached import cached_features
 from visionsweep.models.backbone_spec import resolve_backbone

@@ -91,7 +91,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         train, test, val = folders(here / "data")
-        command = [SOURCE / "train.py", "-m", "model=effnetb0,effnetb2", "data=10pct,20pct"]
+        command: list[str | Path] = [SOURCE / "train.py", "-m"]
+        command += ["model=effnetb0,effnetb2", "data=10pct,20pct"]
         command += ["epochs=5,10", "model.weights=null", *photographs()]
         if not photographs():
             command += ["data.base_url=http://127.0.0.1:9"]

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -132,8 +133,8 @@ def _choices() -> Iterator[Choice]:
 
 
 def _kept(images: dict[str, _Images], logits: dict[str, NDArray[np.float32]]) -> bytes:
-    """Return what `tracking.predictions.write` writes."""
-    tensors = {f"{split}.logits": each for split, each in logits.items()}
+    """Return what `visionsweep.runs.logits.write` writes."""
+    tensors: dict[str, NDArray[Any]] = {f"{split}.logits": each for split, each in logits.items()}
     tensors |= {f"{split}.labels": images[split].labels for split in logits}
     return save(tensors, {split: json.dumps(images[split].names) for split in logits})
 

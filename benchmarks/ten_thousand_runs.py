@@ -15,7 +15,7 @@ import torch
 from commands import SOURCE, run
 
 from visionsweep.config.schema import DataConfig, FeaturesConfig, ModelConfig, OptimizerConfig
-from visionsweep.data.splits import load_splits
+from visionsweep.data.split_loading import load_splits
 from visionsweep.data.transforms import resized
 from visionsweep.features import extraction
 from visionsweep.features.cached import cached_features
@@ -23,6 +23,7 @@ from visionsweep.models.backbone_spec import resolve_backbone
 from visionsweep.models.heads import Heads
 from visionsweep.models.lazy_model import LazyModel
 from visionsweep.models.seeds import replicate_seeds
+from visionsweep.runtime.threads import one_thread
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
 from visionsweep.training.optimizers import make_optimizer
@@ -45,7 +46,7 @@ def images_per_second(folder: Path) -> float:
     _ = network.backbone
     rates = []
     for turn in range(3):  # the best turn: other work only slows the others
-        extraction._pixels.clear()
+        extraction.pixel_memory().clear()
         start = time.perf_counter()
         cache = FeaturesConfig(cache_dir=str(folder / f"features-{turn}"))
         cached_features(files, network, resized(224), torch.device("cpu"), cache)
@@ -66,7 +67,7 @@ def seconds_per_epoch() -> float:
             orders if split == "train" else (),
         )  # fmt: skip
     optimizer = make_optimizer(OptimizerConfig(name="Adam", lr=1e-3), heads)
-    with loop.one_thread():
+    with one_thread():
         history = loop.fit(
             heads, SplitBatches(**batches), optimizer, 2, torch.device("cpu"), lambda _: None
         )

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -146,7 +147,8 @@ class Overflowing(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return `float32[N, 8]`."""
-        return self.convolution(images).mean((2, 3)) * 1e-6
+        activations: torch.Tensor = self.convolution(images)
+        return activations.mean((2, 3)) * 1e-6
 
 
 def check_overflow(setup: Setup) -> Iterator[tuple[bool, str]]:
@@ -198,7 +200,7 @@ def check_speed(setup: Setup) -> Iterator[tuple[bool, str]]:
         pixels = pixels.pin_memory()
     for name in setup.networks:
         backbone = DeviceBackbone(build(name, setup.size), resized(setup.size), setup.device)
-        ours = seconds(lambda backbone=backbone: backbone(pixels), setup.device, 10)
+        ours = seconds(partial(backbone, pixels), setup.device, 10)
         network = backbone.network
         bare = torch.rand(pixels.shape, device=setup.device)
         bare = bare.contiguous(memory_format=torch.channels_last)
@@ -214,6 +216,14 @@ def check_speed(setup: Setup) -> Iterator[tuple[bool, str]]:
         yield True, f"{name}: {rate}, {ours / least:.2f} times the bare forward pass"
 
 
+def _step(
+    heads: Heads, optimizer: torch.optim.Optimizer, inputs: torch.Tensor, labels: torch.Tensor
+) -> None:
+    optimizer.zero_grad()
+    F.cross_entropy(heads(inputs).flatten(0, 1), labels).backward()
+    optimizer.step()
+
+
 def check_heads(setup: Setup) -> Iterator[tuple[bool, str]]:
     """Where heads train faster."""
     for classes in (3, 10) if setup.quick else (3, 37, 101, 397, 1000):
@@ -224,11 +234,7 @@ def check_heads(setup: Setup) -> Iterator[tuple[bool, str]]:
             inputs = torch.rand(5, 32, 1280, device=device)
             labels = torch.randint(classes, (160,), device=device)
 
-            def step(heads=heads, optimizer=optimizer, inputs=inputs, labels=labels) -> None:
-                optimizer.zero_grad()
-                F.cross_entropy(heads(inputs).flatten(0, 1), labels).backward()
-                optimizer.step()
-
+            step = partial(_step, heads, optimizer, inputs, labels)
             with one_thread():
                 times[str(device)] = 1000 * seconds(step, device, 20)
         measured = ", ".join(f"{name} {value:.2f} ms" for name, value in times.items())
