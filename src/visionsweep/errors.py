@@ -77,6 +77,12 @@ def warn_loudly(log: logging.Logger, *lines: str) -> None:
     log.warning("%s", "\n".join(["", bar, *(f"!  {line}" for line in framed), bar]))
 
 
+@remembered()
+def warn_once(log: logging.Logger, text: str) -> None:
+    """Log a warning the first time that a command gives it."""
+    log.warning("%s", text)
+
+
 def _wrapped(line: str, width: int) -> list[str]:
     """Break a line between words only, so that addresses and settings can be copied whole."""
     breaking = textwrap.TextWrapper(
