@@ -1,1 +1,1 @@
-"""Figures of what a model gets wrong, drawn with Pillow."""
+"""Figures of what a model gets wrong."""

@@ -1,7 +1,6 @@
 """The confusion matrix as a figure."""
 
 from collections.abc import Sequence
-from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -40,42 +39,32 @@ def confusion_figure(
     """
     numbered = len(classes) <= MOST_NUMBERED
     side = CARD if len(classes) <= 8 else 680
-    width = side if numbered else side + 280
-    draw = partial(_draw, counts=counts, classes=classes, title=title, note=note)
-    return render(draw, width, side + 30)
 
-
-def _draw(
-    figure: "Figure", counts: NDArray[np.int64], classes: Sequence[str], title: str, note: str
-) -> None:
-    heading(figure, title, note)
-    numbered = len(classes) <= MOST_NUMBERED
-    if numbered:
-        axes = figure.subplots()
-    else:
-        axes, beside = figure.subplots(1, 2, width_ratios=[7, 3])
-        _list_confusions(beside, counts, classes)
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    # Without numbers, colors follow the root of the share: one image in fifty is then visible.
-    depth = shares if numbered else np.sqrt(shares)
-    axes.imshow(depth, cmap="Blues", vmin=0, vmax=1)
-    step = ceil(len(classes) / _MOST_NAMED)
-    places = range(0, len(classes), step)
-    names = [shortened(classes[place], _LONGEST) for place in places]
-    upright = max(map(len, names)) * len(names) > 36
-    axes.set_xticks(places, names, rotation=90 if upright else 0)
-    axes.set_yticks(places, names)
-    axes.tick_params(length=0)
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
-    if numbered:
-        size = min(12.0, 110 / len(classes))
-        for true, predicted in np.argwhere(counts > 0):
-            color = "white" if shares[true, predicted] > 0.5 else INK
+    def draw(figure: "Figure") -> None:
+        heading(figure, title, note)
+        if numbered:
+            axes = figure.subplots()
+        else:
+            axes, beside = figure.subplots(1, 2, width_ratios=[7, 3])
+            _list_confusions(beside, counts, classes)
+        shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+        # Without numbers, colors follow the root of the share: one image in fifty is then visible.
+        axes.imshow(shares if numbered else np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
+        places = range(0, len(classes), ceil(len(classes) / _MOST_NAMED))
+        names = [shortened(classes[place], _LONGEST) for place in places]
+        upright = max(map(len, names)) * len(names) > 36
+        axes.set_xticks(places, names, rotation=90 if upright else 0)
+        axes.set_yticks(places, names)
+        axes.tick_params(length=0)
+        axes.set(xlabel="predicted class", ylabel="true class")
+        for true, predicted in np.argwhere(counts > 0) if numbered else ():
             axes.text(
-                predicted, true, f"{counts[true, predicted]}", color=color, fontsize=size,
-                ha="center", va="center",
+                predicted, true, f"{counts[true, predicted]}", ha="center", va="center",
+                color="white" if shares[true, predicted] > 0.5 else INK,
+                fontsize=min(12.0, 110 / len(classes)),
             )  # fmt: skip
+
+    return render(draw, side if numbered else side + 280, side + 30)
 
 
 def _list_confusions(axes: "Axes", counts: NDArray[np.int64], classes: Sequence[str]) -> None:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from visionsweep.figures.style import CARD, FAINT, RED, Pixels, heading, render, shortened
 
@@ -51,27 +52,22 @@ def mistakes_figure(mistakes: Sequence[Mistake], title: str, note: str = "") -> 
         `uint8[H, W, 3]`.
     """
     shown = mistakes[: COLUMNS * ROWS]
-    rows = -(-len(shown) // COLUMNS)
-    return render(
-        partial(_draw, shown=shown, rows=rows, title=title, note=note), CARD, 60 + 165 * rows
-    )
+    rows = ceil(len(shown) / COLUMNS)
 
+    def draw(figure: "Figure") -> None:
+        heading(figure, title, note)
+        if not shown:
+            return
+        grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+        for axes in grid:
+            axes.axis("off")
+        for axes, mistake in zip(grid, shown, strict=False):
+            image = mistake.image or Image.new("RGB", (_SIDE, _SIDE), "lightgray")
+            axes.imshow(np.asarray(ImageOps.fit(image, (_SIDE, _SIDE))))
+            predicted = f"{shortened(mistake.predicted, 12)} {mistake.confidence:.0%}"
+            axes.set_title(predicted, color=RED, fontweight="bold", fontsize=7, pad=2)
+            below = partial(axes.text, va="top", transform=axes.transAxes)
+            below(0, -0.03, f"true: {shortened(mistake.true, 13)}", fontsize=7)
+            below(0, -0.16, shortened(mistake.file, 19), fontsize=6, color=FAINT)
 
-def _draw(figure: "Figure", shown: Sequence[Mistake], rows: int, title: str, note: str) -> None:
-    from PIL import ImageOps
-
-    heading(figure, title, note)
-    if not shown:
-        return
-    grid = figure.subplots(rows, COLUMNS, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for axes, mistake in zip(grid.flat, shown, strict=False):
-        image = mistake.image or Image.new("RGB", (_SIDE, _SIDE), "lightgray")
-        axes.imshow(np.asarray(ImageOps.fit(image, (_SIDE, _SIDE))))
-        predicted = f"{shortened(mistake.predicted, 12)} {mistake.confidence:.0%}"
-        axes.set_title(predicted, color=RED, fontweight="bold", fontsize=7, pad=2)
-        axes.text(0, -0.03, f"true: {shortened(mistake.true, 13)}", fontsize=7, va="top",
-                  transform=axes.transAxes)  # fmt: skip
-        axes.text(0, -0.16, shortened(mistake.file, 19), fontsize=6, color=FAINT, va="top",
-                  transform=axes.transAxes)  # fmt: skip
+    return render(draw, CARD, 60 + 165 * rows)

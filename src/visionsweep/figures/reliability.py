@@ -1,6 +1,5 @@
 """The reliability diagram: accuracy by confidence."""
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +10,11 @@ from visionsweep.figures.style import BLUE, CARD, GRAY, INK, Pixels, heading, re
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_TOO_SURE, _NOT_SURE_ENOUGH = ("#f6c9c5", "#c0392b"), ("#a8d5c2", "#1b7f5c")  # face, edge
+# Face, edge, and name of a gap, by whether the confidence exceeds the accuracy.
+_LOOKS = {
+    True: ("#f6c9c5", "#c0392b", "overconfident"),
+    False: ("#a8d5c2", "#1b7f5c", "underconfident"),
+}
 
 
 def reliability_figure(reliability: Reliability, ece: float, title: str, note: str = "") -> Pixels:
@@ -28,48 +31,33 @@ def reliability_figure(reliability: Reliability, ece: float, title: str, note: s
     Returns:
         `uint8[H, W, 3]`.
     """
-    draw = partial(_draw, reliability=reliability, title=f"{title}, ECE {ece:.3f}", note=note)
+
+    def draw(figure: "Figure") -> None:
+        from matplotlib.patches import Patch
+        from matplotlib.ticker import PercentFormatter
+
+        heading(figure, f"{title}, ECE {ece:.3f}", note)
+        top, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+        filled = reliability.images > 0
+        left, width = reliability.edges[:-1][filled], np.diff(reliability.edges)[filled]
+        accuracy, confidence = reliability.accuracy[filled], reliability.confidence[filled]
+        top.bar(left, accuracy, width, align="edge", color=BLUE, edgecolor="white")
+        looks = [_LOOKS[gap > 0] for gap in confidence - accuracy]
+        faces, edges, _ = zip(*looks, strict=True)
+        top.bar(
+            left, confidence - accuracy, width, accuracy, align="edge", color=faces, edgecolor=edges
+        )
+        top.plot([0, 1], [0, 1], "--", color=INK, linewidth=0.8)
+        legend = [Patch(facecolor=f, edgecolor=e, label=name) for f, e, name in _LOOKS.values()]
+        top.legend(handles=legend, frameon=False, loc="upper left")
+        top.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+        top.yaxis.set_major_formatter(PercentFormatter(1))
+        images = reliability.images[filled]
+        below.bar(left, images, width, align="edge", color=GRAY, edgecolor="white")
+        below.set(xlabel="confidence", ylabel="images")
+        below.xaxis.set_major_formatter(PercentFormatter(1))
+        below.margins(y=0.15)
+        for axes in (top, below):
+            axes.spines[["top", "right"]].set_visible(False)
+
     return render(draw, CARD, 450)
-
-
-def _draw(figure: "Figure", reliability: Reliability, title: str, note: str) -> None:
-    from matplotlib.patches import Patch
-    from matplotlib.ticker import PercentFormatter
-
-    heading(figure, title, note)
-    top, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    filled = reliability.images > 0
-    left, width = reliability.edges[:-1][filled], np.diff(reliability.edges)[filled]
-    accuracy, confidence = reliability.accuracy[filled], reliability.confidence[filled]
-    top.bar(left, accuracy, width, align="edge", color=BLUE, edgecolor="white")
-    top.bar(
-        left,
-        confidence - accuracy,
-        width,
-        accuracy,
-        align="edge",
-        color=[(_TOO_SURE if gap > 0 else _NOT_SURE_ENOUGH)[0] for gap in confidence - accuracy],
-        edgecolor=[
-            (_TOO_SURE if gap > 0 else _NOT_SURE_ENOUGH)[1] for gap in confidence - accuracy
-        ],
-    )
-    top.plot([0, 1], [0, 1], "--", color=INK, linewidth=0.8)
-    top.legend(
-        handles=[
-            Patch(facecolor=face, edgecolor=edge, label=label)
-            for (face, edge), label in (
-                (_TOO_SURE, "overconfident"),
-                (_NOT_SURE_ENOUGH, "underconfident"),
-            )
-        ],
-        frameon=False,
-        loc="upper left",
-    )
-    top.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
-    top.yaxis.set_major_formatter(PercentFormatter(1))
-    below.bar(left, reliability.images[filled], width, align="edge", color=GRAY, edgecolor="white")
-    below.set(xlabel="confidence", ylabel="images")
-    below.xaxis.set_major_formatter(PercentFormatter(1))
-    below.margins(y=0.15)
-    for axes in (top, below):
-        axes.spines[["top", "right"]].set_visible(False)

@@ -33,12 +33,10 @@ class Evaluation:
     """Scores of a trained model on a split.
 
     Attributes:
-        dataset: name of the data set.
         split: name of the split, or `all`.
         images: number of images.
         measures: each metric with its interval, means over replicates.
         deployed: each metric of the deployed predictor, as used by `predict.py`.
-        classes: class names.
         confusion: confusion matrix of the deployed predictor, `int64[C, C]`.
         as_recorded: True if these are the images in the run's record.
         trained_on: number of images that the run was trained on; None if its own are unavailable.
@@ -83,7 +81,6 @@ def evaluate(
     assert recorded is not None
     same = split in recorded.digests and splits.digest(split) == recorded.digests[split]
     seen = _trained_on(run, config, splits, own_images)
-    trained_on = None if seen is None else sum(file.digest in seen for file in files)
     deployed = deployed_predictions(predictions, predictor.temperature)
     return Evaluation(
         splits.dataset,
@@ -94,7 +91,7 @@ def evaluate(
         predictor.classes,
         confusion(deployed.labels, deployed.predicted[0], len(predictor.classes)),
         same,
-        trained_on,
+        None if seen is None else sum(file.digest in seen for file in files),
     )
 
 
@@ -110,37 +107,33 @@ def _trained_on(
         own = replace(config.data, source=source, base_url=nowhere, if_unreachable="error")
         if own_images is not None:
             own = replace(own, root=str(own_images))
-        elif source == "folder":
-            return None
-        if not Path(own.root).is_dir():
+        if (source == "folder" and own_images is None) or not Path(own.root).is_dir():
             return None
         try:
             splits = resolve_splits(own, config.features)
         except UserError:
             return None
-        if splits.digest("train") != recorded:
-            return None
+    if splits.digest("train") != recorded:
+        return None
     return {image.digest for image in splits.train}
 
 
 def _as_labelled_by(predictor: Predictor, splits: Splits, split: str) -> list[ImageFile]:
     """Return the images of a split with the run's labels."""
-    spelled = {spelling(name): label for label, name in enumerate(predictor.classes)}
-    spelled |= {name: label for label, name in enumerate(predictor.classes)}
-    unknown = sorted(
-        name for name in splits.classes if name not in spelled and spelling(name) not in spelled
-    )
+    label_of = {spelling(name): label for label, name in enumerate(predictor.classes)}
+    label_of |= {name: label for label, name in enumerate(predictor.classes)}
+    spelled = [name if name in label_of else spelling(name) for name in splits.classes]
+    unknown = [n for n, known in zip(splits.classes, spelled, strict=True) if known not in label_of]
     if unknown:
         raise UserError(
-            f"{predictor.run.directory}: was not trained on {', '.join(unknown)}; its classes are "
-            f"{', '.join(predictor.classes)}. Name the folders of the images after these."
+            f"{predictor.run.directory}: was not trained on {', '.join(sorted(unknown))}; its "
+            f"classes are {', '.join(predictor.classes)}. Name the folders of the images after "
+            "these."
         )
-    chosen = SPLITS if split == "all" else (split,)
-    label_of = [
-        spelled[name] if name in spelled else spelled[spelling(name)] for name in splits.classes
-    ]
     return [
-        replace(image, label=label_of[image.label]) for name in chosen for image in splits[name]
+        replace(image, label=label_of[spelled[image.label]])
+        for name in (SPLITS if split == "all" else (split,))
+        for image in splits[name]
     ]
 
 

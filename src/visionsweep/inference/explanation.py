@@ -14,6 +14,7 @@ from torch import nn
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.models.classifier import Classifier
 
+HeatMap = NDArray[np.float32]
 Part = tuple[float, float, float, float]
 
 GRAD_CAM, OCCLUSION = "Grad-CAM", "occlusion"
@@ -35,13 +36,11 @@ class Explanation:
     """
 
     method: str
-    heat: NDArray[np.float32]
+    heat: HeatMap
     seen: Part
 
 
-def explain(
-    model: Classifier, images: torch.Tensor, classes: torch.Tensor
-) -> tuple[str, NDArray[np.float32]]:
+def explain(model: Classifier, images: torch.Tensor, classes: torch.Tensor) -> tuple[str, HeatMap]:
     """Return the evidence in images for a class.
 
     Grad-CAM (Selvaraju et al. 2017) on the last feature maps of the backbone. Networks without
@@ -62,12 +61,12 @@ def explain(
         layer = last_feature_maps(model.backbone, images[:1])
         score = _Score(model)
         if layer is None:
-            heat = _occlusion(score, images, classes)
+            method, heat = OCCLUSION, _occlusion(score, images, classes)
         else:
-            heat = _grad_cam(score, layer, images, classes)
+            method, heat = GRAD_CAM, _grad_cam(score, layer, images, classes)
     heat = heat.clamp(min=0)
     heat = heat / heat.amax((1, 2), keepdim=True).clamp(min=torch.finfo(heat.dtype).tiny)
-    return OCCLUSION if layer is None else GRAD_CAM, heat.cpu().numpy()
+    return method, heat.cpu().numpy()
 
 
 def seen_part(preprocessing: Preprocessing, width: int, height: int) -> Part:
@@ -136,12 +135,12 @@ def _grad_cam(
     from captum.attr import LayerAttribution, LayerGradCam
 
     method = LayerGradCam(score, layer)
-    size = tuple(images.shape[2:])
     parts = zip(images.split(_AT_ONCE), classes.split(_AT_ONCE), strict=True)
     heat = [
         method.attribute(part.requires_grad_(), target=chosen, relu_attributions=True).detach()
         for part, chosen in parts
     ]
+    size = tuple(images.shape[2:])
     maps: torch.Tensor = LayerAttribution.interpolate(torch.cat(heat), size, "bilinear")
     return maps[:, 0]
 
@@ -150,16 +149,12 @@ def _grad_cam(
 def _occlusion(score: _Score, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     from captum.attr import Occlusion
 
-    size = images.shape[-1]
+    _, channels, size, _ = images.shape
     window, step = max(size // _WINDOW, 1), max(size // _STEP, 1)
+    method, at_once = Occlusion(score), _COVERED_AT_ONCE
+    shapes = (channels, window, window), (channels, step, step)
     heat = [
-        Occlusion(score).attribute(
-            image[None],
-            (images.shape[1], window, window),
-            (images.shape[1], step, step),
-            target=int(chosen),
-            perturbations_per_eval=_COVERED_AT_ONCE,
-        )
-        for image, chosen in zip(images, classes, strict=True)
+        method.attribute(image[None], *shapes, target=int(k), perturbations_per_eval=at_once)
+        for image, k in zip(images, classes, strict=True)
     ]
     return torch.cat(heat).mean(1)

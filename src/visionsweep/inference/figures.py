@@ -11,7 +11,7 @@ from PIL import Image
 
 from visionsweep.figures.style import FAINT, GRAY, GREEN, RED, Pixels, render, shortened
 from visionsweep.inference.explanation import Explanation
-from visionsweep.inference.output import percent
+from visionsweep.inference.output import is_right, percent
 from visionsweep.inference.predictor import THUMBNAIL, Prediction
 from visionsweep.storage.files import write_atomically
 
@@ -42,61 +42,53 @@ def prediction_figures(
     """
     folder.mkdir(parents=True, exist_ok=True)
     most = PER_FIGURE_EXPLAINED if predictions[0].explanation else PER_FIGURE
-    files = []
+    files: list[Path] = []
     for start in range(0, len(predictions), most):
-        files.append(folder / f"predictions-{start // most + 1}.png")
-        part = truths[start : start + most] if truths else None
+        part = slice(start, start + most)
+        pixels = _figure(predictions[part], title, truths[part] if truths else None)
         content = io.BytesIO()
-        pixels = _figure(predictions[start : start + most], title, part)
         Image.fromarray(pixels).save(content, "PNG")
+        files.append(folder / f"predictions-{len(files) + 1}.png")
         write_atomically(files[-1], content.getvalue())
     return files
 
 
 def _figure(predictions: Sequence[Prediction], title: str, truths: Sequence[str] | None) -> Pixels:
-    explained = predictions[0].explanation is not None
-    columns = min(_COLUMNS_EXPLAINED if explained else _COLUMNS, len(predictions))
+    explanation = predictions[0].explanation
+    columns, width, cells = _COLUMNS, THUMBNAIL, 26
+    if explanation is not None:
+        columns, width, cells = _COLUMNS_EXPLAINED, 2 * THUMBNAIL + _BESIDE, 54
+    columns = min(columns, len(predictions))
     heights = [
         max(p.thumbnail.height for p in predictions[start : start + columns])
         for start in range(0, len(predictions), columns)
     ]
-    wide = 2 * THUMBNAIL + _BESIDE if explained else THUMBNAIL
-    return render(
-        lambda figure: draw_predictions(figure, predictions, title, truths, columns, heights),
-        columns * (wide + _GAP),
-        _HEAD + sum(heights) + _AROUND * len(heights),
-    )
 
+    def draw(figure: "Figure") -> None:
+        top = shortened(title, 24 * columns)
+        figure.suptitle(top, x=0.01, ha="left", fontsize=_SMALL, color=FAINT)
+        grid = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
+        for axes in grid.flat:
+            axes.axis("off")
+        for place, (axes, prediction) in enumerate(zip(grid.flat, predictions, strict=False)):
+            axes.imshow(_picture(prediction))
+            name, style = _class(prediction, cells)
+            axes.set_title(name, loc="center", fontsize=_LARGE, **style)
+            lines = [(text, {"color": FAINT}) for text in _captions(prediction, cells + 10)]
+            if truths is not None:
+                right = is_right(prediction, truths[place])
+                verdict = "right" if right else f"wrong: {shortened(truths[place], cells)}"
+                look = {"color": GREEN if right else RED, "fontweight": "bold"}
+                lines.append((verdict, look))
+            for line, (text, look) in enumerate(lines):
+                axes.annotate(
+                    text, (0.5, 0), (0, -8 - 15 * line), xycoords="axes fraction",
+                    textcoords="offset points", ha="center", va="top", fontsize=_SMALL, **look,
+                )  # fmt: skip
+        if explanation is not None:
+            _legend(figure, grid, explanation)
 
-def draw_predictions(
-    figure: "Figure",
-    predictions: Sequence[Prediction],
-    title: str,
-    truths: Sequence[str] | None,
-    columns: int,
-    heights: Sequence[int],
-) -> None:
-    """Draw images with predictions on a figure, in rows of `columns` images and given pixels."""
-    figure.suptitle(shortened(title, 24 * columns), x=0.01, ha="left", fontsize=_SMALL, color=FAINT)
-    grid = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
-    for axes in grid.flat:
-        axes.axis("off")
-    explanation = predictions[0].explanation
-    for place, (axes, prediction) in enumerate(zip(grid.flat, predictions, strict=False)):
-        axes.imshow(_picture(prediction))
-        cells = 26 if explanation is None else 54
-        name, style = _class(prediction, cells)
-        axes.set_title(name, loc="center", fontsize=_LARGE, **style)
-        lines = [(text, {"color": FAINT}) for text in _captions(prediction, cells + 10)]
-        if truths is not None:
-            lines.append(_verdict(prediction, truths[place], cells))
-        for line, (text, look) in enumerate(lines):
-            axes.annotate(
-                text, (0.5, 0), (0, -8 - 15 * line), xycoords="axes fraction",
-                textcoords="offset points", ha="center", va="top", fontsize=_SMALL, **look,
-            )  # fmt: skip
-    if explanation is not None:
-        _legend(figure, grid, explanation)
+    return render(draw, columns * (width + _GAP), _HEAD + sum(heights) + _AROUND * len(heights))
 
 
 def _class(prediction: Prediction, cells: int) -> tuple[str, dict[str, Any]]:
@@ -108,21 +100,12 @@ def _class(prediction: Prediction, cells: int) -> tuple[str, dict[str, Any]]:
     return f"{shortened(name, cells - 8)}  {share}", {"fontweight": "bold"}
 
 
-def _verdict(prediction: Prediction, true: str, cells: int) -> tuple[str, dict[str, Any]]:
-    """Return whether the predicted class is correct, and if not, the true class."""
-    right = prediction.probabilities[0][0] == true
-    text = "right" if right else f"wrong: {shortened(true, cells)}"
-    return text, {"color": GREEN if right else RED, "fontweight": "bold"}
-
-
 def _captions(prediction: Prediction, cells: int) -> list[str]:
     """Return the file's name, and the second most probable class."""
-    second = ""
-    if len(prediction.probabilities) > 1:
-        name, probability = prediction.probabilities[1]
-        second = f"then {name} {percent(probability)}"
+    (first, _), *others = prediction.probabilities
+    second = f"then {others[0][0]} {percent(others[0][1])}" if others else ""
     if prediction.explanation and not prediction.explanation.heat.any():
-        second = f"no part of the image supports {prediction.probabilities[0][0]}"
+        second = f"no part of the image supports {first}"
     return [shortened(prediction.path.name, cells), shortened(second, cells)]
 
 
@@ -136,43 +119,31 @@ def _picture(prediction: Prediction) -> Pixels:
 
 
 def heated(image: Pixels, explanation: Explanation) -> Pixels:
-    """Return the gray image under its explanation in viridis colors, `uint8[H, W, 3]`.
+    """Return the gray image under its explanation in the colors of viridis, `uint8[H, W, 3]`.
 
-    Parts that the model does not see are gray only.
+    They suit color-blind people. Parts that the model does not see are gray only.
     """
+    from matplotlib import colormaps  # only where something is explained
+
     height, width = image.shape[:2]
     left, top, right, bottom = explanation.seen
     across = ((np.arange(width) + 0.5) / width - left) / (right - left)
     down = ((np.arange(height) + 0.5) / height - top) / (bottom - top)
     size = len(explanation.heat)
     columns, rows = (np.clip(part * size, 0, size - 1).astype(int) for part in (across, down))
-    heat = explanation.heat[rows][:, columns]
+    colors = 255 * colormaps["viridis"](explanation.heat[rows][:, columns])[..., :3]
     gray = np.asarray(Image.fromarray(image).convert("L"), np.float64)[..., None]
     seen = (np.abs(down - 0.5) <= 0.5)[:, None, None] & (np.abs(across - 0.5) <= 0.5)[:, None]
-    mixed: Pixels = np.where(seen, 0.45 * gray + 0.55 * _colors(heat), gray).astype(np.uint8)
+    mixed: Pixels = np.where(seen, 0.45 * gray + 0.55 * colors, gray).astype(np.uint8)
     return mixed
-
-
-def _colors(heat: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return colors of viridis, which suits color-blind people, from 0 to 255."""
-    from matplotlib import colormaps  # only where something is explained
-
-    colors: NDArray[np.float64] = 255 * colormaps["viridis"](heat)[..., :3]
-    return colors
 
 
 def _legend(figure: "Figure", grid: NDArray[Any], explanation: Explanation) -> None:
     """Draw the scale of the colors."""
     from matplotlib.cm import ScalarMappable
 
-    bar = figure.colorbar(
-        ScalarMappable(cmap="viridis"),
-        ax=grid,
-        location="top",
-        shrink=0.25,
-        aspect=40,
-        anchor=(0, 1),
-    )
+    scale = ScalarMappable(cmap="viridis")
+    bar = figure.colorbar(scale, ax=grid, location="top", shrink=0.25, aspect=40, anchor=(0, 1))
     is_cut = explanation.seen != (0.0, 0.0, 1.0, 1.0)
     bar.set_ticks([0, 1], labels=["little", "much; gray is cut off" if is_cut else "much"])
     bar.set_label(f"evidence for the class, right ({explanation.method})", fontsize=_SMALL)

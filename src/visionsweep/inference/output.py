@@ -2,20 +2,19 @@
 
 import csv
 import io
-import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from visionsweep.data.formats import UnreadableImageError
 from visionsweep.inference.predictor import Prediction, Predictor
 from visionsweep.text.escaping import class_columns, csv_cell, json_text, visible
 
-_COLUMNS = ("image", "predicted", "confidence", "abstained", "error")  # classes before the last
+_COLUMNS = ("image", "predicted", "confidence", "abstained")  # before those of the classes
 Answer = tuple[Path, Prediction | UnreadableImageError]
 
 
@@ -54,19 +53,12 @@ def is_right(prediction: Prediction, true: str) -> bool:
 
 def verdict_table(predictions: Sequence[Prediction], truths: Sequence[str]) -> Table:
     """Return a table with the columns image, true, predicted, confidence and verdict."""
-    table = Table("image", "true", "predicted")
-    table.add_column("confidence", justify="right")
-    table.add_column("verdict")
+    table = Table("image", "true", "predicted", Column("confidence", justify="right"), "verdict")
     for prediction, true in zip(predictions, truths, strict=True):
         name, confidence = prediction.probabilities[0]
-        right = is_right(prediction, true)
-        table.add_row(
-            Text(visible(prediction.path)),
-            Text(visible(true)),
-            Text(visible(name)),
-            Text(percent(confidence)),
-            Text("right", "green") if right else Text("wrong", "bold red"),
-        )
+        verdict = ("right", "green") if is_right(prediction, true) else ("wrong", "bold red")
+        cells = [visible(prediction.path), visible(true), visible(name), percent(confidence)]
+        table.add_row(*map(Text, cells), Text(*verdict))
     return table
 
 
@@ -88,19 +80,15 @@ def csv_lines(answers: Iterable[Answer], classes: Sequence[str]) -> Iterator[str
         `confidence` of the most probable class, `abstained`, the probability of each class, and
         `error`. `class_columns` names the classes, also in `predicted`.
     """
-    columns = class_columns(classes, _COLUMNS)
+    columns = class_columns(classes, [*_COLUMNS, "error"])
     called = dict(zip(classes, columns, strict=True))
-    *first, last = _COLUMNS
-    yield _line([*first, *columns, last])
+    yield _line([*_COLUMNS, *columns, "error"])
     for path, answer in answers:
         if isinstance(answer, Prediction):
             by_class = dict(answer.probabilities)
             name, confidence = answer.probabilities[0]
-            abstained = "true" if answer.abstained else "false"
-            predicted = "" if answer.abstained else called[name]
-            yield _line(
-                [path, predicted, confidence, abstained, *(by_class[c] for c in classes), ""]
-            )
+            abstained, predicted = ("true", "") if answer.abstained else ("false", called[name])
+            yield _line([path, predicted, confidence, abstained, *map(by_class.get, classes), ""])
         else:
             yield _line([path, "", "", "", *("" for _ in classes), answer])
 
@@ -119,24 +107,19 @@ def as_json(answers: Iterable[Answer], predictor: Predictor, min_confidence: flo
 def _entry(
     path: Path, answer: Prediction | UnreadableImageError, classes: Sequence[str]
 ) -> dict[str, Any]:
-    entry: dict[str, Any] = {"image": str(path)}
     if isinstance(answer, UnreadableImageError):
         nothing = dict.fromkeys(("predicted", "confidence", "abstained", "probabilities"))
-        return entry | nothing | {"error": str(answer)}
-    by_class = {name: _finite(p) for name, p in answer.probabilities}
+        return {"image": str(path), **nothing, "error": str(answer)}
+    by_class = dict(answer.probabilities)
     name, confidence = answer.probabilities[0]
-    return entry | {
+    return {
+        "image": str(path),
         "predicted": None if answer.abstained else name,
-        "confidence": _finite(confidence),
+        "confidence": confidence,
         "abstained": answer.abstained,
         "probabilities": {name: by_class[name] for name in classes},
         "error": None,
     }
-
-
-def _finite(probability: float) -> float | None:
-    """Return a probability, or None if it is NaN, which JSON lacks."""
-    return probability if math.isfinite(probability) else None
 
 
 def _line(cells: Iterable[object]) -> str:

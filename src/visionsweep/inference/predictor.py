@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from visionsweep.analysis.calibration import calibrated
@@ -18,7 +16,7 @@ from visionsweep.data.formats import UnreadableImageError
 from visionsweep.data.image_facts import warn_of_repairs
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError
-from visionsweep.inference.explanation import Explanation, explain, seen_part
+from visionsweep.inference.explanation import Explanation, HeatMap, explain, seen_part
 from visionsweep.models import backbones, classifier
 from visionsweep.models.backbone_spec import BackboneSpec, resolve_backbone
 from visionsweep.models.classifier import Classifier
@@ -39,14 +37,10 @@ class Predictor:
     """A trained model in evaluation mode.
 
     Attributes:
-        run: the run.
         model: model from `float32[N, 3, size, size]` to the logits of its replicates,
             `float32[R, N, classes]`.
         classes: class names in the order of the logits.
-        preprocessing: transform from an image to the model's input.
-        device: device of the model.
         temperature: divisor of the logits for a calibrated confidence.
-        spec: specification of the backbone.
     """
 
     run: Run
@@ -63,7 +57,6 @@ class Prediction:
     """The prediction of one image.
 
     Attributes:
-        path: path of the image.
         thumbnail: the image as RGB, at most `THUMBNAIL` pixels per side.
         probabilities: class names and probabilities, the most probable first.
         abstained: True if the most probable class is below the minimum confidence.
@@ -176,27 +169,22 @@ def _classify(
     explained: bool,
 ) -> list[tuple[list[float], Explanation | None]]:
     """Return the class probabilities of each image, and an explanation of the highest."""
-    transform = predictor.preprocessing.build()
+    transform, device = predictor.preprocessing.build(), predictor.device
     batch = torch.stack([transform(image) for image in images])
     with torch.inference_mode():
-        parts = micro_batch.map(
-            lambda part: predictor.model(part.to(predictor.device)).cpu(), batch
-        )
+        parts = micro_batch.map(lambda part: predictor.model(part.to(device)).cpu(), batch)
     rows = calibrated(torch.cat(parts, dim=1).numpy(), predictor.temperature)
     explanations: list[Explanation | None] = [None] * len(images)
     if explained:
-        best = torch.from_numpy(rows.argmax(1))
 
-        def explain_part(
-            part: torch.Tensor, classes: torch.Tensor
-        ) -> list[tuple[str, NDArray[np.float32]]]:
-            device = predictor.device
+        def explain_part(part: torch.Tensor, classes: torch.Tensor) -> list[tuple[str, HeatMap]]:
             method, heat = explain(predictor.model, part.to(device), classes.to(device))
             return [(method, heat_map) for heat_map in heat]
 
-        parts_explained = itertools.chain(*micro_batch.map(explain_part, batch, best))
+        best = torch.from_numpy(rows.argmax(1))
+        maps = itertools.chain(*micro_batch.map(explain_part, batch, best))
         explanations = [
             Explanation(method, heat_map, seen_part(predictor.preprocessing, *image.size))
-            for (method, heat_map), image in zip(parts_explained, images, strict=True)
+            for (method, heat_map), image in zip(maps, images, strict=True)
         ]
     return list(zip(rows.tolist(), explanations, strict=True))

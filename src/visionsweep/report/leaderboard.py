@@ -39,19 +39,14 @@ def groups_of(runs: Iterable[Run], *, expand_seeds: bool = False) -> list[Eviden
 
 def as_markdown(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     """Write rows as a Markdown table, in which names are shown as they are."""
+
+    def cell(row: Row, column: Column) -> str:
+        ours = column.shown is not None and column.key in BY_KEY  # numbers and marks, no names
+        return column.text(row) if ours else markdown(column.text(row))
+
     lines = [[markdown(column.title) for column in columns], ["---"] * len(columns)]
-    lines += [[_markdown_cell(row, column) for column in columns] for row in rows]
+    lines += [[cell(row, column) for column in columns] for row in rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _is_safe(column: Column) -> bool:
-    """Return whether the texts of a column hold numbers and marks alone, no names from others."""
-    return column.shown is not None and column.key in BY_KEY
-
-
-def _markdown_cell(row: Row, column: Column) -> str:
-    text = column.text(row)
-    return text if _is_safe(column) else markdown(text)
 
 
 def heading(evidence: Evidence) -> str:
@@ -70,13 +65,13 @@ def _findings(evidence: Evidence, summary: Headline) -> list[str]:
     """Return what else a group shows: images needed, hints, effects, and the learning curve."""
     lines = [summary.more] if summary.more else []
     lines += hints(evidence)
-    effects = [
-        f"{line.change}: {line.number}"
-        + (", not significant" if line.reading == "not significant" else "")
-        for line in effect_lines(evidence.effects)
-    ]
-    if effects:
-        lines.append("On validation loss, over the rest of the grid: " + "; ".join(effects) + ".")
+    if effects := effect_lines(evidence.effects):
+        said = "; ".join(
+            f"{line.change}: {line.number}"
+            + ", not significant" * (not line.effect.distinguishable)
+            for line in effects
+        )
+        lines.append(f"On validation loss, over the rest of the grid: {said}.")
     return lines + ([curve_sentence(evidence.curve)] if evidence.curve else [])
 
 
@@ -98,19 +93,18 @@ def _that_fit(
     settings = [c for c in columns if c.key not in BY_KEY or c.key in ALWAYS]
     told_apart = len({tuple(c.text(row) for c in settings) for row in rows})
     named = told_apart == len(rows) > 1
+    widths = {
+        c.key: 3 + max(map(cell_len, [c.title, *(visible(c.text(row)) for row in rows)]))
+        for c in columns
+    }
     kept = list(columns)
     for column in [*alike, *by_priority]:
         if column.key == sort or (column.key == "name" and not named):
             continue
-        if _natural_width(rows, kept) <= width:
+        if sum(widths[c.key] for c in kept) < width:
             break
         kept.remove(column)
     return kept
-
-
-def _natural_width(rows: Sequence[Row], columns: Sequence[Column]) -> int:
-    widths = [max(cell_len(c.title), *(cell_len(_text(c, row)) for row in rows)) for c in columns]
-    return sum(widths) + 3 * len(columns) + 1
 
 
 def _drawn(rows: Sequence[Row], columns: Sequence[Column], title: str) -> Table:
@@ -121,12 +115,8 @@ def _drawn(rows: Sequence[Row], columns: Sequence[Column], title: str) -> Table:
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for row in rows:
         style = {"recommended": "bold", "worse": "dim"}.get(row.mark, "")
-        table.add_row(*(Text(_text(column, row)) for column in columns), style=style)
+        table.add_row(*(Text(visible(column.text(row))) for column in columns), style=style)
     return table
-
-
-def _text(column: Column, row: Row) -> str:
-    return visible(column.text(row))
 
 
 def show(
@@ -158,23 +148,37 @@ def show(
     for evidence in (each for each in groups if each.rows):
         columns = columns_of(evidence.rows, "table", sort=sort, more=more)
         rows = ordered(evidence.rows, sort)[: top or MOST]
-        left_out = [] if top else _left_out(len(rows), len(evidence.rows))
-        reading = [READING] if len(rows) > 1 else []
         summary = headline(evidence, labels_of(evidence))
         verdict = f"{summary.best} {summary.advice}"
-        notes = [*left_out, *reading, *_findings(evidence, summary)]
+        notes = []
+        if not top and len(rows) < (runs := len(evidence.rows)):
+            notes.append(
+                f"The first {len(rows):,} of {runs:,} runs; all are compared. --top {runs} shows "
+                "them all, and --csv prints them for a file."
+            )
+        if len(rows) > 1:
+            notes.append(READING)
+        notes += _findings(evidence, summary)
         if as_text:
             print(f"{markdown(heading(evidence))}\n\n{as_markdown(rows, columns)}\n")
             print("\n\n".join(map(markdown, [verdict, *notes])) + "\n")
-        else:
-            shown = _that_fit(rows, columns, sort, console.width)
-            console.print(Text(visible(verdict)), style="bold")
-            console.print(_drawn(rows, shown, heading(evidence)))
-            for line in [*_no_room(columns, shown), *notes]:
-                console.print(Text(visible(line)), style="dim" if line is READING else "")
-            console.print()
-    for line in _in_parts(found.runs):
-        console.print(Text(visible(line)))
+            continue
+        shown = _that_fit(rows, columns, sort, console.width)
+        console.print(Text(visible(verdict)), style="bold")
+        console.print(_drawn(rows, shown, heading(evidence)))
+        if missing := ", ".join(column.title for column in columns if column not in shown):
+            hint = "A wider terminal, --markdown, or --csv shows them."
+            console.print(Text(visible(f"Columns left out: {missing}. {hint}")))
+        for line in notes:
+            console.print(Text(visible(line)), style="dim" if line is READING else "")
+        console.print()
+    for record in (run.record for run in found.runs):
+        if record.images_at_once is not None:
+            line = (
+                f"{record.name}: device memory held {counted(record.images_at_once, 'image')} at "
+                f"once; larger batches ({record.config['batch_size']}) were computed in parts."
+            )
+            console.print(Text(visible(line)))
     broken = [line for evidence in groups for line in evidence.passed_over]
     found = replace(found, skipped=[*found.skipped, *broken])
     for entry in unfinished_lines(found, folders, everything=everything):
@@ -187,35 +191,3 @@ def show(
         console.print(Text(visible(f"Results are in {where}. View them in TensorBoard:")))
         look = command("python", script("view.py"), folders[0], "--all")
         console.print(Text(f"  {look}"), style="cyan", soft_wrap=True)  # it is to be pasted
-
-
-def _in_parts(runs: Iterable[Run]) -> list[str]:
-    """Return one line per run whose batches did not fit into device memory."""
-    lines = []
-    for run in runs:
-        known = run.record
-        if known.images_at_once is not None:
-            lines.append(
-                f"{known.name}: device memory held {counted(known.images_at_once, 'image')} at "
-                f"once; larger batches ({known.config['batch_size']}) were computed in parts."
-            )
-    return lines
-
-
-def _no_room(columns: Sequence[Column], shown: Sequence[Column]) -> list[str]:
-    """Return a line that names the columns that were left out, if any."""
-    missing = [column.title for column in columns if column not in shown]
-    if not missing:
-        return []
-    names = ", ".join(missing)
-    return [f"Columns left out: {names}. A wider terminal, --markdown, or --csv shows them."]
-
-
-def _left_out(shown: int, runs: int) -> list[str]:
-    """Return a line that says how to see the other rows, if there are any."""
-    if shown == runs:
-        return []
-    return [
-        f"The first {shown:,} of {runs:,} runs; all are compared. --top {runs} shows them all, and "
-        "--csv prints them for a file."
-    ]

@@ -14,9 +14,9 @@ from visionsweep.report.column_values import NAN, Column
 from visionsweep.report.columns import BY_KEY
 from visionsweep.report.evidence import Evidence, Row
 from visionsweep.report.recipes import validation_predictions
-from visionsweep.runs.discovery import Run
 
 SPLIT = "val_"
+_NONE = Estimate(NAN, NAN, NAN)
 
 
 def difference_columns(groups: Sequence[Evidence], sort: str) -> list[Column]:
@@ -37,11 +37,7 @@ def difference_columns(groups: Sequence[Evidence], sort: str) -> list[Column]:
         return []
 
     def end(name: str) -> Callable[[Row], float]:
-        def value(row: Row) -> float:
-            found = differences.get(row.run.directory)
-            return NAN if found is None else float(getattr(found, name))
-
-        return value
+        return lambda row: float(getattr(differences.get(row.run.directory, _NONE), name))
 
     def shown(row: Row) -> str:
         found = differences.get(row.run.directory)
@@ -71,19 +67,13 @@ def _differences(rows: Sequence[Row], metric: str) -> dict[Path, Estimate]:
 
 def _of(row: Row, metric: str) -> Contributions | None:
     """Return a metric of a recipe, the mean over its runs; None if its runs do not have it."""
-    found = [_of_run(run, metric) for run in row.runs or (row.run,)]
-    metrics = [each for each in found if each is not None and math.isfinite(each.value)]
-    if not metrics:
+    found: list[Contributions] = []
+    for run in row.runs or (row.run,):
+        if (predictions := validation_predictions(run)) is not None:
+            deployed = deployed_predictions(predictions, run.record.temperature or 1.0)
+            found += contributions(deployed, [metric]).values()
+    found = [each for each in found if math.isfinite(each.value)]
+    if not found:
         return None
-    return Contributions(
-        float(np.mean([each.value for each in metrics])),
-        np.mean([each.influence for each in metrics], axis=0),
-    )
-
-
-def _of_run(run: Run, metric: str) -> Contributions | None:
-    predictions = validation_predictions(run)
-    if predictions is None:
-        return None
-    deployed = deployed_predictions(predictions, run.record.temperature or 1.0)
-    return contributions(deployed, [metric]).get(metric)
+    value = float(np.mean([each.value for each in found]))
+    return Contributions(value, np.mean([each.influence for each in found], axis=0))

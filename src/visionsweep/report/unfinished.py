@@ -13,7 +13,6 @@ from visionsweep.text.escaping import one_line, visible
 
 ALL = "compare.py --all lists them all"
 _REASONS, _NAMES, _LINES = 5, 3, 5  # shown unless all are asked for
-_STYLES = {"running": "bold yellow"}
 
 
 def unfinished_lines(
@@ -36,54 +35,46 @@ def unfinished_lines(
         + Text(visible(original.directory))
         for run, original in found.duplicates
     ]
-    passed = [passed_over_line(line) for line in found.skipped]
-    for lines, what in ((twins, "run counted once"), (passed, "file passed over")):
+    passed = [
+        Text.assemble(("passed over", "yellow"), f" {one_line(line)}") for line in found.skipped
+    ]
+    for lines, one, many in (
+        (twins, "more run counted once", "more runs counted once"),
+        (passed, "more file passed over", "more files passed over"),
+    ):
         shown = lines if everything or len(lines) <= _LINES else lines[: _LINES - 1]
         yield from shown
         if left := len(lines) - len(shown):
-            plural = what.replace("run", "runs").replace("file", "files")
-            yield Text(f"{counted(left, f'more {what}', f'more {plural}')}; {ALL}")
-
-
-def passed_over_line(line: str) -> Text:
-    """Say which file was passed over, and why."""
-    return Text.assemble(("passed over", "yellow"), f" {one_line(line)}")
+            yield Text(f"{counted(left, one, many)}; {ALL}")
 
 
 def _folded(runs: Sequence[Run], folders: Sequence[Path]) -> Iterator[Text]:
     """Say each reason once, the one that was met last first."""
     by_status: dict[str, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for run in sorted(runs, key=lambda run: run.record.started, reverse=True):
-        by_status[run.record.status][_told_once(run)].append(run)
+        running = run.record.status == "running"
+        reason = "at work" if running else one_line(reason_of(run))
+        by_status[run.record.status][reason].append(run)
     folded = False
     for status, reasons in by_status.items():
-        groups = list(reasons.items())
-        for reason, hit in groups[:_REASONS]:
-            folded |= len(hit) > 1
-            yield (
-                _status(status) + Text(f" {_names(hit)}: {reason}")
-                if len(hit) > 1
-                else _of_one(hit[0], folders, one_line(reason_of(hit[0])))
-            )
-        if rest := groups[_REASONS:]:
+        for reason, (first, *more) in list(reasons.items())[:_REASONS]:
+            if more:
+                folded = True
+                yield _status(status) + Text(f" {_names([first, *more])}: {reason}")
+            else:
+                yield _of_one(first, folders, one_line(reason_of(first)))
+        if rest := list(reasons.values())[_REASONS:]:
             folded = True
-            runs_left = counted(sum(len(hit) for _, hit in rest), "more run")
+            runs_left = counted(sum(map(len, rest)), "more run")
             yield _status(status) + Text(f" {runs_left}, {counted(len(rest), 'other reason')}")
     if folded:
         yield Text(f"{counted(len(runs), 'run')} not completed; {ALL}.")
 
 
-def _told_once(run: Run) -> str:
-    """Return what runs have in common that are told of together."""
-    return "at work" if run.record.status == "running" else one_line(reason_of(run))
-
-
 def _names(runs: Sequence[Run]) -> str:
     names = list(dict.fromkeys(visible(run.record.name) for run in runs))
-    said = ", ".join(names[:_NAMES])
-    if len(names) > _NAMES:
-        said += f" and {len(names) - _NAMES} more"
-    return f"{len(runs)} runs ({said})"
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return f"{len(runs)} runs ({', '.join(names[:_NAMES])}{more})"
 
 
 def _of_one(run: Run, folders: Sequence[Path], reason: str) -> Text:
@@ -93,7 +84,7 @@ def _of_one(run: Run, folders: Sequence[Path], reason: str) -> Text:
 
 
 def _status(status: str) -> Text:
-    return Text(status, style=_STYLES.get(status, "bold red"))
+    return Text(status, style="bold yellow" if status == "running" else "bold red")
 
 
 def reason_of(run: Run) -> str:
