@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from commands import SOURCE, run
 
+from visionsweep.command_memory import forget
 from visionsweep.config.schema import DataConfig, FeaturesConfig, ModelConfig, OptimizerConfig
 from visionsweep.data.split_loading import load_splits
 from visionsweep.data.transforms import resized
@@ -46,7 +47,7 @@ def images_per_second(folder: Path) -> float:
     _ = network.backbone
     rates = []
     for turn in range(3):  # the best turn: other work only slows the others
-        extraction.pixel_memory().clear()
+        forget(extraction.pixel_memory)
         start = time.perf_counter()
         cache = FeaturesConfig(cache_dir=str(folder / f"features-{turn}"))
         cached_features(files, network, resized(224), torch.device("cpu"), cache)

@@ -36,7 +36,7 @@ from visionsweep.features.device_backbone import (
     DeviceBackbone,
     relative_error,
 )
-from visionsweep.features.extraction import BATCH_SIZE, Extractor
+from visionsweep.features.extraction import BATCH_SIZE, extract
 from visionsweep.models import backbone_spec, backbones
 from visionsweep.models.heads import Heads
 from visionsweep.models.seeds import replicate_seeds
@@ -172,7 +172,7 @@ def check_not_finite(setup: Setup) -> Iterator[tuple[bool, str]]:
 
     backbone = DeviceBackbone(Spoiled().eval(), resized(setup.size), setup.device, "spoiled")
     try:
-        list(Extractor(backbone).extract(images_of(setup)))
+        list(extract(backbone, images_of(setup)))
     except UserError as error:
         yield error.where == "spoiled" and ".jpg" in error.what, "refused"
     else:

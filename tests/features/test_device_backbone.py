@@ -7,7 +7,7 @@ from torch import nn
 from visionsweep.data.transforms import resized
 from visionsweep.errors import UserError
 from visionsweep.features.device_backbone import DeviceBackbone
-from visionsweep.features.extraction import Extractor
+from visionsweep.features.extraction import extract
 from visionsweep.models.lazy_model import LazyModel
 
 CPU = torch.device("cpu")
@@ -70,7 +70,7 @@ class Spoiled(nn.Module):
 def test_error_about_non_finite_features_names_image_and_backbone(files):
     backbone = DeviceBackbone(Spoiled().eval(), resized(SIZE), CPU, "convnext_tiny")
     with pytest.raises(UserError) as error:
-        list(Extractor(backbone).extract(files))
+        list(extract(backbone, files))
     assert error.value.where == "convnext_tiny"
     assert sum(str(file.path) in error.value.what for file in files) == 1
 

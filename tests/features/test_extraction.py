@@ -11,7 +11,7 @@ from visionsweep.data.images import ImageFile
 from visionsweep.data.transforms import resized
 from visionsweep.errors import UserError
 from visionsweep.features.device_backbone import DeviceBackbone
-from visionsweep.features.extraction import Extractor
+from visionsweep.features.extraction import extract
 from visionsweep.models import backbones, classifier
 from visionsweep.models.backbone_spec import resolve_backbone
 from visionsweep.models.lazy_model import LazyModel
@@ -93,7 +93,7 @@ def test_batch_that_exceeds_memory_is_split_with_a_warning(
 
 def extracted(network: LazyModel, files: list[ImageFile]) -> Iterator[tuple[str, torch.Tensor]]:
     backbone = DeviceBackbone(network.backbone.module, resized(SIZE), torch.device("cpu"))
-    for digests, features in Extractor(backbone).extract(files):
+    for digests, features in extract(backbone, files):
         yield from zip(digests, features, strict=True)
 
 

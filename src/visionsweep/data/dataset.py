@@ -35,9 +35,7 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         transform: Callable[[Image.Image], torch.Tensor],
         gray_range: GrayRange | None = None,
     ) -> None:
-        self.files = files
-        self.transform = transform
-        self.gray_range = gray_range
+        self.files, self.transform, self.gray_range = files, transform, gray_range
 
     def __len__(self) -> int:
         return len(self.files)
@@ -52,10 +50,17 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         file = self.files[index]
         try:
             image = open_rgb(read_content(file), self.gray_range, where=file.path)
-            with _seeded(seed):
-                return self.transform(image), file.label
         except UnreadableImageError as error:
             raise lost(file.path, str(error)) from error
+        with _seeded(seed):
+            return self.transform(image), file.label
+
+    def __getitems__(self, keys: Sequence[Draw]) -> list[tuple[torch.Tensor, int]] | UserError:
+        """Return the items of a batch, or an error: raised in a worker, it would be a traceback."""
+        try:
+            return [self[key] for key in keys]
+        except UserError as error:
+            return error
 
 
 @contextmanager
@@ -118,7 +123,7 @@ class _Batches(Sampler[list[Draw]]):
             yield draws[begin:end]
 
 
-class ImageBatches:
+class ImageBatches(DataLoader[tuple[torch.Tensor, int]]):
     """Batches of an image data set, bitwise identical for any number of workers.
 
     Args:
@@ -143,8 +148,8 @@ class ImageBatches:
         join_single: bool = False,
         weights: torch.Tensor | None = None,
     ) -> None:
-        self._loader: DataLoader[tuple[torch.Tensor, int] | UserError] = DataLoader(
-            _ReturnErrors(dataset),
+        super().__init__(
+            dataset,
             batch_sampler=_Batches(len(dataset), batch_size, shuffle, join_single, weights),
             # For the seeds of workers, which would otherwise come from the default generator.
             generator=torch.Generator(),
@@ -154,38 +159,17 @@ class ImageBatches:
             collate_fn=_collate,
         )
 
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         """Yield pixels, `float32[B, 3, size, size]`, and labels, `int64[B]`.
 
         Raises:
             UserError: if the file of an image is gone, has changed, or can no longer be read.
         """
-        for batch in self._loader:
+        for batch in super().__iter__():
             if isinstance(batch, UserError):
                 raise batch
             yield batch
 
 
-class _ReturnErrors(Dataset[tuple[torch.Tensor, int] | UserError]):
-    """A data set that returns its errors, since torch turns those of workers into tracebacks."""
-
-    def __init__(self, dataset: ImageDataset) -> None:
-        self._dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, key: Draw) -> tuple[torch.Tensor, int] | UserError:
-        try:
-            return self._dataset[key]
-        except UserError as error:
-            return error
-
-
-def _collate(items: list[tuple[torch.Tensor, int] | UserError]) -> Any:
-    """Return a batch, or its first error."""
-    errors = [item for item in items if isinstance(item, UserError)]
-    return errors[0] if errors else default_collate(items)
+def _collate(items: list[tuple[torch.Tensor, int]] | UserError) -> Any:
+    return items if isinstance(items, UserError) else default_collate(items)

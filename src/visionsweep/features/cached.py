@@ -11,7 +11,7 @@ from visionsweep.config.values import parse_size
 from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.features.device_backbone import DeviceBackbone, feature_dtype
-from visionsweep.features.extraction import BATCH_SIZE, Extractor
+from visionsweep.features.extraction import BATCH_SIZE, extract
 from visionsweep.features.store import FeatureStore
 from visionsweep.models.lazy_model import LazyModel
 from visionsweep.runtime import provenance
@@ -77,11 +77,11 @@ def cached_features(
     store = _store(cache_dir(config), config.max_size, key, tuple(about.items()))
     by_digest = {file.digest: file for file in files}
 
-    def extract(missing: list[str]) -> Iterator[tuple[list[str], torch.Tensor]]:
+    def extract_missing(missing: list[str]) -> Iterator[tuple[list[str], torch.Tensor]]:
         backbone = DeviceBackbone(network.backbone.module, preprocessing, device, spec.name)
-        return Extractor(backbone).extract([by_digest[digest] for digest in missing])
+        return extract(backbone, [by_digest[digest] for digest in missing])
 
-    return store.get([file.digest for file in files], extract)
+    return store.get([file.digest for file in files], extract_missing)
 
 
 def _kernels(device: torch.device) -> list[str]:

@@ -2,8 +2,6 @@
 
 import copy
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 
 import torch
@@ -21,6 +19,7 @@ log = logging.getLogger(__name__)
 # Measured on an H200: docs/results.md, "On a GPU".
 TOLERANCE = 0.05
 CHECK_IMAGES = 3
+_ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 def feature_dtype(device: torch.device) -> torch.dtype:
@@ -51,9 +50,7 @@ class DeviceBackbone:
         name: str = "the backbone",
         dtype: torch.dtype | None = None,
     ) -> None:
-        self.preprocessing = preprocessing
-        self.device = device
-        self.name = name
+        self.preprocessing, self.device, self.name = preprocessing, device, name
         self._backbone = backbone.eval()
         self._dtype = dtype or feature_dtype(device)
 
@@ -75,9 +72,8 @@ class DeviceBackbone:
 
         Always the same ones: an image's features must not depend on which images come first.
         """
-        return self.preprocessing.normalize(
-            calibration_images(CHECK_IMAGES, self.preprocessing.size)
-        )
+        images = calibration_images(CHECK_IMAGES, self.preprocessing.size)
+        return self.preprocessing.normalize(images)
 
     @cached_property
     def fused(self) -> nn.Module:
@@ -113,12 +109,13 @@ class DeviceBackbone:
             error = relative_error(self._forward(network, images), expected)
             if error <= TOLERANCE:
                 return network
+            dtype = torch.float32 if network is self._float32 else self._dtype
             log.warning(
                 "%s: the largest relative difference of features between %s in %s and the CPU "
                 "is %.2g",
                 self.name,
                 self.device,
-                "float32" if network is self._float32 else str(self._dtype).removeprefix("torch."),
+                str(dtype).removeprefix("torch."),
                 error,
             )
         raise UserError(
@@ -128,20 +125,11 @@ class DeviceBackbone:
         )
 
     def _forward(self, network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        with self._kernels(network):
+        """Return features with attention kernels whose *forward* passes are deterministic."""
+        half = network is not self._float32
+        with torch.autocast(self.device.type, self._dtype, enabled=half), sdpa_kernel(_ATTENTION):
             features: torch.Tensor = network(images).flatten(1)
         return features.float().cpu()
-
-    @contextmanager
-    def _kernels(self, network: nn.Module) -> Iterator[None]:
-        """Select precision and attention kernels; all their *forward* passes are deterministic."""
-        backends = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
-        half = network is not self._float32
-        with (
-            torch.autocast(self.device.type, self._dtype, enabled=half),
-            sdpa_kernel(backends),
-        ):
-            yield
 
 
 def _with_weights_in(dtype: torch.dtype, network: nn.Module) -> nn.Module:

@@ -56,11 +56,6 @@ class PixelMemory:
             rows[digest] = len(rows)
             self._free -= image.nbytes
 
-    def clear(self) -> None:
-        """Delete all images."""
-        self._kept.clear()
-        self._free = PIXEL_BYTES
-
 
 @remembered()
 def pixel_memory() -> PixelMemory:
@@ -73,111 +68,102 @@ def remember_pixels() -> None:
     pixel_memory().enabled = True
 
 
-class Extractor:
-    """Extracts features batch by batch.
+def extract(
+    backbone: DeviceBackbone, files: Sequence[ImageFile]
+) -> Iterator[tuple[list[str], torch.Tensor]]:
+    """Compute features batch by batch, with a progress bar.
+
+    The last batch is padded, so the features of an image are bitwise identical whichever images
+    are in its batch.
 
     Args:
         backbone: the backbone on its device.
+        files: distinct images.
+
+    Yields:
+        Content digests and their features, `float32[n, width]` on the CPU.
+
+    Raises:
+        UserError: if an image is missing or has changed since its digest was computed, or if its
+            features are not finite.
     """
+    size = BATCH_SIZE[backbone.device.type]
+    micro_batch = AdaptiveMicroBatch(warning=_MICRO_BATCH_WARNING)
+    batches = [files[start : start + size] for start in range(0, len(files), size)]
+    with terminal.bar(total=len(files), desc="Features", unit="image") as bar:
+        for batch, pixels in zip(batches, _decoded(backbone, batches), strict=True):
+            padding = pixels[:1].expand(size - len(batch), -1, -1, -1)
+            padded = torch.cat([pixels, padding]) if len(batch) < size else pixels
+            features = torch.cat(micro_batch.map(backbone, padded))[: len(batch)]
+            _refuse_not_finite(backbone.name, batch, features)
+            yield [file.digest for file in batch], features
+            bar.update(len(batch))
 
-    def __init__(self, backbone: DeviceBackbone) -> None:
-        self._backbone = backbone
-        self._batch_size = BATCH_SIZE[backbone.device.type]
-        self._micro_batch = AdaptiveMicroBatch(warning=_MICRO_BATCH_WARNING)
 
-    def extract(self, files: Sequence[ImageFile]) -> Iterator[tuple[list[str], torch.Tensor]]:
-        """Compute features, with a progress bar.
+def _decoded(
+    backbone: DeviceBackbone, batches: Sequence[Sequence[ImageFile]]
+) -> Iterator[torch.Tensor]:
+    """Yield the pixels of each batch, decoded in threads.
 
-        The last batch is padded, so the features of an image are bitwise identical whichever
-        images are in its batch.
+    With an accelerator, the next batches are decoded while one is computed. On a CPU, decoding and
+    the forward pass would compete for cores, which took 1.25 times as long; there a round of
+    batches is decoded, then computed.
+    """
+    parallel = backbone.device.type != "cpu"
+    size = backbone.preprocessing.size
+    shape = (1 + parallel, ROUND, BATCH_SIZE[backbone.device.type], 3, size, size)
+    pinned = backbone.device.type == "cuda"  # for asynchronous copies
+    buffers = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+    # On a CPU, other runs may share the machine. A GPU needs all cores to be kept busy.
+    n_threads = cores() if parallel else min(cores(), torch.get_num_threads())
+    with ThreadPoolExecutor(n_threads, thread_name_prefix="decode") as threads:
 
-        Args:
-            files: distinct images.
+        def submit(start: int) -> list[Future[None]]:
+            return [
+                threads.submit(_decode, backbone.preprocessing, file, row)
+                for batch, rows in in_round(start)
+                for file, row in zip(batch, rows, strict=False)
+            ]
 
-        Yields:
-            Content digests and their features, `float32[n, width]` on the CPU.
+        def in_round(start: int) -> Iterator[tuple[Sequence[ImageFile], torch.Tensor]]:
+            buffer = buffers[start // ROUND % len(buffers)]
+            return zip(batches[start : start + ROUND], buffer, strict=False)
 
-        Raises:
-            UserError: if an image is missing or has changed since its digest was computed, or if
-                its features are not finite.
-        """
-        size = self._batch_size
-        batches = [files[start : start + size] for start in range(0, len(files), size)]
-        with terminal.bar(total=len(files), desc="Features", unit="image") as bar:
-            for batch, pixels in zip(batches, self._decoded(batches), strict=True):
-                features = self._forward(pixels)
-                self._check_finite(batch, features)
-                yield [file.digest for file in batch], features
-                bar.update(len(batch))
+        pending = submit(0)
+        for start in range(0, len(batches), ROUND):
+            current, pending = pending, submit(start + ROUND) if parallel else []
+            for future in current:
+                future.result()
+            for batch, rows in in_round(start):
+                for file, row in zip(batch, rows, strict=False):
+                    pixel_memory().keep(backbone.preprocessing, file.digest, row)
+                yield rows[: len(batch)]
+            pending = pending or submit(start + ROUND)
 
-    def _decoded(self, batches: Sequence[Sequence[ImageFile]]) -> Iterator[torch.Tensor]:
-        """Yield the pixels of each batch, decoded in threads.
 
-        With an accelerator, the next batches are decoded while one is computed. On a CPU, decoding
-        and the forward pass would compete for cores, which took 1.25 times as long; there a round
-        of batches is decoded, then computed.
-        """
-        parallel = self._backbone.device.type != "cpu"
-        size = self._backbone.preprocessing.size
-        shape = (1 + parallel, ROUND, self._batch_size, 3, size, size)
-        pinned = self._backbone.device.type == "cuda"  # for asynchronous copies
-        buffers = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
-        # On a CPU, other runs may share the machine. A GPU needs all cores to be kept busy.
-        n_threads = cores() if parallel else min(cores(), torch.get_num_threads())
-        with ThreadPoolExecutor(n_threads, thread_name_prefix="decode") as threads:
+def _decode(preprocessing: Preprocessing, file: ImageFile, row: torch.Tensor) -> None:
+    """Write the pixels of an image into `uint8[3, size, size]`.
 
-            def submit(start: int) -> list[Future[None]]:
-                buffer = buffers[start // ROUND % len(buffers)]
-                return [
-                    threads.submit(self._decode, file, row)
-                    for batch, rows in zip(batches[start : start + ROUND], buffer, strict=False)
-                    for file, row in zip(batch, rows, strict=False)
-                ]
-
-            pending = submit(0)
-            for start in range(0, len(batches), ROUND):
-                current, pending = pending, submit(start + ROUND) if parallel else []
-                for future in current:
-                    future.result()
-                buffer = buffers[start // ROUND % len(buffers)]
-                for batch, rows in zip(batches[start : start + ROUND], buffer, strict=False):
-                    for file, row in zip(batch, rows, strict=False):
-                        pixel_memory().keep(self._backbone.preprocessing, file.digest, row)
-                    yield rows[: len(batch)]
-                pending = pending or submit(start + ROUND)
-
-    def _decode(self, file: ImageFile, row: torch.Tensor) -> None:
-        """Write the pixels of an image into `uint8[3, size, size]`.
-
-        Copied by NumPy, since torch would start threads of its own in this thread.
-        """
-        preprocessing = self._backbone.preprocessing
-        if (kept := pixel_memory().find(preprocessing, file.digest)) is not None:
-            row.numpy()[:] = kept.numpy()
-            return
+    Copied by NumPy, since torch would start threads of its own in this thread.
+    """
+    pixels = pixel_memory().find(preprocessing, file.digest)
+    if pixels is None:
         content = read_content(file)  # checks the digest, under which features are stored
         image = open_rgb(content, preprocessing.gray_range, where=file.path)
-        row.numpy()[:] = preprocessing.pixels(image).numpy()
+        pixels = preprocessing.pixels(image)
+    row.numpy()[:] = pixels.numpy()
 
-    @torch.inference_mode()
-    def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return the features of at most one batch, in micro-batches if memory requires it."""
-        count = len(pixels)
-        if count < self._batch_size:
-            padding = pixels[:1].expand(self._batch_size - count, -1, -1, -1)
-            pixels = torch.cat([pixels, padding])
-        return torch.cat(self._micro_batch.map(self._backbone, pixels))[:count]
 
-    def _check_finite(self, batch: Sequence[ImageFile], features: torch.Tensor) -> None:
-        """Raise an error for features that are not finite; stored, they would affect every run."""
-        finite = torch.isfinite(features).all(1).tolist()
-        if not all(finite):
-            paths = [str(file.path) for file, ok in zip(batch, finite, strict=True) if not ok]
-            more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-            raise UserError(
-                f"the features of {', '.join(paths[:3])}{more} are not finite; nothing of their "
-                "batch is stored",
-                where=self._backbone.name,
-                hint="Damaged weights, or weights of another architecture, cause this. Use other "
-                "weights, or leave these images out.",
-            )
+def _refuse_not_finite(name: str, batch: Sequence[ImageFile], features: torch.Tensor) -> None:
+    """Refuse features that are not finite; stored, they would affect every run."""
+    finite = torch.isfinite(features).all(1).tolist()
+    if not all(finite):
+        paths = [str(file.path) for file, ok in zip(batch, finite, strict=True) if not ok]
+        more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+        raise UserError(
+            f"the features of {', '.join(paths[:3])}{more} are not finite; nothing of their batch "
+            "is stored",
+            where=name,
+            hint="Damaged weights, or weights of another architecture, cause this. Use other "
+            "weights, or leave these images out.",
+        )

@@ -27,23 +27,14 @@ _CACHES = {
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """Facts about one store: the features of a backbone under a transform.
-
-    Attributes:
-        folder: folder of its shards.
-        about: meaning of its key: `model`, `weights`, `transform`, `device`, ...
-        images: number of rows in its shards.
-        bytes: size of its shards.
-        used: time of last use, in seconds since 1970; 0 without shards.
-        unreadable: number of shards whose header cannot be read.
-    """
+    """Facts about one store: the features of a backbone under a transform."""
 
     folder: Path
-    about: dict[str, str]
-    images: int
-    bytes: int
-    used: float
-    unreadable: int
+    about: dict[str, str]  # meaning of its key: `model`, `weights`, `transform`, `device`, ...
+    images: int  # number of rows in its shards
+    bytes: int  # size of its shards
+    used: float  # time of last use, in seconds since 1970; 0 without shards
+    unreadable: int  # number of shards whose header cannot be read
 
     @property
     def model(self) -> str:
@@ -93,13 +84,12 @@ def verify(shard: Path) -> str | None:
     Returns:
         The damage; None if the shard is intact, was deleted meanwhile, or is not readable.
     """
-    try:
-        read_shard(shard, key=shard.parent.name)
-    except OSError:
-        return None
-    except DamagedShardError as error:
-        quarantine(shard, str(error))
-        return str(error)
+    with suppress(OSError):
+        try:
+            read_shard(shard, key=shard.parent.name)
+        except DamagedShardError as error:
+            quarantine(shard, str(error))
+            return str(error)
     return None
 
 

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -28,17 +27,11 @@ class DamagedShardError(Exception):
 
 @dataclass(frozen=True)
 class Shard:
-    """A verified shard.
-
-    Attributes:
-        path: its file.
-        digests: image digests in the order of the rows.
-        features: `float32[N, width]`, mapped from the file, or in memory if it is not writable.
-    """
+    """A verified shard."""
 
     path: Path
-    digests: list[str]
-    features: torch.Tensor
+    digests: list[str]  # of the images, in the order of the rows
+    features: torch.Tensor  # `float32[N, width]`, mapped from the file unless it is not writable
 
 
 def read_shard(path: Path, key: str | None = None) -> Shard:
@@ -89,18 +82,12 @@ def encode(key: str, digests: Sequence[str], features: torch.Tensor) -> bytes:
         digests: image digests in the order of the rows.
         features: `float32[N, width]`, contiguous.
     """
-    facts = {
-        "format": FORMAT,
-        "key": key,
-        "digests": json.dumps(digests),
-        "checksum": _checksum(features),
-    }
-    return save({"features": features}, facts)
+    facts = {"format": FORMAT, "key": key, "digests": json.dumps(digests)}
+    return save({"features": features}, facts | {"checksum": _checksum(features)})
 
 
 def _checksum(features: torch.Tensor) -> str:
-    numbers: Any = features.numpy()
-    return digest_of(memoryview(numbers).cast("B"))
+    return digest_of(features.numpy().data.cast("B"))
 
 
 def quarantine(path: Path, reason: str) -> None:

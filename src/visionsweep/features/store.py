@@ -9,6 +9,7 @@ results.
 import json
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -48,7 +49,6 @@ class FeatureStore:
     about: dict[str, str]
     max_bytes: int
     _shards: dict[Path, Shard] = field(default_factory=dict, repr=False)
-    _places: dict[str, tuple[Path, int]] = field(default_factory=dict, repr=False)
 
     def get(self, digests: Sequence[str], extract: Extract) -> torch.Tensor:
         """Return the features of images, after extracting and storing missing ones.
@@ -72,7 +72,9 @@ class FeatureStore:
                     if missing := self._missing(digests):
                         stored = self._fill(missing, extract)
                 if stored:
-                    evict_lru(self.folder.parent, self.max_bytes, in_use=self._shards_of(digests))
+                    places = self._places()
+                    in_use = {places[digest][0].path for digest in digests}
+                    evict_lru(self.folder.parent, self.max_bytes, in_use)
         return self._gather(digests)
 
     @contextmanager
@@ -88,25 +90,28 @@ class FeatureStore:
                 log.warning("%s: no lock, others may do the same work now: %s", path, why(error))
             yield
 
+    def _places(self) -> dict[str, tuple[Shard, int]]:
+        """Return the shard and the row of each image; of copies, the first."""
+        shards = reversed(self._shards.values())
+        return {d: (shard, row) for shard in shards for row, d in enumerate(shard.digests)}
+
     def _missing(self, digests: Sequence[str]) -> list[str]:
-        return [digest for digest in dict.fromkeys(digests) if digest not in self._places]
+        places = self._places()
+        return [digest for digest in dict.fromkeys(digests) if digest not in places]
 
     def _refresh(self) -> None:
         """Read new shards, and drop those that were deleted."""
         paths: set[Path] = set()
         with suppress(OSError):  # an unreadable cache
             paths = set(self.folder.glob(f"*{SUFFIX}")) if self.folder.is_dir() else set()
-        for deleted in set(self._shards) - paths:
-            self._forget(deleted)
+        self._shards = {path: shard for path, shard in self._shards.items() if path in paths}
         for path in sorted(paths - set(self._shards)):
             try:
-                shard = read_shard(path, self.key)
+                self._shards[path] = read_shard(path, self.key)
             except OSError:
                 continue
             except DamagedShardError as error:
                 quarantine(path, str(error))
-                continue
-            self._add(shard)
         if len({shard.features.shape[1] for shard in self._shards.values()}) > 1:
             self._quarantine_other_widths(None)  # the next extraction shows which one is right
 
@@ -115,16 +120,7 @@ class FeatureStore:
         for path, shard in list(self._shards.items()):
             if shard.features.shape[1] != width:
                 quarantine(path, f"has features of another width: {shard.features.shape[1]}")
-                self._forget(path)
-
-    def _add(self, shard: Shard) -> None:
-        self._shards[shard.path] = shard
-        for row, digest in enumerate(shard.digests):
-            self._places.setdefault(digest, (shard.path, row))
-
-    def _forget(self, path: Path) -> None:
-        del self._shards[path]
-        self._places = {d: place for d, place in self._places.items() if place[0] != path}
+                del self._shards[path]
 
     def _fill(self, missing: list[str], extract: Extract) -> bool:
         """Extract missing features; return True if all of them are on disk."""
@@ -138,9 +134,7 @@ class FeatureStore:
             if len(digests) >= SHARD_IMAGES:
                 writable = self._write(digests, torch.cat(rows), writable)
                 digests, rows = [], []
-        if digests:
-            writable = self._write(digests, torch.cat(rows), writable)
-        return writable
+        return self._write(digests, torch.cat(rows), writable) if digests else writable
 
     def _write(self, digests: list[str], features: torch.Tensor, writable: bool) -> bool:
         """Add a shard, on disk if possible; return True if it is on disk.
@@ -150,30 +144,24 @@ class FeatureStore:
         path = self.folder / shards.file_name(digests)
         features = features.float().contiguous()
         self._quarantine_other_widths(features.shape[1])
-        shard = Shard(path, digests, features)
+        self._shards[path] = Shard(path, digests, features)
         writable = writable and keep(path, shards.encode(self.key, digests, features))
         if writable:
             with suppress(FileNotFoundError):  # evicted by another process
-                shard = read_shard(path, self.key)
-        self._add(shard)
+                self._shards[path] = read_shard(path, self.key)
         return writable
 
-    def _shards_of(self, digests: Sequence[str]) -> set[Path]:
-        return {self._places[digest][0] for digest in digests}
-
     def _gather(self, digests: Sequence[str]) -> torch.Tensor:
-        places = [self._places[digest] for digest in digests]
-        width = self._shards[places[0][0]].features.shape[1]
-        out = torch.empty(len(digests), width)
-        by_shard: dict[Path, tuple[list[int], list[int]]] = {}
-        for position, (path, row) in enumerate(places):
-            positions, rows = by_shard.setdefault(path, ([], []))
-            positions.append(position)
-            rows.append(row)
-        for path, (positions, rows) in by_shard.items():
+        places = self._places()
+        positions_and_rows: dict[Path, list[tuple[int, int]]] = defaultdict(list)
+        for position, digest in enumerate(digests):
+            shard, row = places[digest]
+            positions_and_rows[shard.path].append((position, row))
+        out = torch.empty(len(digests), places[digests[0]][0].features.shape[1])
+        for path, pairs in positions_and_rows.items():
+            positions, rows = torch.tensor(pairs).T
             # Ten times as fast as features[rows].
-            selected = self._shards[path].features.index_select(0, torch.tensor(rows))
-            out.index_copy_(0, torch.tensor(positions), selected)
+            out.index_copy_(0, positions, self._shards[path].features.index_select(0, rows))
             with suppress(OSError):  # deleted, or in a read-only cache
                 os.utime(path)  # evict_lru deletes the oldest first
         return out
@@ -200,18 +188,18 @@ def evict_lru(features_dir: Path, max_bytes: int, in_use: set[Path]) -> list[Pat
     Returns:
         The deleted files.
     """
-    sizes: dict[Path, os.stat_result] = {}
+    files: dict[Path, os.stat_result] = {}
     for path in features_dir.glob(f"*/*{SUFFIX}"):
         with suppress(OSError):  # deleted by another process
-            sizes[path] = path.stat()
-    total = sum(facts.st_size for facts in sizes.values())
-    deleted = []
-    for path in sorted(sizes.keys() - in_use, key=lambda path: sizes[path].st_mtime_ns):
-        if total <= max_bytes:
+            files[path] = path.stat()
+    excess = sum(file.st_size for file in files.values()) - max_bytes
+    deleted: list[Path] = []
+    for path in sorted(files.keys() - in_use, key=lambda path: files[path].st_mtime_ns):
+        if excess <= 0:
             break
         with suppress(OSError):  # of another user
             path.unlink(missing_ok=True)
-            total -= sizes[path].st_size
+            excess -= files[path].st_size
             deleted.append(path)
     if deleted:
         log.info("The feature store is full: deleted %d least recently used shards", len(deleted))
