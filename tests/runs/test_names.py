@@ -70,6 +70,14 @@ def test_other_options_and_studies_appear() -> None:
     assert given == "effnetb0_10pct_5-epochs_experiment-my_study_training-fine_tuning"
 
 
+def test_name_of_a_solved_head_holds_no_setting_of_training_in_steps() -> None:
+    chosen = {"training": "linear_probe", "optimizer": "sgd"}
+    given = ["training=linear_probe", "epochs=10", "optimizer=sgd", "optimizer.lr=0.1", "seed=3"]
+    solved = run_name(CHOICES | chosen, None, given, study=False)
+    assert solved == "effnetb0_10pct_training-linear_probe"
+    assert run_name(CHOICES | chosen, None, [*given, "transform.size=64"], study=False) != solved
+
+
 def test_order_of_a_command_does_not_matter() -> None:
     overrides = ["seed=3", "optimizer.lr=0.01", "batch_size=8"]
     assert len({name(order) for order in itertools.permutations(overrides)}) == 1

@@ -21,7 +21,7 @@ from visionsweep.runtime.micro_batching import (
     explain_out_of_memory,
     is_out_of_memory,
 )
-from visionsweep.training import loop
+from visionsweep.training import loop, scoring
 from visionsweep.training.batches import SplitBatches, TensorBatches
 from visionsweep.training.optimizers import make_optimizer
 
@@ -145,13 +145,13 @@ def test_the_limit_is_found_once_and_kept_for_all_batches_epochs_and_splits():
     fitted(model, splits(60, 20), micro_batch)
     assert micro_batch.limit == 5
     assert model.sizes[:3] == [20, 10, 5] and model.failures == 2
-    loop.predict_logits(model, splits(60, 20).val, CPU, micro_batch)
+    scoring.predict_logits(model, splits(60, 20).val, CPU, micro_batch)
     assert model.failures == 2 and max(model.sizes[3:]) == 5
 
 
 def test_parts_are_of_even_size_so_that_none_is_a_single_image():
     model = Small(heads(), 100)
-    loop.evaluate(model, TensorBatches(*points(9), 9), CPU, AdaptiveMicroBatch(limit=4))
+    scoring.evaluate(model, TensorBatches(*points(9), 9), CPU, AdaptiveMicroBatch(limit=4))
     assert model.sizes == [3, 3, 3]
 
 
@@ -227,10 +227,12 @@ def test_a_process_that_really_has_too_little_memory_trains_to_the_same():
 def test_scores_and_logits_of_parts_are_those_of_the_whole(room: int):
     model = heads()
     batches = TensorBatches(*points(35), 17)
-    scores = loop.evaluate(model, batches, CPU)
-    logits = loop.predict_logits(model, batches, CPU)
-    assert torch.allclose(loop.predict_logits(Small(model, room), batches, CPU), logits)
-    for ours, theirs in zip(loop.evaluate(Small(model, room), batches, CPU), scores, strict=True):
+    scores = scoring.evaluate(model, batches, CPU)
+    logits = scoring.predict_logits(model, batches, CPU)
+    assert torch.allclose(scoring.predict_logits(Small(model, room), batches, CPU), logits)
+    for ours, theirs in zip(
+        scoring.evaluate(Small(model, room), batches, CPU), scores, strict=True
+    ):
         assert ours.loss == pytest.approx(theirs.loss) and ours.accuracy == theirs.accuracy
 
 
@@ -243,8 +245,8 @@ def test_memory_too_small_for_one_image_is_an_error_that_says_what_to_do(step: s
     batches = TensorBatches(*points(12), 12)
     steps: dict[str, Callable[[], object]] = {
         "train": lambda: loop.train_one_epoch(model, splits(12, 12).train, sgd(model), CPU),
-        "test": lambda: loop.evaluate(model, batches, CPU),
-        "predict": lambda: loop.predict_logits(model, batches, CPU),
+        "test": lambda: scoring.evaluate(model, batches, CPU),
+        "predict": lambda: scoring.predict_logits(model, batches, CPU),
     }
     with pytest.raises(UserError, match="does not hold one image") as caught:
         steps[step]()
@@ -281,7 +283,7 @@ def test_another_error_is_not_taken_for_it():
     model = nn.Linear(5, 3)  # wants other inputs
     micro_batch = AdaptiveMicroBatch()
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        loop.evaluate(model, TensorBatches(*points(12), 12), CPU, micro_batch)
+        scoring.evaluate(model, TensorBatches(*points(12), 12), CPU, micro_batch)
     assert micro_batch.limit is None
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from visionsweep.config.schema import OptimizerConfig
-from visionsweep.training import loop
+from visionsweep.training import loop, scoring
 from visionsweep.training.batches import SplitBatches, TensorBatches
 from visionsweep.training.optimizers import make_optimizer
 
@@ -75,7 +75,7 @@ def test_scores_are_means_over_images_not_over_batches():
     model = SingleReplicate(nn.Identity())
     logits = torch.tensor([[9.0, 0.0]] * 4 + [[0.0, 9.0]])  # four correct, one very wrong
     labels = torch.zeros(5, dtype=torch.int64)
-    scores = one(loop.evaluate(model, TensorBatches(logits, labels, 4), CPU))
+    scores = one(scoring.evaluate(model, TensorBatches(logits, labels, 4), CPU))
     assert scores.accuracy == pytest.approx(4 / 5)  # over batches it would be 1/2
     assert scores.loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-6)
 
@@ -83,8 +83,8 @@ def test_scores_are_means_over_images_not_over_batches():
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 16, 17, 100])
 def test_batch_size_does_not_change_scores(batch_size: int):
     model, (inputs, labels) = head(), two_clouds(17, 5)
-    whole = one(loop.evaluate(model, TensorBatches(inputs, labels, 17), CPU))
-    scores = one(loop.evaluate(model, TensorBatches(inputs, labels, batch_size), CPU))
+    whole = one(scoring.evaluate(model, TensorBatches(inputs, labels, 17), CPU))
+    scores = one(scoring.evaluate(model, TensorBatches(inputs, labels, batch_size), CPU))
     assert scores.loss == pytest.approx(whole.loss, rel=1e-6)
     assert scores.accuracy == whole.accuracy
 
@@ -131,8 +131,8 @@ def test_fit_returns_and_reports_one_entry_per_epoch():
     assert reported == history
     assert all(e.learning_rate == 0.1 and e.seconds > 0 for e in history)
     # The last entry has the scores of the returned model.
-    assert history[-1].val == one(loop.evaluate(model, splits().val, CPU))
-    assert history[-1].test == one(loop.evaluate(model, splits().test, CPU))
+    assert history[-1].val == one(scoring.evaluate(model, splits().val, CPU))
+    assert history[-1].test == one(scoring.evaluate(model, splits().test, CPU))
 
 
 def test_epochs_are_reported_before_an_interruption():
@@ -151,7 +151,7 @@ def test_epochs_are_reported_before_an_interruption():
 
 def test_separable_classes_are_learned():
     model = head()
-    before = one(loop.evaluate(model, splits(distance=8).val, CPU))
+    before = one(scoring.evaluate(model, splits(distance=8).val, CPU))
     history = loop.fit(model, splits(distance=8), sgd(model), 15, CPU, lambda _: None)
     assert history[-1].train.loss < history[0].train.loss
     assert history[-1].val.loss < before.loss
@@ -193,7 +193,7 @@ def scored_network() -> nn.Sequential:
     return SingleReplicate(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
 
 
-@pytest.mark.parametrize("score", [loop.evaluate, loop.predict_logits])
+@pytest.mark.parametrize("score", [scoring.evaluate, scoring.predict_logits])
 def test_evaluation_keeps_weights_buffers_and_random_state(score):
     model = scored_network().train()
     before = copy.deepcopy(model.state_dict())
@@ -208,7 +208,7 @@ def test_evaluation_keeps_weights_buffers_and_random_state(score):
 def test_dropout_is_off_in_evaluation_and_on_in_every_training_epoch():
     model = scored_network()
     batches = TensorBatches(*two_clouds(10, 1), 4)
-    assert loop.evaluate(model, batches, CPU) == loop.evaluate(model, batches, CPU)
+    assert scoring.evaluate(model, batches, CPU) == scoring.evaluate(model, batches, CPU)
     assert not model.training
     modes = []
     model[2].register_forward_hook(lambda module, *_: modes.append(module.training))
@@ -219,7 +219,7 @@ def test_dropout_is_off_in_evaluation_and_on_in_every_training_epoch():
 
 def test_logits_are_in_the_order_of_the_batches():
     model, (inputs, labels) = scored_network().eval(), two_clouds(10, 1)
-    logits = loop.predict_logits(model, TensorBatches(inputs, labels, 3), CPU)
+    logits = scoring.predict_logits(model, TensorBatches(inputs, labels, 3), CPU)
     assert torch.allclose(logits, model(inputs), atol=1e-6)
 
 

@@ -45,6 +45,29 @@ def _wrong_targets(config: DictConfig) -> list[str]:
     return []
 
 
+def _unsolvable(config: DictConfig) -> list[str]:
+    """Return the settings that a head which is solved and not trained cannot have."""
+    training = config.training
+    augmentation = augmentation_target(config.augmentation)
+    reasons = {
+        f"replicates={config.replicates}": config.replicates > 1
+        and "it has no seed, so replicates would be equal",
+        f"training.freeze_backbone={training.freeze_backbone}": not training.freeze_backbone
+        and "its features are those of a frozen backbone",
+        f"augmentation={config.augmentation.name}": augmentation
+        and "its features are those of the images as they are",
+        f"training.sampling={training.sampling}": training.sampling != "uniform"
+        and "training.class_weights=balanced gives classes equal weight",
+        f"training.focal_gamma={training.focal_gamma}": training.focal_gamma
+        and "it minimizes the cross-entropy",
+    }
+    return [
+        f"{setting}: training.linear_probe=only solves the head; {reason}"
+        for setting, reason in reasons.items()
+        if reason
+    ]
+
+
 def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
     """Return a description of each combination of valid settings that cannot work."""
     problems = []
@@ -75,6 +98,8 @@ def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
             f"replicates={config.replicates}: replicates share a frozen backbone; to repeat "
             "fine-tuning, leave it out and sweep the seed, -m seed=1,2,3"
         )
+    if config.training.linear_probe == "only":
+        problems += _unsolvable(config)
     if config.force and config.reuse:
         problems.append(
             "force=true trains finished runs again, reuse=true copies them: give one of them"

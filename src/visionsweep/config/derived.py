@@ -78,8 +78,10 @@ def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that determine a run's numbers, by dotted key.
 
     A setting with the value that older records imply is left out, so that fingerprints stay valid.
+    Settings of training in steps are left out if the head is solved.
     """
     flat = flatten(config)
+    solved = flat.get("training.linear_probe") == "only"
 
     def is_implied(item: Setting) -> bool:
         name = flat.get(f"{item.key.partition('.')[0]}.name")
@@ -88,5 +90,8 @@ def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: flat[key]
         for key, item in settings().items()
-        if item.role == "result" and key in flat and not is_implied(item)
+        if item.role == "result"
+        and key in flat
+        and not is_implied(item)
+        and not (solved and item.in_steps)
     }

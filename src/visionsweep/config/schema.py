@@ -49,15 +49,16 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     epochs: int = setting(
-        "passes over the training images", 5, ge=1, always_shown=True, hparam=True
+        "passes over the training images", 5, ge=1, always_shown=True, hparam=True, in_steps=True
     )
-    batch_size: int = setting("training images per step", 32, ge=1, hparam=True)
+    batch_size: int = setting("training images per step", 32, ge=1, hparam=True, in_steps=True)
     seed: int = setting(
         "seed of initialization, order, dropout, and augmentation",
         42,
         ge=0,
         le=2**32 - 1,
         hparam=True,
+        in_steps=True,
     )
     replicates: int = setting(
         "heads trained side by side from different seeds", MISSING, ge=1, le=1000

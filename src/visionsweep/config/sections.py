@@ -42,7 +42,7 @@ class ModelConfig:
         place=True,
     )
     dropout: float | None = setting(
-        "dropout before the head; null: that of the original model", None, ge=0, lt=1
+        "dropout before the head; null: that of the original model", None, ge=0, lt=1, in_steps=True
     )
 
 
@@ -162,21 +162,28 @@ class AugmentationConfig:
 class OptimizerConfig:
     """Optimizer and learning rates."""
 
-    name: str = setting("short name in tables", MISSING, names_group=True, hparam=True)
-    lr: float = setting("learning rate", MISSING, gt=0, hparam=True)
+    name: str = setting(
+        "short name in tables", MISSING, names_group=True, hparam=True, in_steps=True
+    )
+    lr: float = setting("learning rate", MISSING, gt=0, hparam=True, in_steps=True)
     fine_tuning_lr: float = setting(
         "learning rate that training=fine_tuning uses", MISSING, role="derived", gt=0
     )
-    weight_decay: float = setting("weight decay", 0.0, ge=0, hparam=True)
-    momentum: float | None = setting("momentum of SGD; null: the optimizer's own", None, ge=0, lt=1)
+    weight_decay: float = setting("weight decay", 0.0, ge=0, hparam=True, in_steps=True)
+    momentum: float | None = setting(
+        "momentum of SGD; null: the optimizer's own", None, ge=0, lt=1, in_steps=True
+    )
     _target_: str | None = setting(
         "class in torch.optim or timm.optim; null: torch.optim's of this name",
         None,
         expected="a class in torch.optim or timm.optim",
         implied=partial(implied_target, "optimizer"),
+        in_steps=True,
     )
     arguments: dict[str, Any] = setting(
-        "further arguments of the class: +optimizer.arguments.NAME=VALUE", **_ARGUMENTS
+        "further arguments of the class: +optimizer.arguments.NAME=VALUE",
+        **_ARGUMENTS,
+        in_steps=True,
     )
 
 
@@ -188,6 +195,13 @@ class TrainingConfig:
         "short name in tables", MISSING, role="derived", names_group=True, hparam=True
     )
     freeze_backbone: bool = setting("train only the head", MISSING)
+    linear_probe: str = setting(
+        "logistic regression on the backbone's features, solved to convergence: before the first "
+        "epoch, or instead of training",
+        "none",
+        choices=("none", "first", "only"),
+        implied=lambda _: "none",
+    )
     class_weights: str = setting(
         "weight of an image in the training loss; balanced: the rarer its class, the larger",
         "none",

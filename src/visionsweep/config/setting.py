@@ -28,6 +28,7 @@ class Setting:
         names_group: True for the name of the option of its config group in tables.
         always_shown: True to show it in tables even if it was not swept.
         hparam: True to show it in TensorBoard's HParams table.
+        in_steps: True for a setting of training in steps, without effect on a head that is solved.
         implied: function from the `name` of its config group to the value in records without it.
         key: dotted key.
         type: type annotation.
@@ -49,6 +50,7 @@ class Setting:
     names_group: bool = False
     always_shown: bool = False
     hparam: bool = False
+    in_steps: bool = False
     implied: Callable[[Any], Any] | None = None
     key: str = ""
     type: Any = None

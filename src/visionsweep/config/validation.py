@@ -42,6 +42,8 @@ def validate_config(config: DictConfig, *, look_at_files: bool = True) -> Config
     valid.data.root = expanded(valid.data.root)
     valid.outputs_dir = expanded(valid.outputs_dir)
     valid.sweep_dir = expanded(valid.sweep_dir)
+    if valid.training.linear_probe == "only":
+        valid.epochs = 1  # of the record, which has the scores of the solved head
     return valid
 
 

@@ -74,6 +74,12 @@ class Heads(nn.Module):
         levels = bits.view(torch.int16)[:, :count].view(shape)
         return levels < n_kept - _LEVELS // 2, _LEVELS / n_kept
 
+    @torch.no_grad()
+    def set_all(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        """Set every replicate to the same weights, `[classes, width]`, and biases, `[classes]`."""
+        self.weight.copy_(weight.expand_as(self.weight))
+        self.bias.copy_(bias.expand_as(self.bias))
+
     def extra_repr(self) -> str:
         """Return the description of the module for its `repr`."""
         replicates, classes, width = self.weight.shape

@@ -162,6 +162,11 @@ def config_value(*keys: str) -> Callable[[Row], Value]:
     return value
 
 
+def epochs_of(row: Row) -> Value:
+    """Return the number of epochs; 0 if the head was solved."""
+    return 0 if row.run.record.is_solved else config_value("epochs")(row)
+
+
 def split_digests(row: Row) -> dict[str, str]:
     """Return the digest of the images of each split."""
     assert row.run.record.data is not None

@@ -17,6 +17,7 @@ from visionsweep.report.column_values import (
     config_value,
     difference,
     difference_text,
+    epochs_of,
     estimate_of,
     final_score,
     loss_text,
@@ -40,7 +41,9 @@ COLUMNS = (
     Column("mark", "", lambda r: r.mark, lambda r: MARKS[r.mark], views=_TABLE),
     Column("model", "model", config_value("model", "label")),
     Column("data", "data", config_value("data", "label")),
-    Column("epochs", "epochs", config_value("epochs")),
+    Column(
+        "epochs", "epochs", epochs_of, lambda r: f"{epochs_of(r) or 'solved'}"
+    ),
     Column(
         "val_loss", "val loss", final_score("val", "loss"), loss_text("val"),
         heading="validation loss", hint="after the last epoch; lower is better",

@@ -26,8 +26,12 @@ def hints(evidence: Evidence) -> list[str]:
                 f"The best run has {key}={value:g}, the {edge} value tried: try {key}={further:g}."
             )
     compared = [row for row in evidence.rows if row.mark != "unknown"]
-    heads = [sum(replicates_of(run.record) for run in row.runs) for row in compared]
-    if len(heads) > 1 and min(heads) == 1:
+    heads = [
+        sum(replicates_of(run.record) for run in row.runs)
+        for row in compared
+        if not row.run.record.is_solved
+    ]
+    if len(compared) > 1 and 1 in heads:
         lines.append(
             "Runs with one replicate: their intervals and marks do not include that another seed "
             "would have given other scores. Use replicates=5 or, with a trained backbone, sweep "
@@ -51,7 +55,11 @@ def hints(evidence: Evidence) -> list[str]:
             "rests on averaging and calibration, so heads are undertrained: raise epochs or "
             "optimizer.lr."
         )
-    elif temperature is not None and temperature < UNDERTRAINED:
+    elif (
+        temperature is not None
+        and temperature < UNDERTRAINED
+        and not evidence.chosen.record.is_solved
+    ):
         lines.append(
             f"The confidence of {evidence.chosen.record.name} was sharpened by a temperature of "
             f"{temperature:.2f}, so its head is undertrained: raise epochs or optimizer.lr."

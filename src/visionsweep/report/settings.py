@@ -19,9 +19,9 @@ def settings_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
         runs: completed runs, at least one.
 
     Returns:
-        One mapping per run, all with the same keys in the same order; groups go by their short
-        names (`optimizer`, not `optimizer.name`), single keys by their dotted ones
-        (`optimizer.lr`).
+        One mapping per run, all with the same keys in the same order; a solved head has 0 epochs.
+        Groups go by their short names (`optimizer`, not `optimizer.name`), single keys by their
+        dotted ones (`optimizer.lr`).
     """
     columns = _columns([run.record.config for run in runs])
     missing = [_MISSING] * len(runs)
@@ -38,7 +38,8 @@ def settings_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
     }
     return [
         {key: value for key, (value, _) in zip(shown, row, strict=True)}
-        for row in zip(*shown.values(), strict=True)
+        | ({"epochs": 0} if run.record.is_solved else {})
+        for run, row in zip(runs, zip(*shown.values(), strict=True), strict=True)
     ]
 
 

@@ -6,19 +6,22 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from visionsweep.config.derived import always_shown, keys, settings
+from visionsweep.config.derived import always_shown, group_labels, keys, settings
 from visionsweep.config.schema import Config
 from visionsweep.runs.paths import CLAIM, RECORD
 
 _LONGEST = 120  # characters; file systems allow 255 bytes per name
 
 
-def run_name(choices: dict[str, str], epochs: int, overrides: list[str], *, study: bool) -> str:
+def run_name(
+    choices: dict[str, str], epochs: int | None, overrides: list[str], *, study: bool
+) -> str:
     """Return the name of a run: model, data, epochs, and every other setting of the command.
 
     Args:
         choices: option of each config group, `{"model": "effnetb0", ...}`.
-        epochs: number of epochs.
+        epochs: number of epochs; None if the head is solved. Settings of training in steps,
+            which do not matter then, are left out.
         overrides: settings of the command line or of the experiment file, `key=value`.
         study: True if an experiment file sweeps; its name is then left out.
 
@@ -30,10 +33,16 @@ def run_name(choices: dict[str, str], epochs: int, overrides: list[str], *, stud
     folder = choices.get("data") == "folder"
     hidden = {*keys(role="runtime"), *always_shown()} | ({"experiment"} if study else set())
     shown = {k: v for k, v in given.items() if k not in hidden}
+    if epochs is None:
+        in_steps = keys(in_steps=True)
+        decided = {group for group, label in group_labels().items() if label in in_steps}
+        shown = {k: v for k, v in shown.items() if k not in in_steps | decided}
     if not folder:
         shown.pop("data.root", None)
     last_parts = [key.rpartition(".")[2] for key in settings()]
-    parts = [choices["model"], choices["data"], f"{epochs}-epochs"]
+    parts = [choices["model"], choices["data"]]
+    parts += [] if epochs is None else [f"{epochs}-epochs"]
+    first = len(parts)
     exact = True
     for key, value in sorted(shown.items()):
         short = key.rpartition(".")[2]
@@ -47,7 +56,7 @@ def run_name(choices: dict[str, str], epochs: int, overrides: list[str], *, stud
     name = re.sub(r"[^A-Za-z0-9.+_-]", "-", whole)
     if exact and name == whole and len(name) <= _LONGEST:
         return name
-    settings_in_full = [*parts[:3], *(f"{k}={v}" for k, v in sorted(shown.items()))]
+    settings_in_full = [*parts[:first], *(f"{k}={v}" for k, v in sorted(shown.items()))]
     digest = hashlib.sha256(repr(settings_in_full).encode())
     return f"{name[:_LONGEST]}_{digest.hexdigest()[:8]}"
 
@@ -56,7 +65,7 @@ def name_of(config: DictConfig, hydra: DictConfig) -> str:
     """Return the name of the run of a composed configuration with its node of Hydra's settings."""
     return run_name(
         {k: v for k, v in hydra.runtime.choices.items() if v is not None and "/" not in k},
-        config.epochs,
+        None if config.training.linear_probe == "only" else config.epochs,
         list(hydra.overrides.task),
         study=bool(hydra.sweeper.get("params")),
     )

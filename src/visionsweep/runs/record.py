@@ -149,6 +149,12 @@ class RecordSummary(Struct, kw_only=True):
         return None if self.metrics is None else self.metrics.final.val
 
     @property
+    def is_solved(self) -> bool:
+        """Whether the head was solved, without epochs or seed (`training.linear_probe=only`)."""
+        training = self.config.get("training")
+        return isinstance(training, dict) and training.get("linear_probe") == "only"
+
+    @property
     def is_synthetic(self) -> bool:
         """Whether the images are the synthetic sample."""
         return self.dataset == SAMPLE

@@ -17,8 +17,8 @@ from visionsweep.features.cached import cache_dir, cached_features
 from visionsweep.models.lazy_model import LazyModel
 from visionsweep.runtime.micro_batching import AdaptiveMicroBatch
 from visionsweep.training.batches import Batches, TensorBatches
-from visionsweep.training.loop import predict_logits
 from visionsweep.training.objective import sampling_weights
+from visionsweep.training.scoring import predict_logits
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def inputs_of(
         parts = zip(splits, features.split(counts), labels.split(counts), strict=True)
         return {
             split: TensorBatches(rows, classes, config.batch_size, shuffle_generators, weights)
-            if split == "train"
+            if split == "train" and config.training.linear_probe != "only"
             else TensorBatches(rows, classes, _EVALUATION_BATCH_SIZE)
             for split, rows, classes in parts
         }

@@ -1,4 +1,4 @@
-"""Train and evaluate a model in plain PyTorch: heads on features, or a network on images."""
+"""Train a model in plain PyTorch: heads on features, or a network on images."""
 
 import random
 import time
@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from visionsweep.runs.scores import Epoch, Scores, SplitScores
+from visionsweep.runs.scores import Epoch, Scores
 from visionsweep.runtime import signals, terminal
 from visionsweep.runtime.micro_batching import TRAINING_WARNING, AdaptiveMicroBatch
 from visionsweep.training.batches import Batches, SplitBatches
 from visionsweep.training.divergence import stop_if_diverged
-from visionsweep.training.objective import Objective, cross_entropy
+from visionsweep.training.objective import Objective
+from visionsweep.training.scoring import Part, Sums, epoch_of, evaluate, forward
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -26,25 +27,6 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-
-
-class _Sums:
-    """Loss and correct predictions per replicate, summed on the device and read once per epoch."""
-
-    def __init__(self) -> None:
-        self.losses: torch.Tensor | float = 0.0
-        self.correct: torch.Tensor | int = 0
-        self.images = 0
-
-    def add(self, losses: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        self.losses = self.losses + losses.detach().sum(1)
-        self.correct = self.correct + (logits.argmax(2) == labels).sum(1)
-        self.images += logits.shape[1]
-
-    def scores(self) -> list[Scores]:
-        assert isinstance(self.losses, torch.Tensor) and isinstance(self.correct, torch.Tensor)
-        pairs = zip(self.losses.tolist(), self.correct.tolist(), strict=True)
-        return [Scores(loss / self.images, correct / self.images) for loss, correct in pairs]
 
 
 def train_one_epoch(
@@ -78,7 +60,7 @@ def train_one_epoch(
     micro_batch = micro_batch or AdaptiveMicroBatch(warning=TRAINING_WARNING)
     objective = objective or Objective()
     model.train()
-    sums = _Sums()
+    sums = Sums()
     for inputs, labels in batches:
         signals.check()
         backward = partial(_backward, model, device, objective, labels.shape[-1])
@@ -92,9 +74,6 @@ def train_one_epoch(
     return sums.scores()
 
 
-_Part = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-
-
 def _backward(
     model: nn.Module,
     device: torch.device,
@@ -102,61 +81,11 @@ def _backward(
     images: int,
     inputs: torch.Tensor,
     labels: torch.Tensor,
-) -> _Part:
+) -> Part:
     """Add the gradient of a micro-batch of a batch of N images; return losses, logits, labels."""
-    losses, logits, labels = _forward(model, device, inputs, labels)
+    losses, logits, labels = forward(model, device, inputs, labels)
     (objective(losses, labels).sum() / images).backward()
     return losses, logits, labels
-
-
-def _forward(
-    model: nn.Module, device: torch.device, inputs: torch.Tensor, labels: torch.Tensor
-) -> _Part:
-    inputs, labels = inputs.to(device), labels.to(device)
-    logits = model(inputs)
-    return cross_entropy(logits, labels), logits, labels
-
-
-@torch.inference_mode()
-def evaluate(
-    model: nn.Module,
-    batches: Batches,
-    device: torch.device,
-    micro_batch: AdaptiveMicroBatch | None = None,
-) -> list[Scores]:
-    """Return the scores of each replicate in evaluation mode; arguments as `train_one_epoch`."""
-    micro_batch = micro_batch or AdaptiveMicroBatch()
-    model.eval()
-    sums = _Sums()
-    score = partial(_forward, model, device)
-    for inputs, labels in batches:
-        signals.check()
-        for losses, logits, truth in micro_batch.map(score, inputs, labels, axis=labels.ndim - 1):
-            sums.add(losses, logits, truth)
-    return sums.scores()
-
-
-@torch.inference_mode()
-def predict_logits(
-    model: nn.Module,
-    batches: Batches,
-    device: torch.device,
-    micro_batch: AdaptiveMicroBatch | None = None,
-) -> torch.Tensor:
-    """Return the logits of all batches in order, `float32[R, N, classes]` on the CPU."""
-    micro_batch = micro_batch or AdaptiveMicroBatch()
-    model.eval()
-    parts: list[torch.Tensor] = []
-    for inputs, labels in batches:
-        signals.check()
-        axis = labels.ndim - 1
-        parts += micro_batch.map(lambda part: model(part.to(device)).cpu(), inputs, axis=axis)
-    return torch.cat(parts, dim=1)
-
-
-def _mean(scores: Sequence[Scores]) -> Scores:
-    count = len(scores)
-    return Scores(sum(s.loss for s in scores) / count, sum(s.accuracy for s in scores) / count)
 
 
 def fit(
@@ -204,15 +133,8 @@ def fit(
             train = train_one_epoch(model, train_batches, optimizer, device, micro_batch, objective)
             val = evaluate(model, val_batches, device, micro_batch)
             test = evaluate(model, test_batches, device, micro_batch)
-            epoch = Epoch(
-                epoch=number,
-                train=_mean(train),
-                val=_mean(val),
-                test=_mean(test),
-                learning_rate=optimizer.param_groups[0]["lr"],
-                seconds=time.perf_counter() - start,
-                replicates=tuple(map(SplitScores, train, val, test)),
-            )
+            rate = optimizer.param_groups[0]["lr"]
+            epoch = epoch_of(number, rate, time.perf_counter() - start, train, val, test)
             history.append(epoch)
             if not sizes:
                 bar.update()

@@ -3,12 +3,13 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from visionsweep.models.classifier import Classifier
+from visionsweep.models.heads import Heads
 from visionsweep.runtime.micro_batching import TRAINING_WARNING, AdaptiveMicroBatch
 
 
@@ -36,7 +37,7 @@ class TrainState:
         """Return what is trained by name: the tensors of the head, or of the whole network."""
         if isinstance(self.module, Classifier) and not self.module.frozen:
             return self.module.state_dict()
-        return {f"head.{name}": tensor for name, tensor in self._heads.state_dict().items()}
+        return {f"head.{name}": tensor for name, tensor in self.heads.state_dict().items()}
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the whole state by name, as contiguous tensors on the CPU."""
@@ -90,12 +91,14 @@ class TrainState:
         self.optimizer.load_state_dict({"state": optimizer_state, "param_groups": groups})
 
     @property
-    def _heads(self) -> Any:
-        return self.module.head if isinstance(self.module, Classifier) else self.module
+    def heads(self) -> Heads:
+        """Heads: the module, or those of the classifier."""
+        heads = self.module.head if isinstance(self.module, Classifier) else self.module
+        return cast(Heads, heads)
 
     @property
     def _generators(self) -> list[torch.Generator]:
-        return [*self.shuffle_generators, *self._heads.sources]
+        return [*self.shuffle_generators, *self.heads.sources]
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from visionsweep.config.schema import Config
 from visionsweep.data.splits import SPLITS
-from visionsweep.features.cached import cache_dir
+from visionsweep.features.cached import cache_dir, cached_features
 from visionsweep.models import classifier
 from visionsweep.models.heads import Heads
 from visionsweep.models.lazy_model import LazyModel
@@ -22,9 +22,10 @@ from visionsweep.models.seeds import ReplicateSeeds, replicate_seeds
 from visionsweep.runs.paths import CHECKPOINT
 from visionsweep.runs.scores import Epoch
 from visionsweep.runtime.micro_batching import TRAINING_WARNING, AdaptiveMicroBatch
+from visionsweep.runtime.threads import one_thread
 from visionsweep.tensorboard.writer import RunWriter
-from visionsweep.training import loop
-from visionsweep.training.batches import Batches, SplitBatches
+from visionsweep.training import linear_probe, loop, scoring
+from visionsweep.training.batches import Batches, SplitBatches, TensorBatches
 from visionsweep.training.checkpoint import Progress, write_checkpoint
 from visionsweep.training.inputs import inputs_of, training_device, trains_on_features
 from visionsweep.training.objective import objective_of
@@ -143,6 +144,34 @@ def _new_module(run: RunContext) -> nn.Module:
     )
 
 
+def start_from_probe(run: RunContext, state: TrainState) -> None:
+    """Set the heads to the linear probe of the training images, as they are without augmentation.
+
+    It is solved in one thread, so that its bits depend on no number of threads.
+    """
+    images, batches = run.resolved.splits.train, run.batches["train"]
+    if isinstance(batches, TensorBatches):
+        features = batches.inputs
+    else:
+        features = cached_features(
+            images,
+            replace(run.network, frozen=True),
+            run.resolved.preprocessing,
+            run.device,
+            run.config.features,
+        )
+    labels = torch.tensor([image.label for image in images])
+    objective = objective_of(run.config.training, labels.tolist(), run.network.classes)
+    with one_thread():
+        probe = linear_probe.solve(features, labels, run.network.classes, objective.class_weights)
+    state.heads.set_all(probe.weight, probe.bias)
+    log.info(
+        "Linear probe: solved with an L2 penalty of %.2g; loss of held-out training images %.3f",
+        probe.penalty,
+        probe.loss,
+    )
+
+
 def train(
     run: RunContext,
     state: TrainState,
@@ -181,9 +210,16 @@ def train(
             write_checkpoint(run.run_dir / CHECKPOINT, state.tensors(), so_far)
             written = time.monotonic()
 
+    batches, probe = SplitBatches(**run.batches), run.config.training.linear_probe
+    if probe != "none" and not history:
+        start_from_probe(run, state)
+    if probe == "only":
+        if not history:
+            after_epoch(scoring.score(state.module, batches, run.device))
+        return
     loop.fit(
         state.module,
-        SplitBatches(**run.batches),
+        batches,
         state.optimizer,
         run.config.epochs,
         run.device,

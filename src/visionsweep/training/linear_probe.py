@@ -1,0 +1,171 @@
+"""The linear probe: logistic regression on features of a frozen backbone, solved to convergence.
+
+It has no epochs, learning rate, or seed. The L2 penalty is chosen by cross-validation on the
+training images, as in the evaluations of CLIP (Radford et al. 2021, appendix A.3).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+FOLDS = 5
+_HELD_OUT = 1000  # images that suffice to choose the penalty; fewer folds then do
+_PENALTIES = [10 ** (-step / 2) for step in range(1, 15)]  # relative to the features' variance
+_WORSE = 2  # weaker penalties that are tried after the best one
+_ROUGH, _EXACT = 1e-4, 1e-6  # largest gradient where the solver stops: in cross-validation, at last
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A solved head.
+
+    Attributes:
+        weight: `float32[C, D]`.
+        bias: `float32[C]`.
+        penalty: coefficient of half the sum of squared weights, beside the mean cross-entropy.
+        loss: cross-entropy of the held-out training images; NaN if no class has two images.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    penalty: float
+    loss: float
+
+
+def solve(
+    features: torch.Tensor,
+    labels: torch.Tensor,
+    classes: int,
+    class_weights: torch.Tensor | None = None,
+) -> LinearProbe:
+    """Return the head that minimizes the penalized cross-entropy of the training images.
+
+    Rotating the features changes neither the loss nor the penalty, so the solver works in their
+    span, with at most N numbers per image.
+
+    Args:
+        features: `float32[N, D]`, on any device.
+        labels: `int64[N]`.
+        classes: number of classes, `C`.
+        class_weights: weight of the images of each class, `float32[C]`; None for equal weights.
+    """
+    labels, rows = labels.cpu(), features.cpu().double()
+    mean = rows.mean(0)
+    rotated, basis = _span(rows - mean)
+    weights = torch.ones(len(labels), dtype=torch.float64)
+    if class_weights is not None:
+        weights = class_weights.cpu().double()[labels]
+    problem = _Problem(rotated, labels, classes)
+    penalty, loss, start = _choose_penalty(problem, weights)
+    solution = problem.solve(weights.unsqueeze(1), penalty, start[:, :1], _EXACT)[:, 0]
+    weight = (basis @ solution[:-1]).T
+    bias = solution[-1] - weight @ mean
+    return LinearProbe(weight.float(), bias.float(), penalty, loss)
+
+
+def folds(labels: torch.Tensor) -> torch.Tensor:
+    """Return the fold of each image, `int64[N]`, at random, with equal shares of each class.
+
+    Images of a class that has one image are -1: they are always trained on.
+    """
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    fold = torch.full_like(labels, -1)
+    for label in labels.unique():
+        images = order[labels[order] == label]
+        if len(images) > 1:
+            fold[images] = torch.arange(len(images)) % FOLDS
+    return fold
+
+
+def _span(centered: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return rows in an orthonormal basis of their span, `[N, K]`, and the basis, `[D, K]`."""
+    images, width = centered.shape
+    if images > width:
+        basis = torch.linalg.eigh(centered.T @ centered).eigenvectors
+        return centered @ basis, basis
+    squares, vectors = torch.linalg.eigh(centered @ centered.T)
+    kept = squares > squares[-1] * 1e-10
+    sizes = squares[kept].sqrt()
+    return vectors[:, kept] * sizes, centered.T @ (vectors[:, kept] / sizes)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Images, in the span of their features, with their labels; heads are solved side by side."""
+
+    rows: torch.Tensor
+    labels: torch.Tensor
+    classes: int
+
+    def log_probabilities(self, solution: torch.Tensor) -> torch.Tensor:
+        """Return those of each of F heads, `float64[N, F, C]`, from `float64[K + 1, F, C]`."""
+        flat = solution.flatten(1)
+        logits = torch.addmm(flat[-1], self.rows, flat[:-1])
+        logs: torch.Tensor = logits.unflatten(1, solution.shape[1:]).log_softmax(2)
+        return logs
+
+    def losses(self, solution: torch.Tensor) -> torch.Tensor:
+        """Return the cross-entropy of each image under each head, `float64[N, F]`."""
+        logs = self.log_probabilities(solution)
+        return -logs[torch.arange(len(logs)), :, self.labels]
+
+    def solve(
+        self, weights: torch.Tensor, penalty: float, start: torch.Tensor, tolerance: float
+    ) -> torch.Tensor:
+        """Return the weights of F heads and, as the last row, biases, `float64[K + 1, F, C]`.
+
+        Args:
+            weights: weight of each image in the loss of each head, `float64[N, F]`.
+            penalty: coefficient of half the sum of squared weights.
+            start: where the solver starts, `float64[K + 1, F, C]`.
+            tolerance: largest gradient where it stops.
+        """
+        from scipy.optimize import minimize  # slow to import, and few runs need it
+
+        shares = weights / weights.sum(0)
+        images = torch.arange(len(self.labels))
+
+        def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            solution = torch.from_numpy(flat).view(start.shape)
+            weight = solution[:-1]
+            logs = self.log_probabilities(solution)
+            loss = -(shares * logs[images, :, self.labels]).sum()
+            residuals = logs.exp_()
+            residuals[images, :, self.labels] -= 1
+            residuals *= shares.unsqueeze(2)
+            gradient = (self.rows.T @ residuals.flatten(1)).view(weight.shape) + penalty * weight
+            total = float(loss + penalty / 2 * weight.square().sum())
+            return total, torch.cat([gradient, residuals.sum(0, keepdim=True)]).flatten().numpy()
+
+        found = minimize(
+            objective,
+            start.flatten().numpy(),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": 2000, "maxfun": 4000, "gtol": tolerance, "ftol": 0.0},
+        )
+        return torch.from_numpy(found.x).view(start.shape)
+
+
+def _choose_penalty(problem: _Problem, weights: torch.Tensor) -> tuple[float, float, torch.Tensor]:
+    """Return the penalty with the lowest held-out loss, that loss, and its heads."""
+    images, width = problem.rows.shape
+    variance = float(problem.rows.square().sum()) / images
+    fold = folds(problem.labels)
+    used = min(FOLDS, -(-_HELD_OUT * FOLDS // images), max(1, int(fold.max()) + 1))
+    held_out = fold.unsqueeze(1) == torch.arange(used)
+    heads = torch.zeros(width + 1, used, problem.classes, dtype=torch.float64)
+    if not held_out.any():
+        return _PENALTIES[len(_PENALTIES) // 2] * variance, math.nan, heads
+    best, since = (math.inf, 0.0, heads), 0
+    for penalty in (factor * variance for factor in _PENALTIES):
+        heads = problem.solve(weights.unsqueeze(1) * ~held_out, penalty, heads, _ROUGH)
+        loss = float((weights.unsqueeze(1) * problem.losses(heads))[held_out].mean())
+        since = 0 if loss < best[0] else since + 1
+        best = min(best, (loss, penalty, heads), key=lambda found: found[0])
+        if since == _WORSE:
+            break
+    return best[1], best[0], best[2]

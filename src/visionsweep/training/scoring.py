@@ -1,0 +1,118 @@
+"""Score a model: losses and accuracies of each replicate, logits, and the scores of an epoch."""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import nn
+
+from visionsweep.runs.scores import Epoch, Scores, SplitScores
+from visionsweep.runtime import signals
+from visionsweep.runtime.micro_batching import AdaptiveMicroBatch
+from visionsweep.training.batches import Batches, SplitBatches
+from visionsweep.training.objective import cross_entropy
+
+Part = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+class Sums:
+    """Loss and correct predictions per replicate, summed on the device and read once per epoch."""
+
+    def __init__(self) -> None:
+        self.losses: torch.Tensor | float = 0.0
+        self.correct: torch.Tensor | int = 0
+        self.images = 0
+
+    def add(self, losses: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
+        """Add a batch: losses `[R, N]`, logits `[R, N, C]`, labels `[N]` or `[R, N]`."""
+        self.losses = self.losses + losses.detach().sum(1)
+        self.correct = self.correct + (logits.argmax(2) == labels).sum(1)
+        self.images += logits.shape[1]
+
+    def scores(self) -> list[Scores]:
+        """Return the means of each replicate."""
+        assert isinstance(self.losses, torch.Tensor) and isinstance(self.correct, torch.Tensor)
+        pairs = zip(self.losses.tolist(), self.correct.tolist(), strict=True)
+        return [Scores(loss / self.images, correct / self.images) for loss, correct in pairs]
+
+
+def forward(
+    model: nn.Module, device: torch.device, inputs: torch.Tensor, labels: torch.Tensor
+) -> Part:
+    """Return the losses of a batch, its logits, and its labels on the device."""
+    inputs, labels = inputs.to(device), labels.to(device)
+    logits = model(inputs)
+    return cross_entropy(logits, labels), logits, labels
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    batches: Batches,
+    device: torch.device,
+    micro_batch: AdaptiveMicroBatch | None = None,
+) -> list[Scores]:
+    """Return the scores of each replicate in evaluation mode, as `loop.train_one_epoch` does."""
+    micro_batch = micro_batch or AdaptiveMicroBatch()
+    model.eval()
+    sums = Sums()
+    score = partial(forward, model, device)
+    for inputs, labels in batches:
+        signals.check()
+        for losses, logits, truth in micro_batch.map(score, inputs, labels, axis=labels.ndim - 1):
+            sums.add(losses, logits, truth)
+    return sums.scores()
+
+
+@torch.inference_mode()
+def predict_logits(
+    model: nn.Module,
+    batches: Batches,
+    device: torch.device,
+    micro_batch: AdaptiveMicroBatch | None = None,
+) -> torch.Tensor:
+    """Return the logits of all batches in order, `float32[R, N, classes]` on the CPU."""
+    micro_batch = micro_batch or AdaptiveMicroBatch()
+    model.eval()
+    parts: list[torch.Tensor] = []
+    for inputs, labels in batches:
+        signals.check()
+        axis = labels.ndim - 1
+        parts += micro_batch.map(lambda part: model(part.to(device)).cpu(), inputs, axis=axis)
+    return torch.cat(parts, dim=1)
+
+
+def score(model: nn.Module, batches: SplitBatches, device: torch.device) -> Epoch:
+    """Return the scores of a model that is not trained in epochs, as those of a first epoch.
+
+    Those of the training images are of the whole model, without dropout; the learning rate is 0.
+    """
+    start = time.perf_counter()
+    scores = [evaluate(model, b, device) for b in (batches.train, batches.val, batches.test)]
+    return epoch_of(1, 0.0, time.perf_counter() - start, *scores)
+
+
+def epoch_of(
+    number: int,
+    rate: float,
+    seconds: float,
+    train: list[Scores],
+    val: list[Scores],
+    test: list[Scores],
+) -> Epoch:
+    """Return the scores of an epoch from those of each replicate."""
+    return Epoch(
+        epoch=number,
+        train=_mean(train),
+        val=_mean(val),
+        test=_mean(test),
+        learning_rate=rate,
+        seconds=seconds,
+        replicates=tuple(map(SplitScores, train, val, test)),
+    )
+
+
+def _mean(scores: Sequence[Scores]) -> Scores:
+    count = len(scores)
+    return Scores(sum(s.loss for s in scores) / count, sum(s.accuracy for s in scores) / count)
