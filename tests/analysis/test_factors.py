@@ -107,3 +107,20 @@ def test_natural_order_sorts_numbers_and_numbers_in_names_by_size():
     assert ordered(10, 0.5, 5) == [0.5, 5, 10]
     assert ordered("sgd", None, 3, "adam", True) == [None, True, 3, "adam", "sgd"]
     assert ordered("1e-3", "folder", "10pct") == ["1e-3", "10pct", "folder"]
+
+
+def test_a_run_without_a_setting_is_paired_with_every_value_of_it(with_losses):
+    trained = [{"training": "heads", "epochs": epochs, "lr": 0.1} for epochs in (5, 10)]
+    shifts = (0.3, 0.1, 0.0)
+    predictions = [with_losses(COMMON + shift) for shift in shifts]
+    found = effects([*trained, {"training": "solved"}], predictions)
+    assert [(each.key, each.value, each.baseline, each.pairs) for each in found] == [
+        ("training", "solved", "heads", 2),
+        ("epochs", 10, 5, 1),
+    ]
+    assert [each.effect.value for each in found] == pytest.approx([-0.2, -0.2], abs=1e-5)
+    # Whichever of the two is the baseline.
+    named = [{**each, "training": "trained"} for each in trained]
+    (first, _) = effects([*named, {"training": "solved"}], predictions)
+    assert (first.value, first.pairs) == ("trained", 2)
+    assert first.effect.value == pytest.approx(0.2, abs=1e-5)

@@ -61,3 +61,13 @@ def test_what_fine_tuning_brings_along_stays_out(runs):
         "optimizer.lr": 1e-4,
     }
     assert list(settings_of(runs({}, tuning))[0])[3:] == ["training"]
+
+
+def test_settings_without_effect_on_a_solved_head_are_left_out(runs):
+    solved = {"training.name": "linear_probe", "training.linear_probe": "only", "epochs": 1}
+    trained = [{"optimizer.lr": 0.01}, {"optimizer.lr": 0.1}]
+    *first, last = settings_of(runs(*trained, solved | {"optimizer.lr": 0.5}))
+    assert [each["optimizer.lr"] for each in first] == [0.01, 0.1]
+    assert set(last) == {"model", "data", "training"}
+    # A learning rate that only the solved head has was not swept.
+    assert "optimizer.lr" not in settings_of(runs({}, solved | {"optimizer.lr": 0.5}))[0]

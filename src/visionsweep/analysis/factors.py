@@ -14,6 +14,7 @@ from visionsweep.analysis.predictions import Predictions
 from visionsweep.analysis.run_losses import RunLosses
 
 SEED = "seed"  # runs that differ in it alone are repeats
+_ANY = ...  # value of a setting without effect on a run
 _CONTRASTS = 200  # whose weights of runs are held at a time
 
 
@@ -50,7 +51,8 @@ def effects(
     """Return the effect of each value of each swept key, over its baseline.
 
     Args:
-        settings: values of the keys of each run, hashable and printable.
+        settings: values of the keys of each run, hashable and printable. A run that lacks a key
+            is alike in it with every other run.
         predictions: predictions of the same runs, on the same images in the same order.
         seed: seed of the resampling.
 
@@ -62,7 +64,7 @@ def effects(
     cells: dict[tuple[Any, ...], dict[bytes, RunLosses]] = defaultdict(dict)
     for setting, each in zip(settings, map(RunLosses.of, predictions), strict=True):
         if each.finite:  # the same run in two folders is no repeat
-            cells[tuple(setting.get(key) for key in keys)].setdefault(each.digest, each)
+            cells[tuple(setting.get(key, _ANY) for key in keys)].setdefault(each.digest, each)
     if len(cells) < 2:
         return []
     ranks = [_ranks(column) for column in zip(*cells, strict=True)]
@@ -107,22 +109,34 @@ def _contrasts(
     """
     baseline, *others = values
     row_of = {place: row for row, place in enumerate(places)}
+    loose = [place for place in places if _ANY in place]
     pairs: dict[Any, list[tuple[int, int]]] = defaultdict(list)
     for row, place in enumerate(places):
-        partner = row_of.get((*place[:column], baseline, *place[column + 1 :]))
-        if partner is not None:
-            pairs[place[column]].append((row, partner))
+        if place[column] in (baseline, _ANY):
+            continue
+        wanted = (*place[:column], baseline, *place[column + 1 :])
+        candidates = [wanted] if wanted in row_of else places if _ANY in place else loose
+        pairs[place[column]] += [
+            (row, row_of[other])
+            for other in candidates
+            if other[column] == baseline and _alike(wanted, other)
+        ]
     for value in others:
-        if value in pairs:
+        if pairs[value]:
             rows, partners = map(list, zip(*pairs[value], strict=True))
             yield _Contrast(key, value, baseline, rows, partners)
+
+
+def _alike(first: tuple[Any, ...], second: tuple[Any, ...]) -> bool:
+    """Return whether no setting that has an effect on both runs differs."""
+    return all(a == b or _ANY in (a, b) for a, b in zip(first, second, strict=True))
 
 
 def _estimated(contrasts: Sequence[_Contrast], losses: Losses, seed: int) -> list[Effect]:
     weights = np.zeros((len(contrasts), len(losses.images)))
     for row, contrast in enumerate(contrasts):
-        weights[row, contrast.rows] = 1 / len(contrast.rows)
-        weights[row, contrast.partners] = -1 / len(contrast.rows)
+        np.add.at(weights[row], contrast.rows, 1 / len(contrast.rows))
+        np.add.at(weights[row], contrast.partners, -1 / len(contrast.rows))
     estimated, _ = estimates_of_differences(losses.combined(weights), seed=seed)
     return [
         Effect(each.key, each.value, each.baseline, effect, len(each.rows))

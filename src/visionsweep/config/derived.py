@@ -74,14 +74,21 @@ def always_shown() -> tuple[str, ...]:
     return tuple(short_names()[key] for key, item in settings().items() if item.always_shown)
 
 
+def unused_keys(config: Mapping[str, Any]) -> frozenset[str]:
+    """Return the settings without effect: those of training in steps, if the head is solved."""
+    training = config.get("training")
+    solved = isinstance(training, Mapping) and training.get("linear_probe") == "only"
+    return keys(in_steps=True) if solved else frozenset()
+
+
 def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that determine a run's numbers, by dotted key.
 
-    A setting with the value that older records imply is left out, so that fingerprints stay valid.
-    Settings of training in steps are left out if the head is solved.
+    A setting with the value that older records imply is left out, so that fingerprints stay valid,
+    and so is one without effect.
     """
     flat = flatten(config)
-    solved = flat.get("training.linear_probe") == "only"
+    unused = unused_keys(config)
 
     def is_implied(item: Setting) -> bool:
         name = flat.get(f"{item.key.partition('.')[0]}.name")
@@ -90,8 +97,5 @@ def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: flat[key]
         for key, item in settings().items()
-        if item.role == "result"
-        and key in flat
-        and not is_implied(item)
-        and not (solved and item.in_steps)
+        if item.role == "result" and key in flat and not is_implied(item) and key not in unused
     }

@@ -200,7 +200,7 @@ class TrainingConfig:
         "epoch, or instead of training",
         "none",
         choices=("none", "first", "only"),
-        implied=lambda _: "none",
+        added=True,
     )
     class_weights: str = setting(
         "weight of an image in the training loss; balanced: the rarer its class, the larger",

@@ -163,8 +163,8 @@ def config_value(*keys: str) -> Callable[[Row], Value]:
 
 
 def epochs_of(row: Row) -> Value:
-    """Return the number of epochs; 0 if the head was solved."""
-    return 0 if row.run.record.is_solved else config_value("epochs")(row)
+    """Return the number of epochs; NaN if the head was solved."""
+    return NAN if row.run.record.is_solved else config_value("epochs")(row)
 
 
 def split_digests(row: Row) -> dict[str, str]:

@@ -42,7 +42,8 @@ COLUMNS = (
     Column("model", "model", config_value("model", "label")),
     Column("data", "data", config_value("data", "label")),
     Column(
-        "epochs", "epochs", epochs_of, lambda r: f"{epochs_of(r) or 'solved'}"
+        "epochs", "epochs", epochs_of,
+        lambda r: "solved" if r.run.record.is_solved else f"{epochs_of(r)}",
     ),
     Column(
         "val_loss", "val loss", final_score("val", "loss"), loss_text("val"),
@@ -154,15 +155,19 @@ def swept_columns(rows: Sequence[Row]) -> list[Column]:
     """
     settings = settings_of([row.run for row in rows])
     given = {row.run.directory: each for row, each in zip(rows, settings, strict=True)}
-    return [_swept(key, given) for key in settings[0] if key not in ALWAYS]
+    swept = dict.fromkeys(key for each in settings for key in each if key not in ALWAYS)
+    return [_swept(key, given) for key in swept]
 
 
 def _swept(key: str, given: Mapping[Path, Mapping[str, Any]]) -> Column:
     def value(row: Row) -> Value:
-        found = given[row.run.directory][key]
+        found = given[row.run.directory].get(key, NAN)  # without effect on this run
         return found if isinstance(found, int | float) else numbers.setting(found)
 
-    return Column(key, key, value, lambda row: numbers.setting(value(row)))
+    def text(row: Row) -> str:
+        return numbers.setting(value(row)) if key in given[row.run.directory] else ""
+
+    return Column(key, key, value, text)
 
 
 def columns_of(

@@ -54,7 +54,7 @@ def labels_of(evidence: Evidence) -> list[str]:
 
 def label(settings: Mapping[str, Any]) -> str:
     """Name a run by its settings, as `settings_of` gives them."""
-    epochs = numbers.counted(settings["epochs"], "epoch") if settings["epochs"] else "solved"
+    epochs = numbers.counted(settings["epochs"], "epoch") if "epochs" in settings else "solved"
     first = f"{settings['model']}, {settings['data']}, {epochs}"
     return ", ".join(
         [first, *(f"{k} {numbers.setting(v)}" for k, v in settings.items() if k not in ALWAYS)]

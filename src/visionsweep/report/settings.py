@@ -3,7 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from visionsweep.config.derived import always_shown, flatten, group_labels, keys, short_names
+from visionsweep.config.derived import (
+    always_shown,
+    flatten,
+    group_labels,
+    keys,
+    short_names,
+    unused_keys,
+)
 from visionsweep.runs.discovery import Run
 
 ALWAYS = always_shown()
@@ -19,11 +26,15 @@ def settings_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
         runs: completed runs, at least one.
 
     Returns:
-        One mapping per run, all with the same keys in the same order; a solved head has 0 epochs.
-        Groups go by their short names (`optimizer`, not `optimizer.name`), single keys by their
-        dotted ones (`optimizer.lr`).
+        One mapping per run, with keys in the same order; those without effect on a run are left
+        out. Groups go by their short names (`optimizer`, not `optimizer.name`), single keys by
+        their dotted ones (`optimizer.lr`).
     """
     columns = _columns([run.record.config for run in runs])
+    unused = [unused_keys(run.record.config) for run in runs]
+    for key in frozenset().union(*unused) & columns.keys():
+        has = zip(columns[key], unused, strict=True)
+        columns[key] = [_MISSING if key in without else cell for cell, without in has]
     missing = [_MISSING] * len(runs)
     labels, names = group_labels(), short_names()
     shown = {name: columns.get(labels.get(name, name), missing) for name in ALWAYS}
@@ -37,9 +48,12 @@ def settings_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
         if not _follows(key, columns) and names.get(key, key) not in ALWAYS
     }
     return [
-        {key: value for key, (value, _) in zip(shown, row, strict=True)}
-        | ({"epochs": 0} if run.record.is_solved else {})
-        for run, row in zip(runs, zip(*shown.values(), strict=True), strict=True)
+        {
+            key: value
+            for key, (value, _) in zip(shown, row, strict=True)
+            if labels.get(key, key) not in without
+        }
+        for without, row in zip(unused, zip(*shown.values(), strict=True), strict=True)
     ]
 
 

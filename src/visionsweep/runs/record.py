@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from visionsweep.config.derived import unused_keys
 from visionsweep.config.schema import SAMPLE
 from visionsweep.runs.fields import (
     MOST_CLASSES,
@@ -151,8 +152,7 @@ class RecordSummary(Struct, kw_only=True):
     @property
     def is_solved(self) -> bool:
         """Whether the head was solved, without epochs or seed (`training.linear_probe=only`)."""
-        training = self.config.get("training")
-        return isinstance(training, dict) and training.get("linear_probe") == "only"
+        return bool(unused_keys(self.config))
 
     @property
     def is_synthetic(self) -> bool:

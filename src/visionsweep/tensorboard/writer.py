@@ -16,7 +16,14 @@ from torch import nn
 from torch.utils.tensorboard import FileWriter, SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from visionsweep.config.derived import always_shown, flatten, settings, short_names
+from visionsweep.config.derived import (
+    always_shown,
+    flatten,
+    keys,
+    settings,
+    short_names,
+    unused_keys,
+)
 from visionsweep.config.schema import Config
 from visionsweep.runs.scores import Epoch, Scores
 from visionsweep.text.escaping import class_columns, markdown, visible
@@ -222,7 +229,7 @@ def _show_first(columns: Any, titles: Mapping[str, str]) -> None:
 def _hyperparameters(config: Config, facts: dict[str, str]) -> dict[str, Any]:
     """Return the values of the HParams table, by the last part of their names in tables."""
     flat, names = flatten(asdict(config)), short_names()
-    shown = [key for key, declared in settings().items() if declared.hparam]
-    chosen = {names[key].rpartition(".")[2]: flat[key] for key in shown}
+    shown = keys(hparam=True) - unused_keys(asdict(config))
+    chosen = {names[key].rpartition(".")[2]: flat[key] for key in settings() if key in shown}
     chosen |= {"dataset": facts["dataset"], "weights": facts["weights"]}
     return {k: visible(v) if isinstance(v, str) else v for k, v in chosen.items()}

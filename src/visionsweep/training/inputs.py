@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -135,6 +136,28 @@ def inputs_of(
         )
 
     return {split: images(split) for split in splits}
+
+
+def probe_features(
+    images: Sequence[ImageFile],
+    config: Config,
+    network: LazyModel,
+    preprocessing: Preprocessing,
+    device: torch.device,
+) -> torch.Tensor | None:
+    """Return the features of images without augmentation, if training starts with a linear probe.
+
+    Args:
+        images: training images.
+        config: configuration of the run.
+        network: network of the run, whose features are those before training.
+        preprocessing: transform from an image to the network's input.
+        device: device of the backbone.
+    """
+    if config.training.linear_probe == "none":
+        return None
+    frozen = replace(network, frozen=True)
+    return cached_features(images, frozen, preprocessing, device, config.features)
 
 
 def _joins_single(

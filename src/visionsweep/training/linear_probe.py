@@ -4,12 +4,20 @@ It has no epochs, learning rate, or seed. The L2 penalty is chosen by cross-vali
 training images, as in the evaluations of CLIP (Radford et al. 2021, appendix A.3).
 """
 
+import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+
+from visionsweep.config.schema import TrainingConfig
+from visionsweep.models.heads import Heads
+from visionsweep.runtime import signals
+from visionsweep.runtime.threads import one_thread
+from visionsweep.training.objective import objective_of
+
+log = logging.getLogger(__name__)
 
 FOLDS = 5
 _HELD_OUT = 1000  # images that suffice to choose the penalty; fewer folds then do
@@ -66,6 +74,25 @@ def solve(
     return LinearProbe(weight.float(), bias.float(), penalty, loss)
 
 
+def start_from_probe(
+    heads: Heads, features: torch.Tensor, labels: Sequence[int], config: TrainingConfig
+) -> None:
+    """Set all heads to the linear probe of the training images.
+
+    It is solved in one thread, so that its bits depend on no number of threads.
+    """
+    classes = heads.weight.shape[1]
+    class_weights = objective_of(config, labels, classes).class_weights
+    with one_thread():
+        probe = solve(features, torch.tensor(labels), classes, class_weights)
+    heads.set_all(probe.weight, probe.bias)
+    log.info(
+        "Linear probe: solved with an L2 penalty of %.2g, loss of held-out training images %.3f",
+        probe.penalty,
+        probe.loss,
+    )
+
+
 def folds(labels: torch.Tensor) -> torch.Tensor:
     """Return the fold of each image, `int64[N]`, at random, with equal shares of each class.
 
@@ -84,8 +111,7 @@ def _span(centered: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return rows in an orthonormal basis of their span, `[N, K]`, and the basis, `[D, K]`."""
     images, width = centered.shape
     if images > width:
-        basis = torch.linalg.eigh(centered.T @ centered).eigenvectors
-        return centered @ basis, basis
+        return centered, torch.eye(width, dtype=centered.dtype)
     squares, vectors = torch.linalg.eigh(centered @ centered.T)
     kept = squares > squares[-1] * 1e-10
     sizes = squares[kept].sqrt()
@@ -123,31 +149,34 @@ class _Problem:
             start: where the solver starts, `float64[K + 1, F, C]`.
             tolerance: largest gradient where it stops.
         """
-        from scipy.optimize import minimize  # slow to import, and few runs need it
-
         shares = weights / weights.sum(0)
         images = torch.arange(len(self.labels))
 
-        def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            solution = torch.from_numpy(flat).view(start.shape)
-            weight = solution[:-1]
+        solution, gradient = start.clone(), torch.empty_like(start)
+        solution.grad, weight = gradient, solution[:-1]
+        optimizer = torch.optim.LBFGS(
+            [solution],
+            max_iter=2000,
+            max_eval=4000,
+            tolerance_grad=tolerance,
+            tolerance_change=0.0,
+            line_search_fn="strong_wolfe",
+        )
+
+        def objective() -> float:
+            signals.check()
             logs = self.log_probabilities(solution)
             loss = -(shares * logs[images, :, self.labels]).sum()
             residuals = logs.exp_()
             residuals[images, :, self.labels] -= 1
             residuals *= shares.unsqueeze(2)
-            gradient = (self.rows.T @ residuals.flatten(1)).view(weight.shape) + penalty * weight
-            total = float(loss + penalty / 2 * weight.square().sum())
-            return total, torch.cat([gradient, residuals.sum(0, keepdim=True)]).flatten().numpy()
+            gradient[:-1] = (self.rows.T @ residuals.flatten(1)).view(weight.shape)
+            gradient[:-1] += penalty * weight
+            gradient[-1] = residuals.sum(0)
+            return float(loss + penalty / 2 * weight.square().sum())
 
-        found = minimize(
-            objective,
-            start.flatten().numpy(),
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": 2000, "maxfun": 4000, "gtol": tolerance, "ftol": 0.0},
-        )
-        return torch.from_numpy(found.x).view(start.shape)
+        optimizer.step(objective)
+        return solution
 
 
 def _choose_penalty(problem: _Problem, weights: torch.Tensor) -> tuple[float, float, torch.Tensor]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from visionsweep.config.schema import Config
 from visionsweep.data.splits import SPLITS
-from visionsweep.features.cached import cache_dir, cached_features
+from visionsweep.features.cached import cache_dir
 from visionsweep.models import classifier
 from visionsweep.models.heads import Heads
 from visionsweep.models.lazy_model import LazyModel
@@ -22,12 +22,17 @@ from visionsweep.models.seeds import ReplicateSeeds, replicate_seeds
 from visionsweep.runs.paths import CHECKPOINT
 from visionsweep.runs.scores import Epoch
 from visionsweep.runtime.micro_batching import TRAINING_WARNING, AdaptiveMicroBatch
-from visionsweep.runtime.threads import one_thread
 from visionsweep.tensorboard.writer import RunWriter
-from visionsweep.training import linear_probe, loop, scoring
-from visionsweep.training.batches import Batches, SplitBatches, TensorBatches
+from visionsweep.training import loop, scoring
+from visionsweep.training.batches import Batches, SplitBatches
 from visionsweep.training.checkpoint import Progress, write_checkpoint
-from visionsweep.training.inputs import inputs_of, training_device, trains_on_features
+from visionsweep.training.inputs import (
+    inputs_of,
+    probe_features,
+    training_device,
+    trains_on_features,
+)
+from visionsweep.training.linear_probe import start_from_probe
 from visionsweep.training.objective import objective_of
 from visionsweep.training.optimizers import make_optimizer
 from visionsweep.training.resolve import Resolved
@@ -50,6 +55,8 @@ class RunContext:
         seeds: seeds of each replicate.
         shuffle_generators: generator of the training order of each replicate, used by `batches`.
         batches: batches of each split.
+        features: those of the training images for the linear probe, `float32[N, width]`; None if
+            training does not start with it.
     """
 
     config: Config
@@ -61,6 +68,7 @@ class RunContext:
     seeds: Sequence[ReplicateSeeds]
     shuffle_generators: Sequence[torch.Generator]
     batches: Mapping[str, Batches]
+    features: torch.Tensor | None = None
 
 
 def network_of(config: Config, resolved: Resolved) -> LazyModel:
@@ -106,6 +114,7 @@ def prepare(
         seeds,
         generators,
         batches,
+        probe_features(images["train"], config, network, resolved.preprocessing, device),
     )
 
 
@@ -141,34 +150,6 @@ def _new_module(run: RunContext) -> nn.Module:
         dropout=run.dropout,
         frozen=network.frozen,
         seeds=seeds,
-    )
-
-
-def start_from_probe(run: RunContext, state: TrainState) -> None:
-    """Set the heads to the linear probe of the training images, as they are without augmentation.
-
-    It is solved in one thread, so that its bits depend on no number of threads.
-    """
-    images, batches = run.resolved.splits.train, run.batches["train"]
-    if isinstance(batches, TensorBatches):
-        features = batches.inputs
-    else:
-        features = cached_features(
-            images,
-            replace(run.network, frozen=True),
-            run.resolved.preprocessing,
-            run.device,
-            run.config.features,
-        )
-    labels = torch.tensor([image.label for image in images])
-    objective = objective_of(run.config.training, labels.tolist(), run.network.classes)
-    with one_thread():
-        probe = linear_probe.solve(features, labels, run.network.classes, objective.class_weights)
-    state.heads.set_all(probe.weight, probe.bias)
-    log.info(
-        "Linear probe: solved with an L2 penalty of %.2g; loss of held-out training images %.3f",
-        probe.penalty,
-        probe.loss,
     )
 
 
@@ -210,12 +191,14 @@ def train(
             write_checkpoint(run.run_dir / CHECKPOINT, state.tensors(), so_far)
             written = time.monotonic()
 
-    batches, probe = SplitBatches(**run.batches), run.config.training.linear_probe
-    if probe != "none" and not history:
-        start_from_probe(run, state)
-    if probe == "only":
+    batches = SplitBatches(**run.batches)
+    labels = [image.label for image in run.resolved.splits.train]
+    if run.features is not None and not history:
+        start_from_probe(state.heads, run.features, labels, run.config.training)
+    if run.config.training.linear_probe == "only":
         if not history:
             after_epoch(scoring.score(state.module, batches, run.device))
+            log.info("Epochs, batch size, seed, dropout, and optimizer have no effect on it")
         return
     loop.fit(
         state.module,
@@ -226,9 +209,5 @@ def train(
         after_epoch,
         done=progress.history,
         micro_batch=state.micro_batch,
-        objective=objective_of(
-            run.config.training,
-            [image.label for image in run.resolved.splits.train],
-            run.network.classes,
-        ),
+        objective=objective_of(run.config.training, labels, run.network.classes),
     )
