@@ -1,13 +1,12 @@
 """Runs a record again from its own configuration, and says whether it comes to the same numbers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from visionsweep.config import derived
 from visionsweep.config.derived import keys
@@ -21,14 +20,13 @@ from visionsweep.experiment import run_experiment
 from visionsweep.runs import logits
 from visionsweep.runs.discovery import Run
 from visionsweep.runs.paths import RECORD
-from visionsweep.runs.record import RecordSummary
 from visionsweep.runs.record_diff import Agreement, compare
 from visionsweep.runs.record_file import read_record
-from visionsweep.runs.recorded_config import Recorded, read_back, require_places, uninterpolated
+from visionsweep.runs.recorded_config import Recorded, read_back, require_places, update
 from visionsweep.runtime import provenance
 from visionsweep.runtime.devices import device_facts, pick_device
 from visionsweep.text.shell import literal
-from visionsweep.training.resolve import Resolved, resolve
+from visionsweep.training.resolve import resolve
 
 # Settings that say where and on what a run is made, and nothing about its numbers.
 CHANGEABLE = (keys(role="runtime") | keys(place=True)) - keys(of_sweep=True)
@@ -72,22 +70,17 @@ def config_for(run: Run, settings: Sequence[str], into: Path) -> tuple[Config, R
         changed.data.name = run.record.dataset  # the folder may have moved to another name
     changed.sweep_dir = literal(str(into))
     changed.reuse = changed.force = False  # here it is trained, whoever has done so before
-    values = values_for(settings)
-    for setting in settings:
-        key, equals, _ = setting.partition("=")
-        if not equals or key not in derived.settings():
-            raise UserError(f"{setting}: no such setting{nearest(key, CHANGEABLE)}")
+    for key, value in values_for(settings).items():
+        where = f"{key}={value}"
+        if key not in derived.settings():
+            raise UserError(f"no such setting{nearest(key, CHANGEABLE)}", where=where)
         if key not in CHANGEABLE:
             raise UserError(
-                f"{setting}: would be another experiment, to be trained with src/train.py. What "
-                f"may change here: {', '.join(sorted(CHANGEABLE))}"
+                "would be another experiment, to be trained with src/train.py. What may change "
+                f"here: {', '.join(sorted(CHANGEABLE))}",
+                where=where,
             )
-        if key not in keys(path=True) and not uninterpolated(values[key]):
-            raise UserError(f"{setting}: holds ${{, and nothing is interpolated here")
-        try:
-            OmegaConf.update(changed, key, values[key])
-        except OmegaConfBaseException as error:
-            raise UserError(f"{setting}: {str(error).splitlines()[0]}") from error
+        update(changed, key, value, where=where)
     require_places(run.directory, recorded, settings, "reproduce.py")
     return validate_config(changed), recorded
 
@@ -104,72 +97,45 @@ def whats_changed(run: Run, config: Config, recorded: Recorded) -> list[Changed]
         UserError: if the images or the weights cannot be had.
     """
     resolved = resolve(config)
-    device = device_facts(pick_device(config.device))
-    now = dict(_facts(run.record, resolved, device, recorded))
-    then = dict(_facts_recorded(run.record, recorded))
+    then, device = run.record, device_facts(pick_device(config.device))
+    assert then.data is not None and then.model is not None
+    splits, backbone = resolved.splits, resolved.backbone
+    facts: list[tuple[str, Any, Any]] = [
+        ("dataset", then.dataset, splits.dataset),
+        ("classes", ", ".join(then.data.classes), ", ".join(splits.classes)),
+    ]
+    for split in SPLITS:
+        was = f"{then.data.counts[split]} ({then.data.digests[split]})"
+        facts.append((f"{split} images", was, f"{splits.counts[split]} ({splits.digest(split)})"))
+    facts += [
+        ("weights", then.weights, backbone.weights),
+        ("backbone", then.model.fingerprint, backbone.fingerprint),
+        ("gray range", recorded_range(then.model.preprocessing), splits.gray_range),
+    ]
+    git = _git_facts(then.git, "yes"), _git_facts(provenance.git_state(), "yes, and maybe others")
+    for before, now in ((then.versions, provenance.versions()), git):
+        facts += [(name, before.get(name), now.get(name)) for name in before | now]
+    # The record may lack what is known of the device now.
+    facts += [(f"device: {key}", value, device.get(key)) for key, value in then.device.items()]
+    facts += [(key, value, "no such setting any more") for key, value in recorded.unknown.items()]
+    for key in recorded.absent:
+        if key not in keys(role="runtime") | {"data.gray_range"}:
+            facts.append((key, None, f"{OmegaConf.select(recorded.config, key)}, the default"))
     return [
-        Changed(what, then.get(what, "not recorded"), now.get(what, "not there"))
-        for what in [*then, *(w for w in now if w not in then)]
-        if then.get(what) != now.get(what)
+        Changed(
+            what,
+            "not recorded" if was is None else str(was),
+            "not there" if is_now is None else str(is_now),
+        )
+        for what, was, is_now in facts
+        if str(was) != str(is_now)
     ]
 
 
-def _absent_result_settings(recorded: Recorded) -> list[str]:
-    """Return the settings that a record lacks and that determine numbers."""
-    left_out = keys(role="runtime") | {"data.gray_range"}
-    return [key for key in recorded.absent if key not in left_out]
-
-
-def _facts_recorded(then: RecordSummary, recorded: Recorded) -> Iterator[tuple[str, str]]:
-    """List what a record says of all that decides numbers."""
-    assert then.data is not None and then.model is not None
-    yield "dataset", str(then.dataset)
-    yield "classes", ", ".join(then.data.classes)
-    for split in SPLITS:
-        yield f"{split} images", _images(then.data.counts[split], then.data.digests[split])
-    yield "weights", str(then.weights)
-    yield "backbone", then.model.fingerprint
-    if (limits := recorded_range(then.model.preprocessing)) is not None:
-        yield "gray range", str(limits)
-    yield from then.versions.items()
-    yield from _of_git(then.git, "yes")
-    yield from ((f"device: {key}", str(value)) for key, value in then.device.items())
-    for key, value in recorded.unknown.items():
-        yield key, str(value)
-    for key in _absent_result_settings(recorded):
-        yield key, "not recorded"
-
-
-def _facts(
-    then: RecordSummary, resolved: Resolved, device: dict[str, Any], recorded: Recorded
-) -> Iterator[tuple[str, str]]:
-    """List the same as it is now, but not facts about the device that the record does not keep."""
-    splits, backbone = resolved.splits, resolved.backbone
-    yield "dataset", splits.dataset
-    yield "classes", ", ".join(splits.classes)
-    for split in SPLITS:
-        yield f"{split} images", _images(splits.counts[split], splits.digest(split))
-    yield "weights", backbone.weights
-    yield "backbone", backbone.fingerprint
-    if splits.gray_range is not None:
-        yield "gray range", str(splits.gray_range)
-    yield from provenance.versions().items()
-    yield from _of_git(provenance.git_state(), "yes, and maybe others")
-    yield from ((f"device: {key}", str(device[key])) for key in then.device if key in device)
-    for key in recorded.unknown:
-        yield key, "no such setting any more"
-    for key in _absent_result_settings(recorded):
-        yield key, f"{OmegaConf.select(recorded.config, key)}, the default"
-
-
-def _images(count: int, digest: str) -> str:
-    return f"{count} ({digest})"
-
-
-def _of_git(state: dict[str, Any] | None, dirty: str) -> Iterator[tuple[str, str]]:
-    if state is not None:
-        yield "commit", state["commit"]
-        yield "uncommitted changes", dirty if state["dirty"] else "no"
+def _git_facts(state: dict[str, Any] | None, dirty: str) -> dict[str, str]:
+    if state is None:
+        return {}
+    return {"commit": state["commit"], "uncommitted changes": dirty if state["dirty"] else "no"}
 
 
 def run_again(run: Run, config: Config, into: Path) -> Agreement:

@@ -73,7 +73,7 @@ def earlier(tmp_path, monkeypatch):
     ids=lambda value: " ".join(value) if isinstance(value, list) else value.name,
 )  # fmt: skip
 def test_resume_force_and_fail_fast_reach_hydra(arguments, mode, earlier):
-    given = command_line.validated_overrides(arguments, CONF)
+    given = command_line.validate_overrides(arguments, CONF)
     flags = get_args_parser().parse_args(given)  # as Hydra itself reads them: none is left over
     config = compose(given)
     assert f"sweep_dir={earlier[mode]}" in flags.overrides
@@ -124,7 +124,7 @@ def test_what_would_break_them_is_refused_with_what_to_use(arguments, where, ins
     settings = ["epochs=1,2", "force=true"]
     order = [*arguments, *settings] if first else [*settings, *arguments]
     with pytest.raises(UserError) as refused:
-        command_line.validated_overrides([*order, "-m"], CONF)
+        command_line.validate_overrides([*order, "-m"], CONF)
     assert str(refused.value.where).startswith(where)
     assert instead is None or instead in str(refused.value.hint)
 
@@ -163,7 +163,7 @@ def test_what_would_break_them_is_refused_with_what_to_use(arguments, where, ins
 )  # fmt: skip
 def test_slips_are_refused_with_what_was_meant(arguments, named):
     with pytest.raises(UserError) as refused:
-        command_line.validated_overrides(arguments, CONF)
+        command_line.validate_overrides(arguments, CONF)
     assert all(text in str(refused.value) for text in named)
 
 
@@ -173,7 +173,7 @@ def test_slips_are_refused_with_what_was_meant(arguments, named):
 @pytest.mark.parametrize("sweeping", [[], ["-m", "epochs=1,2"]], ids=["run", "sweep"])
 def test_a_folder_of_any_name_is_the_images_root(name, sweeping, tmp_path):
     (tmp_path / name).mkdir()
-    given = command_line.validated_overrides([*sweeping, "data=folder", f"data.root={name}"], CONF)
+    given = command_line.validate_overrides([*sweeping, "data=folder", f"data.root={name}"], CONF)
     assert compose(given).data.root == name
 
 
@@ -183,13 +183,13 @@ def test_folders_are_swept_and_homes_expanded(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
     (given,) = [
         text
-        for text in command_line.validated_overrides(
+        for text in command_line.validate_overrides(
             ["-m", "data=folder", "data.root=~/2024_01,~/a b,null"], CONF
         )
         if text.startswith("data.root")
     ]
     assert given == f'data.root={tmp_path}/2024_01,"{tmp_path}/a b","null"'
-    assert f"outputs_dir={tmp_path}/out" in command_line.validated_overrides(
+    assert f"outputs_dir={tmp_path}/out" in command_line.validate_overrides(
         ["outputs_dir=~/out"], CONF
     )
 
@@ -197,12 +197,12 @@ def test_folders_are_swept_and_homes_expanded(tmp_path, monkeypatch):
 def test_a_home_in_a_configuration_file_is_expanded(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "more" / "home.yaml").write_text("defaults: [config, _self_]\noutputs_dir: ~/out\n")
-    given = command_line.validated_overrides(["-cd", "more", "-cn", "home"], CONF)
+    given = command_line.validate_overrides(["-cd", "more", "-cn", "home"], CONF)
     assert compose(given).hydra.run.dir.startswith(f"{tmp_path}/out/")
 
 
 def test_of_a_key_given_twice_the_last_holds_and_that_is_said(capsys):
-    assert command_line.validated_overrides(["epochs=5", "seed=1", "++epochs=6"], CONF) == [
+    assert command_line.validate_overrides(["epochs=5", "seed=1", "++epochs=6"], CONF) == [
         "epochs=6",
         "seed=1",
     ]
@@ -213,5 +213,5 @@ def test_of_a_key_given_twice_the_last_holds_and_that_is_said(capsys):
 def test_a_directory_that_hydra_cannot_write_to_is_refused(place, tmp_path):
     (tmp_path / "${x}").mkdir()
     with pytest.raises(UserError) as refused:
-        command_line.validated_overrides([place], CONF)
+        command_line.validate_overrides([place], CONF)
     assert "${x}" in str(refused.value.where) and "outputs_dir" in str(refused.value.hint)

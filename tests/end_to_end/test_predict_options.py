@@ -119,7 +119,7 @@ def test_explain_draws_the_heat_beside_each_image_even_where_only_json_was_asked
         (["--min-confidence", "80"], 2, "80: should be from 0 to 1"),
         (["--min-confidence", "high"], 2, "invalid"),
         (["--csv", "--json"], 2, "not allowed with"),
-        (["--top", "0"], 2, "--top should be at least 1"),
+        (["--top", "0"], 2, "0: should be at least 1"),
         (["--run", "nowhere"], 1, "nowhere: no such folder"),
     ],
 )

@@ -272,7 +272,7 @@ def test_a_port_that_is_taken_is_told_and_without_one_another_is_found(outputs, 
     [
         (["nowhere"], 1, "nowhere: no such folder."),
         (["empty"], 1, "empty: holds no run with events; train one with python"),
-        (["--port", "70000"], 2, "70000: a port is a number from"),
+        (["--port", "70000"], 2, "70000: should be from 0 to 65535"),
         (["--port", "any"], 2, "invalid"),
     ],
 )

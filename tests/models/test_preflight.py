@@ -28,7 +28,7 @@ def images(tmp_path, monkeypatch):
 
 def sweep(*settings, data=("data=folder", "data.root=photographs")):
     arguments = ["-m", *data, *settings]
-    return command_line.validated_overrides(arguments, ROOT / "conf", require_weights=True)
+    return command_line.validate_overrides(arguments, ROOT / "conf", require_weights=True)
 
 
 def test_weights_that_cannot_be_reached_are_refused_with_every_model(checkpoints, unreachable_url):
@@ -94,7 +94,7 @@ def test_names_of_weights_are_refused_without_torch(settings, named, tmp_path):
         "from visionsweep.config.schema import register_schema;"
         "from visionsweep.errors import UserError;"
         "register_schema(); names.register_resolvers()\n"
-        "try: command_line.validated_overrides(json.loads(sys.argv[1]), Path(sys.argv[2]), "
+        "try: command_line.validate_overrides(json.loads(sys.argv[1]), Path(sys.argv[2]), "
         "require_weights=True)\n"
         "except UserError as error: print(error)\n"
         "sys.exit('torch' in sys.modules)"

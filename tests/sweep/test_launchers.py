@@ -138,39 +138,38 @@ def test_error_that_cannot_be_pickled_is_replaced(make_config):
         raise UserError("stays")
 
 
-def refused(capsys, *arguments):
-    with pytest.raises(SystemExit) as ended:
+def refused(*arguments):
+    with pytest.raises(UserError) as error:
         command_line.validate_overrides(list(arguments), CONF)
-    assert ended.value.code == 1
-    return capsys.readouterr().err
+    return str(error.value)
 
 
 @pytest.mark.parametrize(
     ("launcher", "extra"),
     [("joblib", "joblib"), ("ray", "ray"), ("submitit_local", "submitit")],
 )
-def test_missing_plugin_is_named_with_its_extra(launcher, extra, monkeypatch, capsys):
+def test_missing_plugin_is_named_with_its_extra(launcher, extra, monkeypatch):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util,
         "find_spec",
         lambda name, *rest: None if name.startswith("hydra_plugins.") else find_spec(name, *rest),
     )
-    message = refused(capsys, "-m", f"hydra/launcher={launcher}", "epochs=1,2")
-    assert f"pip install -e '.[{extra}]'" in message and "Nothing was run" in message
+    message = refused("-m", f"hydra/launcher={launcher}", "epochs=1,2")
+    assert f"pip install -e '.[{extra}]'" in message
 
 
-def test_slurm_is_refused_if_unavailable(monkeypatch, capsys, tmp_path):
+def test_slurm_is_refused_if_unavailable(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    message = refused(capsys, "-m", "hydra/launcher=submitit_slurm", "epochs=1,2")
+    message = refused("-m", "hydra/launcher=submitit_slurm", "epochs=1,2")
     assert "sbatch and srun are not available" in message and "hydra/launcher=joblib" in message
 
 
-def test_launcher_without_m_and_a_mistyped_one_are_refused(capsys):
-    assert "add -m" in refused(capsys, "hydra/launcher=joblib")
-    assert "did you mean 'joblib'" in refused(capsys, "-m", "hydra/launcher=jobli")
-    assert "no such key" in refused(capsys, "-m", "hydra/launcher=joblib", "hydra.launcher.jobs=2")
-    message = refused(capsys, "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=two")
+def test_launcher_without_m_and_a_mistyped_one_are_refused():
+    assert "add -m" in refused("hydra/launcher=joblib")
+    assert "did you mean 'joblib'" in refused("-m", "hydra/launcher=jobli")
+    assert "no such key" in refused("-m", "hydra/launcher=joblib", "hydra.launcher.jobs=2")
+    message = refused("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=two")
     assert "hydra.launcher.n_jobs=two: Value 'two'" in message and "no such key" not in message
 
 

@@ -3,50 +3,27 @@
 import itertools
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from visionsweep.cli import placement, preflight
-from visionsweep.cli.composition import (
-    compose_config,
-    parse,
-    search_path,
-    with_value,
-    without_hydra,
-)
-from visionsweep.config import overrides as command_arguments
+from visionsweep.cli import composition, placement, preflight
+from visionsweep.cli.composition import compose_config, without_hydra
 from visionsweep.config.derived import keys, settings
-from visionsweep.config.overrides import values_of
+from visionsweep.config.overrides import Arguments, read, values_of
 from visionsweep.config.schema import Config
 from visionsweep.config.targets import is_standard, optimizer_arguments, optimizer_target
 from visionsweep.config.validation import validate_config
 from visionsweep.errors import UserError
 from visionsweep.sweep.launchers import refuse_impossible
-from visionsweep.text import shell
-from visionsweep.text.escaping import visible
 
 _MOST_CROSSED = 100  # combinations of a model's settings; composing one takes 10 ms
 
 
 def validate_overrides(
-    arguments: list[str], config_dir: Path, *, require_weights: bool = False
-) -> list[str]:
-    """Return the arguments for Hydra, or print what is wrong with them and exit with status 1.
-
-    See `validated_overrides`, whose errors this prints.
-    """
-    try:
-        return validated_overrides(arguments, config_dir, require_weights=require_weights)
-    except UserError as error:
-        message = f"{error}\nNothing was run. The manual: python src/train.py --help"
-        print(visible(message, lines=True), file=sys.stderr)
-        raise SystemExit(1) from None
-
-
-def validated_overrides(
     arguments: list[str], config_dir: Path, *, require_weights: bool = False
 ) -> list[str]:
     """Validate a command, and return its arguments for Hydra.
@@ -67,92 +44,69 @@ def validated_overrides(
     Raises:
         UserError: if the command cannot be run.
     """
-    command = command_arguments.read(arguments)
+    command = read(arguments)
     if command.only_prints:
         return command.for_hydra()
-    with search_path(command, config_dir):
-        name = command.flags.config_name or "config"
-        config, sweeping, configs = _validate_values(
-            command.settings, name, sweeping=command.flags.multirun, crossing=require_weights
-        )
-    given = [text.partition("=")[0] for text in command.settings]
-    changed = placement.homes_expanded(config, given)
-    resume = OmegaConf.select(config, "resume")
-    if resume is not None:
-        if "sweep_dir" in given:
-            raise UserError("sweep_dir is given too; leave one out", where=f"resume={resume}")
-        outputs = Path(shell.expanded(config.outputs_dir))
-        directory = placement.earlier(shell.expanded(resume), outputs, sweeping=sweeping)
-        command.settings[:] = [t for t in command.settings if t.partition("=")[0] != "resume"]
-        changed = [*changed, shell.setting("sweep_dir", directory)]
-    else:
-        directory = Path(shell.expanded(config.sweep_dir))
-    placement.refuse_unwritable(directory)
+    with composition.search_path(command, config_dir):
+        config, sweeping, configs = _validate_values(command, crossing=require_weights)
+    placed = placement.placed(command.settings, config, sweeping=sweeping)
     if require_weights and sweeping:
         preflight.refuse_unavailable_weights(configs)
-    command_arguments.say(command.notes)
-    command.settings.extend(changed)
-    return command.for_hydra()
+    for note in command.notes:
+        print(note, file=sys.stderr)
+    return replace(command, settings=placed).for_hydra()
 
 
 def _validate_values(
-    overrides: list[str], name: str, *, sweeping: bool, crossing: bool
+    command: Arguments, *, crossing: bool
 ) -> tuple[DictConfig, bool, list[Config]]:
     """Validate every value of a command.
 
     Args:
-        overrides: `key=value` texts.
-        name: name of the primary configuration.
-        sweeping: whether the command has `-m`.
+        command: arguments of the command.
         crossing: whether to validate all combinations of a model's settings, and of the data's.
 
     Returns:
         The configuration of the first run; whether the command sweeps; the validated
         configurations, none if the launcher runs elsewhere.
     """
-    parsed = parse(overrides)
+    name = command.flags.config_name or "config"
+    parsed = composition.parse(command.settings)
     lists = {o.get_key_element(): values_of(o) for o in parsed}
     for override in parsed:
         if not lists[override.get_key_element()]:
             raise UserError("holds no value at all", where=override.input_line)
     config = compose_config([values[0] for values in lists.values()], name)
     placement.refuse_elsewhere(config.hydra)
-    sweeping = sweeping or config.hydra.mode == RunMode.MULTIRUN
+    sweeping = command.flags.multirun or config.hydra.mode == RunMode.MULTIRUN
     for override in parsed:
         values = lists[override.get_key_element()]
         _refuse_wrong_list(override, values, config.hydra.sweeper, name, sweeping=sweeping)
     refuse_impossible(config)
 
     params = config.hydra.sweeper.get("params") or {}
-    study = parse([f"{key}={value}" for key, value in params.items()])
+    study = composition.parse([f"{key}={value}" for key, value in params.items()])
     lists = {o.get_key_element(): values_of(o) for o in study} | lists
     first = {key: values[0] for key, values in lists.items()}
-    if study:
-        config = compose_config(list(first.values()), name)
     local = preflight.runs_here(config.hydra.launcher)
-    config = without_hydra(config)
 
     def composed(changes: dict[str, str]) -> DictConfig:
         return without_hydra(compose_config(list((first | changes).values()), name))
 
+    config = composed({}) if study else without_hydra(config)
     configs = [validate_config(config)]
     for group in ("model", "data") if crossing and sweeping and local else ():
         configs += [validate_config(composed(changes)) for changes in _crossed(lists, group)]
     for key, values in lists.items():
         for text in values[1:]:
-            changed = with_value(config, text) if key in settings() else None
+            changed = composition.with_value(config, text) if key in settings() else None
             configs.append(validate_config(composed({key: text}) if changed is None else changed))
-    _refuse_optimizers(configs)
-    if any(c.batch_size == 1 and not c.training.freeze_backbone for c in configs):
-        from visionsweep.models.single_image import refuse_single_images  # imports torch
-
-        for each in configs:
-            refuse_single_images(each)
+    _refuse_unbuildable(configs)
     return config, sweeping, configs if local else []
 
 
-def _refuse_optimizers(configs: list[Config]) -> None:
-    """Try each optimizer that is not one of torch's usual ones on a small head."""
+def _refuse_unbuildable(configs: list[Config]) -> None:
+    """Try what only torch can refuse, without importing it where nothing unusual is chosen."""
     unusual = {
         (repr(config.optimizer), config.replicates): config
         for config in configs
@@ -161,10 +115,15 @@ def _refuse_optimizers(configs: list[Config]) -> None:
         )
     }
     if unusual:
-        from visionsweep.training.optimizers import refuse_optimizer  # imports torch
+        from visionsweep.training.optimizers import refuse_optimizer
 
         for config in unusual.values():
             refuse_optimizer(config.optimizer, config.replicates)
+    if any(c.batch_size == 1 and not c.training.freeze_backbone for c in configs):
+        from visionsweep.models.single_image import refuse_single_images
+
+        for config in configs:
+            refuse_single_images(config)
 
 
 def _crossed(lists: dict[str, list[str]], group: str) -> Iterator[dict[str, str]]:
@@ -180,16 +139,13 @@ def _refuse_wrong_list(
 ) -> None:
     """Refuse several values where there can be one only."""
     key, where = override.get_key_element(), override.input_line
+    add_m = "add -m: python src/train.py -m ..."
     if key in keys(of_sweep=True) and len(values) > 1:
         raise UserError("one value for the whole sweep", where=where)
     if override.is_sweep_override() and not sweeping:
-        raise UserError(
-            "several values make a sweep; add -m: python src/train.py -m ...", where=where
-        )
+        raise UserError(f"several values make a sweep; {add_m}", where=where)
     if key == "hydra/launcher" and not sweeping:
-        raise UserError(
-            "spreads the runs of a sweep; add -m: python src/train.py -m ...", where=where
-        )
+        raise UserError(f"spreads the runs of a sweep; {add_m}", where=where)
     if override.is_interval_sweep() and sweeper._target_.endswith(".BasicSweeper"):
         raise UserError(
             f"an interval wants a sweeper that searches; list the values, {key}=0.001,0.01, or "

@@ -6,13 +6,10 @@ python src/compare.py outputs --html report.html
 python src/compare.py outputs --csv > runs.csv
 """
 
-import argparse
 import gc
 import sys
-from collections.abc import Sequence
 
-from visionsweep.cli import entry
-from visionsweep.cli.entry import path_argument, positive
+from visionsweep.cli.entry import command, parser, path_argument, positive
 from visionsweep.errors import nearest
 from visionsweep.report import leaderboard
 from visionsweep.report.columns import BY_KEY, as_csv, column_key, ordered, swept_columns
@@ -24,22 +21,14 @@ from visionsweep.text import shell
 from visionsweep.text.escaping import one_line
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; arguments default to those of the process."""
-    gc.disable()  # it would traverse ten thousand records again and again, and find no cycle
-    try:
-        return entry.run(_compare, arguments, script="compare.py")
-    finally:
-        gc.enable()
-
-
-def _compare(arguments: list[str]) -> int:
+@command("compare.py")
+def main(arguments: list[str]) -> int:
     """Print the leaderboard; exit status 1 if there is no completed run."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folders", nargs="*", type=path_argument, help="where to look (outputs)")
-    parser.add_argument(
+    gc.disable()  # it would traverse ten thousand records again and again, and find no cycle
+    parse = parser(__doc__)
+    add = parse.add_argument
+    add("folders", nargs="*", type=path_argument, help="where to look (outputs)")
+    add(
         "--sort",
         default="val_loss",
         metavar="COLUMN",
@@ -47,40 +36,36 @@ def _compare(arguments: list[str]) -> int:
         f"differences to the best run by it; a swept setting, such as optimizer.lr; or one of "
         f"{', '.join(BY_KEY)} (val_loss)",
     )
-    parser.add_argument("--top", type=positive, metavar="N", help="show the first N only")
-    parser.add_argument(
-        "--all", action="store_true", help="list every run that is not ranked, with its reason"
-    )
-    parser.add_argument(
+    add("--top", type=positive, metavar="N", help="show the first N only")
+    add("--all", action="store_true", help="list every run that is not ranked, with its reason")
+    add(
         "--expand-seeds", action="store_true",
         help="one row per run, also for runs that differ only by their seed",
     )  # fmt: skip
-    form = parser.add_mutually_exclusive_group()
+    form = parse.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print CSV, unrounded")
     form.add_argument("--markdown", action="store_true", help="print Markdown tables")
     form.add_argument(
         "--html", type=path_argument, metavar="FILE", help="write a page that holds it all"
     )
-    options = parser.parse_args(arguments)
+    options = parse.parse_args(arguments)
     folders = options.folders or [default_outputs()]
     discovered = find_runs(folders)
     groups = leaderboard.groups_of(discovered.runs, expand_seeds=options.expand_seeds)
     rows = [row for evidence in groups for row in evidence.rows]
     sort = column_key(options.sort)
-    needs_swept = options.csv or sort not in BY_KEY
-    swept = swept_columns(rows) if rows and needs_swept else []
+    swept = swept_columns(rows) if rows and (options.csv or sort not in BY_KEY) else []
     keys = [column.key for column in swept]
     if rows and sort not in {*BY_KEY, *keys}:
         suffix = f"; these runs swept {', '.join(keys)}" if keys else ""
         near = nearest(options.sort, [*keys, *BY_KEY]) or ", see --help"
-        parser.error(f"--sort {options.sort}: no such column{near}{suffix}")
+        parse.error(f"--sort {options.sort}: no such column{near}{suffix}")
     if options.html:
         from visionsweep.report.page import write_page
 
-        command = shell.command("python", shell.script("compare.py"), *arguments)
+        again = shell.command("python", shell.script("compare.py"), *arguments)
         with explained(options.html, "Name another file with --html FILE."):
-            written = write_page(groups, discovered.unfinished, options.html, command=command)
-        print(written)
+            print(write_page(groups, discovered.unfinished, options.html, command=again))
     elif options.csv:
         more = [*swept, *difference_columns(groups, sort)]
         print(as_csv(ordered(rows, sort)[: options.top], more), end="")

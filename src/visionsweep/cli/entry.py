@@ -1,12 +1,15 @@
 """What commands share: how they begin and end, without tracebacks, and kinds of arguments."""
 
 import argparse
+import gc
 import logging
+import math
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 
 from visionsweep.command_memory import fresh_memory
@@ -15,12 +18,28 @@ from visionsweep.runtime import streams
 from visionsweep.runtime.signals import Interrupted
 from visionsweep.runtime.streams import OutputError
 from visionsweep.storage.files import why
-from visionsweep.text import escaping as text
 from visionsweep.text import shell
+from visionsweep.text.escaping import make_logs_visible, visible
+
+
+def command(script: str) -> Callable[[Callable[[list[str]], int]], Callable[..., int]]:
+    """Make a function the `main` of a script, whose arguments default to those of the process."""
+
+    def decorate(function: Callable[[list[str]], int]) -> Callable[..., int]:
+        @wraps(function)
+        def main(arguments: Sequence[str] | None = None) -> int:
+            return run(function, arguments, script=script)
+
+        return main
+
+    return decorate
 
 
 def run(
-    command: Callable[[list[str]], int], arguments: Sequence[str] | None = None, *, script: str = ""
+    function: Callable[[list[str]], int],
+    arguments: Sequence[str] | None = None,
+    *,
+    script: str = "",
 ) -> int:
     """Run a command and return its exit status.
 
@@ -29,22 +48,23 @@ def run(
     sets in the process (streams, logging, signal handlers, threads, environment) is restored.
 
     Args:
-        command: function from arguments to exit status.
+        function: function from arguments to exit status.
         arguments: command-line arguments; None takes those of the process.
         script: name of the command's script, `train.py`, for commands to paste.
     """
-    if arguments is not None:
-        arguments = [str(shell.script(script)), *arguments]
     with fresh_memory(), _restored_process():
-        sys.argv[:] = sys.argv if arguments is None else arguments
+        if arguments is not None:
+            sys.argv[:] = [str(shell.script(script)), *arguments]
         streams.prepare()
-        if _current_folder_is_gone():
+        try:
+            os.getcwd()  # noqa: PTH109 - what fails in Path.cwd() as well
+        except OSError:
             return _failed("The current folder was deleted: change to another with cd.")
-        text.make_logs_visible()
+        make_logs_visible()
         logging.raiseExceptions = False  # a log that cannot be written must not end a run
         status = 0
         try:
-            status = _status(command)
+            status = _status(function)
             sys.stdout.flush()
         except OutputError as error:
             lost = streams.give_up(error)
@@ -62,10 +82,13 @@ def _restored_process() -> Iterator[None]:
     record_factory, raising = logging.getLogRecordFactory(), logging.raiseExceptions
     torch = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch else None
+    collecting = gc.isenabled()
     try:
         with warnings.catch_warnings():
             yield
     finally:
+        if collecting:
+            gc.enable()
         sys.argv[:], sys.stdout, sys.stderr = arguments, out, error
         root.handlers[:] = handlers
         root.setLevel(level)
@@ -78,61 +101,54 @@ def _restored_process() -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
-def _status(command: Callable[[list[str]], int]) -> int:
+def _status(function: Callable[[list[str]], int]) -> int:
     try:
-        return command(sys.argv[1:])
+        return function(sys.argv[1:])
     except UserError as error:
         return _failed(str(error))
     except SystemExit as end:  # argparse: after help, or of a mistake
-        if isinstance(end.code, str):
-            return _failed(end.code)
-        return end.code or 0
+        return _failed(end.code) if isinstance(end.code, str) else end.code or 0
     except KeyboardInterrupt as end:
         return end.status if isinstance(end, Interrupted) else 130
     except OutputError:
         raise
     except OSError as error:
-        return _failed(_refusal(error))
+        return _failed(f"{error.filename or 'The system refused'}: {why(error)}.")
 
 
 def _failed(message: str) -> int:
-    print(text.visible(message, lines=True), file=sys.stderr)
+    print(visible(message, lines=True), file=sys.stderr)
     return 1
 
 
-def _refusal(error: OSError) -> str:
-    """Return what the operating system refused, and where."""
-    if error.filename is None:
-        return f"The system refused: {why(error)}."
-    return f"{error.filename}: {why(error)}."
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser whose help begins with a module's docstring as it is written."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
 
 
-def _current_folder_is_gone() -> bool:
-    try:
-        os.getcwd()  # noqa: PTH109 - what fails in Path.cwd() as well
-    except OSError:
-        return True
-    return False
+def number(
+    kind: type[int | float], low: float, high: float = math.inf
+) -> Callable[[str], int | float]:
+    """Return a reader of numbers from `low` to `high`, for argparse."""
+
+    def read(text: str) -> int | float:
+        value = kind(text)
+        if not low <= value <= high:
+            bounds = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+            raise argparse.ArgumentTypeError(f"{text}: should be {bounds}")
+        return value
+
+    read.__name__ = kind.__name__  # argparse writes it: invalid int value: 'x'
+    return read
 
 
-def positive(given: str) -> int:
-    """Read a whole number of at least 1, for argparse.
-
-    Raises:
-        argparse.ArgumentTypeError: if it is less.
-    """
-    number = int(given)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{given}: should be at least 1")
-    return number
+positive = number(int, 1)
 
 
 def path_argument(text: str) -> Path:
-    """Read a path, for argparse: `~` is somebody's home also where the shell left it alone.
-
-    Raises:
-        argparse.ArgumentTypeError: if it is empty.
-    """
+    """Read a path, for argparse: `~` is somebody's home also where the shell left it alone."""
     if not text.strip():
         raise argparse.ArgumentTypeError("empty; is a variable of the shell not set?")
     return Path(shell.expanded(text))

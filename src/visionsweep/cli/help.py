@@ -18,11 +18,7 @@ _NARROWEST, _WIDEST = 60, 110
 
 
 def manual(config_dir: Path) -> str:
-    """Return the help.
-
-    Args:
-        config_dir: folder of `config.yaml`. The first comment of each option's file describes it.
-    """
+    """Return the help. The first comment of each file of `config_dir` describes the option."""
     with initialize_config_dir(str(config_dir.resolve()), version_base="1.3"):
         config = compose("config", return_hydra_config=True)
     about, choices = config.hydra.help, config.hydra.runtime.choices

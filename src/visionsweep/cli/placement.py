@@ -50,56 +50,57 @@ def refuse_elsewhere(hydra: DictConfig) -> None:
             )
 
 
-def homes_expanded(config: DictConfig, given: Sequence[str]) -> list[str]:
-    """Return settings that replace `~` in the directories that a configuration file names.
+def placed(settings: Sequence[str], config: DictConfig, *, sweeping: bool) -> list[str]:
+    """Replace `resume` by the directory that it means, and `~` in directories of a file.
 
     Args:
+        settings: settings of a command line, where `~` is expanded already.
         config: the composed configuration.
-        given: the keys set on the command line, where `~` is expanded already.
-    """
-    found = []
-    for key in ("outputs_dir", "sweep_dir"):
-        value = OmegaConf.select(config, key, default="")
-        if key not in given and "resume" not in given and value.startswith("~"):
-            if key == "sweep_dir" and value.startswith(str(config.outputs_dir)):
-                continue  # it follows from outputs_dir
-            found.append(shell.setting(key, Path(shell.expanded(value))))
-    return found
-
-
-def earlier(named: str, outputs: Path, *, sweeping: bool) -> Path:
-    """Return the directory that `resume` means.
-
-    Args:
-        named: `last`, or a directory.
-        outputs: where sweeps lie.
         sweeping: whether the command is a sweep.
 
     Raises:
-        UserError: if there is none, or if it holds no sweep, or no run, to go on with.
+        UserError: if there is nothing to resume, or if the directory could not be written to.
     """
+    given = [text.partition("=")[0] for text in settings]
+    outputs = config.outputs_dir
+    if config.resume is not None:
+        if "sweep_dir" in given:
+            raise UserError(
+                "sweep_dir is given too; leave one out", where=f"resume={config.resume}"
+            )
+        settings = [text for text in settings if text.partition("=")[0] != "resume"]
+        directory = _earlier(shell.expanded(config.resume), Path(shell.expanded(outputs)), sweeping)
+        homes = {"sweep_dir": directory}
+    else:
+        directory = Path(shell.expanded(config.sweep_dir))
+        homes = {
+            key: Path(shell.expanded(config[key]))
+            for key in ("outputs_dir", "sweep_dir")
+            if key not in given and config[key].startswith("~")
+        }
+        if config.sweep_dir.startswith(outputs):
+            homes.pop("sweep_dir", None)  # it follows from outputs_dir
+    _refuse_unwritable(directory)
+    return [*settings, *(shell.setting(key, path) for key, path in homes.items())]
+
+
+def _earlier(named: str, outputs: Path, sweeping: bool) -> Path:
+    """Return the directory that `resume` means: the last one in `outputs`, or one by its name."""
     kind = "sweep" if sweeping else "run outside a sweep"
     if named == "last":
         last = last_entered(outputs, sweep=sweeping)
         if last is None:
             raise UserError(f"resume=last: there is no {kind} under {outputs} yet; leave it out")
         return last
-    place = Path(named)
+    place, where = Path(named), f"resume={named}"
     if not place.is_dir():
-        raise UserError(
-            f"no such directory{nearest_path(place)}",
-            where=f"resume={named}",
-            hint=f"Name the directory of an earlier {kind}, or `last`",
-        )
+        hint = f"Name the directory of an earlier {kind}, or `last`"
+        raise UserError(f"no such directory{nearest_path(place)}", where=where, hint=hint)
     if not (_holds_sweep(place) if sweeping else _holds_run(place)):
-        inside = last_entered(place, sweep=sweeping)
-        raise UserError(
-            f"holds no {kind}",
-            where=f"resume={named}",
-            hint="Name the directory of an earlier one, or `last`"
-            if inside is None
-            else f"The last one in it: {shell.word(shell.setting('resume', inside))}",
-        )
+        hint = "Name the directory of an earlier one, or `last`"
+        if (inside := last_entered(place, sweep=sweeping)) is not None:
+            hint = f"The last one in it: {shell.word(shell.setting('resume', inside))}"
+        raise UserError(f"holds no {kind}", where=where, hint=hint)
     return place
 
 
@@ -108,17 +109,11 @@ def _holds_run(place: Path) -> bool:
 
 
 def _holds_sweep(place: Path) -> bool:
-    return (place / MULTIRUN_FILE).is_file() or any(
-        _holds_run(inside) for inside in place.iterdir() if inside.is_dir()
-    )
+    return (place / MULTIRUN_FILE).is_file() or any(map(_holds_run, place.iterdir()))
 
 
-def refuse_unwritable(directory: Path) -> None:
-    """Refuse a directory that could not be made or written to.
-
-    Raises:
-        UserError: if its nearest existing parent is a file, or may not be written to.
-    """
+def _refuse_unwritable(directory: Path) -> None:
+    """Refuse a directory whose nearest existing parent is a file, or may not be written to."""
     place = directory.absolute()
     if "${" in str(place):
         raise UserError(

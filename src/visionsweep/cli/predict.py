@@ -9,16 +9,15 @@ Prints a table and draws the images under their predictions. Files that cannot b
 and do not stop the rest; the exit status is then 1.
 """
 
-import argparse
 import sys
+from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from visionsweep.cli import entry
-from visionsweep.cli.entry import path_argument
+from visionsweep.cli.entry import command, number, parser, path_argument, positive
 from visionsweep.errors import UserError
 from visionsweep.runs.paths import default_outputs
 from visionsweep.runtime.allocation import keep_freed_memory
@@ -30,12 +29,8 @@ if TYPE_CHECKING:
     from visionsweep.inference.predictor import Prediction, Predictor
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; arguments default to those of the process."""
-    return entry.run(_predict, arguments, script="predict.py")
-
-
-def _predict(arguments: list[str]) -> int:
+@command("predict.py")
+def main(arguments: list[str]) -> int:
     """Classify; exit status 1 if a file could not be read."""
     options = _parse(arguments)
     from visionsweep.cli.selection import choose_run, expand
@@ -80,8 +75,7 @@ def _predict(arguments: list[str]) -> int:
         except UserError as error:
             if options.figures:
                 raise
-            # Somebody else's run: its directory need not be ours to write to.
-            files = []
+            files = []  # somebody else's run: its directory need not be ours to write to
             print(f"Figures are not drawn: {error}", file=sys.stderr)
         for file in files:
             print(f"Figure: {file}", file=stream)
@@ -106,7 +100,7 @@ def _predict(arguments: list[str]) -> int:
 def _answers(
     predictor: "Predictor",
     listing: "Listing",
-    options: argparse.Namespace,
+    options: Namespace,
     counts: Counter[str],
     predictions: "list[Prediction] | None",
 ) -> "Iterator[Answer]":
@@ -139,47 +133,35 @@ def _answers(
         yield path, error
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "images", nargs="+", type=path_argument, help="image files, or folders of them"
-    )
-    parser.add_argument(
+def _parse(arguments: list[str]) -> Namespace:
+    parse = parser(__doc__)
+    add = parse.add_argument
+    add("images", nargs="+", type=path_argument, help="image files, or folders of them")
+    add(
         "--run", type=path_argument, metavar="DIR",
         help="a run's directory, or a folder of runs whose best is taken (outputs)",
     )  # fmt: skip
-    parser.add_argument("--top", type=int, default=1, metavar="N", help="classes to show (1)")
-    parser.add_argument(
-        "--min-confidence", type=_part, default=0.0, metavar="P",
+    add("--top", type=positive, default=1, metavar="N", help="classes to show (1)")
+    add(
+        "--min-confidence", type=number(float, 0, 1), default=0.0, metavar="P",
         help="name no class that is less probable than this, 0 to 1; `unsure` stands there (0)",
     )  # fmt: skip
-    parser.add_argument(
+    add(
         "--explain", action="store_true",
         help="draw beside each image where the model sees its class: by Grad-CAM, or by occlusion "
         "where a network has no feature maps (slow)",
     )  # fmt: skip
-    form = parser.add_mutually_exclusive_group()
+    form = parse.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print CSV, unrounded, all classes")
     form.add_argument("--json", action="store_true", help="print JSON, unrounded, all classes")
-    parser.add_argument(
+    add(
         "--figures", type=path_argument, metavar="DIR",
         help="where the figures go (the run's directory; with --csv and --json, none are drawn)",
     )  # fmt: skip
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
-    options = parser.parse_args(arguments)
-    if options.top < 1:
-        parser.error("--top should be at least 1")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
+    options = parse.parse_args(arguments)
     if options.explain and find_spec("captum") is None:
         raise UserError(
             "--explain: needs captum, which is not installed; pip install -e '.[explain]'"
         )
     return options
-
-
-def _part(text: str) -> float:
-    part = float(text)
-    if not 0 <= part <= 1:
-        raise argparse.ArgumentTypeError(f"{text}: should be from 0 to 1")
-    return part

@@ -1,6 +1,6 @@
 """Refuses, once and before the first run of a sweep, pretrained weights that no run could have."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from visionsweep.config.schema import Config, DataConfig
@@ -17,7 +17,7 @@ def runs_here(launcher: Mapping[str, Any]) -> bool:
     return kind_of(launcher) in _LOCAL
 
 
-def refuse_unavailable_weights(configs: Iterable[Config]) -> None:
+def refuse_unavailable_weights(configs: list[Config]) -> None:
     """Make sure of the weights of every model of a sweep, fetching those that are not here.
 
     Runs on the built-in sample do with random weights where there are none, so that nothing is
@@ -29,7 +29,6 @@ def refuse_unavailable_weights(configs: Iterable[Config]) -> None:
     Raises:
         UserError: with what is wrong with each model's weights.
     """
-    configs = list(configs)
     pretrained = {
         (c.model.name, c.model.source, c.model.weights, c.model.weights_url): c.model
         for c in configs
@@ -53,6 +52,5 @@ def _is_real(data: DataConfig) -> bool:
     """Whether runs on this data see real images, or fail; not the sample in their place."""
     if data.source != "archives":
         return data.source == "folder"
-    if data.if_unreachable == "error" or str(data.base_url).startswith("file:"):
-        return True
-    return not unreachable_archives(data)
+    is_sure = data.if_unreachable == "error" or str(data.base_url).startswith("file:")
+    return is_sure or not unreachable_archives(data)

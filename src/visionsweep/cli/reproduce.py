@@ -14,15 +14,14 @@ sets and folders are this machine's own, as conf/ says; the images of data=folde
 data.root=PATH.
 """
 
-import argparse
 import sys
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visionsweep.cli import entry
-from visionsweep.cli.entry import path_argument, positive
+import msgspec
+
+from visionsweep.cli.entry import command, parser, path_argument, positive
 from visionsweep.runs.paths import goes_on
 from visionsweep.runtime import signals
 from visionsweep.runtime.allocation import keep_freed_memory
@@ -34,26 +33,17 @@ if TYPE_CHECKING:
     from visionsweep.runs.record_diff import Agreement
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; arguments default to those of the process."""
-    return entry.run(_reproduce, arguments, script="reproduce.py")
-
-
-def _reproduce(arguments: list[str]) -> int:
+@command("reproduce.py")
+def main(arguments: list[str]) -> int:
     """Run a record again; exit status 1 if it comes to other numbers."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", type=path_argument, help="a run's directory, or its result.json")
-    parser.add_argument(
-        "settings", nargs="*", help="where and on what to run: data.root=..., device=..."
-    )
-    parser.add_argument(
-        "--to", type=path_argument, metavar="FOLDER", help="where it goes (outputs/...)"
-    )
-    parser.add_argument("--threads", type=positive, metavar="N", help="of the CPU (as the run)")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    options = parser.parse_intermixed_args(arguments)
+    parse = parser(__doc__)
+    add = parse.add_argument
+    add("run", type=path_argument, help="a run's directory, or its result.json")
+    add("settings", nargs="*", help="where and on what to run: data.root=..., device=...")
+    add("--to", type=path_argument, metavar="FOLDER", help="where it goes (outputs/...)")
+    add("--threads", type=positive, metavar="N", help="of the CPU (as the run)")
+    add("--json", action="store_true", help="print JSON instead of a table")
+    options = parse.parse_intermixed_args(arguments)
 
     from visionsweep.cli.selection import named_run
     from visionsweep.runs.recorded_config import not_followed
@@ -81,8 +71,6 @@ def _reproduce(arguments: list[str]) -> int:
         print(f"Interrupted. {goes_on(into)}:\n  {again}", file=sys.stderr)
         raise
     if options.json:
-        import msgspec
-
         report = {"run": str(run.directory), "again": str(into), "changed": changed}
         content = msgspec.to_builtins(report | {"agreement": agreement})
         print(json_text(content, encoding=sys.stdout.encoding))

@@ -7,7 +7,6 @@ python src/train.py --help
 """
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -16,9 +15,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from visionsweep.cli import command_line, entry
+from visionsweep.cli import entry
+from visionsweep.cli.command_line import validate_overrides
 from visionsweep.cli.help import manual
 from visionsweep.config.validation import validate_config
+from visionsweep.errors import UserError
 from visionsweep.runs import names
 from visionsweep.runs.recorded_config import CONF
 from visionsweep.runtime import signals
@@ -27,19 +28,17 @@ from visionsweep.sweep import callback, launchers, machine_share, session
 from visionsweep.text.escaping import make_logs_visible
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Train, and return the exit status; arguments default to those of the process."""
-    return entry.run(_train, arguments, script="train.py")
-
-
-def _train(arguments: list[str]) -> int:
+@entry.command("train.py")
+def main(arguments: list[str]) -> int:
     """Validate the whole command, then let Hydra run it."""
     launchers.prepare_composition()
-    if {"--help", "-h"} & set(arguments):
-        print(manual(CONF))
-        return 0
-    sys.argv[1:] = command_line.validate_overrides(arguments, CONF, require_weights=True)
-    if "--help" in sys.argv:  # it was abbreviated
+    if not {"-h", "--help"} & set(arguments):
+        try:
+            sys.argv[1:] = validate_overrides(arguments, CONF, require_weights=True)
+        except UserError as error:
+            nothing = "Nothing was run. The manual: python src/train.py --help"
+            raise SystemExit(f"{error}\n{nothing}") from None
+    if {"-h", "--help"} & set(sys.argv):  # also where it was abbreviated
         print(manual(CONF))
         return 0
     try:

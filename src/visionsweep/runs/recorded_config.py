@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -69,11 +70,11 @@ def read_back(record: RecordSummary) -> Recorded:
             if own.get(key) is not None:
                 OmegaConf.update(merged, key, own[key], merge=False, force_add=True)
         elif key in values:
-            _update(merged, key, values[key])
+            update(merged, key, values[key], where=f"config.{key} of the record", merge=False)
     for key in ("replicates", "training.replicates"):  # older versions trained a single head
         if OmegaConf.select(merged, key) is None:
             OmegaConf.update(merged, key, 1)
-    _check_model(merged)
+    _check_model(merged.model)
     unknown = {key: value for key, value in values.items() if key not in declared}
     absent = [key for key, item in declared.items() if key not in values and item.implied is None]
     return Recorded(merged, unknown, absent, places)
@@ -89,81 +90,80 @@ def config_of(record: RecordSummary) -> Config:
     for key in ("data.root", "sweep_dir"):
         if OmegaConf.select(merged, key) is None:
             OmegaConf.update(merged, key, "")
-    config = OmegaConf.to_object(merged)
-    assert isinstance(config, Config)
-    return config
+    return cast(Config, OmegaConf.to_object(merged))
 
 
-def uninterpolated(text: object) -> bool:
-    """Return whether a value has no interpolation."""
-    return "${" not in str(text)
+def update(
+    config: DictConfig, key: str, value: object, *, where: object, merge: bool = True
+) -> None:
+    """Change a value of a configuration; see `OmegaConf.update`.
+
+    Raises:
+        UserError: says `where` a value has another type or holds an interpolation. The text of a
+            path is literal, and has none.
+    """
+    if key not in keys(path=True) and "${" in str(value):
+        raise UserError("contains ${, and nothing is interpolated here", where=where)
+    try:
+        OmegaConf.update(config, key, value, merge=merge, force_add=True)
+    except OmegaConfBaseException as error:
+        raise UserError(str(error).splitlines()[0], where=where) from error
 
 
 def _as_setting(value: object) -> str:
     """Return a path or address as the value of a setting."""
     if isinstance(value, dict):
-        items = (
-            f"{shell.hydra_value(str(k))}: {shell.hydra_value(str(v))}" for k, v in value.items()
-        )
-        return "{" + ", ".join(items) + "}"
+        items = (map(shell.hydra_value, map(str, item)) for item in value.items())
+        return "{" + ", ".join(map(": ".join, items)) + "}"
     return "null" if value is None else str(value)
-
-
-def _update(merged: DictConfig, key: str, value: Any) -> None:
-    if not uninterpolated(value):
-        raise UserError(
-            "contains ${; interpolations in a record are refused",
-            where=f"config.{key} of the record",
-        )
-    try:
-        OmegaConf.update(merged, key, value, merge=False, force_add=True)
-    except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(reason, where=f"config.{key} of the record") from error
 
 
 # -------------------------------------------------------------------- settings of this machine
 
 
+def composed(*overrides: str) -> DictConfig:
+    """Compose `conf/`.
+
+    Raises:
+        UserError: if it has no such option.
+    """
+    register_schema()
+    names.register_resolvers()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose("config", list(overrides))
+    except HydraException as error:
+        raise UserError(str(error).partition("Config search path")[0].rstrip()) from error
+
+
 def _own_settings(record: RecordSummary) -> dict[str, Any]:
     """Return this machine's values of the settings that are not read from records, by key."""
-    data = record.config.get("data")
-    data = data if isinstance(data, dict) else {}
-    choice = _data_file(str(data.get("source")), data.get("name"), str(data.get("label")))
-    return _composed(choice, os.environ.get("VISIONSWEEP_CACHE"))
+    values = flatten(record.config)
+    source, files = values.get("data.source"), _files("data")
+    choice = source if source in files else None
+    if source == "archives":  # the file with the record's label, or another of the same images
+        images = {"source": source, "name": values.get("data.name")}
+        alike = [choice for choice, content in files.items() if images.items() <= content.items()]
+        label = values.get("data.label")
+        choice = label if label in alike else next(iter(alike), None)
+    return _local_settings(choice, os.environ.get("VISIONSWEEP_CACHE"))
 
 
 @cache
-def _composed(choice: str | None, cache_folder: str | None) -> dict[str, Any]:
-    """Compose `conf/`, and return the local settings by dotted key.
+def _local_settings(choice: str | None, cache_folder: str | None) -> dict[str, Any]:
+    """Return the local settings in `conf/` by dotted key.
 
     Args:
         choice: name of a file in `conf/data`, or None.
         cache_folder: value of the environment variable that `conf/` refers to.
     """
-    register_schema()
-    names.register_resolvers()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = compose("config", [f"data={choice}"] if choice else [])
-    local = {key for key in _LOCAL if choice or not key.startswith("data.")}
+    config = composed(*([f"data={choice}"] if choice else []))
     values = {}
-    for key in local - {"sweep_dir"}:  # not set before a sweep starts
-        value = OmegaConf.select(composed, key)  # None where it is missing
-        values[key] = OmegaConf.to_container(value) if isinstance(value, DictConfig) else value
+    for key in _LOCAL - {"sweep_dir"}:  # not set before a sweep starts
+        if choice or not key.startswith("data."):
+            value = OmegaConf.select(config, key)  # None where it is missing
+            values[key] = OmegaConf.to_container(value) if isinstance(value, DictConfig) else value
     return values
-
-
-def _data_file(source: str, name: Any, label: str) -> str | None:
-    """Return the file in `conf/data` for the images of a record, by label or name, or None."""
-    files = _files("data")
-    if source != "archives":
-        return source if source in files else None
-    alike = [
-        choice
-        for choice, content in files.items()
-        if content.get("source") == "archives" and content.get("name") == name
-    ]
-    return label if label in alike else next(iter(alike), None)
 
 
 @cache
@@ -175,25 +175,25 @@ def _files(group: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def _check_model(config: DictConfig) -> None:
+def _check_model(model: DictConfig) -> None:
     """Refuse an unknown model, without importing anything."""
-    model = config.model
-    where = "config.model of the record"
+    packages = {None, *(content.get("weights") for content in _files("model").values())}
+    hint = None
     if model.source not in settings()["model.source"].choices:
-        raise UserError(f"source: no such source {model.source}", where=where)
-    if model.source == "torchvision" and model.name not in torchvision_models():
-        raise UserError(f"name: torchvision has no classification model {model.name}", where=where)
-    if model.source == "package":
-        packages = {content.get("weights") for content in _files("model").values()} - {None}
-        if model.weights is not None and model.weights not in packages:
-            raise UserError(
-                f"weights: no file in {CONF / 'model'} names the package {model.weights}",
-                where=where,
-                hint="Packages named only by a record are not loaded. If you trust it, describe "
-                "the model in a file there.",
-            )
-        if not re.fullmatch(r"\w+(\.\w+)?", str(model.name)):  # timm fetches hf-hub:..., too
-            raise UserError(f"name: timm has no model {model.name}", where=where)
+        reason = f"source: no such source {model.source}"
+    elif model.source == "torchvision" and model.name not in torchvision_models():
+        reason = f"name: torchvision has no classification model {model.name}"
+    elif model.source == "package" and model.weights not in packages:
+        reason = f"weights: no file in {CONF / 'model'} names the package {model.weights}"
+        hint = (
+            "Packages named only by a record are not loaded. If you trust it, describe the model "
+            "in a file there."
+        )
+    elif model.source == "package" and not re.fullmatch(r"\w+(\.\w+)?", str(model.name)):
+        reason = f"name: timm has no model {model.name}"  # it fetches hf-hub:..., too
+    else:
+        return
+    raise UserError(reason, where="config.model of the record", hint=hint)
 
 
 def require_places(run_dir: Path, recorded: Recorded, settings: Sequence[str], script: str) -> None:
@@ -210,9 +210,7 @@ def require_places(run_dir: Path, recorded: Recorded, settings: Sequence[str], s
     """
     given = {setting.partition("=")[0] for setting in settings}
     data = recorded.config.data
-    required = []
-    if OmegaConf.is_missing(data, "root"):
-        required.append("data.root")
+    required = ["data.root"] if OmegaConf.is_missing(data, "root") else []
     if data.source == "archives" and not data.archives:
         required += ["data.root", "data.base_url", "data.archives"]
     if "data.splits" in recorded.places:
@@ -222,7 +220,7 @@ def require_places(run_dir: Path, recorded: Recorded, settings: Sequence[str], s
         return
     places = {key: recorded.places[key] for key in required if key in recorded.places}
     hint: str | None = None
-    if all(map(uninterpolated, places.values())):
+    if not any("${" in place for place in places.values()):
         again = [
             shell.setting(k, Path(v)) if k in keys(path=True) else f"{k}={v}"
             for k, v in places.items()
