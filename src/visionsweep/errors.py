@@ -73,7 +73,11 @@ def warn_loudly(log: logging.Logger, *lines: str) -> None:
     bar, framed = "!" * 88, list(lines)
     if sys.stderr.isatty() and (columns := shutil.get_terminal_size().columns):
         width = min(119, columns - 1)
-        bar, framed = "!" * min(88, width), [part for x in lines for part in _wrapped(x, width - 3)]
+        breaking = textwrap.TextWrapper(  # addresses and settings can be copied whole
+            max(20, width - 3), subsequent_indent="  ", break_long_words=False,
+            break_on_hyphens=False,
+        )  # fmt: skip
+        bar, framed = bar[:width], [part for line in lines for part in breaking.wrap(line) or [""]]
     log.warning("%s", "\n".join(["", bar, *(f"!  {line}" for line in framed), bar]))
 
 
@@ -81,14 +85,6 @@ def warn_loudly(log: logging.Logger, *lines: str) -> None:
 def warn_once(log: logging.Logger, text: str) -> None:
     """Log a warning the first time that a command gives it."""
     log.warning("%s", text)
-
-
-def _wrapped(line: str, width: int) -> list[str]:
-    """Break a line between words only, so that addresses and settings can be copied whole."""
-    breaking = textwrap.TextWrapper(
-        max(20, width), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
-    return breaking.wrap(line) or [""]
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -100,9 +96,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def _closest(word: str, known: list[str]) -> list[str]:
     """Return up to three known words: by their last part, prefix, substring, or spelling."""
     plain = word.casefold()
-    by_plain: dict[str, list[str]] = {}
-    for name in known:
-        by_plain.setdefault(name.casefold(), []).append(name)
     ways: list[Callable[[str], bool]] = [
         lambda name: name == plain,
         lambda name: name.rpartition(".")[2] == plain,
@@ -110,12 +103,10 @@ def _closest(word: str, known: list[str]) -> list[str]:
         lambda name: len(plain) > 2 and plain in name,
     ]
     for fits in ways:
-        if found := [
-            name for plainer, names in by_plain.items() if fits(plainer) for name in names
-        ]:
+        if found := [name for name in known if fits(name.casefold())]:
             return found[:3]
-    close = difflib.get_close_matches(plain, by_plain, n=3, cutoff=0.6)
-    return [name for plainer in close for name in by_plain[plainer]][:3]
+    by_plain = {name.casefold(): name for name in known}
+    return [by_plain[name] for name in difflib.get_close_matches(plain, by_plain, cutoff=0.6)]
 
 
 def why_no_folder(path: Path) -> str:

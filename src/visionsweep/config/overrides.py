@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import sys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,9 +49,13 @@ class Arguments:
         """Return the arguments as Hydra reads them: flags first, each in its full spelling."""
         given = vars(self.flags)
         words = ["-m"] if self.flags.multirun else []
-        words += [f"--{name.replace('_', '-')}" for name in _SWITCHES if given[name]]
-        words += [f"--{n.replace('_', '-')}={given[n]}" for n in _WITH_VALUE if given[n]]
+        words += [_spelled(name) for name in _SWITCHES if given[name]]
+        words += [f"{_spelled(name)}={given[name]}" for name in _WITH_VALUE if given[name]]
         return words + self.settings
+
+
+def _spelled(flag: str) -> str:
+    return f"--{flag.replace('_', '-')}"
 
 
 def read(arguments: Sequence[str]) -> Arguments:
@@ -61,18 +64,8 @@ def read(arguments: Sequence[str]) -> Arguments:
     Raises:
         UserError: if a flag does not exist or cannot be combined with another, or is mistyped.
     """
-    for number, text in enumerate(arguments):
-        _refuse_typo(text, arguments[number + 1 : number + 2])
-    flags = _parsed(arguments)
-    settings: list[str] = list(flags.overrides)
-    for before, text in pairwise(settings):
-        refuse_split_path(before, text)
-    settings, notes = _each_key_once([_without_plus(text) for text in settings])
-    _refuse_flags(flags)
-    return Arguments(flags, [literal_path(text) for text in settings], notes)
-
-
-def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    for text, following in pairwise([*arguments, ""]):
+        _refuse_typo(text, following)
     if "--version" in arguments:
         print(f"VisionSweep {visionsweep.__version__}, Hydra {hydra.__version__}")
         raise SystemExit(0)
@@ -82,16 +75,27 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
         unknown = re.match(r"unrecognized arguments: (\S+)", message)
         if unknown is None:
             raise UserError(message)
-        flags = [f"--{name.replace('_', '-')}" for name in vars(parser.parse_args([]))]
+        flags = map(_spelled, vars(parser.parse_args([])))
         raise UserError(f"no such flag{nearest(unknown[1], flags)}", where=unknown[1])
 
     setattr(parser, "error", refuse)  # noqa: B010 (argparse's own way to override it is a subclass)
-    return parser.parse_intermixed_args(list(arguments))
+    flags = parser.parse_intermixed_args(list(arguments))
+    for before, text in pairwise(flags.overrides):
+        refuse_split_path(before, text)
+    last: dict[str, str] = {}  # of a key given twice, Hydra uses the last
+    notes = []
+    for text in map(_without_plus, flags.overrides):
+        key = text.partition("=")[0]
+        if last.get(key, text) != text:
+            notes.append(f"{last[key]}: left out, since {text} comes after it")
+        last[key] = text
+    _refuse_flags(flags)
+    return Arguments(flags, [literal_path(text) for text in last.values()], notes)
 
 
 def _refuse_flags(flags: argparse.Namespace) -> None:
     """Refuse flags that Hydra ignores, answers with a traceback, or must not act on."""
-    given = [f"--{n.replace('_', '-')}" for n in (*_PRINTING, "run", "multirun") if vars(flags)[n]]
+    given = [_spelled(name) for name in (*_PRINTING, "run", "multirun") if vars(flags)[name]]
     if len(given) > 1 and not flags.help:
         raise UserError(f"{' and '.join(given)} cannot be given together")
     if flags.experimental_rerun:
@@ -105,7 +109,7 @@ def _refuse_flags(flags: argparse.Namespace) -> None:
             raise UserError("needs --cfg beside it", where=f"--{name}")
 
 
-def _refuse_typo(text: str, following: Sequence[str]) -> None:
+def _refuse_typo(text: str, following: str) -> None:
     """Refuse typing mistakes that Hydra's grammar accepts or explains badly."""
     valid_keys = [*derived.settings(), *GROUPS]
     key, equals, value = text.partition("=")
@@ -115,7 +119,7 @@ def _refuse_typo(text: str, following: Sequence[str]) -> None:
         if bare in valid_keys:
             raise UserError(f"{text}: settings have no dashes; write {bare}=...")
         return
-    if (equals and key != key.strip()) or following == ["="]:
+    if (equals and key != key.strip()) or following == "=":
         raise UserError(
             f"{text}: no value; settings are key=value; write {key.strip()}=..., without spaces "
             "around ="
@@ -164,17 +168,6 @@ def _without_plus(text: str) -> str:
     return text[2:] if equals and in_schema else text
 
 
-def _each_key_once(settings: list[str]) -> tuple[list[str], list[str]]:
-    """Return the last setting of each key, as Hydra uses it, and a note on each other one."""
-    last = {text.partition("=")[0]: text for text in settings}
-    notes = [
-        f"{text}: left out, since {last[key]} comes after it"
-        for text in settings
-        if text != last[key := text.partition("=")[0]]
-    ]
-    return list(last.values()), notes
-
-
 def values_for(settings: Sequence[str]) -> dict[str, object]:
     """Return the values of the settings of `evaluate.py` and `reproduce.py`, by key.
 
@@ -186,7 +179,7 @@ def values_for(settings: Sequence[str]) -> dict[str, object]:
     values: dict[str, object] = {}
     for before, text in pairwise(["", *settings]):
         refuse_split_path(before, text)
-        _refuse_typo(text, [])
+        _refuse_typo(text, "")
         key, equals, value = text.partition("=")
         if not equals:
             raise UserError("no value; settings are key=value", where=text)
@@ -196,10 +189,9 @@ def values_for(settings: Sequence[str]) -> dict[str, object]:
         try:
             override = OverridesParser.create().parse_override(text)
         except HydraException:
-            raise UserError(
-                "cannot be read", where=text, hint="Quote a value with commas or brackets: "
-                f"{shell.word(shell.settings(key, [value]))}",
-            ) from None  # fmt: skip
+            quoted = shell.word(shell.settings(key, [value]))
+            hint = f"Quote a value with commas or brackets: {quoted}"
+            raise UserError("cannot be read", where=text, hint=hint) from None
         if override.is_sweep_override():
             raise UserError("one value, not several", where=text)
         values[key] = override.value()
@@ -215,9 +207,3 @@ def values_of(override: Override) -> list[str]:
         interval = cast(IntervalSweep, override.value())
         return [f"{key}={interval.start}", f"{key}={interval.end}"]
     return [override.input_line or ""]
-
-
-def say(notes: Sequence[str]) -> None:
-    """Print notes on stderr."""
-    for note in notes:
-        print(note, file=sys.stderr)

@@ -1,12 +1,24 @@
 """Declare a setting: its help, valid values, and roles."""
 
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
 
 Role = Literal["result", "derived", "runtime"]
+
+_HOLDS = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}
+_RANGES: dict[tuple[str, ...], str] = {  # by the bounds that are declared
+    (): "",
+    ("ge",): " of at least {ge:g}",
+    ("gt",): " above {gt:g}",
+    ("ge", "le"): " from {ge:.10g} to {le:.10g}",
+    ("ge", "lt"): " from {ge:g} to below {lt:g}",
+    ("gt", "le"): " above {gt:g} and at most {le:g}",
+    ("gt", "lt"): " between {gt:g} and {lt:g}",
+}
 
 
 @dataclass(frozen=True)
@@ -65,21 +77,20 @@ class Setting:
         """True if the value is a number."""
         return self.type in (int, float, int | None, float | None)
 
+    @cached_property
+    def _bounds(self) -> dict[str, float]:
+        return {name: bound for name in _HOLDS if (bound := getattr(self, name)) is not None}
+
     def accepts(self, value: Any) -> bool:
         """Return whether a value of the declared type is valid."""
         if value is None:
             return self.optional
         if self.choices:
             return value in self.choices
-        if self.is_number:
-            return (
-                math.isfinite(value)
-                and (self.ge is None or value >= self.ge)
-                and (self.gt is None or value > self.gt)
-                and (self.le is None or value <= self.le)
-                and (self.lt is None or value < self.lt)
-            )
-        return self.valid is None or self.valid(value)
+        if not self.is_number:
+            return self.valid is None or self.valid(value)
+        within = all(_HOLDS[name](value, bound) for name, bound in self._bounds.items())
+        return within and math.isfinite(value)
 
     @property
     def valid_values(self) -> str:
@@ -97,18 +108,7 @@ class Setting:
         if not self.is_number:
             return "a text"
         number = "a whole number" if int in (self.type, *get_args(self.type)) else "a number"
-        if self.gt is not None and self.lt is not None:
-            return f"{number} between {self.gt:g} and {self.lt:g}"
-        if self.ge is not None and self.le is not None:
-            return f"{number} from {self.ge:.10g} to {self.le:.10g}"
-        if self.ge is not None and self.lt is not None:
-            return f"{number} from {self.ge:g} to below {self.lt:g}"
-        if self.ge is not None:
-            return f"{number} of at least {self.ge:g}"
-        if self.gt is not None:
-            above = f"{number} above {self.gt:g}"
-            return above if self.le is None else f"{above} and at most {self.le:g}"
-        return number
+        return number + _RANGES[tuple(self._bounds)].format(**self._bounds)
 
 
 def setting(

@@ -15,7 +15,7 @@ MODULES = {
     "optimizer": ("torch.optim", "timm.optim"),
     "augmentation": ("torchvision.transforms.v2",),
 }
-_BASES = {"optimizer": ("torch.optim", "Optimizer"), "augmentation": ("torch.nn", "Module")}
+_BASES = {"optimizer": "torch.optim.Optimizer", "augmentation": "torch.nn.Module"}
 # Valid with these arguments, without a look at their modules: importing torch takes seconds.
 _STANDARD = {
     "torch.optim.Adam": {"lr", "weight_decay"},
@@ -88,7 +88,7 @@ def refuse_target(group: str, target: str, arguments: Mapping[str, Any]) -> None
     except ImportError as error:
         hint = "pip install -e '.[lite]'" if module_name.startswith("timm") else None
         raise UserError(f"cannot be imported: {error}", where=where, hint=hint) from error
-    base_module, base_name = _BASES[group]
+    base_module, _, base_name = _BASES[group].rpartition(".")
     base = getattr(importlib.import_module(base_module), base_name)
     classes = {
         key: item
@@ -97,24 +97,18 @@ def refuse_target(group: str, target: str, arguments: Mapping[str, Any]) -> None
     }
     if name not in classes or classes[name] is base:
         raise UserError(f"{module_name} has no such class{nearest(name, classes)}", where=where)
-    _refuse_arguments(group, classes[name], arguments)
-
-
-def _refuse_arguments(group: str, target: type, arguments: Mapping[str, Any]) -> None:
-    signature = inspect.signature(target)
-    parameters = signature.parameters
-    takes_any = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters.values())
-    unknown = [key for key in arguments if key not in parameters and not takes_any]
-    if unknown:
+    signature = inspect.signature(classes[name])
+    known = signature.parameters
+    takes_any = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in known.values())
+    if not takes_any and (unknown := [key for key in arguments if key not in known]):
         raise UserError(
-            f"{target.__name__} has no such argument{nearest(unknown[0], parameters)}",
+            f"{name} has no such argument{nearest(unknown[0], known)}",
             where=f"{group}.arguments.{unknown[0]}",
         )
-    given = {"params": []} | dict(arguments) if group == "optimizer" else arguments
     try:
-        signature.bind(**given)
+        signature.bind(**dict(arguments) | ({"params": []} if group == "optimizer" else {}))
     except TypeError as error:
-        raise UserError(f"{target.__name__}: {error}", where=f"{group}.arguments") from error
+        raise UserError(f"{name}: {error}", where=f"{group}.arguments") from error
 
 
 def build_target(group: str, target: str, arguments: Mapping[str, Any], **objects: Any) -> Any:

@@ -10,7 +10,7 @@ from omegaconf.errors import (
 )
 
 from visionsweep.config.combinations import wrong_combinations
-from visionsweep.config.derived import SECTIONS, settings
+from visionsweep.config.derived import flatten, settings
 from visionsweep.config.schema import Config
 from visionsweep.errors import UserError, nearest
 from visionsweep.text.shell import expanded
@@ -29,9 +29,10 @@ def validate_config(config: DictConfig, *, look_at_files: bool = True) -> Config
     """
     declared = settings()
     # Hydra adds any key that is given with a plus sign, though nothing reads it.
+    given = flatten(cast(dict[str, Any], OmegaConf.to_container(config, resolve=False)))
     problems = [
         f"{key}={value}: no such key{nearest(key, declared)}"
-        for key, value in _leaves(config).items()
+        for key, value in given.items()
         if key not in declared
     ]
     problems = problems or [p for key in declared if (p := _problem_with(config, key))]
@@ -45,18 +46,6 @@ def validate_config(config: DictConfig, *, look_at_files: bool = True) -> Config
     if valid.training.linear_probe == "only":
         valid.epochs = 1  # of the record, which has the scores of the solved head
     return valid
-
-
-def _leaves(config: DictConfig) -> dict[str, Any]:
-    """Return the nodes of a configuration by dotted key, without resolving them."""
-    leaves: dict[str, Any] = {}
-    for name in map(str, config):
-        node = None if OmegaConf.is_missing(config, name) else config._get_node(name)
-        if name in SECTIONS and isinstance(node, DictConfig):
-            leaves |= {f"{name}.{key}": node._get_node(key) for key in map(str, node)}
-        else:
-            leaves[name] = node
-    return leaves
 
 
 def _problem_with(config: DictConfig, key: str) -> str | None:
