@@ -107,16 +107,13 @@ def measure_classes(deployed: Predictions, classes: Sequence[str]) -> dict[str, 
         classes: names of the classes, `C`.
     """
     matrix = metrics.confusion(deployed.labels, deployed.predicted[0], len(classes))
-    return {
-        name: ClassMeasures(
-            scores.images,
-            scores.predicted,
-            _interval(scores.precision),
-            _interval(scores.recall),
-            scores.f1,
-        )
-        for name, scores in zip(classes, class_scores(matrix), strict=True)
-    }
+    measured = {}
+    for name, scores in zip(classes, class_scores(matrix), strict=True):
+        shares = (scores.precision, scores.recall)
+        precision, recall = (Interval(share.value, share.low, share.high) for share in shares)
+        counts = scores.images, scores.predicted
+        measured[name] = ClassMeasures(*counts, precision, recall, scores.f1)
+    return measured
 
 
 def estimate_deployed(deployed: Predictions) -> dict[str, Measure]:
@@ -133,8 +130,7 @@ def estimate_deployed(deployed: Predictions) -> dict[str, Measure]:
     if deployed.finite.all():
         missing = [name for name in METRICS if name not in measures]
         for name, metric in contributions(deployed, missing).items():
-            share = metric.estimate
-            measures[name] = Measure(share.value, share.low, share.high, [share.value])
+            measures[name] = _measure(metric.estimate)
     return measures
 
 
@@ -145,19 +141,18 @@ def estimate_metrics(predictions: Predictions) -> dict[str, Measure]:
     """
     per_replicate = metrics.per_replicate(predictions)
     measures = {
-        name: Measure(estimate.value, estimate.low, estimate.high, per_replicate[name].tolist())
+        name: _measure(estimate, per_replicate[name].tolist())
         for name, estimate in estimates(predictions).items()
     }
     if len(predictions.logits) == 1:
-        interval = wilson(int(predictions.correct.sum()), len(predictions.labels))
-        measures["accuracy_wilson"] = Measure(
-            interval.value, interval.low, interval.high, [interval.value]
-        )
+        correct = int(predictions.correct.sum())
+        measures["accuracy_wilson"] = _measure(wilson(correct, len(predictions.labels)))
     return measures
 
 
-def _interval(share: Estimate) -> Interval:
-    return Interval(share.value, share.low, share.high)
+def _measure(estimate: Estimate, replicates: list[float] | None = None) -> Measure:
+    values = [estimate.value] if replicates is None else replicates
+    return Measure(estimate.value, estimate.low, estimate.high, values)
 
 
 def scores_of_first(predictions: Predictions, temperature: float) -> list[Scores]:

@@ -1,6 +1,7 @@
 """Paths of outputs, sweeps, and run directories."""
 
 import os
+import re
 from pathlib import Path
 
 from visionsweep.errors import UserError, why_no_folder
@@ -23,17 +24,11 @@ def refuse_no_folder(folder: Path) -> None:
     Raises:
         UserError: suggests a similar name.
     """
-    if folder.is_dir():
-        return
-    if os.path.lexists(folder):
-        raise UserError(
-            why_no_folder(folder), where=folder, hint="Name the folder of a run, or of runs"
-        )
-    raise UserError(
-        why_no_folder(folder),
-        where=folder,
-        hint="Runs are written under outputs/ by python src/train.py",
-    )
+    if not folder.is_dir():
+        hint = "Runs are written under outputs/ by python src/train.py"
+        if os.path.lexists(folder):
+            hint = "Name the folder of a run, or of runs"
+        raise UserError(why_no_folder(folder), where=folder, hint=hint)
 
 
 def event_folders(folder: Path) -> dict[Path, int]:
@@ -48,9 +43,10 @@ def event_folders(folder: Path) -> dict[Path, int]:
     refuse_no_folder(folder)
     started: dict[Path, int] = {}
     for place, _, files in os.walk(folder):
-        begun = [_begun(name) for name in files if "tfevents" in name]
+        # Of events.out.tfevents.SECONDS.HOST..., the time, which copies keep.
+        begun = [re.search(r"tfevents\.(\d*)", name) for name in files if "tfevents" in name]
         if begun:
-            started[Path(place)] = max(begun)
+            started[Path(place)] = max(int(time[1] or 0) if time else 0 for time in begun)
     if not started:
         raise UserError(f"{folder}: holds no run with events; train one with python src/train.py")
     return dict(sorted(started.items()))
@@ -64,8 +60,8 @@ def latest_sweep(folders: dict[Path, int], within: Path) -> Path:
         within: folder that was searched; a sweep that contains it is not returned.
     """
     newest = max(folders, key=lambda place: folders[place])
-    inside = newest != within
-    return newest.parent if inside and (newest.parent / MULTIRUN_FILE).is_file() else newest
+    in_sweep = newest != within and (newest.parent / MULTIRUN_FILE).is_file()
+    return newest.parent if in_sweep else newest
 
 
 def last_entered(outputs: Path, *, sweep: bool) -> Path | None:
@@ -75,17 +71,14 @@ def last_entered(outputs: Path, *, sweep: bool) -> Path | None:
         outputs: folder that is searched recursively.
         sweep: True for a sweep, False for a run outside a sweep.
     """
-    sweeps: dict[Path, float] = {}
-    others: dict[Path, float] = {}
+    entered: dict[Path, float] = {}
     for place, folders, files in os.walk(outputs):
-        directory = Path(place)
-        if MULTIRUN_FILE in files:
-            sweeps[directory] = (directory / MULTIRUN_FILE).stat().st_mtime
-            folders.clear()  # its subfolders are its runs
-        elif ".hydra" in folders:
-            others[directory] = (directory / ".hydra" / "config.yaml").stat().st_mtime
-            folders.clear()
-    entered = sweeps if sweep else others
+        is_sweep = MULTIRUN_FILE in files
+        if is_sweep or ".hydra" in folders:
+            folders.clear()  # the subfolders of a sweep are its runs
+            if is_sweep == sweep:
+                written = MULTIRUN_FILE if sweep else ".hydra/config.yaml"
+                entered[Path(place)] = Path(place, written).stat().st_mtime
     return max(entered, key=lambda directory: entered[directory], default=None)
 
 
@@ -99,9 +92,3 @@ def goes_on(run_dir: Path) -> str:
     if half_done(run_dir):
         return "This continues after its last checkpoint"
     return "It had no checkpoint yet; this starts it again"
-
-
-def _begun(event_file: str) -> int:
-    """Return the time in the name `events.out.tfevents.SECONDS.HOST...`, which copies keep."""
-    seconds = event_file.partition("tfevents.")[2].partition(".")[0]
-    return int(seconds) if seconds.isdigit() else 0

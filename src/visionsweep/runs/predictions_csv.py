@@ -7,7 +7,7 @@ characters in file names are escaped, and no cell is a formula.
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -88,28 +88,22 @@ def write(
 
 def read(run: Run, split: str) -> SplitPredictions | None:
     """Return the predictions of a split; None if the file is missing, damaged, or lacks them."""
+    images, labels, probabilities = [], [], []
     try:
-        content = read_regular(run.directory / FILE_NAME, _LARGEST)
-        parsed = _parsed(content.decode(), split)
+        content = read_regular(run.directory / FILE_NAME, _LARGEST).decode()
+        lines = csv.reader(io.StringIO(content, newline=""))
+        classes = next(lines)[len(_FIRST) :]
+        place = {name: index for index, name in enumerate(classes)}
+        for line in lines:
+            if line[1] == split:
+                images.append(line[0])
+                labels.append(place[line[2]])
+                probabilities.append([float(p) for p in line[len(_FIRST) :]])
+        table = np.array(probabilities)  # raises ValueError if lines differ in length
     except (OSError, ValueError, LookupError, StopIteration, csv.Error):
         return None
-    names = run.record.data.classes if run.record.data is not None else []
-    if parsed is not None and len(names) == len(parsed.classes):
-        return replace(parsed, classes=list(names))
-    return parsed
-
-
-def _parsed(content: str, split: str) -> SplitPredictions | None:
-    lines = csv.reader(io.StringIO(content, newline=""))
-    columns = next(lines)[len(_FIRST) :]
-    place = {name: index for index, name in enumerate(columns)}
-    images, labels, probabilities = [], [], []
-    for line in lines:
-        if line[1] == split:
-            images.append(line[0])
-            labels.append(place[line[2]])
-            probabilities.append([float(p) for p in line[len(_FIRST) :]])
-    table = np.array(probabilities)
-    if not images or not columns or table.shape != (len(images), len(columns)):
+    if not images or not classes or table.shape != (len(images), len(classes)):
         return None
-    return SplitPredictions(images, columns, np.array(labels, dtype=np.int64), table)
+    if run.record.data is not None and len(run.record.data.classes) == len(classes):
+        classes = list(run.record.data.classes)  # as they were before they became columns
+    return SplitPredictions(images, classes, np.array(labels, dtype=np.int64), table)

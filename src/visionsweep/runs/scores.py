@@ -61,6 +61,11 @@ class Epoch(EpochScores, frozen=True, gc=False):
     seconds: NonNegative
     replicates: tuple[SplitScores, ...] = ()
 
+    @property
+    def means(self) -> EpochScores:
+        """The scores alone, without the facts."""
+        return EpochScores(self.epoch, self.train, self.val, self.test)
+
 
 class Metrics(Struct, frozen=True):
     """Scores by which a run is judged.
@@ -80,10 +85,7 @@ def summarize(history: list[Epoch]) -> Metrics:
     A NaN loss counts as infinite; of equal epochs, the first is the best.
     """
 
-    def scores_of(epoch: Epoch) -> EpochScores:
-        return EpochScores(epoch.epoch, epoch.train, epoch.val, epoch.test)
-
     def val_loss(epoch: Epoch) -> float:
         return math.inf if math.isnan(epoch.val.loss) else epoch.val.loss
 
-    return Metrics(scores_of(history[-1]), scores_of(min(history, key=val_loss)))
+    return Metrics(history[-1].means, min(history, key=val_loss).means)

@@ -1,6 +1,5 @@
 """Check that a record is consistent, beyond the types of its fields."""
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from functools import cache
@@ -9,11 +8,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from visionsweep.config.derived import flatten, settings
+from visionsweep.config.derived import flatten, keys, settings
 from visionsweep.runs.fields import MOST_REPLICATES, SPLITS, Positive
 from visionsweep.runs.measures import ClassMeasures, Measure
 from visionsweep.runs.record import DataFacts, ModelFacts, Record
-from visionsweep.runs.scores import Epoch, EpochScores, Scores
+from visionsweep.runs.scores import Epoch, Metrics
 
 _Pixels = Annotated[int, Meta(ge=1, le=4_096)]  # height or width of a network's input
 _UNBOUNDED = ("loss",)  # metrics that are not between 0 and 1
@@ -30,10 +29,8 @@ def check_record(record: Record) -> None:
     Raises:
         ValueError: names the key and what is wrong.
     """
-    _require(
-        record.status not in ("crashed", "running"),
-        f"status: {record.status} is not a final status",
-    )
+    is_final = record.status not in ("crashed", "running")
+    _require(is_final, f"status: {record.status} is not a final status")
     check_time(record.started)
     check_config(record.config)
     check_history(record.history)
@@ -45,49 +42,30 @@ def check_record(record: Record) -> None:
         _check_model(record.model)
     if record.data is not None:
         _check_data(record.data)
-    for section in ("evaluation", "deployed"):
-        for split, measures in getattr(record, section).items():
+    for section, splits in (("evaluation", record.evaluation), ("deployed", record.deployed)):
+        for split, measures in splits.items():
             for name, measure in measures.items():
                 _check_measure(f"{section}.{split}.{name}", name, measure)
     for split, scores in record.classes.items():
         _check_classes(split, scores, record.data)
     _check_replicates(record)
     if record.metrics is not None:
-        _check_metrics(record)
+        _check_metrics(record.metrics, record.history)
     if record.status == "completed":
         _check_completed(record)
-
-
-def _check_classes(split: str, scores: Mapping[str, ClassMeasures], data: DataFacts | None) -> None:
-    where = f"classes.{split}"
-    _require(data is not None and [*scores] == data.classes, f"{where}: other classes than data's")
-    _require(
-        sum(c.images for c in scores.values()) == sum(c.predicted for c in scores.values()),
-        f"{where}: as many images should be predicted as there are",
-    )
-    for name, of_class in scores.items():
-        shares = [of_class.f1]
-        for each in (of_class.precision, of_class.recall):
-            shares += [each.value, each.low, each.high]
-        outside = [share for share in shares if not (math.isnan(share) or 0 <= share <= 1)]
-        _require(not outside, f"{where}.{name}: {outside} is not between 0 and 1")
 
 
 def _check_completed(record: Record) -> None:
     if record.metrics is None or record.model is None or record.data is None:
         raise ValueError("a completed run without metrics, model or data")
     _require("total" in record.seconds, "seconds: total is missing")
-    for section in ("model", "data"):
-        part = record.config.get(section)
-        named = isinstance(part, dict) and isinstance(part.get("label"), str)
-        _require(named, f"config.{section}.label: missing")
-    for key in ("epochs", "batch_size"):
-        _require(isinstance(record.config.get(key), int), f"config.{key}: missing")
-    epochs = record.config["epochs"]
-    _require(
-        len(record.history) == epochs,
-        f"history: {len(record.history)} epochs in a completed run of {epochs}",
-    )
+    config = flatten(record.config)
+    for key, kind in (
+        ("model.label", str), ("data.label", str), ("epochs", int), ("batch_size", int),
+    ):  # fmt: skip
+        _require(isinstance(config.get(key), kind), f"config.{key}: missing")
+    epochs, count = config["epochs"], len(record.history)
+    _require(count == epochs, f"history: {count} epochs in a completed run of {epochs}")
 
 
 def check_time(text: str) -> None:
@@ -116,11 +94,10 @@ def check_config(config: Mapping[str, Any]) -> None:
         msgspec.convert(config, type=_schema())
     except msgspec.ValidationError as error:
         raise ValueError(f"config: {error}") from error
-    for key, value in flatten(config).items():
-        declared = settings().get(key)
-        is_number = declared is not None and declared.is_number and value is not None
-        if declared is not None and is_number and not declared.accepts(value):
-            raise ValueError(f"config.{key}: {value!r} is out of range")
+    flat = flatten(config)
+    for key in flat.keys() & keys(is_number=True):
+        if flat[key] is not None and not settings()[key].accepts(flat[key]):
+            raise ValueError(f"config.{key}: {flat[key]!r} is out of range")
 
 
 @cache
@@ -193,32 +170,35 @@ def check_history(history: Sequence[Epoch]) -> None:
             raise ValueError(f"history, epoch {number}: expected {replicates} replicates")
 
 
-def _check_metrics(record: Record) -> None:
-    metrics = record.metrics
-    assert metrics is not None
-    count = len(record.history)
+def _check_metrics(metrics: Metrics, history: Sequence[Epoch]) -> None:
     for name, scores in (("final", metrics.final), ("best", metrics.best)):
-        if scores.epoch > count or not _agree(scores, record.history[scores.epoch - 1]):
+        recorded = [epoch.means for epoch in history[scores.epoch - 1 : scores.epoch]]
+        if msgspec.json.encode(recorded) != msgspec.json.encode([scores]):  # NaN is null
             raise ValueError(f"metrics.{name}: differs from history, epoch {scores.epoch}")
-    _require(metrics.final.epoch == count, "metrics.final: not the last epoch")
-
-
-def _agree(scores: EpochScores, epoch: Epoch) -> bool:
-    return all(_equal(getattr(scores, split), getattr(epoch, split)) for split in SPLITS)
-
-
-def _equal(a: Scores, b: Scores) -> bool:
-    same_loss = a.loss == b.loss or (math.isnan(a.loss) and math.isnan(b.loss))
-    return same_loss and a.accuracy == b.accuracy
+    _require(metrics.final.epoch == len(history), "metrics.final: not the last epoch")
 
 
 def _check_measure(where: str, name: str, measure: Measure) -> None:
-    if name not in _UNBOUNDED:
-        for value in (measure.value, *measure.replicates):
-            if value > 1 + 1e-9:
-                raise ValueError(f"{where}: {value!r} is out of range")
+    for value in (measure.value, *measure.replicates) if name not in _UNBOUNDED else ():
+        if value > 1 + 1e-9:
+            raise ValueError(f"{where}: {value!r} is out of range")
     if measure.low > measure.high:
         raise ValueError(f"{where}: low exceeds high")
+
+
+def _check_classes(split: str, scores: Mapping[str, ClassMeasures], data: DataFacts | None) -> None:
+    where = f"classes.{split}"
+    _require(data is not None and [*scores] == data.classes, f"{where}: other classes than data's")
+    _require(
+        sum(c.images for c in scores.values()) == sum(c.predicted for c in scores.values()),
+        f"{where}: as many images should be predicted as there are",
+    )
+    for name, of_class in scores.items():
+        shares = [of_class.f1]
+        for each in (of_class.precision, of_class.recall):
+            shares += [each.value, each.low, each.high]
+        outside = [share for share in shares if share < 0 or share > 1]
+        _require(not outside, f"{where}.{name}: {outside} is not between 0 and 1")
 
 
 def _check_replicates(record: Record) -> None:
@@ -231,7 +211,7 @@ def _check_replicates(record: Record) -> None:
     }
     if record.history and record.history[0].replicates:
         counts.add(len(record.history[0].replicates))
-    configured = record.config.get("replicates")
-    counts |= {configured} if isinstance(configured, int) and counts else set()
+    if counts and isinstance(configured := record.config.get("replicates"), int):
+        counts.add(configured)
     listed = ", ".join(map(str, sorted(counts)))
     _require(len(counts) <= 1, f"replicates: inconsistent numbers {listed}")

@@ -3,7 +3,7 @@
 import itertools
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,12 +94,10 @@ class SweepCallback(Callback):
         if progress is None:
             note_end(run_dir, refused)
             return
-        ending = ending_of(run_dir, entered_at(run_dir) or 0.0, over=True)
-        if refused:
-            ending = Ending(run_dir.name, "refused", reason=refused)
-        elif ending is None:
-            reason = str(error) if isinstance(error, Exception) else ""
-            ending = Ending(run_dir.name, "failed", reason=reason)
+        reason = str(error) if isinstance(error, Exception) else ""
+        ending = Ending(run_dir.name, "refused" if refused else "failed", reason=reason)
+        if not refused:
+            ending = ending_of(run_dir, entered_at(run_dir) or 0.0, over=True) or ending
         progress.end(ending, list(config.hydra.overrides.task))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -146,25 +144,20 @@ def job(config: DictConfig, name: str) -> Iterator[None]:
     stopped = Path(config.sweep_dir) / _STOPPED
     sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
     one_stops_all = config.fail_fast and sweeping
-    if one_stops_all and (failed := _failed_run(stopped)) is not None:
-        raise UserError(f"{name}: not started, because {failed} failed (fail_fast=true)")
+    if one_stops_all:
+        with suppress(OSError, ValueError):
+            failed = read_regular(stopped, 1024).decode(errors="replace")
+            raise UserError(f"{name}: not started, because {failed} failed (fail_fast=true)")
+    state = command_state()
     try:
         yield
     except Exception as error:
         if isinstance(error, UserError) and sweeping:
             log.error("%s: %s", name, error, extra={"told": True})  # shown in the progress row
         if isinstance(error, RefusedError):
-            command_state().refused.append(name)
+            state.refused.append(name)
         if one_stops_all:
             write_atomically(stopped, name.encode())
-            if command_state().sweep_dir is not None:  # the parent process: the basic launcher
+            if state.sweep_dir is not None:  # the parent process: the basic launcher
                 raise SystemExit(1) from error
         raise
-
-
-def _failed_run(stopped: Path) -> str | None:
-    """Return the name of the run whose failure stopped a sweep, or None if none did."""
-    try:
-        return read_regular(stopped, 1024).decode(errors="replace")
-    except (OSError, ValueError):
-        return None

@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from visionsweep.runs.paths import RECORD
-from visionsweep.runs.record import Failure
 from visionsweep.runs.record_file import read_summary
 from visionsweep.storage.files import open_regular, write_atomically
 from visionsweep.storage.untrusted import read_regular
 
-_HYDRA = ".hydra"  # Hydra's folder in a run's directory, rewritten each time the run is entered
-_OVERRIDES = Path(_HYDRA, "overrides.yaml")
-_ENDED = Path(_HYDRA, "ended")
+# Hydra's folder in a run's directory is rewritten each time the run is entered.
+_OVERRIDES = Path(".hydra", "overrides.yaml")
+_ENDED = Path(".hydra", "ended")
 _LONGEST_NOTE = 100_000  # bytes
 
 
@@ -104,11 +103,8 @@ def ending_of(run_dir: Path, entered: float, *, over: bool = False) -> Ending | 
         )
     if earlier:
         return None
-    reason = _reason(record.failure) if record.failure else ""
+    reason = ""
+    if failure := record.failure:
+        kind = "" if failure.type in ("UserError", "RefusedError") else f"{failure.type}: "
+        reason = kind + failure.message
     return Ending(run_dir.name, record.status, reason=reason, seconds=record.seconds)
-
-
-def _reason(failure: Failure) -> str:
-    if failure.type in ("UserError", "RefusedError"):
-        return failure.message
-    return f"{failure.type}: {failure.message}"

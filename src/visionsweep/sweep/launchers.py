@@ -67,13 +67,13 @@ def refuse_impossible(config: DictConfig) -> None:
         extra = _EXTRAS.get(parts[1])
         remedy = f"pip install -e '.[{extra}]'" if extra else f"install {parts[1]}"
         raise UserError(f"{parts[-1]} is not installed; {remedy}", where="hydra/launcher")
-    if parts[-1] == "SlurmLauncher" and not (shutil.which("sbatch") and shutil.which("srun")):
-        raise UserError(
-            "sbatch and srun are not available here; start it on a machine that submits jobs to "
-            "Slurm, or use hydra/launcher=joblib",
-            where="hydra/launcher=submitit_slurm",
-        )
     if parts[-1] == "SlurmLauncher":
+        if not (shutil.which("sbatch") and shutil.which("srun")):
+            raise UserError(
+                "sbatch and srun are not available here; start it on a machine that submits jobs "
+                "to Slurm, or use hydra/launcher=joblib",
+                where="hydra/launcher=submitit_slurm",
+            )
         slurm.refuse_impossible(launcher)
     if parts[-1] == "RayLauncher" and launcher.ray.init.get("address") is not None:
         # The processes of a cluster start where `ray start` was called.
@@ -126,7 +126,7 @@ def explained(error: BaseException) -> str | None:
     """Return why a launcher ended a sweep, in place of a traceback, or None for other errors."""
     frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
     plugin = next((_EXTRAS[p] for n in frames for p in _EXTRAS if f"hydra_plugins.{p}" in n), None)
-    if plugin is None or isinstance(error, KeyboardInterrupt):
+    if plugin is None:
         return None
     kind, lines = type(error).__name__, str(error).strip().splitlines() or ["no reason given"]
     if kind in ("TerminatedWorkerError", "BrokenProcessPool"):
@@ -135,17 +135,12 @@ def explained(error: BaseException) -> str | None:
             "then ends the others. Use fewer simultaneous runs: a smaller hydra.launcher.n_jobs"
         )
     if kind in ("FailedJobError", "UncompletedJobError"):
-        state = re.search(r"\(state: (\w+)", str(error))
-        how = (
-            f"Slurm says {state[1]}"
-            if state and slurm_queue.queue().ids
-            else "killed or out of memory"
-        )
-        rest = (
-            slurm_queue.still_there()
-            if slurm_queue.queue().ids
-            else "Others may still be running: compare.py shows when they are done."
-        )
+        how = "killed or out of memory"
+        rest = "Others may still be running: compare.py shows when they are done."
+        if slurm_queue.queue().ids:
+            rest = slurm_queue.still_there()
+            if state := re.search(r"\(state: (\w+)", str(error)):
+                how = f"Slurm says {state[1]}"
         return f"The process of a run ended without a message, {how} ({lines[0]}).\n{rest}".rstrip()
     if kind in ("WorkerCrashedError", "OutOfMemoryError", "NodeDiedError"):
         return (

@@ -17,13 +17,7 @@ from visionsweep.sweep.launchers import kind_of
 def threads_of(launcher: Mapping[str, Any], asked: int | None, cores: int) -> int | None:
     """Return the number of CPU threads of a run, so that simultaneous runs share the cores.
 
-    Args:
-        launcher: `hydra.launcher` of the configuration.
-        asked: the setting `threads`, which takes precedence.
-        cores: number of cores of the machine.
-
-    Returns:
-        The number; None if runs are sequential.
+    The setting `threads`, if `asked` for, takes precedence. None if runs are sequential.
     """
     if asked is not None:
         return asked
@@ -66,22 +60,16 @@ def machine_share(hydra: Any, config: Config) -> Iterator[None]:
         ):
             yield
     except Exception as error:
-        if not elsewhere or _can_travel(error):
-            raise
-        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+        if elsewhere:
+            try:  # an error that cannot be pickled would end the sweep
+                pickle.loads(pickle.dumps(error))
+            except Exception:
+                raise RuntimeError(f"{type(error).__name__}: {error}") from error
+        raise
     finally:
         torch.set_num_threads(before)
         if usual is not None:
             torch.cuda.set_device(usual)
-
-
-def _can_travel(error: Exception) -> bool:
-    """Return whether an error can be pickled; one that cannot would end the sweep."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return False
-    return True
 
 
 @contextmanager

@@ -144,8 +144,7 @@ class Progress:
             terminal.write("\n".join(f"    {line}" for line in reason.splitlines()))
 
     def _flush_earlier(self) -> None:
-        count = len(self._earlier)
-        if count:
+        if count := len(self._earlier):
             runs = "1 run was" if count == 1 else f"{count:,} runs were"
             terminal.write(f"{self._label(self._earlier[-1])}  {runs} finished earlier and kept")
             self._earlier.clear()
@@ -163,12 +162,11 @@ class Progress:
         with self._lock:
             if self._live is None or self._live.disable or self._stop.is_set():
                 return
-            names, of = list(self._at_work), self._count and f" of {self._count:,}"
+            names, of = list(self._at_work), f" of {self._count:,}" if self._count else ""
             width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
+            start = f"run {self._number + 1:,}{of}"
             if self._watching:
-                start = f"{self._number:,}{of or ''} runs ended, {len(names):,} at work"
-            else:
-                start = f"run {self._number + 1:,}{of or ''}"
+                start = f"{self._number:,}{of} runs ended, {len(names):,} at work"
             left = self._left()
             room = width - len(start) - len(left) - 2
             name = visible(names[0]) if names else ""
@@ -198,11 +196,7 @@ class Progress:
         with self._lock:
             for run_dir in map(Path, folders):
                 entered = entered_at(run_dir)
-                if (
-                    entered is None
-                    or entered < self._since
-                    or (run_dir.name, entered) in self._ended
-                ):
+                if not entered or entered < self._since or (run_dir.name, entered) in self._ended:
                     continue
                 ending = ending_of(run_dir, entered)
                 if ending is not None:

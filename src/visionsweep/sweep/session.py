@@ -45,8 +45,14 @@ def run(main: Callable[[], Any]) -> int:
     state = command_state()
     if state.progress is not None:
         state.progress.close()
-    if failed is not None:
-        _report_error(failed)
+    # The progress row of a run may show the error already.
+    if failed is not None and not (state.progress is not None and state.progress.told(failed)):
+        if isinstance(failed, UserError | HydraException):
+            print(failed, file=sys.stderr)
+        elif explanation := launchers.explained(failed):
+            print(explanation, file=sys.stderr)
+        else:
+            traceback.print_exception(failed)
     sys.stderr.flush()
     try:
         if state.sweep_dir is not None and state.sweep_dir.is_dir():
@@ -58,19 +64,6 @@ def run(main: Callable[[], Any]) -> int:
         lost = give_up(error)
         status = status or lost
     return status
-
-
-def _report_error(error: Exception) -> None:
-    """Print the error that ended a command, unless the progress row of a run shows it."""
-    progress = command_state().progress
-    if progress is not None and progress.told(error):
-        return
-    if isinstance(error, UserError | HydraException):
-        print(error, file=sys.stderr)
-    elif said := launchers.explained(error):
-        print(said, file=sys.stderr)
-    else:
-        traceback.print_exception(error)
 
 
 def _finish_run(directory: Path, status: int) -> None:
@@ -103,6 +96,7 @@ def finish_sweep(directory: Path, status: int) -> int:
     from visionsweep.runs.discovery import completed, find_runs
     from visionsweep.sweep.model_times import time_models
 
+    state = command_state()
     listing = find_runs([directory])
     if status < 128:
         time_models(directory, completed(listing.runs))
@@ -110,7 +104,7 @@ def finish_sweep(directory: Path, status: int) -> int:
     page = directory / "report.html"
     failure: UserError | OSError | None = None
     if status < 128:
-        draw_figures(runs_to_draw(groups, command_state().figures))
+        draw_figures(runs_to_draw(groups, state.figures))
     if groups:  # before printing, which may fail
         compare = shell.script("compare.py")
         command = shell.command("python", compare, directory, "--html", page)
@@ -125,20 +119,18 @@ def finish_sweep(directory: Path, status: int) -> int:
         status = status or 1
     elif groups:
         print(f"Report for a browser, with curves and pictures:\n  {page}")
-    state = command_state()
     elsewhere = state.progress.refused if state.progress is not None else []
     for name in dict.fromkeys([*state.refused, *elsewhere]):
         print(f"refused {name}: its directory holds a different run; see above")
     finished = sum(run.record.status == "completed" for run in listing.runs)
-    planned = state.planned
-    done = counted(finished, "run") if planned is None else f"{finished:,} of {planned:,} runs"
+    done = counted(finished, "run")
+    if state.planned is not None:
+        done = f"{finished:,} of {state.planned:,} runs"
     if status >= 128:
         print(f"Interrupted. {done} finished. To run the rest:\n  {_again(directory)}")
     elif status:
-        print(
-            f"{done} finished. After fixing the errors above, run the rest with:\n"
-            f"  {_again(directory)}"
-        )
+        rest = "After fixing the errors above, run the rest with"
+        print(f"{done} finished. {rest}:\n  {_again(directory)}")
     return status
 
 

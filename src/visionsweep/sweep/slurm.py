@@ -55,56 +55,38 @@ def refuse_impossible(launcher: Mapping[str, Any]) -> None:
         options.append(f"--{key}" if value is True else f"--{key}={value}")
     tried = run_command("sbatch", "--test-only", *options, "--wrap=true")
     reason = None if tried.returncode == 0 else last_line(tried.stderr)
-    partition, limit = launcher.get("partition"), None
-    if reason is None and (minutes := launcher.get("timeout_min")):
-        limit = _time_limit(partition)
-        if limit is not None and float(minutes) > limit:
-            reason = f"the partition ends jobs after {limit:,.0f} minutes"
+    name, minutes = launcher.get("partition"), float(launcher.get("timeout_min") or 0)
+    rows = run_command("sinfo", "-h", "-o", "%P|%D|%c|%m|%G|%l").stdout.splitlines()
+    partitions = [row.split("|") for row in rows if row.count("|") == 5]
+    # The default partition has an asterisk.
+    chosen = [p for p in partitions if p[0].rstrip("*") == name or (not name and p[0][-1:] == "*")]
+    limit = minutes_of(chosen[0][-1]) if chosen else None
+    if reason is None and limit is not None and minutes > limit:
+        reason = f"the partition ends jobs after {limit:,.0f} minutes"
     if reason is not None:
-        where = f"partition {partition}" if partition else "the default partition"
+        where = f"partition {name}" if name else "the default partition"
         settings = " ".join(f"hydra.launcher.{key}={value}" for key, value in asked.items())
+        offers = map(_in_words, (name and chosen) or partitions)
         raise UserError(
-            f"Slurm would never start these runs in {where}: {reason}\n  asked for: {settings}"
-            f"\n{_offers(partition)}",
+            f"Slurm would never start these runs in {where}: {reason}\n  asked for: {settings}\n"
+            + ("\n".join(offers) or "  sinfo shows no partition"),
             where="hydra/launcher=submitit_slurm",
-            hint=_hint(asked),
+            hint="Ask for less, or for another hydra.launcher.partition; null leaves one to Slurm",
         )
+
+
+def _in_words(partition: list[str]) -> str:
+    name, nodes, cpus, memory, gpus, limit = partition
+    return (
+        f"  partition {name}: {nodes} node{'s' * (nodes != '1')} of {cpus} CPUs and {memory} MB, "
+        f"{'no GPU' if gpus == '(null)' else gpus}, at most {limit}"
+    )
 
 
 def last_line(text: str) -> str:
     """Return the reason that one of Slurm's commands gives for an error."""
     lines = text.strip().splitlines() or ["sbatch gives no reason"]
     return lines[-1].removeprefix("sbatch: error: ").removeprefix("allocation failure: ").strip()
-
-
-def _hint(asked: Mapping[str, Any]) -> str:
-    keys = [key for key in ("cpus_per_task", "mem_gb", "gpus_per_node", "gres") if key in asked]
-    which = ", ".join(f"hydra.launcher.{key}" for key in [*keys, "timeout_min", "partition"])
-    return f"Ask for less, or for another partition: {which}; null leaves one to Slurm"
-
-
-def _offers(partition: str | None) -> str:
-    """Return the resources of the partition, or of all partitions, in words."""
-    form = "%P|%D|%c|%m|%G|%l"
-    rows = [line.split("|") for line in run_command("sinfo", "-h", "-o", form).stdout.splitlines()]
-    named = [row for row in rows if len(row) == 6 and row[0].rstrip("*") == partition]
-    rows = named or [row for row in rows if len(row) == 6]
-    lines = [
-        f"  partition {name}: {nodes} node{'s' * (nodes != '1')} of {cpus} CPUs and {memory} MB, "
-        f"{'no GPU' if gres == '(null)' else gres}, at most {limit}"
-        for name, nodes, cpus, memory, gres, limit in rows
-    ]
-    return "\n".join(lines) or "  sinfo shows no partition"
-
-
-def _time_limit(partition: str | None) -> float | None:
-    """Return the minutes that a partition gives a job, or None where it sets no limit."""
-    options = ["-p", partition] if partition else []
-    for line in run_command("sinfo", "-h", "-o", "%P|%l", *options).stdout.splitlines():
-        name, _, limit = line.partition("|")
-        if partition or name.endswith("*"):
-            return minutes_of(limit)
-    return None
 
 
 def minutes_of(limit: str) -> float | None:
