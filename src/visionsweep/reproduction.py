@@ -35,13 +35,7 @@ MOST_THREADS = 1024
 
 @dataclass(frozen=True)
 class Changed:
-    """Something that decides numbers, or may, and is not what it was.
-
-    Attributes:
-        what: its name.
-        recorded: as it was.
-        now: as it is.
-    """
+    """Something that decides numbers, or may, and is not what it was."""
 
     what: str
     recorded: str
@@ -87,11 +81,6 @@ def config_for(run: Run, settings: Sequence[str], into: Path) -> tuple[Config, R
 
 def whats_changed(run: Run, config: Config, recorded: Recorded) -> list[Changed]:
     """List what is not as it was when a run was made; images are looked at, nothing is trained.
-
-    Args:
-        run: the run.
-        config: with which it is going to be run again.
-        recorded: the configuration as it was read back.
 
     Raises:
         UserError: if the images or the weights cannot be had.
@@ -139,12 +128,7 @@ def _git_facts(state: dict[str, Any] | None, dirty: str) -> dict[str, str]:
 
 
 def run_again(run: Run, config: Config, into: Path) -> Agreement:
-    """Run a record's configuration and compare what it comes to, number by number.
-
-    Args:
-        run: the run.
-        config: what to run; see `config_for`.
-        into: the directory of the new run.
+    """Run a record's configuration, see `config_for`, in a directory, and compare the numbers.
 
     Raises:
         UserError: as `run_experiment`.

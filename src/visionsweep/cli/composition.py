@@ -63,16 +63,6 @@ def parse(overrides: list[str]) -> list[Override]:
         UserError: if one cannot be parsed, deletes a setting, or gives a group something other than
             the name of an option.
     """
-    valid_keys = [*settings(), *GROUPS]
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals and not text.startswith("~"):
-            remedy = f"; write {key}=..." if key in valid_keys else nearest(key, valid_keys)
-            raise UserError(f"no value; settings are key=value{remedy}", where=text)
-        if equals and not key.strip("+~"):
-            raise UserError("no key; settings are key=value, without spaces around =", where=text)
-        if value.endswith(","):
-            raise UserError("ends in a comma; write lists without spaces: epochs=5,10", where=text)
     loader = GlobalHydra.instance().config_loader()
     try:
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
@@ -97,11 +87,7 @@ def parse(overrides: list[str]) -> list[Override]:
 
 
 def compose_config(overrides: list[str], name: str) -> DictConfig:
-    """Compose a configuration, including the `hydra` node, inside `search_path`.
-
-    Args:
-        overrides: `key=value` texts.
-        name: name of the primary configuration.
+    """Compose the primary configuration of a name with its `hydra` node, inside `search_path`.
 
     Raises:
         UserError: if it cannot be composed.

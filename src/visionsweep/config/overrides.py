@@ -64,8 +64,11 @@ def read(arguments: Sequence[str]) -> Arguments:
     Raises:
         UserError: if a flag does not exist or cannot be combined with another, or is mistyped.
     """
-    for text, following in pairwise([*arguments, ""]):
-        _refuse_typo(text, following)
+    for text in arguments:
+        _refuse_letters(text)
+        bare = text.partition("=")[0].lstrip("-+~")
+        if text.startswith("-") and bare in (*derived.settings(), *GROUPS):
+            raise UserError(f"settings have no dashes; write {bare}=...", where=text)
     if "--version" in arguments:
         print(f"VisionSweep {visionsweep.__version__}, Hydra {hydra.__version__}")
         raise SystemExit(0)
@@ -80,11 +83,13 @@ def read(arguments: Sequence[str]) -> Arguments:
 
     setattr(parser, "error", refuse)  # noqa: B010 (argparse's own way to override it is a subclass)
     flags = parser.parse_intermixed_args(list(arguments))
-    for before, text in pairwise(flags.overrides):
+    given: list[str] = flags.overrides
+    for before, text, following in zip(["", *given], given, [*given[1:], ""], strict=False):
         refuse_split_path(before, text)
+        _refuse_typo(text, following)
     last: dict[str, str] = {}  # of a key given twice, Hydra uses the last
     notes = []
-    for text in map(_without_plus, flags.overrides):
+    for text in map(_without_plus, given):
         key = text.partition("=")[0]
         if last.get(key, text) != text:
             notes.append(f"{last[key]}: left out, since {text} comes after it")
@@ -109,29 +114,30 @@ def _refuse_flags(flags: argparse.Namespace) -> None:
             raise UserError("needs --cfg beside it", where=f"--{name}")
 
 
-def _refuse_typo(text: str, following: str) -> None:
+def _refuse_typo(text: str, following: str = "") -> None:
     """Refuse typing mistakes that Hydra's grammar accepts or explains badly."""
     valid_keys = [*derived.settings(), *GROUPS]
     key, equals, value = text.partition("=")
-    bare = key.lstrip("-+~")
-    _refuse_letters(text, valid_keys)
-    if text.startswith("-"):
-        if bare in valid_keys:
-            raise UserError(f"{text}: settings have no dashes; write {bare}=...")
-        return
+    bare = key.lstrip("+~")
+    if equals and not bare:
+        raise UserError("no key; settings are key=value, without spaces around =", where=text)
     if (equals and key != key.strip()) or following == "=":
-        raise UserError(
-            f"{text}: no value; settings are key=value; write {key.strip()}=..., without spaces "
-            "around ="
-        )
-    if value.startswith("=") and bare not in keys(path=True):
-        raise UserError("has two equals signs", where=text, hint=f"Write {key}={value.lstrip('=')}")
-    if not equals and ":" in text and text.partition(":")[0] in valid_keys:
-        meant = text.replace(":", "=", 1)
-        raise UserError("no value; settings are key=value", where=text, hint=f"Write {meant}")
+        remedy = f"; write {key.strip()}=..., without spaces around ="
+        raise UserError(f"no value; settings are key=value{remedy}", where=text)
+    if not equals and not text.startswith("~"):
+        remedy = f"; write {key}=..." if key in valid_keys else nearest(key, valid_keys)
+        if ":" in text and text.partition(":")[0] in valid_keys:
+            remedy = f"; write {text.replace(':', '=', 1)}"
+        raise UserError(f"no value; settings are key=value{remedy}", where=text)
+    if bare not in keys(path=True):
+        if value.startswith("="):
+            hint = f"Write {key}={value.lstrip('=')}"
+            raise UserError("has two equals signs", where=text, hint=hint)
+        if value.endswith(","):
+            raise UserError("ends in a comma; write lists without spaces: epochs=5,10", where=text)
 
 
-def _refuse_letters(text: str, valid_keys: Sequence[str]) -> None:
+def _refuse_letters(text: str) -> None:
     """Refuse dashes and invisible characters that come from word processors and web pages."""
     if not text.strip():
         raise UserError("one argument is empty", hint="Is a variable of the shell not set?")
@@ -145,7 +151,8 @@ def _refuse_letters(text: str, valid_keys: Sequence[str]) -> None:
         ) from None
     if text[0] == "\N{MINUS SIGN}" or (text[0] != "-" and unicodedata.category(text[0]) == "Pd"):
         rest = re.sub(r"^\W+", "", text)
-        dashes = "" if rest.partition("=")[0] in valid_keys else "-" if len(rest) == 1 else "--"
+        is_setting = rest.partition("=")[0] in (*derived.settings(), *GROUPS)
+        dashes = "" if is_setting else "-" if len(rest) == 1 else "--"
         raise UserError(
             f"begins with {unicodedata.name(text[0])}, not with a hyphen",
             where=text,
@@ -178,11 +185,10 @@ def values_for(settings: Sequence[str]) -> dict[str, object]:
     """
     values: dict[str, object] = {}
     for before, text in pairwise(["", *settings]):
+        _refuse_letters(text)
         refuse_split_path(before, text)
-        _refuse_typo(text, "")
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise UserError("no value; settings are key=value", where=text)
+        _refuse_typo(text)
+        key, _, value = text.partition("=")
         if key in keys(path=True):
             values[key] = path_text(value)
             continue

@@ -25,47 +25,30 @@ _RANGES: dict[tuple[str, ...], str] = {  # by the bounds that are declared
 class Setting:
     """Declaration of a setting, except its default.
 
-    Attributes:
-        help: one line for `--help`.
-        role: `result` if it determines numbers; `derived` if other settings, images, or weights
-            determine its effect; `runtime` if it concerns only where and how a run is made.
-        choices: valid strings; empty for any.
-        ge, gt, le, lt: bounds of a number.
-        valid: predicate of valid values, if bounds do not suffice.
-        expected: description of valid values; by default derived from type and bounds.
-        path: True for the path of a file or folder, which is taken literally.
-        place: True for the location of data, which is never read from a record.
-        of_sweep: True for one value per sweep.
-        recorded: True for a `runtime` setting that is read from the record to reproduce a run.
-        names_group: True for the name of the option of its config group in tables.
-        always_shown: True to show it in tables even if it was not swept.
-        hparam: True to show it in TensorBoard's HParams table.
-        in_steps: True for a setting of training in steps, without effect on a head that is solved.
-        implied: function from the `name` of its config group to the value in records without it.
-        key: dotted key.
-        type: type annotation.
+    Its role is `result` if it determines numbers; `derived` if other settings, images, or weights
+    determine its effect; `runtime` if it concerns only where and how a run is made.
     """
 
-    help: str
+    help: str  # one line for `--help`
     role: Role = "result"
-    choices: tuple[str, ...] = ()
-    ge: float | None = None
+    choices: tuple[str, ...] = ()  # valid strings; empty for any
+    ge: float | None = None  # bounds of a number
     gt: float | None = None
     le: float | None = None
     lt: float | None = None
-    valid: Callable[[Any], bool] | None = None
-    expected: str = ""
-    path: bool = False
-    place: bool = False
-    of_sweep: bool = False
-    recorded: bool = False
-    names_group: bool = False
-    always_shown: bool = False
-    hparam: bool = False
-    in_steps: bool = False
-    implied: Callable[[Any], Any] | None = None
-    key: str = ""
-    type: Any = None
+    valid: Callable[[Any], bool] | None = None  # predicate, if bounds do not suffice
+    expected: str = ""  # description of valid values; by default derived from type and bounds
+    path: bool = False  # names a file or folder, and is taken literally
+    place: bool = False  # location of data, never read from a record
+    of_sweep: bool = False  # one value per sweep
+    recorded: bool = False  # `runtime`, and yet read from the record to reproduce a run
+    names_group: bool = False  # names the option of its config group in tables
+    always_shown: bool = False  # in tables, even if it was not swept
+    hparam: bool = False  # in TensorBoard's HParams table
+    in_steps: bool = False  # of training in steps, without effect on a head that is solved
+    implied: Callable[[Any], Any] | None = None  # value in older records, by the group's `name`
+    key: str = ""  # dotted
+    type: Any = None  # annotation
 
     @cached_property
     def optional(self) -> bool:

@@ -44,38 +44,23 @@ _held: set[Path] = set()  # by this process, now
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """The content of a claim.
-
-    Attributes:
-        host: host name.
-        pid: process id.
-        began: start time of the process in seconds since 1970, since ids are reused.
-        system: identifies the boot of the machine and its namespace of process ids.
-        name: name of the run.
-        taken: date and time, ISO 8601 with offset.
-    """
+    """The content of a claim."""
 
     host: Name
     pid: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
-    began: NonNegative
-    system: Name
-    name: Name
-    taken: Annotated[str, msgspec.Meta(max_length=64)]
+    began: NonNegative  # start of the process in seconds since 1970, since ids are reused
+    system: Name  # identifies the boot of the machine and its namespace of process ids
+    name: Name  # of the run
+    taken: Annotated[str, msgspec.Meta(max_length=64)]  # date and time, ISO 8601 with offset
 
 
 @dataclass(frozen=True)
 class ClaimStatus:
-    """The claim on a run directory.
+    """The claim on a run directory."""
 
-    Attributes:
-        claim: content of the claim; None if it cannot be read, as while it is written.
-        alive: True if its process is alive, as far as this machine can tell.
-        heard: time of the last heartbeat, in seconds since 1970.
-    """
-
-    claim: Claim | None
-    alive: bool
-    heard: float
+    claim: Claim | None  # None if it cannot be read, as while it is written
+    alive: bool  # whether its process is alive, as far as this machine can tell
+    heard: float  # time of the last heartbeat, in seconds since 1970
 
     @property
     def holder(self) -> str:

@@ -4,7 +4,7 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -39,19 +39,12 @@ class Run:
 
 @dataclass(frozen=True)
 class FoundRuns:
-    """Runs below some folders.
+    """Runs below some folders."""
 
-    Attributes:
-        runs: runs ordered by directory; the record of a running or crashed run has little but its
-            status.
-        skipped: one line per unreadable or invalid record, `FILE: reason`.
-        duplicates: pairs of a reused or repeated run and the one in `runs` with bitwise identical
-            results.
-    """
-
-    runs: list[Run]
-    skipped: list[str]
-    duplicates: list[tuple[Run, Run]] = field(default_factory=list)
+    runs: list[Run]  # by directory; running and crashed ones have little but their status
+    skipped: list[str]  # one line per unreadable or invalid record, `FILE: reason`
+    # Reused or repeated runs, each with the one in `runs` whose results are bitwise identical.
+    duplicates: list[tuple[Run, Run]]
 
     @property
     def unfinished(self) -> list[Run]:

@@ -36,8 +36,7 @@ class Interval(Struct, frozen=True):
 class Measure(Interval, frozen=True):
     """One metric on one split: the mean over replicates, its interval over images and replicates.
 
-    Attributes:
-        replicates: value per replicate.
+    `replicates` has the value of each.
     """
 
     replicates: Annotated[list[NullableScore], Meta(min_length=1, max_length=MOST_REPLICATES)]
@@ -51,20 +50,13 @@ class Measure(Interval, frozen=True):
 
 
 class ClassMeasures(Struct, frozen=True):
-    """Scores of one class, of the deployed predictor.
+    """Scores of one class, of the deployed predictor; intervals are Wilson's."""
 
-    Attributes:
-        images: number of images of the class.
-        predicted: number of images predicted as the class.
-        precision, recall: with Wilson's intervals; NaN if nothing is predicted, or no image there.
-        f1: harmonic mean of precision and recall; NaN if the class occurs nowhere.
-    """
-
-    images: Count
-    predicted: Count
-    precision: Interval
-    recall: Interval
-    f1: NullableScore
+    images: Count  # of the class
+    predicted: Count  # as the class
+    precision: Interval  # NaN if nothing is predicted as the class
+    recall: Interval  # NaN if there is no image of the class
+    f1: NullableScore  # harmonic mean of both; NaN if the class occurs nowhere
 
     def __post_init__(self) -> None:
         """Turn null into NaN."""
@@ -84,13 +76,7 @@ class RunScores:
 def score_splits(
     predictions: Mapping[str, Predictions], temperature: float, classes: Sequence[str]
 ) -> RunScores:
-    """Return the scores of a run.
-
-    Args:
-        predictions: predictions of all replicates, by split.
-        temperature: divisor of the logits.
-        classes: names of the classes, `C`.
-    """
+    """Return the scores of a run from the predictions of all replicates, by split."""
     deployed = {split: deployed_predictions(p, temperature) for split, p in predictions.items()}
     return RunScores(
         {split: estimate_metrics(p) for split, p in predictions.items()},
@@ -100,12 +86,7 @@ def score_splits(
 
 
 def measure_classes(deployed: Predictions, classes: Sequence[str]) -> dict[str, ClassMeasures]:
-    """Return the scores of each class.
-
-    Args:
-        deployed: predictions of the deployed predictor, one replicate.
-        classes: names of the classes, `C`.
-    """
+    """Return the scores of each class from the predictions of the deployed predictor."""
     matrix = metrics.confusion(deployed.labels, deployed.predicted[0], len(classes))
     measured = {}
     for name, scores in zip(classes, class_scores(matrix), strict=True):
@@ -121,9 +102,6 @@ def estimate_deployed(deployed: Predictions) -> dict[str, Measure]:
 
     These are `analysis.metrics.METRICS` and those of `analysis.contributions`. Intervals are over
     images alone; that of accuracy is Wilson's.
-
-    Args:
-        deployed: predictions of the deployed predictor, one replicate.
     """
     measures = estimate_metrics(deployed)
     measures["accuracy"] = measures.pop("accuracy_wilson")
@@ -158,9 +136,7 @@ def _measure(estimate: Estimate, replicates: list[float] | None = None) -> Measu
 def scores_of_first(predictions: Predictions, temperature: float) -> list[Scores]:
     """Return the scores of the calibrated mean of the first 1, 2, ... R replicates.
 
-    Args:
-        predictions: predictions of all replicates.
-        temperature: divisor of the logits; that of all replicates.
+    The logits of all of them are divided by the temperature of all replicates.
     """
     rows = np.arange(len(predictions.labels))
     total = np.zeros(predictions.logits.shape[1:])

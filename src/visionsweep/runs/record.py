@@ -36,48 +36,29 @@ Status = Literal["completed", "failed", "interrupted", "crashed", "running"]
 
 
 class ModelFacts(Struct, frozen=True):
-    """The trained network.
+    """The trained network."""
 
-    Attributes:
-        label: short name.
-        name: name of its builder.
-        fingerprint: hash of the backbone's name, weights and library.
-        width: number of features.
-        dropout: dropout probability of the head.
-        trainable, parameters: numbers of parameters.
-        preprocessing: `data.transforms.Preprocessing` as a mapping.
-        checkpoint: file of the trained weights, in the run directory.
-        milliseconds: duration of a forward pass per image, on one CPU core.
-    """
-
-    label: Name
-    name: Name
-    fingerprint: Digest
-    width: Natural
-    dropout: Share
-    trainable: Count
-    parameters: Count
-    preprocessing: dict[Name, Leaf | list[Leaf]]
-    checkpoint: Literal["head.safetensors", "model.safetensors"]
-    milliseconds: Positive | None = None
+    label: Name  # short name
+    name: Name  # of its builder
+    fingerprint: Digest  # hash of the backbone's name, weights and library
+    width: Natural  # number of features
+    dropout: Share  # dropout probability of the head
+    trainable: Count  # number of trainable parameters
+    parameters: Count  # number of all parameters
+    preprocessing: dict[Name, Leaf | list[Leaf]]  # `data.transforms.Preprocessing` as a mapping
+    checkpoint: Literal["head.safetensors", "model.safetensors"]  # the trained weights
+    milliseconds: Positive | None = None  # of a forward pass per image, on one CPU core
 
 
 class DataFacts(Struct, frozen=True):
-    """The images of a run.
+    """The images of a run."""
 
-    Attributes:
-        label: short name of the choice.
-        classes: class names; a label is an index into them.
-        counts: number of images per split.
-        digests: digest per split; equal digests mean the same images and classes.
-        skipped: files that could not be read, with the reason.
-    """
-
-    label: Name
+    label: Name  # short name of the choice
+    # Names of the classes; a label is an index into them.
     classes: Annotated[list[Name], Meta(min_length=1, max_length=MOST_CLASSES)]
-    counts: dict[Split, Count]
-    digests: dict[Split, Digest]
-    skipped: list[Text]
+    counts: dict[Split, Count]  # number of images per split
+    digests: dict[Split, Digest]  # equal ones mean the same images and classes
+    skipped: list[Text]  # files that could not be read, with the reason
 
 
 class Failure(Struct, frozen=True):
@@ -88,58 +69,34 @@ class Failure(Struct, frozen=True):
 
 
 class RecordSummary(Struct, kw_only=True):
-    """A record without its history, so that ten thousand of them fit into memory.
+    """A record without its history, so that ten thousand of them fit into memory."""
 
-    Attributes:
-        schema_version: version of the file's format.
-        status: outcome of the run.
-        name: readable name of the choices.
-        dataset: name of the data set; `sample` is the synthetic one.
-        weights: name of the pretrained weights, or `random`.
-        config: the whole configuration.
-        metrics: final and best scores, means over replicates; None unless completed.
-        evaluation: every metric of `analysis.metrics` with its interval, for `val` and `test`;
-            means over replicates.
-        deployed: the same for the deployed predictor, the mean over replicates of
-            softmax(logits / temperature), by which runs are ranked.
-        temperature: fitted on the validation images.
-        model, data: the network and the images; None if the run failed before they were known.
-        seconds: wall-clock seconds per step, and `total`.
-        started: date and time, ISO 8601 with offset.
-        device: the device, with the number of CPU threads.
-        versions: versions of Python and of the packages that affect numbers.
-        git: commit and whether the checkout was modified; None outside a checkout.
-        command: the command line.
-        failure: the error, or None.
-        fingerprint: hash of all that determines the numbers (runs/fingerprint.py), or None.
-        continued_after: epochs after which the run was resumed.
-        reused_from: directory of the run whose results were reused instead of training, or None.
-        images_at_once: micro-batch size where device memory did not hold a batch; None: a batch.
-    """
-
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = SCHEMA_VERSION  # version of the file's format
     status: Status
-    name: Name
-    dataset: Name | None = None
-    weights: Name | None = None
-    config: Tree
-    metrics: Metrics | None = None
+    name: Name  # readable name of the choices
+    dataset: Name | None = None  # `sample` is the synthetic one
+    weights: Name | None = None  # name of the pretrained weights, or `random`
+    config: Tree  # the whole configuration
+    metrics: Metrics | None = None  # means over replicates; None unless completed
+    # Every metric of `analysis.metrics` with its interval, means over replicates; `val` and `test`.
     evaluation: dict[Split, dict[Name, Measure]] = {}
+    # The same for the deployed predictor, by which runs are ranked: the mean over replicates of
+    # softmax(logits / temperature).
     deployed: dict[Split, dict[Name, Measure]] = {}
-    temperature: Temperature | None = None
-    model: ModelFacts | None = None
-    data: DataFacts | None = None
-    seconds: dict[Name, NonNegative] = {}
-    started: Text
-    device: dict[Name, Leaf] = {}
-    versions: dict[Name, Text] = {}
-    git: dict[Name, Leaf] | None = None
-    command: list[Text] = []
+    temperature: Temperature | None = None  # fitted on the validation images
+    model: ModelFacts | None = None  # None if the run failed before it was known
+    data: DataFacts | None = None  # None if the run failed before they were known
+    seconds: dict[Name, NonNegative] = {}  # wall-clock seconds per step, and `total`
+    started: Text  # date and time, ISO 8601 with offset
+    device: dict[Name, Leaf] = {}  # the device, with the number of CPU threads
+    versions: dict[Name, Text] = {}  # of Python and of the packages that affect numbers
+    git: dict[Name, Leaf] | None = None  # commit, and whether the checkout was modified
+    command: list[Text] = []  # the command line
     failure: Failure | None = None
-    fingerprint: Digest | None = None
-    continued_after: list[Count] = []
-    reused_from: Text | None = None
-    images_at_once: Natural | None = None
+    fingerprint: Digest | None = None  # of all that determines the numbers (runs/fingerprint.py)
+    continued_after: list[Count] = []  # epochs after which the run was resumed
+    reused_from: Text | None = None  # directory of the run whose results were reused
+    images_at_once: Natural | None = None  # micro-batch size where memory did not hold a batch
 
     @property
     def validation(self) -> Scores | None:
@@ -161,12 +118,8 @@ class RecordSummary(Struct, kw_only=True):
 
 
 class Record(RecordSummary, kw_only=True):
-    """The whole record of a run.
-
-    Attributes:
-        history: scores per epoch.
-        classes: scores of each class for `val` and `test`, by name; empty in older records.
-    """
+    """The whole record of a run."""
 
     history: list[Epoch] = []
+    # Scores of each class by name, for `val` and `test`; empty in older records.
     classes: dict[Split, dict[Name, ClassMeasures]] = {}

@@ -9,15 +9,10 @@ from visionsweep.runs.fields import Natural, NonNegative, NullableScore, Share
 
 
 class Scores(Struct, frozen=True, gc=False):
-    """Mean loss and accuracy over images.
+    """Mean loss and accuracy over images."""
 
-    Attributes:
-        loss: cross-entropy in nats; NaN if training diverged.
-        accuracy: share of correctly classified images, 0 to 1.
-    """
-
-    loss: NullableScore
-    accuracy: Share
+    loss: NullableScore  # cross-entropy in nats; NaN if training diverged
+    accuracy: Share  # share of correctly classified images, 0 to 1
 
     def __post_init__(self) -> None:
         """Turn null into NaN."""
@@ -34,31 +29,19 @@ class SplitScores(Struct, frozen=True, gc=False):
 
 
 class EpochScores(Struct, frozen=True, gc=False):
-    """Scores of one epoch, means over replicates.
+    """Scores of one epoch, means over replicates."""
 
-    Attributes:
-        epoch: number of the epoch, from 1.
-        train: running scores during training, with dropout.
-        val, test: scores after the epoch.
-    """
-
-    epoch: Natural
-    train: Scores
-    val: Scores
+    epoch: Natural  # from 1
+    train: Scores  # running scores during training, with dropout
+    val: Scores  # after the epoch
     test: Scores
 
 
 class Epoch(EpochScores, frozen=True, gc=False):
-    """Scores and facts of one epoch.
-
-    Attributes:
-        learning_rate: learning rate of the epoch.
-        seconds: wall-clock seconds, evaluation included.
-        replicates: scores per replicate.
-    """
+    """Scores and facts of one epoch."""
 
     learning_rate: NonNegative
-    seconds: NonNegative
+    seconds: NonNegative  # wall-clock seconds, evaluation included
     replicates: tuple[SplitScores, ...] = ()
 
     @property
@@ -68,15 +51,10 @@ class Epoch(EpochScores, frozen=True, gc=False):
 
 
 class Metrics(Struct, frozen=True):
-    """Scores by which a run is judged.
+    """Scores by which a run is judged."""
 
-    Attributes:
-        final: scores of the last epoch, which the saved weights reproduce and runs are ranked by.
-        best: scores of the epoch with the lowest validation loss.
-    """
-
-    final: EpochScores
-    best: EpochScores
+    final: EpochScores  # of the last epoch, which the saved weights reproduce
+    best: EpochScores  # of the epoch with the lowest validation loss
 
 
 def summarize(history: list[Epoch]) -> Metrics:

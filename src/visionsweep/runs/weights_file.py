@@ -45,15 +45,17 @@ def read(path: Path, of: RecordSummary) -> TrainedWeights:
         check_regular(path)
         with safe_open(path, framework="pt") as opened:
             names = list(opened.keys())
-            shapes = {name: opened.get_slice(name).get_shape() for name in names}
-            _check_names(names, of)
+            shapes = {}
+            for name in names:
+                shape = opened.get_slice(name).get_shape()
+                shapes[_OLD.get(name, name)] = [1, *shape] if name in _OLD else shape
             _check_head(shapes, of)
             tensors = {_OLD.get(name, name): opened.get_tensor(name) for name in names}
     except OSError as error:
         raise UserError(f"the checkpoint cannot be read: {why(error)}", where=path) from error
     except (SafetensorError, ValueError) as error:
         raise UserError(f"the checkpoint cannot be read: {error}", where=path) from error
-    for name in HEAD if set(names) & _OLD.keys() else ():
+    for name in HEAD if _OLD.keys() & names else ():
         tensors[name] = tensors[name].unsqueeze(0)
     try:
         temperature = _temperature(tensors.pop("temperature", None), path)
@@ -63,21 +65,15 @@ def read(path: Path, of: RecordSummary) -> TrainedWeights:
     return TrainedWeights(tensors, temperature)
 
 
-def _check_names(names: list[str], of: RecordSummary) -> None:
-    """Refuse a file without a head, or, if the backbone is frozen, with other tensors."""
-    assert of.model is not None
-    weights = {_OLD.get(name, name) for name in names} - {"temperature"}
-    if missing := [name for name in HEAD if name not in weights]:
-        raise ValueError(f"not the checkpoint of this run: {', '.join(missing)} missing")
-    if of.model.checkpoint == "head.safetensors" and (others := sorted(weights - set(HEAD))):
-        raise ValueError(f"not the checkpoint of this run: {', '.join(others[:5])}")
-
-
 def _check_head(shapes: dict[str, list[int]], of: RecordSummary) -> None:
-    """Refuse a head whose classes, features or replicates differ from the record's."""
+    """Refuse other tensors than those of a frozen backbone's head, and a head of other shape."""
     assert of.model is not None and of.data is not None
-    by_name = {_OLD.get(name, name): shape for name, shape in shapes.items()}
-    weight, bias = ([1, *by_name[n]] if n not in shapes else by_name[n] for n in HEAD)
+    if missing := [name for name in HEAD if name not in shapes]:
+        raise ValueError(f"not the checkpoint of this run: {', '.join(missing)} missing")
+    others = sorted(shapes.keys() - {*HEAD, "temperature"})
+    if of.model.checkpoint == "head.safetensors" and others:
+        raise ValueError(f"not the checkpoint of this run: {', '.join(others[:5])}")
+    weight, bias = (shapes[name] for name in HEAD)
     classes, width = len(of.data.classes), of.model.width
     measured = (of.evaluation.get("val") or {}).get("loss")
     replicates = len(measured.replicates) if measured else weight[0] if weight else 0
@@ -126,16 +122,16 @@ def load(model: nn.Module, tensors: dict[str, torch.Tensor], path: Path, *, whol
     Raises:
         UserError: if the weights belong to another model.
     """
-    expected = {
-        name: f"{tensor.dtype}{list(tensor.shape)}"
-        for name, tensor in model.state_dict().items()
-        if whole or name.startswith("head.")
-    }
-    if wrong := sorted(expected.keys() ^ tensors.keys()):
+
+    def kinds(weights: dict[str, torch.Tensor]) -> dict[str, str]:
+        return {name: f"{tensor.dtype}{list(tensor.shape)}" for name, tensor in weights.items()}
+
+    expected, actual = kinds(model.state_dict()), kinds(tensors)
+    names = expected.keys() if whole else {name for name in expected if name.startswith("head.")}
+    if wrong := sorted(names ^ actual.keys()):
         raise UserError(f"not the checkpoint of this run: {', '.join(wrong[:5])}", where=path)
-    for name, tensor in tensors.items():
-        actual = f"{tensor.dtype}{list(tensor.shape)}"
-        if actual != expected[name]:
-            reason = f"does not fit its run: {name} is {actual}, expected {expected[name]}"
+    for name, kind in actual.items():
+        if kind != expected[name]:
+            reason = f"does not fit its run: {name} is {kind}, expected {expected[name]}"
             raise UserError(reason, where=path)
     model.load_state_dict(tensors, strict=False)

@@ -33,23 +33,14 @@ _STOPPED = ".stopped"  # in a sweep's directory: name of the run whose failure s
 
 @dataclass
 class CommandState:
-    """Directories and results of the runs of this process's command.
+    """Directories and results of the runs of this process's command."""
 
-    Attributes:
-        sweep_dir: directory of the sweep; None in a launcher's process.
-        run_dir: directory of a run outside a sweep.
-        planned: number of runs of the command; None if a sweeper decides it.
-        figures: the setting `figures`.
-        refused: names of runs of this process that were refused and have no record.
-        progress: progress of the sweep; None in a launcher's process.
-    """
-
-    sweep_dir: Path | None = None
-    run_dir: Path | None = None
-    planned: int | None = None
-    figures: str = "auto"
-    refused: list[str] = field(default_factory=list)
-    progress: Progress | None = None
+    sweep_dir: Path | None = None  # None in a launcher's process
+    run_dir: Path | None = None  # of a run outside a sweep
+    planned: int | None = None  # number of runs; None if a sweeper decides it
+    figures: str = "auto"  # the setting
+    refused: list[str] = field(default_factory=list)  # names of runs that have no record
+    progress: Progress | None = None  # None in a launcher's process
 
 
 @remembered()

@@ -18,26 +18,15 @@ _LONGEST_NOTE = 100_000  # bytes
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run of a sweep ended.
-
-    Attributes:
-        name: name of the run.
-        status: `completed`, `failed`, `interrupted`, or `refused`, which leaves no record.
-        note: `finished earlier`, `reused`, `resumed after epoch N`, or empty.
-        reason: why it did not complete, or empty.
-        val_loss: validation loss; None unless completed.
-        val_accuracy: validation accuracy, 0 to 1; None unless completed.
-        seconds: wall-clock seconds of each step, and their `total`.
-        epochs: number of epochs.
-    """
+    """How a run of a sweep ended."""
 
     name: str
-    status: str
-    note: str = ""
-    reason: str = ""
-    val_loss: float | None = None
-    val_accuracy: float | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
+    status: str  # `completed`, `failed`, `interrupted`, or `refused`, which leaves no record
+    note: str = ""  # `finished earlier`, `reused`, or `resumed after epoch N`
+    reason: str = ""  # why it did not complete
+    val_loss: float | None = None  # None unless completed
+    val_accuracy: float | None = None  # 0 to 1
+    seconds: dict[str, float] = field(default_factory=dict)  # of each step, and `total`
     epochs: int = 1
 
 

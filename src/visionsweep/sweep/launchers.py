@@ -88,12 +88,7 @@ def refuse_impossible(config: DictConfig) -> None:
 
 @dataclass(frozen=True)
 class Command:
-    """The command that a run in a launcher's process belongs to.
-
-    Attributes:
-        arguments: command line.
-        environment: environment variables with paths.
-    """
+    """The command that a run in a launcher's process belongs to."""
 
     arguments: list[str] = field(default_factory=lambda: list(sys.argv))
     environment: dict[str, str] = field(
@@ -126,7 +121,7 @@ def explained(error: BaseException) -> str | None:
     """Return why a launcher ended a sweep, in place of a traceback, or None for other errors."""
     frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
     plugin = next((_EXTRAS[p] for n in frames for p in _EXTRAS if f"hydra_plugins.{p}" in n), None)
-    if plugin is None:
+    if plugin is None or isinstance(error, KeyboardInterrupt):
         return None
     kind, lines = type(error).__name__, str(error).strip().splitlines() or ["no reason given"]
     if kind in ("TerminatedWorkerError", "BrokenProcessPool"):

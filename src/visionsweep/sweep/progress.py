@@ -48,7 +48,7 @@ class Progress:
         self._last_end = time.time()
         self._since = _now_at(sweep_dir) if watching else 0.0
         self.refused: list[str] = []  # names of runs that were refused, and have no record
-        self._number = 0  # runs that have ended
+        self.ended = 0  # number of runs that have ended
         self._numbers: dict[str, int] = {}  # of watched runs, which may be queued again, by name
         self._earlier: list[int] = []  # numbers of runs finished earlier, not yet told
         self._reasons: dict[str, int] = {}  # the first run that failed with each reason
@@ -64,11 +64,6 @@ class Progress:
             self._live = terminal.bar(bar_format="{desc}", position=0, total=0)
             self._thread = threading.Thread(target=self._tick, name="progress", daemon=True)
             self._thread.start()
-
-    @property
-    def ended(self) -> int:
-        """Number of runs that have ended."""
-        return self._number
 
     def told(self, error: BaseException) -> bool:
         """Return whether the row of a run has shown an error."""
@@ -87,11 +82,11 @@ class Progress:
             if self._watching and ending.name in self._numbers:  # the job was queued again
                 self._row(ending, self._numbers[ending.name])
                 return
-            now, self._number = time.time(), self._number + 1
-            self._numbers[ending.name] = self._number
+            now, self.ended = time.time(), self.ended + 1
+            self._numbers[ending.name] = self.ended
             if self._estimate is not None:
                 total = ending.seconds.get("total", 0.0)
-                between = 0.0 if self._watching or self._number == 1 else now - self._last_end
+                between = 0.0 if self._watching or self.ended == 1 else now - self._last_end
                 given = dict(text.partition("=")[::2] for text in overrides)
                 settings = {key: given.get(key, "") for key in self._keys}
                 self._estimate.ended(settings, ending, max(0.0, between - total))
@@ -99,10 +94,10 @@ class Progress:
             if ending.status == "refused":
                 self.refused.append(ending.name)
             if ending.note == "finished earlier":
-                self._earlier.append(self._number)
+                self._earlier.append(self.ended)
             else:
                 self._flush_earlier()
-                self._row(ending, self._number)
+                self._row(ending, self.ended)
         self._show()
 
     def close(self) -> None:
@@ -164,9 +159,9 @@ class Progress:
                 return
             names, of = list(self._at_work), f" of {self._count:,}" if self._count else ""
             width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
-            start = f"run {self._number + 1:,}{of}"
+            start = f"run {self.ended + 1:,}{of}"
             if self._watching:
-                start = f"{self._number:,}{of} runs ended, {len(names):,} at work"
+                start = f"{self.ended:,}{of} runs ended, {len(names):,} at work"
             left = self._left()
             room = width - len(start) - len(left) - 2
             name = visible(names[0]) if names else ""

@@ -21,14 +21,10 @@ _ENDED = {
 
 
 class Queue:
-    """The Slurm jobs of a command.
-
-    Attributes:
-        ids: ids of the jobs, without task numbers.
-    """
+    """The Slurm jobs of a command."""
 
     def __init__(self) -> None:
-        self.ids: list[str] = []
+        self.ids: list[str] = []  # of jobs, without task numbers
         self._states: dict[str, str] = {}
         self._rows: list[list[str]] = []  # id, state, reason and time of submission
         self._said: tuple[str, float] = ("", 0.0)
