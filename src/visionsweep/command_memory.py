@@ -12,13 +12,10 @@ _memories: list[dict[object, Any]] = [{}]  # innermost command last; a launcher'
 
 
 def remembered(maxsize: int | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Cache the results of a function until the command ends.
+    """Cache the results of a function until the command ends, as `functools.lru_cache(maxsize)`.
 
-    Like `functools.lru_cache`, for results that depend on files or on the environment. A function
-    without arguments that returns an empty set, for example, owns a set for each command.
-
-    Args:
-        maxsize: number of results to keep; None keeps all.
+    For results that depend on files or on the environment. A function without arguments that
+    returns an empty set, for example, owns a set for each command.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:

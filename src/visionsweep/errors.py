@@ -60,12 +60,7 @@ def _warnings() -> set[tuple[str, ...]]:
 
 
 def warn_loudly(log: logging.Logger, *lines: str) -> None:
-    """Warn in a frame that stands out; a second time in the same command, by the first line alone.
-
-    Args:
-        log: where to write.
-        lines: the warning; its first line should do by itself.
-    """
+    """Warn in a frame that stands out; a second time in a command, by the first line alone."""
     if lines in _warnings():
         log.warning("%s", lines[0])
         return
@@ -110,11 +105,7 @@ def _closest(word: str, known: list[str]) -> list[str]:
 
 
 def why_no_folder(path: Path) -> str:
-    """Return why a path is not a folder: `"is a file"`, `"is a broken link"`, `"no such folder"`.
-
-    Args:
-        path: A path for which `is_dir` is false.
-    """
+    """Return why a path is no folder: `"is a file"`, `"is a broken link"`, `"no such folder"`."""
     if path.is_file():
         return "is a file"
     if path.exists():

@@ -213,12 +213,7 @@ class _Run:
             self.seconds[step] = time.perf_counter() - start
 
     def record(self, status: Status, failure: Failure | None) -> Record:
-        """Assemble the record from the results of the steps so far.
-
-        Args:
-            status: status of the run.
-            failure: error that ended it, if any.
-        """
+        """Assemble the record from the results of the steps so far."""
         record = Record(
             status=status,
             name=self.name,

@@ -60,11 +60,7 @@ def validate_overrides(
 def _validate_values(
     command: Arguments, *, crossing: bool
 ) -> tuple[DictConfig, bool, list[Config]]:
-    """Validate every value of a command.
-
-    Args:
-        command: arguments of the command.
-        crossing: whether to validate all combinations of a model's settings, and of the data's.
+    """Validate every value of a command; if `crossing`, a model's in all combinations.
 
     Returns:
         The configuration of the first run; whether the command sweeps; the validated

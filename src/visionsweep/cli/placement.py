@@ -31,11 +31,8 @@ _OURS: dict[str, tuple[object, str]] = {
 def refuse_elsewhere(hydra: DictConfig) -> None:
     """Refuse keys of Hydra that put runs where `resume`, `force` and `fail_fast` do not look.
 
-    Args:
-        hydra: Hydra's node of a composed configuration, whichever file or argument changed it.
-
     Raises:
-        UserError: naming the key to use instead.
+        UserError: naming the key to use instead, whichever file or argument changed it.
     """
     for key, (ours, hint) in _OURS.items():
         value: Any = OmegaConf.to_container(hydra, resolve=False)

@@ -23,9 +23,6 @@ def refuse_unavailable_weights(configs: list[Config]) -> None:
     Runs on the built-in sample do with random weights where there are none, so that nothing is
     refused unless some run of the sweep is on real images.
 
-    Args:
-        configs: one for each model and each kind of data in the sweep.
-
     Raises:
         UserError: with what is wrong with each model's weights.
     """

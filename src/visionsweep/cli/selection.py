@@ -22,17 +22,11 @@ _MOST_LISTED = 10  # runs in a message
 
 
 def choose_run(folder: Path) -> tuple[Run, str]:
-    """Choose the recommended run below a folder, or the best one if none is recommended.
+    """Choose the recommended run below a folder, or the best one, and say how it was chosen.
 
     Runs that were scored on other validation images cannot be compared: where there are several
     kinds, those of the latest run's kind take part. Records that cannot be used are named on
     standard error.
-
-    Args:
-        folder: a run's directory, a sweep's, or all outputs.
-
-    Returns:
-        The run, and a sentence on how it was chosen.
 
     Raises:
         UserError: if there is no completed run, or all of them diverged.
@@ -70,12 +64,9 @@ def choose_run(folder: Path) -> tuple[Run, str]:
 def named_run(place: Path, script: str = "evaluate.py") -> Run:
     """Return the completed run that a directory or a `result.json` holds.
 
-    Args:
-        place: the directory or file.
-        script: which script asks, for the commands in messages.
-
     Raises:
-        UserError: if there is none, or if it did not complete; of a folder of runs, naming them.
+        UserError: if there is none, or if it did not complete; of a folder of runs, with their
+            commands for `script`.
     """
     file = place / RECORD if place.is_dir() else place
     if not file.is_file():

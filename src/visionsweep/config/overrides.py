@@ -28,17 +28,11 @@ _WITH_VALUE = ("cfg", "package", "info", "config_path", "config_name", "config_d
 
 @dataclass(frozen=True)
 class Arguments:
-    """The arguments of `train.py`.
+    """The arguments of `train.py`."""
 
-    Attributes:
-        flags: Hydra's own.
-        settings: `key=value`, each key once; paths are quoted for Hydra where they need it.
-        notes: messages about settings that were left out.
-    """
-
-    flags: argparse.Namespace
-    settings: list[str]
-    notes: list[str]
+    flags: argparse.Namespace  # Hydra's own
+    settings: list[str]  # `key=value`, each key once; paths are quoted for Hydra if they need it
+    notes: list[str]  # messages about settings that were left out
 
     @property
     def only_prints(self) -> bool:

@@ -35,12 +35,7 @@ def of(config: Config, splits: Splits, spec: BackboneSpec) -> str:
 
 
 def changed_settings(earlier: Mapping[str, Any], config: Config) -> list[str]:
-    """Return the settings that differ between two configurations.
-
-    Args:
-        earlier: configuration in a record; settings that it lacks have not changed.
-        config: present configuration.
-    """
+    """Return the settings that differ from a record's; those that it lacks have not changed."""
     was, now = result_settings(earlier), result_settings(asdict(config))
     # A setting that has the value implied by its absence is absent.
     lacking = {key for key in was.keys() ^ now.keys() if settings()[key].implied is not None}

@@ -53,11 +53,9 @@ def event_folders(folder: Path) -> dict[Path, int]:
 
 
 def latest_sweep(folders: dict[Path, int], within: Path) -> Path:
-    """Return the sweep, or the run outside a sweep, with the newest run.
+    """Return the sweep, or the run outside a sweep, with the newest run of `event_folders`.
 
-    Args:
-        folders: run folders with their start times, from `event_folders`.
-        within: folder that was searched; a sweep that contains it is not returned.
+    A sweep that contains the folder `within` which they were found is not returned.
     """
     newest = max(folders, key=lambda place: folders[place])
     in_sweep = newest != within and (newest.parent / MULTIRUN_FILE).is_file()
@@ -65,12 +63,7 @@ def latest_sweep(folders: dict[Path, int], within: Path) -> Path:
 
 
 def last_entered(outputs: Path, *, sweep: bool) -> Path | None:
-    """Return the sweep that was started or resumed last, or None if there is none.
-
-    Args:
-        outputs: folder that is searched recursively.
-        sweep: True for a sweep, False for a run outside a sweep.
-    """
+    """Return the sweep, or else run outside a sweep, that was started or resumed last, or None."""
     entered: dict[Path, float] = {}
     for place, folders, files in os.walk(outputs):
         is_sweep = MULTIRUN_FILE in files

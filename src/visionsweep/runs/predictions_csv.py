@@ -27,19 +27,12 @@ _LARGEST = 1024 * MB
 
 @dataclass(frozen=True)
 class SplitPredictions:
-    """Predictions of the images of one split.
+    """Predictions of the images of one split."""
 
-    Attributes:
-        images: paths as written in the file.
-        classes: class names.
-        labels: true classes, `int64[N]`.
-        probabilities: calibrated probabilities, `float64[N, C]`.
-    """
-
-    images: list[str]
+    images: list[str]  # paths as written in the file
     classes: list[str]
-    labels: NDArray[np.int64]
-    probabilities: NDArray[np.float64]
+    labels: NDArray[np.int64]  # true classes, `[N]`
+    probabilities: NDArray[np.float64]  # calibrated, `[N, C]`
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:

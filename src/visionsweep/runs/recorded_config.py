@@ -36,18 +36,14 @@ _LOCAL = PLACES | keys(role="runtime", recorded=False)
 class Recorded:
     """The configuration in a record, as this version understands it.
 
-    Attributes:
-        config: configuration, with defaults for keys that the record lacks and with this machine's
-            paths; `data.root` of a folder is missing.
-        unknown: values of keys that this version does not have; not in `config`.
-        absent: keys that the record lacks.
-        places: recorded paths and addresses that differ from this machine's, which are not used.
+    It has defaults for keys that the record lacks, and this machine's paths; `data.root` of a
+    folder is missing.
     """
 
     config: DictConfig
-    unknown: dict[str, Any]
-    absent: list[str]
-    places: dict[str, str]
+    unknown: dict[str, Any]  # values of keys that this version does not have
+    absent: list[str]  # keys that the record lacks
+    places: dict[str, str]  # recorded paths and addresses that are not this machine's, nor used
 
 
 def read_back(record: RecordSummary) -> Recorded:
@@ -118,9 +114,6 @@ def _as_setting(value: object) -> str:
     return "null" if value is None else str(value)
 
 
-# -------------------------------------------------------------------- settings of this machine
-
-
 def composed(*overrides: str) -> DictConfig:
     """Compose `conf/`.
 
@@ -151,12 +144,7 @@ def _own_settings(record: RecordSummary) -> dict[str, Any]:
 
 @cache
 def _local_settings(choice: str | None, cache_folder: str | None) -> dict[str, Any]:
-    """Return the local settings in `conf/` by dotted key.
-
-    Args:
-        choice: name of a file in `conf/data`, or None.
-        cache_folder: value of the environment variable that `conf/` refers to.
-    """
+    """Return the local settings in `conf/`, which refers to the variable of the cache folder."""
     config = composed(*([f"data={choice}"] if choice else []))
     values = {}
     for key in _LOCAL - {"sweep_dir"}:  # not set before a sweep starts
@@ -197,16 +185,10 @@ def _check_model(model: DictConfig) -> None:
 
 
 def require_places(run_dir: Path, recorded: Recorded, settings: Sequence[str], script: str) -> None:
-    """Refuse a run whose images are located only by its record.
-
-    Args:
-        run_dir: directory of the run.
-        recorded: its configuration.
-        settings: settings that the user gave, `key=value`.
-        script: script whose command is suggested.
+    """Refuse a run whose images are located by its record and not by the settings given.
 
     Raises:
-        UserError: names the settings to give, and their recorded values.
+        UserError: names the settings to give, their recorded values, and the script's command.
     """
     given = {setting.partition("=")[0] for setting in settings}
     data = recorded.config.data

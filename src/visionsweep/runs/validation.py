@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from functools import cache
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from visionsweep.config.derived import flatten, keys, settings
+from visionsweep.config.derived import SECTIONS, flatten, settings
 from visionsweep.runs.fields import MOST_REPLICATES, SPLITS, Positive
 from visionsweep.runs.measures import ClassMeasures, Measure
 from visionsweep.runs.record import DataFacts, ModelFacts, Record
@@ -81,43 +80,24 @@ def check_time(text: str) -> None:
         raise ValueError(f"{text[:40]!r} is not a date and time") from error
 
 
-# ------------------------------------------------------------------------------- configuration
-
-
 def check_config(config: Mapping[str, Any]) -> None:
     """Refuse a recorded configuration with a value of another type or out of range.
 
     Raises:
         ValueError: names the key.
     """
-    try:
-        msgspec.convert(config, type=_schema())
-    except msgspec.ValidationError as error:
-        raise ValueError(f"config: {error}") from error
-    flat = flatten(config)
-    for key in flat.keys() & keys(is_number=True):
-        if flat[key] is not None and not settings()[key].accepts(flat[key]):
-            raise ValueError(f"config.{key}: {flat[key]!r} is out of range")
-
-
-@cache
-def _schema() -> type[msgspec.Struct]:
-    """Return the type of a recorded configuration, in which every key is optional."""
-    sections: dict[str, list[tuple[str, Any, Any]]] = {"": []}
-    for key, declared in settings().items():
-        section, _, name = key.rpartition(".")
+    for key, value in flatten(config).items():
+        _require(key not in SECTIONS, f"config.{key}: expected settings, got {value!r}")
+        declared = settings().get(key)
         # null in records of a version that trained a single head
-        kind = declared.type | None if name == "replicates" else declared.type
-        sections.setdefault(section, []).append((name, kind, None))
-    parts = [
-        (name, msgspec.defstruct(f"Recorded{name.title()}", items), None)
-        for name, items in sections.items()
-        if name
-    ]
-    return msgspec.defstruct("RecordedConfig", [*sections[""], *parts])
-
-
-# ------------------------------------------------------------------------------ model and data
+        if declared is None or (value is None and key.endswith("replicates")):
+            continue
+        try:
+            msgspec.convert(value, declared.type)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"config.{key}: {error}") from error
+        in_range = not declared.is_number or declared.accepts(value)
+        _require(in_range, f"config.{key}: {value!r} is out of range")
 
 
 class _Preprocessing(msgspec.Struct):
@@ -150,9 +130,6 @@ def _check_data(data: DataFacts) -> None:
     _require(len(set(data.classes)) == len(data.classes), "data.classes: duplicate name")
     for key, by_split in (("counts", data.counts), ("digests", data.digests)):
         _require(len(by_split) == len(SPLITS), f"data.{key}: expected {', '.join(SPLITS)}")
-
-
-# --------------------------------------------------------------------------------------- scores
 
 
 def check_history(history: Sequence[Epoch]) -> None:

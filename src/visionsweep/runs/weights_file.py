@@ -23,16 +23,13 @@ _OLD = {"head.1.weight": "head.weight", "head.1.bias": "head.bias"}  # 0.1.0 had
 
 @dataclass(frozen=True)
 class TrainedWeights:
-    """Trained weights.
+    """Parameters and buffers of a classifier by name.
 
-    Attributes:
-        tensors: parameters and buffers of a classifier by name; `head.weight` is
-            `float32[R, classes, width]`, `head.bias` `float32[R, classes]`.
-        temperature: divisor of the logits for a calibrated confidence.
+    `head.weight` is `float32[R, classes, width]`, `head.bias` `float32[R, classes]`.
     """
 
     tensors: dict[str, torch.Tensor]
-    temperature: float
+    temperature: float  # divisor of the logits for a calibrated confidence
 
 
 def read(path: Path, of: RecordSummary) -> TrainedWeights:
@@ -111,13 +108,7 @@ def _check_finite(tensors: dict[str, torch.Tensor], of: RecordSummary) -> None:
 
 
 def load(model: nn.Module, tensors: dict[str, torch.Tensor], path: Path, *, whole: bool) -> None:
-    """Load weights into a classifier, whose names, shapes, and types they must match.
-
-    Args:
-        model: classifier.
-        tensors: weights by name.
-        path: file of the weights, for the message.
-        whole: True if the file holds the whole model, False if it holds the head.
+    """Load the weights of the whole model or of its head, with its names, shapes, and types.
 
     Raises:
         UserError: if the weights belong to another model.

@@ -52,10 +52,7 @@ def kind_of(launcher: Mapping[str, Any]) -> str:
 
 
 def refuse_impossible(config: DictConfig) -> None:
-    """Refuse a launcher that cannot run the sweep.
-
-    Args:
-        config: composed configuration with the `hydra` node.
+    """Refuse a launcher that cannot run the sweep of a configuration with the `hydra` node.
 
     Raises:
         UserError: if the launcher's plugin is not installed; if Slurm is not available or cannot

@@ -38,9 +38,6 @@ def refuse_impossible(launcher: Mapping[str, Any]) -> None:
     `sbatch --test-only` decides, since only Slurm knows reservations, licenses, and accounts. It
     ignores the time limit, which is compared with the partition's.
 
-    Args:
-        launcher: the node `hydra.launcher` of a configuration.
-
     Raises:
         UserError: names the request, Slurm's reason, and the resources of the partition.
     """
