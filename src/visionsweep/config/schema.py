@@ -10,29 +10,14 @@ from dataclasses import dataclass, field
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from visionsweep.config.sections import (
-    AugmentationConfig,
-    DataConfig,
-    FeaturesConfig,
-    ModelConfig,
-    OptimizerConfig,
-    TrainingConfig,
-    TransformConfig,
-)
+from visionsweep.config.sections import AugmentationConfig as AugmentationConfig
+from visionsweep.config.sections import DataConfig as DataConfig
+from visionsweep.config.sections import FeaturesConfig as FeaturesConfig
+from visionsweep.config.sections import ModelConfig as ModelConfig
+from visionsweep.config.sections import OptimizerConfig as OptimizerConfig
+from visionsweep.config.sections import TrainingConfig as TrainingConfig
+from visionsweep.config.sections import TransformConfig as TransformConfig
 from visionsweep.config.setting import setting
-
-__all__ = [
-    "SAMPLE",
-    "AugmentationConfig",
-    "Config",
-    "DataConfig",
-    "FeaturesConfig",
-    "ModelConfig",
-    "OptimizerConfig",
-    "TrainingConfig",
-    "TransformConfig",
-    "register_schema",
-]
 
 SAMPLE = "sample"  # dataset name of the built-in rendered sample
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -158,11 +158,11 @@ def _take(run_dir: Path, name: str) -> None:
 
 
 def _create(run_dir: Path, name: str) -> bool:
-    process, path = os.getpid(), run_dir / CLAIM
+    path = run_dir / CLAIM
     claim = Claim(
         host=socket.gethostname(),
-        pid=process,
-        began=psutil.Process(process).create_time(),
+        pid=os.getpid(),
+        began=psutil.Process().create_time(),
         system=_system(),
         name=name,
         taken=datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -182,18 +182,10 @@ def _break(run_dir: Path, dead: ClaimStatus) -> None:
         now = find(run_dir)
         if now is None or now.claim != dead.claim or now.alive:
             return  # another process broke it
-        log.warning(
-            "%s: %s holds it and is dead, last heartbeat %s ago; its claim is broken",
-            run_dir,
-            dead.holder,
-            _ago(dead.heard),
-        )
+        ago = timedelta(seconds=max(0, round(time.time() - dead.heard)))
+        message = "%s: %s holds it and is dead, last heartbeat %s ago; its claim is broken"
+        log.warning(message, run_dir, dead.holder, ago)
         (run_dir / CLAIM).unlink()
-
-
-def _ago(moment: float) -> str:
-    seconds = max(0, round(time.time() - moment))
-    return f"{seconds} s" if seconds < 600 else f"{seconds // 60:,} minutes"
 
 
 def _beat(path: Path, stop: threading.Event) -> None:

@@ -79,20 +79,17 @@ def find_runs(folders: Iterable[Path]) -> FoundRuns:
 
 def _without_duplicates(runs: Sequence[Run], skipped: list[str]) -> FoundRuns:
     """Separate duplicates, which would otherwise count as independent runs."""
-    first: dict[tuple[str, bytes], Run] = {}
-    distinct, duplicates = [], []
+    first: dict[object, Run] = {}
+    duplicates = []
     for run in sorted(runs, key=lambda run: run.record.reused_from is not None):
-        record = run.record
-        if record.status != "completed" or record.fingerprint is None:
-            distinct.append(run)
-            continue
-        key = record.fingerprint, msgspec.json.encode((record.metrics, record.evaluation))
-        original = first.setdefault(key, run)
-        if original is run:
-            distinct.append(run)
-        else:
+        key, record = object(), run.record
+        if record.status == "completed" and record.fingerprint is not None:
+            scores = msgspec.json.encode((record.metrics, record.evaluation))
+            key = record.fingerprint, scores
+        if (original := first.setdefault(key, run)) is not run:
             duplicates.append((run, original))
-    return FoundRuns(sorted(distinct, key=lambda run: run.directory.parts), skipped, duplicates)
+    distinct = sorted(first.values(), key=lambda run: run.directory.parts)
+    return FoundRuns(distinct, skipped, duplicates)
 
 
 def _run_directories(folder: Path) -> list[tuple[Path, str, bool]]:
@@ -116,24 +113,20 @@ def _read(directory: Path, *, claimed: bool) -> RecordSummary | None:
         claim = claims.find(directory) if claimed else None
     except UntrustedFileError as error:
         raise ValueError(f"the {CLAIM} beside it {error}") from error
-    if claim is not None and claim.claim is not None and claim.alive:
-        return _without_record(directory, claim, "running")
-    try:
-        return read_summary(directory / RECORD)
-    except FileNotFoundError:
-        if claim is None:
-            return None
-        return _without_record(directory, claim, "running" if claim.alive else "crashed")
-
-
-def _without_record(directory: Path, claimed: claims.ClaimStatus, status: Status) -> Record:
-    event = "is running" if status == "running" else "ended without writing a record"
+    if claim is None or claim.claim is None or not claim.alive:
+        try:
+            return read_summary(directory / RECORD)
+        except FileNotFoundError:
+            if claim is None:
+                return None
+    status: Status = "running" if claim.alive else "crashed"
+    event = "is running" if claim.alive else "ended without writing a record"
     return Record(
         status=status,
-        name=claimed.claim.name if claimed.claim else directory.name,
+        name=claim.claim.name if claim.claim else directory.name,
         config={},
-        started=claimed.claim.taken if claimed.claim else _moment(claimed.heard),
-        failure=Failure(status.title(), f"{claimed.holder} {event}"),
+        started=claim.claim.taken if claim.claim else _moment(claim.heard),
+        failure=Failure(status.title(), f"{claim.holder} {event}"),
     )
 
 

@@ -20,9 +20,7 @@ class Estimate:
     """
 
     def __init__(self, planned: Sequence[Mapping[str, str]]) -> None:
-        self._varied = {
-            key: True for run in planned for key in run if run[key] != planned[0].get(key)
-        }
+        self._varied = [key for key in planned[0] if len({run[key] for run in planned}) > 1]
         self._left = Counter(map(self._key, planned))
         self._rates: dict[tuple[str, ...], list[float]] = {}  # seconds per epoch
         self._extraction: dict[tuple[str, ...], float] = {}  # seconds, of the first run
@@ -32,7 +30,7 @@ class Estimate:
         def values(of: tuple[str, ...]) -> tuple[str, ...]:
             return tuple(run.get(k, "") for k in self._varied if k.partition(".")[0] in of)
 
-        epochs = run.get("epochs", "")
+        epochs = run.get("epochs", "") if "epochs" in self._varied else ""
         return values(_FEATURES), values(_COSTLY), int(epochs) if epochs.isdigit() else 0
 
     def ended(self, settings: Mapping[str, str], ending: Ending, overhead: float = 0.0) -> None:

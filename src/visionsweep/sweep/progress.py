@@ -43,7 +43,6 @@ class Progress:
     ) -> None:
         self._sweep_dir = sweep_dir
         self._count = None if planned is None else len(planned)
-        self._keys = list(planned[0]) if planned else []
         self._estimate = Estimate(planned) if planned else None
         self._last_end = time.time()
         self._since = _now_at(sweep_dir) if watching else 0.0
@@ -87,8 +86,7 @@ class Progress:
             if self._estimate is not None:
                 total = ending.seconds.get("total", 0.0)
                 between = 0.0 if self._watching or self.ended == 1 else now - self._last_end
-                given = dict(text.partition("=")[::2] for text in overrides)
-                settings = {key: given.get(key, "") for key in self._keys}
+                settings = dict(text.partition("=")[::2] for text in overrides)
                 self._estimate.ended(settings, ending, max(0.0, between - total))
             self._last_end = now
             if ending.status == "refused":
@@ -123,9 +121,8 @@ class Progress:
         if not self._header:
             self._header = True
             terminal.write(f"{'run':>{len(label)}}  val loss  accuracy  seconds  name")
-        note = f" ({ending.note})" if ending.note else ""
-        if ending.status == "completed":
-            assert ending.val_loss is not None and ending.val_accuracy is not None
+        if ending.val_loss is not None and ending.val_accuracy is not None:  # it is completed
+            note = f" ({ending.note})" if ending.note else ""
             loss = f"{ending.val_loss:.4f}" if ending.val_loss < 1e3 else f"{ending.val_loss:.1e}"
             seconds = ending.seconds.get("total", 0.0)
             numbers = f"{loss:>8}  {ending.val_accuracy:>8.1%}  {seconds:>7,.1f}"

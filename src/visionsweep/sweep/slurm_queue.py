@@ -1,7 +1,7 @@
 """The jobs of a command in Slurm's queue: states, reasons for waiting, and cancellation."""
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 
 from visionsweep.command_memory import remembered
@@ -46,29 +46,25 @@ class Queue:
         done = run_command("squeue", "-h", "-r", "-t", "all", "-o", form, "-j", ",".join(self.ids))
         if done.returncode and "Invalid job id" not in done.stderr:
             return None
-        rows = [line.split("|") for line in done.stdout.splitlines() if line.count("|") == 3]
+        self._rows = [line.split("|") for line in done.stdout.splitlines() if line.count("|") == 3]
         forgotten = dict.fromkeys(self._states, _GONE)
-        self._states = forgotten | {job: state for job, state, _, _ in rows}
-        self._rows = rows
+        self._states = forgotten | {job: state for job, state, _, _ in self._rows}
         return self._states
 
     def waiting(self) -> str:
         """Return how many tasks are pending, since when and why; empty if none is."""
-        pending = [  # Slurm has not yet looked at one whose reason is None
-            (reason, since)
-            for _, state, reason, since in self._rows
-            if state == "PENDING" and reason != "None"
-        ]
-        lines = []
-        for reason, count in Counter(reason for reason, _ in pending).items():
-            since = min(when for why, when in pending if why == reason)
-            never = ": it will not start unless the job or the partition is changed"
-            lines.append(
-                f"Slurm job {', '.join(self.ids)}: {count:,} of {len(self._states):,} runs wait in "
-                f"the queue since {since.replace('T', ' ')}; Slurm's reason is {reason}"
-                f"{never if reason in _NEVER else ''}"
-            )
-        return "\n".join(lines)
+        since: dict[str, list[str]] = defaultdict(list)
+        for _, state, reason, submitted in self._rows:
+            if state == "PENDING" and reason != "None":  # Slurm has not yet looked at that one
+                since[reason].append(submitted)
+        never = ": it will not start unless the job or the partition is changed"
+        jobs, of = ", ".join(self.ids), f"of {len(self._states):,} runs wait in the queue"
+        return "\n".join(
+            f"Slurm job {jobs}: {len(times):,} {of} since {min(times).replace('T', ' ')}; "
+            f"Slurm's reason is {reason}"
+            f"{never if reason in _NEVER else ''}"
+            for reason, times in since.items()
+        )
 
     def tell(self, write: Callable[[str], None], *, every: float = 60.0) -> None:
         """Write which tasks are pending, when that changes, and else every `every` seconds."""
@@ -136,9 +132,9 @@ def watch(write: Callable[[str], None]) -> None:
 
 def still_there() -> str:
     """Return how to follow and cancel jobs that the command no longer waits for."""
-    if not queue().ids or not queue().at_work():
-        return ""
     ids = queue().ids
+    if not ids or not queue().at_work():
+        return ""
     return (
         f"Other runs are still with Slurm: squeue -j {','.join(ids)} shows them, "
         f"scancel {' '.join(ids)} cancels them."
