@@ -18,7 +18,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from tqdm import tqdm
 
-from visionsweep.cli.entry import path_argument, run
+from visionsweep.cli.entry import parser, path_argument, run
 from visionsweep.errors import UserError
 from visionsweep.features import maintenance
 from visionsweep.features.maintenance import StoreInfo
@@ -29,9 +29,7 @@ from visionsweep.storage.files import explained
 
 def main(arguments: list[str]) -> int:
     """Do what was asked; exit status 1 if a shard was damaged or a store could not be deleted."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parse = parser(__doc__)
     everywhere = argparse.ArgumentParser(add_help=False)
     everywhere.add_argument(
         "--cache-dir",
@@ -40,13 +38,13 @@ def main(arguments: list[str]) -> int:
         default=os.environ.get("VISIONSWEEP_CACHE", "~/.cache/visionsweep"),
         help="the folder of features.cache_dir (%(default)s)",
     )
-    command = parser.add_subparsers(dest="command", required=True)
+    command = parse.add_subparsers(dest="command", required=True)
     command.add_parser("list", parents=[everywhere], help="show what is stored")
     command.add_parser("verify", parents=[everywhere], help="read every shard, set damaged aside")
     clear = command.add_parser("clear", parents=[everywhere], help="delete what is stored")
     clear.add_argument("--model", metavar="NAME", help="only this backbone's features")
     clear.add_argument("--yes", action="store_true", help="do not ask")
-    asked = parser.parse_args(arguments)
+    asked = parse.parse_args(arguments)
     cache = cache_folder(asked.cache_dir)
     match asked.command:
         case "list":

@@ -8,7 +8,6 @@ random weights, images are rendered. Its figures for docs/results.md are printed
 `--markdown`.
 """
 
-import argparse
 import sys
 import tempfile
 import time
@@ -23,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from visionsweep.cli.entry import run
+from visionsweep.cli.entry import parser, run
 from visionsweep.config.schema import ModelConfig
 from visionsweep.data.decoding import open_rgb
 from visionsweep.data.images import ImageFile, digest_of
@@ -48,17 +47,15 @@ Check = Callable[[Setup], Iterator[tuple[bool, str]]]
 
 def main(arguments: list[str]) -> int:
     """Run all checks; exit status 1 if one failed."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
-    parser.add_argument("--quick", action="store_true", help="small networks and images")
-    parser.add_argument(
+    parse = parser(__doc__)
+    parse.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
+    parse.add_argument("--quick", action="store_true", help="small networks and images")
+    parse.add_argument(
         "--only", nargs="+", choices=CHECKS, default=list(CHECKS), metavar="CHECK",
         help=f"the checks to run: {', '.join(CHECKS)} (all)",
     )  # fmt: skip
-    parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
-    options = parser.parse_args(arguments)
+    parse.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    options = parse.parse_args(arguments)
     device = pick_device(options.device)
     facts = ", ".join(f"{key} {value}" for key, value in device_facts(device).items())
     print(f"torch {torch.__version__}; {facts}", flush=True)

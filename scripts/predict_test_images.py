@@ -6,11 +6,10 @@ Takes the first three test images of each class. Prints a table and draws a figu
 class, predicted class, confidence and verdict.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-from visionsweep.cli.entry import run
+from visionsweep.cli.entry import parser, run
 from visionsweep.errors import UserError
 
 PER_CLASS = 3
@@ -18,14 +17,12 @@ PER_CLASS = 3
 
 def main(arguments: list[str]) -> int:
     """Predict, and say what is right; exit status 1 if an image could not be read."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
+    parse = parser(__doc__)
+    parse.add_argument(
         "outputs", nargs="?", type=Path, default=Path("outputs"), metavar="OUTPUTS",
         help="a run's directory, or a folder of runs whose best is taken (outputs)",
     )  # fmt: skip
-    outputs = parser.parse_args(arguments).outputs
+    outputs = parse.parse_args(arguments).outputs
 
     from visionsweep.cli.selection import choose_run
     from visionsweep.inference.figures import prediction_figures
