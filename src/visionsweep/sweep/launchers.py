@@ -20,11 +20,8 @@ from visionsweep.runs import names
 from visionsweep.runtime import terminal
 from visionsweep.sweep import slurm, slurm_queue
 
-_EXTRAS = {  # extras of this package by Hydra plugin
-    "hydra_joblib_launcher": "joblib",
-    "hydra_ray_launcher": "ray",
-    "hydra_submitit_launcher": "submitit",
-}
+# Hydra's plugins by the extras of this package that install them.
+_PLUGIN = re.compile(r"hydra_plugins\.hydra_(joblib|ray|submitit)_launcher")
 _FOR_RUNS = {"VISIONSWEEP_CACHE", "TORCH_HOME"}  # environment variables that runs need
 # Read when Ray is imported or started. By default it sends usage statistics, drops log lines that
 # resemble others, and hides GPUs from runs that reserve none.
@@ -61,8 +58,8 @@ def refuse_impossible(config: DictConfig) -> None:
     launcher = config.hydra.launcher
     parts = str(launcher._target_).split(".")
     if parts[0] == "hydra_plugins" and importlib.util.find_spec(".".join(parts[:2])) is None:
-        extra = _EXTRAS.get(parts[1])
-        remedy = f"pip install -e '.[{extra}]'" if extra else f"install {parts[1]}"
+        extra = _PLUGIN.match(launcher._target_)
+        remedy = f"pip install -e '.[{extra[1]}]'" if extra else f"install {parts[1]}"
         raise UserError(f"{parts[-1]} is not installed; {remedy}", where="hydra/launcher")
     if parts[-1] == "SlurmLauncher":
         if not (shutil.which("sbatch") and shutil.which("srun")):
@@ -116,8 +113,8 @@ def end_workers() -> None:
 
 def explained(error: BaseException) -> str | None:
     """Return why a launcher ended a sweep, in place of a traceback, or None for other errors."""
-    frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
-    plugin = next((_EXTRAS[p] for n in frames for p in _EXTRAS if f"hydra_plugins.{p}" in n), None)
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    plugin = _PLUGIN.search(" ".join(modules))
     if plugin is None or isinstance(error, KeyboardInterrupt):
         return None
     kind, lines = type(error).__name__, str(error).strip().splitlines() or ["no reason given"]
@@ -140,4 +137,4 @@ def explained(error: BaseException) -> str | None:
             "progress ended with it. hydra.launcher.ray.remote.max_retries sets how often a run is "
             "retried."
         )
-    return f"{plugin} failed: {kind}: {lines[-1].strip()}"
+    return f"{plugin[1]} failed: {kind}: {lines[-1].strip()}"

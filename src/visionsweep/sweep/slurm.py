@@ -1,5 +1,6 @@
 """Refuse resources that Slurm can never provide, before a job is submitted."""
 
+import re
 import subprocess
 from collections.abc import Mapping
 from typing import Any
@@ -87,13 +88,9 @@ def last_line(text: str) -> str:
 
 
 def minutes_of(limit: str) -> float | None:
-    """Read one of Slurm's durations, `2-12:00:00`, `1:00:00` or `30:00`; None for no limit."""
-    days, dash, clock = limit.strip().rpartition("-")
-    parts = clock.split(":")
-    if not all(part.isdigit() for part in [*parts, days or "0"]):
+    """Read a duration of sinfo, `2-12:00:00`, `1:00:00` or `30:00`; None for no limit."""
+    clock = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", limit.strip())
+    if clock is None:
         return None
-    if dash:  # days-hours[:minutes[:seconds]]
-        hours, minutes, seconds = (*map(int, parts), 0, 0)[:3]
-    else:  # [hours:]minutes[:seconds]
-        hours, minutes, seconds = ([0] * (3 - max(len(parts), 2)) + [*map(int, parts), 0])[:3]
-    return int(days or 0) * 1440 + hours * 60 + minutes + seconds / 60
+    days, hours, minutes, seconds = (int(part or 0) for part in clock.groups())
+    return days * 1440 + hours * 60 + minutes + seconds / 60
