@@ -29,10 +29,9 @@ from visionsweep.config.schema import (
 )
 from visionsweep.data.images import digest_of
 from visionsweep.runs import logits as predictions
-from visionsweep.runs.measures import Measure
 from visionsweep.runs.paths import RECORD
 from visionsweep.runs.record import DataFacts, ModelFacts, Record
-from visionsweep.runs.scores import Epoch, Scores, SplitScores, summarize
+from visionsweep.runs.scores import Epoch, Measure, Scores, SplitScores, summarize
 
 CLASSES = ("pizza", "steak", "sushi")
 IMAGES = {"val": 136, "test": 75}

@@ -17,8 +17,8 @@ from visionsweep.analysis.intervals import Estimate
 from visionsweep.report.evidence import Evidence, Row
 from visionsweep.report.page import write_page
 from visionsweep.runs.discovery import Run
-from visionsweep.runs.measures import Measure
 from visionsweep.runs.record import Failure
+from visionsweep.runs.scores import Measure
 
 NASTY = '</script><script>alert(1)</script><img src=x onerror="alert(2)">'
 

@@ -9,9 +9,9 @@ import pytest
 from visionsweep.errors import UserError
 from visionsweep.runs import claims
 from visionsweep.runs.discovery import Run, completed, find_runs, val_loss
-from visionsweep.runs.measures import Measure
 from visionsweep.runs.record import Failure
 from visionsweep.runs.record_file import write_record
+from visionsweep.runs.scores import Measure
 
 
 def test_runs_are_found_at_any_depth(tmp_path, write_run):

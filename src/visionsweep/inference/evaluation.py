@@ -20,8 +20,9 @@ from visionsweep.features.cached import cache_dir
 from visionsweep.inference.predictor import Predictor, load_predictor
 from visionsweep.models.lazy_model import LazyModel
 from visionsweep.runs.discovery import Run
-from visionsweep.runs.measures import Measure, estimate_deployed, estimate_metrics
+from visionsweep.runs.measures import estimate_deployed, estimate_metrics
 from visionsweep.runs.recorded_config import config_of
+from visionsweep.runs.scores import Measure
 from visionsweep.runtime.micro_batching import AdaptiveMicroBatch, explain_out_of_memory
 from visionsweep.runtime.threads import one_thread
 from visionsweep.training.inputs import inputs_of, predict, training_device, trains_on_features

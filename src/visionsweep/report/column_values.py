@@ -8,8 +8,8 @@ from typing import Any
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.report import numbers, recommendation
 from visionsweep.report.evidence import Row
-from visionsweep.runs.measures import Measure
 from visionsweep.runs.record import ModelFacts, RecordSummary
+from visionsweep.runs.scores import Measure
 
 Value = float | str
 NAN = math.nan

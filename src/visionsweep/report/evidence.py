@@ -18,9 +18,9 @@ from visionsweep.report.recommendation import Price, Withheld, price_of, recomme
 from visionsweep.report.reversal import Reversal, find_reversal
 from visionsweep.report.settings import settings_of
 from visionsweep.runs.discovery import Run
-from visionsweep.runs.measures import ClassMeasures
 from visionsweep.runs.paths import RECORD
 from visionsweep.runs.record_file import read_record
+from visionsweep.runs.scores import ClassMeasures
 
 Mark = Literal["recommended", "possible", "worse", "unknown"]
 

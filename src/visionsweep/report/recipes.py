@@ -13,7 +13,7 @@ from visionsweep.analysis.run_losses import RunLosses
 from visionsweep.report.settings import settings_of
 from visionsweep.runs import logits
 from visionsweep.runs.discovery import Run, val_loss
-from visionsweep.runs.measures import Measure
+from visionsweep.runs.scores import Measure
 
 Scores = Mapping[str, Mapping[str, Measure]]
 

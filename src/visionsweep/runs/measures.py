@@ -1,13 +1,9 @@
-"""Metrics of a trained run with confidence intervals, overall and of each class."""
+"""Measure a trained run: metrics with confidence intervals, overall and of each class."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
 
 import numpy as np
-from msgspec import Meta, Struct
-from msgspec.structs import force_setattr
 
 from visionsweep.analysis import metrics
 from visionsweep.analysis.calibration import SMALLEST, calibrated, deployed_predictions
@@ -15,53 +11,7 @@ from visionsweep.analysis.contributions import METRICS, contributions
 from visionsweep.analysis.intervals import Estimate, estimates, wilson
 from visionsweep.analysis.per_class import class_scores
 from visionsweep.analysis.predictions import Predictions
-from visionsweep.runs.fields import MOST_REPLICATES, Count, Nullable, NullableScore
-from visionsweep.runs.scores import Scores
-
-
-class Interval(Struct, frozen=True):
-    """A number with its 95% confidence interval; NaN if it is undefined."""
-
-    value: NullableScore
-    low: Nullable
-    high: Nullable
-
-    def __post_init__(self) -> None:
-        """Turn null into NaN."""
-        for name in ("value", "low", "high"):
-            if getattr(self, name) is None:
-                force_setattr(self, name, math.nan)
-
-
-class Measure(Interval, frozen=True):
-    """One metric on one split: the mean over replicates, its interval over images and replicates.
-
-    `replicates` has the value of each.
-    """
-
-    replicates: Annotated[list[NullableScore], Meta(min_length=1, max_length=MOST_REPLICATES)]
-
-    def __post_init__(self) -> None:
-        """Turn null into NaN."""
-        super().__post_init__()
-        if None in self.replicates:
-            values = [math.nan if value is None else value for value in self.replicates]
-            force_setattr(self, "replicates", values)
-
-
-class ClassMeasures(Struct, frozen=True):
-    """Scores of one class, of the deployed predictor; intervals are Wilson's."""
-
-    images: Count  # of the class
-    predicted: Count  # as the class
-    precision: Interval  # NaN if nothing is predicted as the class
-    recall: Interval  # NaN if there is no image of the class
-    f1: NullableScore  # harmonic mean of both; NaN if the class occurs nowhere
-
-    def __post_init__(self) -> None:
-        """Turn null into NaN."""
-        if self.f1 is None:
-            force_setattr(self, "f1", math.nan)
+from visionsweep.runs.scores import ClassMeasures, Interval, Measure, Scores
 
 
 @dataclass(frozen=True)

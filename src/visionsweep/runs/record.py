@@ -26,8 +26,7 @@ from visionsweep.runs.fields import (
     Text,
     Tree,
 )
-from visionsweep.runs.measures import ClassMeasures, Measure
-from visionsweep.runs.scores import Epoch, Metrics, Scores
+from visionsweep.runs.scores import ClassMeasures, Epoch, Measure, Metrics, Scores
 
 SCHEMA_VERSION = 1
 

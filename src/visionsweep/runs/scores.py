@@ -1,11 +1,20 @@
-"""Loss and accuracy per epoch."""
+"""Scores in a record: per epoch, and with confidence intervals, overall and of each class."""
 
 import math
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
-from visionsweep.runs.fields import Natural, NonNegative, NullableScore, Share
+from visionsweep.runs.fields import (
+    MOST_REPLICATES,
+    Count,
+    Natural,
+    NonNegative,
+    Nullable,
+    NullableScore,
+    Share,
+)
 
 
 class Scores(Struct, frozen=True, gc=False):
@@ -55,6 +64,51 @@ class Metrics(Struct, frozen=True):
 
     final: EpochScores  # of the last epoch, which the saved weights reproduce
     best: EpochScores  # of the epoch with the lowest validation loss
+
+
+class Interval(Struct, frozen=True):
+    """A number with its 95% confidence interval; NaN if it is undefined."""
+
+    value: NullableScore
+    low: Nullable
+    high: Nullable
+
+    def __post_init__(self) -> None:
+        """Turn null into NaN."""
+        for name in ("value", "low", "high"):
+            if getattr(self, name) is None:
+                force_setattr(self, name, math.nan)
+
+
+class Measure(Interval, frozen=True):
+    """One metric on one split: the mean over replicates, its interval over images and replicates.
+
+    `replicates` has the value of each.
+    """
+
+    replicates: Annotated[list[NullableScore], Meta(min_length=1, max_length=MOST_REPLICATES)]
+
+    def __post_init__(self) -> None:
+        """Turn null into NaN."""
+        super().__post_init__()
+        if None in self.replicates:
+            values = [math.nan if value is None else value for value in self.replicates]
+            force_setattr(self, "replicates", values)
+
+
+class ClassMeasures(Struct, frozen=True):
+    """Scores of one class, of the deployed predictor; intervals are Wilson's."""
+
+    images: Count  # of the class
+    predicted: Count  # as the class
+    precision: Interval  # NaN if nothing is predicted as the class
+    recall: Interval  # NaN if there is no image of the class
+    f1: NullableScore  # harmonic mean of both; NaN if the class occurs nowhere
+
+    def __post_init__(self) -> None:
+        """Turn null into NaN."""
+        if self.f1 is None:
+            force_setattr(self, "f1", math.nan)
 
 
 def summarize(history: list[Epoch]) -> Metrics:

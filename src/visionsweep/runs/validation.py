@@ -9,9 +9,8 @@ from msgspec import Meta
 
 from visionsweep.config.derived import SECTIONS, flatten, settings
 from visionsweep.runs.fields import MOST_REPLICATES, SPLITS, Positive
-from visionsweep.runs.measures import ClassMeasures, Measure
 from visionsweep.runs.record import DataFacts, ModelFacts, Record
-from visionsweep.runs.scores import Epoch, Metrics
+from visionsweep.runs.scores import ClassMeasures, Epoch, Measure, Metrics
 
 _Pixels = Annotated[int, Meta(ge=1, le=4_096)]  # height or width of a network's input
 _UNBOUNDED = ("loss",)  # metrics that are not between 0 and 1
