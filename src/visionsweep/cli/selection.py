@@ -89,34 +89,27 @@ def named_run(place: Path, script: str = "evaluate.py") -> Run:
 
 def _no_run(place: Path, script: str) -> UserError:
     """Say what a place is that holds no record: a folder of runs, of images, or nothing."""
-    hint = f"Name a folder that holds {RECORD}"
-    if os.path.lexists(place) and not place.is_dir():
-        return UserError(why_no_folder(place), where=place, hint=hint)
-    if not place.is_dir():
-        return UserError(f"no such folder or file{nearest_path(place)}", where=place, hint=hint)
-    found = find_runs([place]).runs
-    best_first = completed(found)
-    if best_first:
-        commands = [
-            shell.command("python", shell.script(script), run.directory) for run in best_first
-        ]
-        more = len(commands) - _MOST_LISTED
-        listed = "\n  ".join(commands[:_MOST_LISTED]) + (f"\n  and {more} more" if more > 0 else "")
+    what, hint = "this folder holds no run", f"Name a folder that holds {RECORD}"
+    found = find_runs([place]).runs if place.is_dir() else []
+    if not os.path.lexists(place):
+        what = f"no such folder or file{nearest_path(place)}"
+    elif not place.is_dir():
+        what = why_no_folder(place)
+    elif best_first := completed(found):
+        shown = best_first[:_MOST_LISTED]
+        lines = [shell.command("python", shell.script(script), run.directory) for run in shown]
+        if more := len(best_first) - len(shown):
+            lines.append(f"and {more} more")
         unfinished = len(found) - len(best_first)
         others = f" ({unfinished} more did not complete)" if unfinished else ""
-        return UserError(
-            f"is a folder of {counted(len(best_first), 'completed run')}{others}, not a run",
-            where=place,
-            hint=f"Name one of them, lowest validation loss first:\n  {listed}",
-        )
-    if found:
-        return UserError(
-            f"is a folder of {counted(len(found), 'run')}, none of which completed", where=place,
-            hint="python src/compare.py says why",
-        )  # fmt: skip
-    if list_folder(place).images:
-        return UserError("is a folder of images, not a run", where=place, hint=hint)
-    return UserError("this folder holds no run", where=place, hint=hint)
+        what = f"is a folder of {counted(len(best_first), 'completed run')}{others}, not a run"
+        hint = "\n  ".join(["Name one of them, lowest validation loss first:", *lines])
+    elif found:
+        what = f"is a folder of {counted(len(found), 'run')}, none of which completed"
+        hint = "python src/compare.py says why"
+    elif list_folder(place).images:
+        what = "is a folder of images, not a run"
+    return UserError(what, where=place, hint=hint)
 
 
 def expand(paths: Sequence[Path]) -> Listing:

@@ -83,8 +83,10 @@ def read(arguments: Sequence[str]) -> Arguments:
         _refuse_typo(text, following)
     last: dict[str, str] = {}  # of a key given twice, Hydra uses the last
     notes = []
-    for text in map(_without_plus, given):
-        key = text.partition("=")[0]
+    for text in given:
+        key, equals, _ = text.partition("=")
+        if equals and key.startswith("++") and key[2:] in (*derived.settings(), *GROUPS):
+            key, text = key[2:], text[2:]  # `++` has no effect on a key of the schema
         if last.get(key, text) != text:
             notes.append(f"{last[key]}: left out, since {text} comes after it")
         last[key] = text
@@ -160,13 +162,6 @@ def _refuse_letters(text: str) -> None:
             raise UserError(
                 f"holds an invisible character, {name}", where=ascii(text), hint="Type it again"
             )
-
-
-def _without_plus(text: str) -> str:
-    """Return a setting without `++` if its key is in the schema, where `++` has no effect."""
-    key, equals, _ = text.partition("=")
-    in_schema = key.startswith("++") and key[2:] in (*derived.settings(), *GROUPS)
-    return text[2:] if equals and in_schema else text
 
 
 def values_for(settings: Sequence[str]) -> dict[str, object]:

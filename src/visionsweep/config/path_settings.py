@@ -30,16 +30,15 @@ def literal_path(text: str) -> str:
     Returns:
         The setting, changed if its key is one of `keys(path=True)`.
     """
-    key, equals, value = text.partition("=")
-    if not equals or key.lstrip("+") not in keys(path=True) or not value:
-        return text
-    if key.lstrip("+") == "resume" and value == "null":
+    key, _, value = text.partition("=")
+    bare = key.lstrip("+")
+    if bare not in keys(path=True) or not value or (bare, value) == ("resume", "null"):
         return text
     quoted = _quoted_text(value)
     if quoted is not None and path_text(value) == quoted:
         return text
     values = [value]
-    swept = key.lstrip("+") not in (*keys(of_sweep=True), "features.cache_dir")
+    swept = bare not in (*keys(of_sweep=True), "features.cache_dir")
     if swept and not _exists(value) and quoted is None:
         if re.search(r"^,|,,|,$|^(glob|range|interval)\(.*\)$", value):
             return text  # for Hydra to read or refuse

@@ -17,16 +17,18 @@ from visionsweep.runs.fields import (
 )
 
 
-class Scores(Struct, frozen=True, gc=False):
+class _NullIsNaN(Struct, frozen=True):
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if getattr(self, name) is None:
+                force_setattr(self, name, math.nan)
+
+
+class Scores(_NullIsNaN, frozen=True, gc=False):
     """Mean loss and accuracy over images."""
 
     loss: NullableScore  # cross-entropy in nats; NaN if training diverged
     accuracy: Share  # share of correctly classified images, 0 to 1
-
-    def __post_init__(self) -> None:
-        """Turn null into NaN."""
-        if self.loss is None:
-            force_setattr(self, "loss", math.nan)
 
 
 class SplitScores(Struct, frozen=True, gc=False):
@@ -66,18 +68,12 @@ class Metrics(Struct, frozen=True):
     best: EpochScores  # of the epoch with the lowest validation loss
 
 
-class Interval(Struct, frozen=True):
+class Interval(_NullIsNaN, frozen=True):
     """A number with its 95% confidence interval; NaN if it is undefined."""
 
     value: NullableScore
     low: Nullable
     high: Nullable
-
-    def __post_init__(self) -> None:
-        """Turn null into NaN."""
-        for name in ("value", "low", "high"):
-            if getattr(self, name) is None:
-                force_setattr(self, name, math.nan)
 
 
 class Measure(Interval, frozen=True):
@@ -96,7 +92,7 @@ class Measure(Interval, frozen=True):
             force_setattr(self, "replicates", values)
 
 
-class ClassMeasures(Struct, frozen=True):
+class ClassMeasures(_NullIsNaN, frozen=True):
     """Scores of one class, of the deployed predictor; intervals are Wilson's."""
 
     images: Count  # of the class
@@ -104,11 +100,6 @@ class ClassMeasures(Struct, frozen=True):
     precision: Interval  # NaN if nothing is predicted as the class
     recall: Interval  # NaN if there is no image of the class
     f1: NullableScore  # harmonic mean of both; NaN if the class occurs nowhere
-
-    def __post_init__(self) -> None:
-        """Turn null into NaN."""
-        if self.f1 is None:
-            force_setattr(self, "f1", math.nan)
 
 
 def summarize(history: list[Epoch]) -> Metrics:
