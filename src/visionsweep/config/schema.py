@@ -6,6 +6,7 @@ validation, `--help`, run names, fingerprints, tables, and what `reproduce.py` m
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
@@ -20,6 +21,9 @@ from visionsweep.config.sections import TransformConfig as TransformConfig
 from visionsweep.config.setting import setting
 
 SAMPLE = "sample"  # dataset name of the built-in rendered sample
+
+_OF_SWEEP: dict[str, Any] = {"role": "runtime", "of_sweep": True}
+_PLACE: dict[str, Any] = {"path": True, "place": True, **_OF_SWEEP}
 
 
 @dataclass
@@ -54,9 +58,8 @@ class Config:
     figures: str = setting(
         "runs with figures in TensorBoard; auto: the best ones, drawn when the command ends",
         "auto",
-        role="runtime",
         choices=("auto", "all", "none"),
-        of_sweep=True,
+        **_OF_SWEEP,
     )
     device: str = setting(
         "auto: cuda, mps, or cpu, the first available",
@@ -78,35 +81,16 @@ class Config:
     checkpoint_seconds: float = setting(
         "shortest time between two checkpoints of a run, in seconds", 30.0, role="runtime", ge=0
     )
-    outputs_dir: str = setting(
-        "folder of all runs", "outputs", role="runtime", path=True, place=True, of_sweep=True
-    )
-    sweep_dir: str = setting(
-        "directory of this run or sweep",
-        MISSING,
-        role="runtime",
-        path=True,
-        place=True,
-        of_sweep=True,
-    )
+    outputs_dir: str = setting("folder of all runs", "outputs", **_PLACE)
+    sweep_dir: str = setting("directory of this run or sweep", MISSING, **_PLACE)
     resume: str | None = setting(
-        "last, or the directory of an earlier sweep to complete",
-        None,
-        role="runtime",
-        path=True,
-        place=True,
-        of_sweep=True,
+        "last, or the directory of an earlier sweep to complete", None, **_PLACE
     )
-    force: bool = setting(
-        "train finished runs again, in new directories", False, role="runtime", of_sweep=True
-    )
+    force: bool = setting("train finished runs again, in new directories", False, **_OF_SWEEP)
     reuse: bool = setting(
-        "copy equal runs that any sweep in outputs_dir has finished",
-        False,
-        role="runtime",
-        of_sweep=True,
+        "copy equal runs that any sweep in outputs_dir has finished", False, **_OF_SWEEP
     )
-    fail_fast: bool = setting("stop at the first failed run", False, role="runtime", of_sweep=True)
+    fail_fast: bool = setting("stop at the first failed run", False, **_OF_SWEEP)
 
 
 def register_schema() -> None:

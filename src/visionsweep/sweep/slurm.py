@@ -7,19 +7,12 @@ from typing import Any
 
 from visionsweep.errors import UserError
 
-_SBATCH_OPTIONS = {  # by key of `hydra.launcher`
-    "partition": "partition",
-    "account": "account",
-    "qos": "qos",
-    "constraint": "constraint",
-    "exclude": "exclude",
-    "gres": "gres",
-    "nodes": "nodes",
-    "tasks_per_node": "ntasks-per-node",
-    "cpus_per_task": "cpus-per-task",
-    "gpus_per_node": "gpus-per-node",
-    "timeout_min": "time",
-}
+# Keys of `hydra.launcher` that are options of sbatch, and those that are spelled differently there.
+_ASKED = (
+    "partition", "account", "qos", "constraint", "exclude", "gres", "nodes", "tasks_per_node",
+    "cpus_per_task", "gpus_per_node", "timeout_min",
+)  # fmt: skip
+_SPELLED = {"tasks_per_node": "ntasks-per-node", "timeout_min": "time"}
 _SECONDS = 30  # timeout of one of Slurm's commands
 
 
@@ -42,10 +35,8 @@ def refuse_impossible(launcher: Mapping[str, Any]) -> None:
     Raises:
         UserError: names the request, Slurm's reason, and the resources of the partition.
     """
-    asked = {
-        key: launcher[key] for key in _SBATCH_OPTIONS if launcher.get(key) not in (None, "", 0)
-    }
-    options = [f"--{_SBATCH_OPTIONS[key]}={value}" for key, value in asked.items()]
+    asked = {key: launcher[key] for key in _ASKED if launcher.get(key) not in (None, "", 0)}
+    options = [f"--{_SPELLED.get(k, k.replace('_', '-'))}={v}" for k, v in asked.items()]
     if launcher.get("mem_gb") is not None:
         asked["mem_gb"] = launcher["mem_gb"]
         options.append(f"--mem={round(float(launcher['mem_gb']) * 1024)}M")
