@@ -40,7 +40,7 @@ def test_balanced_weights_are_inverse_to_the_images_of_a_class():
 def test_weighted_loss_is_that_of_torch():
     logits, labels = torch.randn(2, 9, 3, generator=torch.manual_seed(0)), torch.arange(9) % 3
     objective = objective_of(IMBALANCED["weights"], [0, 0, 0, 1, 2, 2], 3)
-    ours = objective(cross_entropy(logits, labels), labels)
+    ours = objective(cross_entropy(logits, labels), labels, logits)
     for replicate in range(2):
         expected = F.cross_entropy(
             logits[replicate], labels, weight=objective.class_weights, reduction="none"
@@ -52,7 +52,7 @@ def test_focal_loss_is_that_of_its_definition():
     logits, labels = torch.randn(1, 9, 3, generator=torch.manual_seed(0)), torch.arange(9) % 3
     objective = objective_of(replace(PLAIN, focal_gamma=2.0), labels.tolist(), 3)
     p = logits[0].softmax(1)[torch.arange(9), labels]
-    ours = objective(cross_entropy(logits, labels), labels)
+    ours = objective(cross_entropy(logits, labels), labels, logits)
     assert torch.allclose(ours[0], -((1 - p) ** 2) * p.log(), atol=1e-6)
 
 
@@ -61,14 +61,24 @@ def test_focal_loss_of_a_certain_image_has_no_gradient(gamma):
     logits = torch.tensor([[[200.0, 0.0], [0.0, 1.0]]], requires_grad=True)
     labels = torch.tensor([0, 0])
     objective = objective_of(replace(PLAIN, focal_gamma=gamma), [0, 1], 2)
-    objective(cross_entropy(logits, labels), labels).sum().backward()
+    objective(cross_entropy(logits, labels), labels, logits).sum().backward()
     assert logits.grad[0, 0].tolist() == [0, 0]
     assert logits.grad[0, 1].abs().min() > 0
 
 
 def test_by_default_the_loss_is_the_cross_entropy_itself():
     losses = torch.rand(2, 5)
-    assert objective_of(PLAIN, [0, 1, 0], 2)(losses, torch.zeros(5, dtype=torch.int64)) is losses
+    labels, logits = torch.zeros(5, dtype=torch.int64), torch.rand(2, 5, 2)
+    assert objective_of(PLAIN, [0, 1, 0], 2)(losses, labels, logits) is losses
+
+
+def test_smoothing_of_labels_is_that_of_torch():
+    logits, labels = torch.randn(2, 9, 3, generator=torch.manual_seed(0)), torch.arange(9) % 3
+    smoothed = objective_of(replace(PLAIN, label_smoothing=0.1), labels.tolist(), 3)
+    ours = smoothed(cross_entropy(logits, labels), labels, logits)
+    for replicate in range(2):
+        expected = F.cross_entropy(logits[replicate], labels, label_smoothing=0.1, reduction="none")
+        assert torch.allclose(ours[replicate], expected, atol=1e-6)
 
 
 def test_balanced_sampling_draws_each_class_equally_often():

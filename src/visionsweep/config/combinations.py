@@ -98,6 +98,13 @@ def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
             f"replicates={config.replicates}: replicates share a frozen backbone; to repeat "
             "fine-tuning, leave it out and sweep the seed, -m seed=1,2,3"
         )
+    if config.training.freeze_backbone:
+        of_backbone = {"freeze_batchnorm": False, "layer_decay": 1.0}
+        problems += [
+            f"training.{name}={config.training[name]}: has no effect on a frozen backbone"
+            for name, neutral in of_backbone.items()
+            if config.training[name] != neutral
+        ]
     if config.training.linear_probe == "only":
         problems += _unsolvable(config)
     if config.force and config.reuse:

@@ -16,8 +16,8 @@ from visionsweep.config.sections import DataConfig as DataConfig
 from visionsweep.config.sections import FeaturesConfig as FeaturesConfig
 from visionsweep.config.sections import ModelConfig as ModelConfig
 from visionsweep.config.sections import OptimizerConfig as OptimizerConfig
-from visionsweep.config.sections import TrainingConfig as TrainingConfig
 from visionsweep.config.sections import TransformConfig as TransformConfig
+from visionsweep.config.sections_training import TrainingConfig as TrainingConfig
 from visionsweep.config.setting import setting
 
 SAMPLE = "sample"  # dataset name of the built-in rendered sample

@@ -188,46 +188,6 @@ class OptimizerConfig:
 
 
 @dataclass
-class TrainingConfig:
-    """What is trained: the head, or the whole network."""
-
-    name: str = setting(
-        "short name in tables", MISSING, role="derived", names_group=True, hparam=True
-    )
-    freeze_backbone: bool = setting("train only the head", MISSING)
-    linear_probe: str = setting(
-        "logistic regression on the backbone's features, solved to convergence: before the first "
-        "epoch, or instead of training",
-        "none",
-        choices=("none", "first", "only"),
-        added=True,
-    )
-    class_weights: str = setting(
-        "weight of an image in the training loss; balanced: the rarer its class, the larger",
-        "none",
-        choices=("none", "balanced"),
-        added=True,
-        hparam=True,
-    )
-    sampling: str = setting(
-        "training images of an epoch; balanced: drawn with replacement, each class equally often",
-        "uniform",
-        choices=("uniform", "balanced"),
-        added=True,
-        hparam=True,
-    )
-    focal_gamma: float = setting(
-        "exponent of the focal loss, which favors hard images; 0: cross-entropy",
-        0.0,
-        ge=0,
-        le=10,
-        added=True,
-        hparam=True,
-    )
-    replicates: int = setting("default of replicates", MISSING, role="derived", ge=1, le=1000)
-
-
-@dataclass
 class FeaturesConfig:
     """Where features of frozen backbones are stored."""
 

@@ -5,6 +5,7 @@ from typing import Self
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from visionsweep.models.backbones import Backbone
 from visionsweep.models.heads import Heads
@@ -21,20 +22,25 @@ class Classifier(nn.Module):
         backbone: network from images to features, `float32[N, width]`.
         head: module from features to logits, `float32[R, N, classes]`.
         frozen: True to keep the backbone unchanged.
+        freeze_batchnorm: True to keep the statistics of its BatchNorm layers.
     """
 
-    def __init__(self, backbone: nn.Module, head: Heads, *, frozen: bool) -> None:
+    def __init__(
+        self, backbone: nn.Module, head: Heads, *, frozen: bool, freeze_batchnorm: bool = False
+    ) -> None:
         super().__init__()
+        self.freeze_batchnorm = freeze_batchnorm
         self.backbone = backbone.requires_grad_(not frozen)
         self.head = head
         self.frozen = frozen
         self.train()
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode; a frozen backbone stays in evaluation mode."""
+        """Set training mode; what is frozen stays in evaluation mode."""
         super().train(mode)
-        if self.frozen:
-            self.backbone.eval()
+        for module in self.backbone.modules():
+            if self.frozen or (self.freeze_batchnorm and isinstance(module, _BatchNorm)):
+                module.eval()
         return self
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -58,6 +64,7 @@ def build(
     dropout: float | None,
     frozen: bool,
     seeds: Sequence[ReplicateSeeds] = _ONE,
+    freeze_batchnorm: bool = False,
 ) -> Classifier:
     """Return a classifier with new heads on a backbone.
 
@@ -67,7 +74,8 @@ def build(
         dropout: dropout probability of the heads; None takes that of the original model.
         frozen: True to keep the backbone unchanged.
         seeds: seeds per replicate; by default those of one head.
+        freeze_batchnorm: True to keep the statistics of BatchNorm.
     """
     rate = backbone.dropout if dropout is None else dropout
     heads = Heads(backbone.width, classes, rate, seeds)
-    return Classifier(backbone.module, heads, frozen=frozen)
+    return Classifier(backbone.module, heads, frozen=frozen, freeze_batchnorm=freeze_batchnorm)

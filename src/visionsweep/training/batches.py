@@ -1,14 +1,20 @@
 """Batches of training and evaluation, and batches of tensors in memory."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from visionsweep.data.dataset import random_order
 
-Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
+
+class Batches(Protocol):
+    """Pairs of inputs and labels, and their number."""
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]: ...
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,9 @@ class TensorBatches:
     ) -> None:
         self.inputs, self.labels = inputs, labels
         self.batch_size, self.shuffle, self.weights = batch_size, shuffle, weights
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // self.batch_size)
 
     def __iter__(self) -> Any:
         if not self.shuffle:

@@ -2,13 +2,14 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from visionsweep.runs.scores import Epoch, Scores
 from visionsweep.runtime import signals, terminal
@@ -17,6 +18,7 @@ from visionsweep.training.batches import Batches, SplitBatches
 from visionsweep.training.divergence import stop_if_diverged
 from visionsweep.training.objective import Objective
 from visionsweep.training.scoring import Part, Sums, epoch_of, evaluate, forward
+from visionsweep.training.updates import Updates
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -36,6 +38,7 @@ def train_one_epoch(
     device: torch.device,
     micro_batch: AdaptiveMicroBatch | None = None,
     objective: Objective | None = None,
+    before_step: Callable[[int, int], None] | None = None,
 ) -> list[Scores]:
     """Train for one epoch, and return the running scores of each replicate.
 
@@ -53,6 +56,8 @@ def train_one_epoch(
         device: device of the model.
         micro_batch: micro-batch size, lowered when memory runs out; a whole batch by default.
         objective: training loss; by default the cross-entropy.
+        before_step: called before each step of the optimizer with the number of earlier steps in
+            this epoch, and of replicates.
 
     Raises:
         UserError: if device memory does not hold one image.
@@ -61,13 +66,15 @@ def train_one_epoch(
     objective = objective or Objective()
     model.train()
     sums = Sums()
-    for inputs, labels in batches:
+    for step, (inputs, labels) in enumerate(batches):
         signals.check()
         backward = partial(_backward, model, device, objective, labels.shape[-1])
         axis = labels.ndim - 1
         parts = micro_batch.map(
             backward, inputs, labels, axis=axis, before_attempt=optimizer.zero_grad
         )
+        if before_step is not None:
+            before_step(step, len(parts[0][0]))
         optimizer.step()
         for losses, logits, truth in parts:
             sums.add(losses, logits, truth)
@@ -84,7 +91,7 @@ def _backward(
 ) -> Part:
     """Add the gradient of a micro-batch of a batch of N images; return losses, logits, labels."""
     losses, logits, labels = forward(model, device, inputs, labels)
-    (objective(losses, labels).sum() / images).backward()
+    (objective(losses, labels, logits).sum() / images).backward()
     return losses, logits, labels
 
 
@@ -98,6 +105,7 @@ def fit(
     done: Sequence[Epoch] = (),
     micro_batch: AdaptiveMicroBatch | None = None,
     objective: Objective | None = None,
+    updates: Updates | None = None,
 ) -> list[Epoch]:
     """Train a model, and evaluate it on validation and test images after each epoch.
 
@@ -111,6 +119,7 @@ def fit(
         done: scores of the epochs that the model has been trained for already.
         micro_batch: micro-batch size, as for `train_one_epoch`.
         objective: training loss, as for `train_one_epoch`.
+        updates: learning rate of each step, and the largest gradient; by default as they are.
 
     Returns:
         The scores of all epochs in order, those of `done` included.
@@ -123,14 +132,19 @@ def fit(
     micro_batch = micro_batch or AdaptiveMicroBatch(warning=TRAINING_WARNING)
     history = list(done)
     splits = (batches.train, batches.val, batches.test)
-    sizes = [len(split) for split in splits if isinstance(split, Sized)]
+    sizes = [len(split) for split in splits if isinstance(split, DataLoader)]
+    steps = len(batches.train)
+    updates = updates or Updates()
     with _bar(epochs, len(done), sizes) as bar:
         train_batches, val_batches, test_batches = (
             _Counted(split, bar) if sizes else split for split in splits
         )
         for number in range(len(done) + 1, epochs + 1):
             start = time.perf_counter()
-            train = train_one_epoch(model, train_batches, optimizer, device, micro_batch, objective)
+            prepare = partial(updates.prepare, optimizer, (number - 1) * steps, epochs * steps)
+            train = train_one_epoch(
+                model, train_batches, optimizer, device, micro_batch, objective, prepare
+            )
             val = evaluate(model, val_batches, device, micro_batch)
             test = evaluate(model, test_batches, device, micro_batch)
             rate = optimizer.param_groups[0]["lr"]
@@ -162,6 +176,9 @@ class _Counted:
 
     def __init__(self, batches: Batches, bar: "tqdm[Any]") -> None:
         self._batches, self._bar = batches, bar
+
+    def __len__(self) -> int:
+        return len(self._batches)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for batch in self._batches:

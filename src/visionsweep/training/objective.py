@@ -29,21 +29,29 @@ class Objective:
     Attributes:
         class_weights: weight of the images of each class, `float32[C]`, whose mean over the
             training images is 1; None for equal weights.
+        label_smoothing: share of each label that is spread over all classes (Szegedy et al. 2016).
         focal_gamma: exponent of the focal loss, (1 - p)^gamma times the cross-entropy, p being the
             probability of the true class (Lin et al. 2017); 0 for the cross-entropy.
     """
 
     class_weights: torch.Tensor | None = None
     focal_gamma: float = 0.0
+    label_smoothing: float = 0.0
 
-    def __call__(self, losses: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def __call__(
+        self, losses: torch.Tensor, labels: torch.Tensor, logits: torch.Tensor
+    ) -> torch.Tensor:
         """Return the loss of each replicate and image, `float32[R, N]`.
 
         Args:
             losses: cross-entropy, `float32[R, N]`.
             labels: `int64[N]` or `int64[R, N]`.
+            logits: `float32[R, N, C]`.
         """
         weighted = losses
+        if self.label_smoothing:
+            uniform = -logits.log_softmax(2).mean(2)
+            weighted = torch.lerp(losses, uniform, self.label_smoothing)
         if self.focal_gamma:
             # An exponent below 1 has an infinite slope at 0, which would turn gradients into NaN.
             misses = (-torch.expm1(-losses)).clamp_min(torch.finfo(losses.dtype).tiny)
@@ -72,7 +80,11 @@ def objective_of(config: TrainingConfig, labels: Sequence[int], classes: int) ->
         classes: number of classes.
     """
     balanced = config.class_weights == "balanced"
-    return Objective(balanced_weights(labels, classes) if balanced else None, config.focal_gamma)
+    return Objective(
+        balanced_weights(labels, classes) if balanced else None,
+        config.focal_gamma,
+        config.label_smoothing,
+    )
 
 
 def sampling_weights(

@@ -1,5 +1,8 @@
 """Optimizers: built from the class that the configuration names."""
 
+import re
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -8,14 +11,44 @@ from visionsweep.config.targets import build_target, optimizer_arguments, optimi
 from visionsweep.errors import UserError
 
 
-def make_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(
+    config: OptimizerConfig, model: nn.Module, layer_decay: float = 1.0
+) -> torch.optim.Optimizer:
     """Return the optimizer of a model's trainable parameters.
+
+    Args:
+        config: optimizer.
+        model: heads, or a classifier.
+        layer_decay: factor of the learning rate from each layer of the backbone to the one before
+            it (as in BEiT, Bao et al. 2022); the head has the full rate.
 
     Raises:
         UserError: if the class is not allowed, or refuses its arguments or these parameters.
     """
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    return _build(config, trainable)
+    if layer_decay == 1:
+        return _build(config, [p for p in model.parameters() if p.requires_grad])
+    return _build(
+        config,
+        [
+            {"params": parameters, "lr": config.lr * layer_decay**depth}
+            for depth, parameters in enumerate(reversed(layers(model).values()))
+        ],
+    )
+
+
+def layers(model: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """Return the trainable parameters of each layer by its name, from the input to the head.
+
+    A layer is the first numbered module on the way to a parameter, as `backbone.features.3` or
+    `backbone.layer1` is, or the first module that is not a container of all others.
+    """
+    found: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            numbered = re.match(r"(?:[A-Za-z_]+\.)*?\w*\d(?=\.)", name)
+            layer = numbered[0] if numbered else name.rpartition(".")[0]
+            found.setdefault(layer, []).append(parameter)
+    return found
 
 
 def refuse_optimizer(config: OptimizerConfig, replicates: int) -> None:
@@ -60,7 +93,7 @@ def refuse_optimizer(config: OptimizerConfig, replicates: int) -> None:
         )
 
 
-def _build(config: OptimizerConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+def _build(config: OptimizerConfig, parameters: list[Any]) -> torch.optim.Optimizer:
     optimizer: torch.optim.Optimizer = build_target(
         "optimizer", optimizer_target(config), optimizer_arguments(config), params=parameters
     )

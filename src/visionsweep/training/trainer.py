@@ -37,6 +37,7 @@ from visionsweep.training.objective import objective_of
 from visionsweep.training.optimizers import make_optimizer
 from visionsweep.training.resolve import Resolved
 from visionsweep.training.train_state import TrainState
+from visionsweep.training.updates import Updates
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ def new_state(run: RunContext) -> TrainState:
         generator.manual_seed(seed.shuffle)
     return TrainState(
         module,
-        make_optimizer(run.config.optimizer, module),
+        make_optimizer(run.config.optimizer, module, run.config.training.layer_decay),
         run.shuffle_generators,
         AdaptiveMicroBatch(
             warning=TRAINING_WARNING, allows_single_image=lambda: run.network.trains_on_one_image
@@ -150,6 +151,7 @@ def _new_module(run: RunContext) -> nn.Module:
         dropout=run.dropout,
         frozen=network.frozen,
         seeds=seeds,
+        freeze_batchnorm=run.config.training.freeze_batchnorm,
     )
 
 
@@ -193,9 +195,10 @@ def train(
 
     batches = SplitBatches(**run.batches)
     labels = [image.label for image in run.resolved.splits.train]
+    recipe = run.config.training
     if run.features is not None and not history:
-        start_from_probe(state.heads, run.features, labels, run.config.training)
-    if run.config.training.linear_probe == "only":
+        start_from_probe(state.heads, run.features, labels, recipe)
+    if recipe.linear_probe == "only":
         if not history:
             after_epoch(scoring.score(state.module, batches, run.device))
             log.info("Epochs, batch size, seed, dropout, and optimizer have no effect on it")
@@ -209,5 +212,6 @@ def train(
         after_epoch,
         done=progress.history,
         micro_batch=state.micro_batch,
-        objective=objective_of(run.config.training, labels, run.network.classes),
+        objective=objective_of(recipe, labels, run.network.classes),
+        updates=Updates(recipe.schedule, recipe.warmup, recipe.clip_norm),
     )

@@ -1,0 +1,97 @@
+"""The settings of the config group `training`, declared as in `schema`."""
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+from visionsweep.config.setting import setting
+
+
+@dataclass
+class TrainingConfig:
+    """What is trained: the head, or the whole network."""
+
+    name: str = setting(
+        "short name in tables", MISSING, role="derived", names_group=True, hparam=True
+    )
+    freeze_backbone: bool = setting("train only the head", MISSING)
+    linear_probe: str = setting(
+        "logistic regression on the backbone's features, solved to convergence: before the first "
+        "epoch, or instead of training",
+        "none",
+        choices=("none", "first", "only"),
+        added=True,
+    )
+    schedule: str = setting(
+        "learning rate after the warm-up; cosine: falls to 0 at the last step",
+        "constant",
+        choices=("constant", "cosine"),
+        added=True,
+        hparam=True,
+        in_steps=True,
+    )
+    warmup: float = setting(
+        "share of all steps in which the learning rate rises linearly",
+        0.0,
+        ge=0,
+        lt=1,
+        added=True,
+        hparam=True,
+        in_steps=True,
+    )
+    clip_norm: float | None = setting(
+        "largest norm of a gradient; longer ones are scaled down; null: any",
+        None,
+        gt=0,
+        added=True,
+        hparam=True,
+        in_steps=True,
+    )
+    label_smoothing: float = setting(
+        "share of each label that is spread over all classes",
+        0.0,
+        ge=0,
+        lt=1,
+        added=True,
+        hparam=True,
+        in_steps=True,
+    )
+    freeze_batchnorm: bool = setting(
+        "keep the statistics of BatchNorm while the backbone is trained",
+        False,
+        added=True,
+        hparam=True,
+        in_steps=True,
+    )
+    layer_decay: float = setting(
+        "factor of the learning rate from each layer of a trained backbone to the one before it",
+        1.0,
+        gt=0,
+        le=1,
+        added=True,
+        hparam=True,
+        in_steps=True,
+    )
+    class_weights: str = setting(
+        "weight of an image in the training loss; balanced: the rarer its class, the larger",
+        "none",
+        choices=("none", "balanced"),
+        added=True,
+        hparam=True,
+    )
+    sampling: str = setting(
+        "training images of an epoch; balanced: drawn with replacement, each class equally often",
+        "uniform",
+        choices=("uniform", "balanced"),
+        added=True,
+        hparam=True,
+    )
+    focal_gamma: float = setting(
+        "exponent of the focal loss, which favors hard images; 0: cross-entropy",
+        0.0,
+        ge=0,
+        le=10,
+        added=True,
+        hparam=True,
+    )
+    replicates: int = setting("default of replicates", MISSING, role="derived", ge=1, le=1000)
