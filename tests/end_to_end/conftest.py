@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -38,7 +39,8 @@ def sample_root(tmp_path_factory):
 class Commands:
     """The project's commands in a directory, where neither photographs nor weights can be had.
 
-    `run` and `train` call them in this process, `start` and `process` as processes of their own.
+    `run` and `train` call them in this process, `fork` in a fork of it, and `start` and `process`
+    as a shell does.
     """
 
     def __init__(self, directory: Path, data_root: Path) -> None:
@@ -96,6 +98,17 @@ class Commands:
     def train(self, *arguments: str) -> subprocess.CompletedProcess:
         return self.run("train.py", *arguments, *self.tiny)
 
+    def fork(self, script: str, *arguments: object) -> multiprocessing.Process:
+        """Start a command in a fork of this process, which has imported torch already.
+
+        It must compute in one thread (`threads=1`): OpenMP's threads do not survive a fork.
+        """
+        process = multiprocessing.get_context("fork").Process(
+            target=lambda: sys.exit(self.run(script, *arguments).returncode)
+        )
+        process.start()
+        return process
+
 
 @pytest.fixture(scope="session")
 def sweep_of_eight(tmp_path_factory, sample_root):
@@ -143,8 +156,9 @@ def publish() -> Callable[..., str]:
 
 
 @pytest.fixture
-def commands(tmp_path, sample_root):
-    return Commands(tmp_path, sample_root)
+def commands(tmp_path):
+    """Commands that find no data: what trains on the sample should use `sweep_of_eight`."""
+    return Commands(tmp_path, tmp_path / "data")
 
 
 class Pictures(Commands):
@@ -165,7 +179,7 @@ class Pictures(Commands):
         self.environment["VISIONSWEEP_CACHE"] = str(cache)
         self.tiny = [
             "data=folder", f"data.root={root}", "model.weights=null", "transform.size=32",
-            "batch_size=4", "replicates=2",
+            "batch_size=4", "replicates=2", "threads=1",
         ]  # fmt: skip
 
     @staticmethod

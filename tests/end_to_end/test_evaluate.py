@@ -24,7 +24,7 @@ def evaluated(sweep_of_eight, run_dir, *arguments):
 
 
 @pytest.mark.parametrize("split", ["test", "val"])
-def test_its_own_images_give_the_numbers_of_the_record_exactly(sweep_of_eight, run_dir, split):
+def test_recorded_images_give_exactly_the_recorded_metrics(sweep_of_eight, run_dir, split):
     record = json.loads((run_dir / "result.json").read_text())
     found = evaluated(sweep_of_eight, run_dir, "--split", split)
     assert found["as_recorded"] and found["metrics"] == record["evaluation"][split]
@@ -45,27 +45,25 @@ def test_its_own_images_give_the_numbers_of_the_record_exactly(sweep_of_eight, r
     assert len(found["metrics"]["loss"]["replicates"]) == 5
 
 
-def test_so_do_they_in_a_table_which_says_so(sweep_of_eight, run_dir):
+def test_table_says_that_these_are_the_recorded_metrics(sweep_of_eight, run_dir):
     commands, _ = sweep_of_eight
-    done = commands.process("evaluate.py", run_dir, *commands.own)
+    done = commands.run("evaluate.py", run_dir, *commands.own)
     assert done.returncode == 0, done.stderr
     assert "these are its numbers" in done.stdout and "macro_f1" in done.stdout
 
 
-def test_a_run_on_images_is_scored_again_exactly_too(commands):
-    done = commands.train(
-        "model=mobilenet_v3_small", "data=sample", "data.fraction=0.1", "epochs=1",
-        "augmentation=trivial_augment", "replicates=2",
-    )  # fmt: skip
+def test_run_trained_on_augmented_images_is_scored_again_exactly(pictures):
+    done = pictures.train(
+        "model=mobilenet_v3_small", "epochs=1", "augmentation=trivial_augment", "sweep_dir=run"
+    )
     assert done.returncode == 0, done.stderr
-    (record,) = commands.directory.glob("outputs/*/*/result.json")
-    found = commands.run("evaluate.py", record.parent, *commands.own, "--json")
+    record = json.loads((pictures.directory / "run" / "result.json").read_text())
+    found = pictures.run("evaluate.py", "run", *pictures.own, "--json")
     assert found.returncode == 0, found.stderr
-    expected = json.loads(record.read_text())["evaluation"]["test"]
-    assert json.loads(found.stdout)["metrics"] == expected
+    assert json.loads(found.stdout)["metrics"] == record["evaluation"]["test"]
 
 
-def test_another_folder_of_images_is_scored_whole(sweep_of_eight, run_dir, sample_root, tmp_path):
+def test_every_image_of_another_folder_is_scored(sweep_of_eight, run_dir, sample_root, tmp_path):
     source = next(path for path in sample_root.rglob("test") if path.is_dir())
     for kind in ("pizza", "sushi"):  # not all of the run's classes, and under other labels
         shutil.copytree(source / kind, tmp_path / "mine" / kind)
@@ -79,7 +77,7 @@ def test_another_folder_of_images_is_scored_whole(sweep_of_eight, run_dir, sampl
     assert 0 < found["metrics"]["accuracy"]["value"] <= 1
 
 
-def test_images_that_a_run_was_trained_on_are_counted(
+def test_training_images_among_those_scored_are_counted(
     sweep_of_eight, run_dir, sample_root, tmp_path
 ):
     for split in ("train", "val"):
@@ -99,9 +97,7 @@ def test_images_that_a_run_was_trained_on_are_counted(
     assert said in done.stdout
 
 
-def test_classes_that_a_run_does_not_know_are_refused(
-    sweep_of_eight, run_dir, sample_root, tmp_path
-):
+def test_unknown_classes_are_refused(sweep_of_eight, run_dir, sample_root, tmp_path):
     source = next(path for path in sample_root.rglob("test") if path.is_dir())
     shutil.copytree(source / "pizza", tmp_path / "mine" / "pizza")
     shutil.copytree(source / "sushi", tmp_path / "mine" / "soup")
@@ -121,7 +117,7 @@ def test_classes_that_a_run_does_not_know_are_refused(
         (["RUN", "data=folder", "data.root=absent"], "no such folder"),
     ],
 )
-def test_a_mistyped_command_is_refused(sweep_of_eight, run_dir, arguments, said):
+def test_invalid_arguments_are_refused(sweep_of_eight, run_dir, arguments, said):
     commands, _ = sweep_of_eight
     done = commands.run("evaluate.py", *[run_dir if a == "RUN" else a for a in arguments])
     assert done.returncode == 1 and said in done.stderr

@@ -9,21 +9,25 @@ from safetensors.torch import load_file
 from visionsweep.runs import logits
 from visionsweep.runs.record_file import read_record
 
-SMALL = ("model=mobilenet_v3_small", "model.weights=null", "data=sample", "data.fraction=0.1")
+
+def train(pictures, *settings):
+    """Train with the default number of replicates, unless it is among the settings."""
+    tiny = [setting for setting in pictures.tiny if not setting.startswith("replicates")]
+    return pictures.run("train.py", "model=mobilenet_v3_small", *tiny, *settings)
 
 
-def made(commands, *settings):
-    done = commands.train(*SMALL, "epochs=2", *settings)
+def made(pictures, name, *settings):
+    """Return the folder and the record of a run."""
+    done = train(pictures, f"sweep_dir={name}", *settings)
     assert done.returncode == 0, done.stderr
-    (path,) = commands.directory.glob("outputs/*/*/result.json")
-    path = path.rename(path.with_name("read.json"))
-    return path.parent, json.loads(path.read_text())
+    folder = pictures.directory / name
+    return folder, json.loads((folder / "result.json").read_text())
 
 
 @pytest.mark.exhaustive
-def test_the_first_of_five_is_to_the_last_bit_what_one_alone_comes_to(commands):
-    five_dir, five = made(commands)
-    one_dir, one = made(commands, "replicates=1")
+def test_first_of_five_replicates_is_bitwise_identical_to_a_single_one(pictures):
+    five_dir, five = made(pictures, "five", "epochs=2")
+    one_dir, one = made(pictures, "one", "epochs=2", "replicates=1")
     assert five["config"]["replicates"] == 5 and one["config"]["replicates"] == 1
     for together, alone in zip(five["history"], one["history"], strict=True):
         assert len(together["replicates"]) == 5
@@ -35,7 +39,7 @@ def test_the_first_of_five_is_to_the_last_bit_what_one_alone_comes_to(commands):
     assert torch.equal(heads["head.weight"][:1], head["head.weight"])
     assert (heads["temperature"] > 0).all()
     together, alone = (
-        logits.read(place, read_record(place / "read.json")) for place in (five_dir, one_dir)
+        logits.read(place, read_record(place / "result.json")) for place in (five_dir, one_dir)
     )
     for split in ("val", "test"):
         assert (together[split].logits[:1] == alone[split].logits).all()
@@ -47,18 +51,19 @@ def test_the_first_of_five_is_to_the_last_bit_what_one_alone_comes_to(commands):
 
 
 @pytest.mark.exhaustive
-def test_augmented_images_train_all_replicates_in_one_pass(commands):
-    _, three = made(commands, "augmentation=trivial_augment", "replicates=3", "epochs=1")
-    _, one = made(commands, "augmentation=trivial_augment", "replicates=1", "epochs=1")
+def test_all_replicates_train_on_augmented_images_in_one_pass(pictures):
+    settings = ("augmentation=trivial_augment", "epochs=1")
+    _, three = made(pictures, "three", *settings, "replicates=3")
+    _, one = made(pictures, "one", *settings, "replicates=1")
     assert three["history"][0]["replicates"][0] == one["history"][0]["replicates"][0]
     assert len({each["val"]["loss"] for each in three["history"][0]["replicates"]}) == 3
 
 
-def test_a_trained_backbone_has_one_replicate_and_more_are_refused(commands):
-    done = commands.train(*SMALL, "training=fine_tuning", "replicates=2")
+def test_fine_tuning_trains_one_replicate_and_refuses_more(pictures):
+    done = train(pictures, "training=fine_tuning", "replicates=2")
     assert done.returncode == 1
     assert "replicates=2" in done.stderr and "-m seed=1,2,3" in done.stderr
-    assert not (commands.directory / "outputs").exists()
-    _, record = made(commands, "training=fine_tuning", "epochs=1", "batch_size=24")
+    assert list(pictures.directory.iterdir()) == []
+    _, record = made(pictures, "run", "training=fine_tuning", "epochs=1")
     assert record["config"]["replicates"] == 1
     assert len(record["history"][0]["replicates"]) == 1

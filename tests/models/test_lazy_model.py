@@ -16,7 +16,7 @@ from visionsweep.models.summary import count_parameters
 
 
 def named(summaries: Path, classes: int = 3, frozen: bool = True, size: int = 32) -> LazyModel:
-    config = ModelConfig(label="resnet18", name="resnet18", weights=None)
+    config = ModelConfig(label="squeezenet1_1", name="squeezenet1_1", weights=None)
     return LazyModel(
         resolve_backbone(config, random_if_unavailable=False), size, classes, frozen, summaries
     )
@@ -30,19 +30,19 @@ def without_time(summary: lazy_model.ModelSummary) -> lazy_model.ModelSummary:
 def test_summary_agrees_with_the_built_model(tmp_path):
     summary = named(tmp_path).summary
     model = classifier.build(named(tmp_path).backbone, 3, dropout=None, frozen=True)
-    assert summary.width == 512 and summary.original_dropout == 0
-    assert (summary.trainable, summary.parameters) == count_parameters(model) == (1539, 11_178_051)
-    assert "Conv2d" in summary.layer_table and "11,178,051" in summary.layer_table
+    assert summary.width == 512 and summary.original_dropout == 0.5
+    assert (summary.trainable, summary.parameters) == count_parameters(model) == (1539, 724_035)
+    assert "Conv2d" in summary.layer_table and "724,035" in summary.layer_table
 
 
 def test_cached_summary_is_read_without_building_the_backbone(tmp_path, builds):
     first = named(tmp_path).summary
     with fresh_memory():
         assert without_time(named(tmp_path).summary) == without_time(first)
-    assert builds == ["resnet18"]
+    assert builds == ["squeezenet1_1"]
 
 
-def test_models_of_other_classes_size_or_training_have_other_summaries(tmp_path):
+def test_summary_depends_on_classes_size_and_training(tmp_path):
     summaries = [
         named(tmp_path).summary,
         named(tmp_path, classes=4).summary,
@@ -52,12 +52,12 @@ def test_models_of_other_classes_size_or_training_have_other_summaries(tmp_path)
     assert len(list(tmp_path.glob("*.msgpack"))) == 4
     assert summaries[1].trainable == 4 * 513
     assert summaries[2].trainable == summaries[2].parameters == summaries[0].parameters
-    assert "[1, 64, 32, 32]" in summaries[3].layer_table
-    assert "[1, 64, 32, 32]" not in summaries[0].layer_table
+    assert "[1, 64, 31, 31]" in summaries[3].layer_table
+    assert "[1, 64, 31, 31]" not in summaries[0].layer_table
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xc1" * 40, b"cut"], ids=["empty", "noise", "cut"])
-def test_a_damaged_summary_is_made_again(tmp_path, damage):
+def test_damaged_cached_summary_is_replaced(tmp_path, damage):
     first = named(tmp_path).summary
     (path,) = tmp_path.glob("*.msgpack")
     whole = path.read_bytes()
@@ -67,7 +67,7 @@ def test_a_damaged_summary_is_made_again(tmp_path, damage):
     assert msgspec.msgpack.decode(path.read_bytes(), type=lazy_model.ModelSummary) == again
 
 
-LIES = {
+WRONG = {
     "width": {"width": 7},
     "trainable": {"trainable": 5},
     "parameters": {"parameters": 1538},
@@ -89,16 +89,16 @@ def made(tmp_path_factory) -> tuple[str, lazy_model.ModelSummary]:
     return path.name, summary
 
 
-@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
-def test_inconsistent_cached_summary_is_replaced(tmp_path, made, lie):
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_inconsistent_cached_summary_is_replaced(tmp_path, made, wrong):
     path, true = tmp_path / made[0], made[1]
-    path.write_bytes(msgspec.msgpack.encode(msgspec.structs.replace(true, **lie)))
+    path.write_bytes(msgspec.msgpack.encode(msgspec.structs.replace(true, **wrong)))
     assert without_time(named(tmp_path).summary) == without_time(true)
     written = msgspec.msgpack.decode(path.read_bytes(), type=lazy_model.ModelSummary)
     assert without_time(written) == without_time(true)
 
 
-def test_a_summary_that_is_no_plain_file_or_nested_deep_is_made_again(tmp_path):
+def test_cached_summary_that_is_a_fifo_or_nested_deeply_is_replaced(tmp_path):
     true = named(tmp_path).summary
     (path,) = tmp_path.glob("*.msgpack")
     path.write_bytes(b"\x91" * 200_000)
@@ -109,7 +109,7 @@ def test_a_summary_that_is_no_plain_file_or_nested_deep_is_made_again(tmp_path):
     assert path.is_file()
 
 
-def test_reading_or_making_a_summary_leaves_the_random_state_alone(tmp_path):
+def test_summary_keeps_the_random_state(tmp_path):
     torch.manual_seed(5)
     expected = torch.rand(3)
     for _ in ("made", "read"):
@@ -118,7 +118,7 @@ def test_reading_or_making_a_summary_leaves_the_random_state_alone(tmp_path):
         assert torch.equal(torch.rand(3), expected)
 
 
-def test_a_frozen_backbone_is_built_once_and_one_to_be_trained_each_time(tmp_path):
+def test_frozen_backbone_is_built_once_and_a_trained_one_each_time(tmp_path):
     frozen, trained = named(tmp_path), named(tmp_path, frozen=False)
     assert frozen.backbone is named(tmp_path, classes=9).backbone
     assert trained.backbone.module is not trained.backbone.module

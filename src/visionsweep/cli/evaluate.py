@@ -56,9 +56,11 @@ def main(arguments: list[str]) -> int:
     # These import torch: not for --help and refusals.
     from visionsweep.analysis.per_class import balanced_accuracy, class_scores
     from visionsweep.inference.evaluation import evaluate
+    from visionsweep.reproduction import use_threads
     from visionsweep.runtime.devices import pick_device
 
     keep_freed_memory()
+    use_threads(run, None)
     device = pick_device(options.device)
     done = evaluate(run, data, options.split, device, own_images=options.own_images)
     scores = dict(zip(done.classes, class_scores(done.confusion), strict=True))
@@ -115,8 +117,8 @@ def _print_tables(run: "Run", done: "Evaluation", scores: "Mapping[str, ClassSco
         print("These are the images of the run's record, and these are its numbers.")
     elif done.split in run.record.evaluation:
         print(
-            "These are the images of the run's record, but not its numbers: the libraries, the "
-            "device or the number of threads are others."
+            "These are the images of the run's record, but not its numbers: the libraries or the "
+            "device are others."
         )
 
 
