@@ -12,12 +12,14 @@ from omegaconf import open_dict
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.schema import OptimizerConfig, register_schema
 from visionsweep.config.validation import validate_config
+from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.features.cached import cached_features
 from visionsweep.models.heads import Heads
-from visionsweep.models.seeds import replicate_seeds
+from visionsweep.models.seeds import bootstrap_seeds, replicate_seeds
 from visionsweep.runs import names
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
+from visionsweep.training.bootstrap import samples_of_heads
 from visionsweep.training.optimizers import make_optimizer
 from visionsweep.training.resolve import resolve
 from visionsweep.training.trainer import network_of
@@ -27,12 +29,14 @@ MODELS = ("effnetlite0", "effnetlite1", "effnetlite2")  # from cheap to expensiv
 REPLICATES = 5
 
 
-def features_of(overrides: Sequence[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor, int]:
+def features_of(
+    overrides: Sequence[str], models: Sequence[str] = MODELS
+) -> tuple[dict[str, torch.Tensor], torch.Tensor, int]:
     """Return the features of all images by model, their labels, and the number of classes."""
     register_schema()
     names.register_resolvers()
     features, labels, classes = {}, torch.empty(0), 0
-    for model in MODELS:
+    for model in models:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             composed = compose("config", [f"model={model}", "data=20pct", *overrides])
         with open_dict(composed):
@@ -52,14 +56,21 @@ def features_of(overrides: Sequence[str]) -> tuple[dict[str, torch.Tensor], torc
 
 
 def train(
-    features: torch.Tensor, labels: torch.Tensor, classes: int, images: Sequence[int], epochs: int
+    features: torch.Tensor,
+    labels: torch.Tensor,
+    classes: int,
+    images: Sequence[int],
+    epochs: int,
+    samples: int = 0,
 ) -> Heads:
-    """Train heads on some images as a run does."""
-    seeds = replicate_seeds(42, REPLICATES)
-    heads = Heads(features.shape[1], classes, 0.2, seeds)
-    orders = [torch.Generator().manual_seed(seed.shuffle) for seed in seeds]
+    """Train heads on some images as a run does, and further ones on bootstrap samples of these."""
+    seeds, resampled = replicate_seeds(42, REPLICATES), bootstrap_seeds(42, samples)
+    heads = Heads(features.shape[1], classes, 0.2, seeds, resampled)
+    orders = [torch.Generator().manual_seed(seed.shuffle) for seed in (*seeds, *resampled)]
     chosen = torch.as_tensor(images)
-    train_batches = TensorBatches(features[chosen], labels[chosen], 32, orders)
+    files = [ImageFile(Path(str(i)), int(labels[i]), digest_of(b"%d" % i)) for i in images]
+    rows = samples_of_heads(files, 42, REPLICATES, samples)
+    train_batches = TensorBatches(features[chosen], labels[chosen], 32, orders, samples=rows)
     one = TensorBatches(features[chosen[:1]], labels[chosen[:1]], 32, ())
     batches = SplitBatches(train=train_batches, val=one, test=one)
     optimizer = make_optimizer(OptimizerConfig(name="Adam", lr=1e-3), heads)

@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from visionsweep.analysis.calibration import calibrated, fit_temperature
+from visionsweep.analysis.calibration import calibrated
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.schema import Config
 from visionsweep.errors import UserError, let_go
@@ -31,9 +31,14 @@ from visionsweep.runtime.threads import one_thread
 from visionsweep.storage.files import disk_errors_explained, remove_leftovers, write_atomically
 from visionsweep.tensorboard.writer import RunWriter
 from visionsweep.text.escaping import visible
-from visionsweep.training.inputs import predict, trains_on_features
+from visionsweep.training.inputs import trains_on_features
 from visionsweep.training.resolve import Resolved, resolve
-from visionsweep.training.results import write_predictions, write_projector, write_weights
+from visionsweep.training.results import (
+    predict_splits,
+    write_predictions,
+    write_projector,
+    write_weights,
+)
 from visionsweep.training.resume import finished_run, resume_or_start
 from visionsweep.training.reuse import Reused, reuse_completed
 from visionsweep.training.train_state import TrainState
@@ -185,17 +190,10 @@ class _Run:
                 settings = OmegaConf.to_yaml(OmegaConf.create(asdict(config)))
                 events.begin(facts, settings)
             train(context, state, progress, events, on_epoch)
-            predictions = {
-                split: predict(
-                    state.module, context.batches[split], splits[split], context.device,
-                    state.micro_batch,
-                )
-                for split in ("val", "test")
-            }  # fmt: skip
+            predictions, temperature = predict_splits(context, state)
             if (limit := state.micro_batch.limit) is not None:
                 self.images_at_once = limit
                 events.facts(facts | {"images at once": str(limit)})
-            temperature = fit_temperature(predictions["val"])
             if predictions["val"].finite.all():
                 probabilities = calibrated(predictions["val"].logits, temperature)
                 events.pr_curves(predictions["val"].labels, probabilities, splits.classes)

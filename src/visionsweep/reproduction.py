@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from visionsweep.config import derived
-from visionsweep.config.derived import keys
+from visionsweep.config.derived import keys, neutral_keys
 from visionsweep.config.overrides import values_for
 from visionsweep.config.schema import Config
 from visionsweep.config.validation import validate_config
@@ -108,7 +108,7 @@ def whats_changed(run: Run, config: Config, recorded: Recorded) -> list[Changed]
     facts += [(f"device: {key}", value, device.get(key)) for key, value in then.device.items()]
     facts += [(key, value, "no such setting any more") for key, value in recorded.unknown.items()]
     for key in recorded.absent:
-        if key not in keys(role="runtime") | {"data.gray_range"}:
+        if key not in neutral_keys() | {"data.gray_range"}:
             facts.append((key, None, f"{OmegaConf.select(recorded.config, key)}, the default"))
     return [
         Changed(

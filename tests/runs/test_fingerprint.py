@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from visionsweep.config.derived import keys, result_settings, settings
+from visionsweep.config.derived import neutral_keys, result_settings, settings
 from visionsweep.data.images import ImageFile
 from visionsweep.data.splits import Splits
 from visionsweep.models.backbone_spec import BackboneSpec
@@ -76,7 +76,7 @@ def test_result_settings_change_the_fingerprint_and_are_named(config, change):
         changed = replace(
             config, **({group[0]: replace(getattr(config, group[0]), **part)} if group else part)
         )
-        assert key not in keys(role="runtime")
+        assert key not in neutral_keys()
         changes = fingerprint.changed_settings(asdict(config), changed)
         assert [line.partition(":")[0] for line in changes] == [key]
         assert f"{value} now" in changes[0]
@@ -119,18 +119,18 @@ def test_images_their_order_classes_and_weights_change_the_fingerprint(config):
 def test_every_setting_determines_the_result_unless_it_is_declared_otherwise(config):
     """The role of a new setting is `result` by default."""
     deciding = set(result_settings(asdict(config)))
-    left_out = set(settings()) - deciding - keys(role="runtime")
+    left_out = set(settings()) - deciding - neutral_keys()
     assert left_out == {
         "data.gray_range", "data.label", "data.name", "data.root", "data.splits", 
         "model.label", "optimizer.fine_tuning_lr", "training.name", "training.replicates",
         # with the values that older records imply
-        "augmentation._target_", "augmentation.arguments",
+        "augmentation._target_", "augmentation.arguments", "evidence.name",
         "optimizer._target_", "optimizer.arguments",
         "training.class_weights", "training.clip_norm", "training.focal_gamma",
         "training.freeze_batchnorm", "training.label_smoothing", "training.layer_decay",
         "training.linear_probe", "training.sampling", "training.schedule", "training.warmup",
     }  # fmt: skip
-    assert not deciding & keys(role="runtime")
+    assert not deciding & neutral_keys()
 
 
 def test_images_and_weights_that_changed_since_a_record_are_named(make_record):

@@ -108,6 +108,18 @@ def test_runs_with_different_logits_are_not_identical(replicated):
     assert agreement.first.where == "test.logits[1, 0, 1]"
 
 
+def test_heads_on_bootstrap_samples_are_compared_if_the_earlier_run_has_them(replicated):
+    (before, logits), (after, again) = replicated(), replicated()
+    images = len(logits["val"].labels)
+    sampled = dataclasses.replace(logits["val"], bootstrap=np.ones((8, images), np.float32))
+    assert compare(before, after, logits, again | {"val": sampled}).verdict == "identical"
+    assert compare(before, after, logits | {"val": sampled}, again).verdict == "different"
+    other = dataclasses.replace(sampled, bootstrap=sampled.bootstrap.copy())
+    other.bootstrap[3, 1] = 1.5
+    agreement = compare(before, after, logits | {"val": sampled}, again | {"val": other})
+    assert agreement.first.where == "val.bootstrap[3, 1]" and agreement.unequal == 1
+
+
 def test_logits_of_other_images_are_different(replicated, make_outcomes):
     (before, logits), (after, again) = replicated(), replicated()
     again["val"] = dataclasses.replace(again["val"], images=("another", "image-1"))

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from visionsweep.config.schema import Config, DataConfig, FeaturesConfig, ModelConfig
 from visionsweep.config.schema import TrainingConfig as Training
 from visionsweep.experiment import run_experiment
+from visionsweep.runs import logits
 from visionsweep.training.linear_probe import FOLDS, LinearProbe, folds, solve
 
 
@@ -31,10 +32,11 @@ def gradient(
     features: torch.Tensor,
     labels: torch.Tensor,
     class_weights: torch.Tensor | None = None,
+    head: int = 0,
 ) -> float:
-    """Return the largest derivative of the penalized loss at a probe's weights, by autograd."""
-    weight = probe.weight.double().requires_grad_()
-    bias = probe.bias.double().requires_grad_()
+    """Return the largest derivative of the penalized loss at a head's weights, by autograd."""
+    weight = probe.weight[head].double().requires_grad_()
+    bias = probe.bias[head].double().requires_grad_()
     logits = features.double() @ weight.T + bias
     loss = F.cross_entropy(
         logits, labels, weight=None if class_weights is None else class_weights.double()
@@ -51,8 +53,20 @@ def gradient(
 def test_probe_is_the_minimum_of_the_penalized_loss(images, width, weights):
     features, labels = clouds(images, width, distance=0.3)
     probe = solve(features + 5, labels, 3, weights)  # a mean that the penalty must not see
-    assert probe.weight.shape == (3, width) and probe.bias.shape == (3,)
+    assert probe.weight.shape == (1, 3, width) and probe.bias.shape == (1, 3)
     assert gradient(probe, features + 5, labels, weights) < 3e-5
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 3.0, 0.5])])
+def test_heads_of_samples_are_minima_on_these_and_leave_the_probe_as_it_is(weights):
+    features, labels = clouds(60, 20, distance=0.3)
+    samples = torch.randint(60, (3, 60), generator=torch.Generator().manual_seed(0))
+    alone, probe = (solve(features, labels, 3, weights, rows) for rows in (None, samples))
+    assert probe.weight.shape == (4, 3, 20) and probe.penalty == alone.penalty
+    assert torch.equal(probe.weight[:1], alone.weight) and torch.equal(probe.bias[:1], alone.bias)
+    for head, rows in enumerate(samples, start=1):
+        assert gradient(probe, features[rows], labels[rows], weights, head) < 3e-5
+        assert gradient(probe, features, labels, weights, head) > 1e-3
 
 
 def test_features_without_information_are_penalized_down_to_guessing():
@@ -61,7 +75,7 @@ def test_features_without_information_are_penalized_down_to_guessing():
     probe = solve(noise, labels, 3)
     assert probe.loss < math.log(3) + 0.05
     assert (
-        F.cross_entropy(noise @ probe.weight.T + probe.bias, labels) > 0.7
+        F.cross_entropy(noise @ probe.weight[0].T + probe.bias[0], labels) > 0.7
     )  # not learned by heart
 
 
@@ -71,7 +85,7 @@ def test_penalty_is_weaker_for_features_that_tell_classes_apart():
     assert solve(clear, labels, 3).penalty < solve(vague, labels, 3).penalty
     new, truth = clouds(300, 20, distance=1.5)
     probe = solve(clear, labels, 3)
-    assert (new @ probe.weight.T + probe.bias).argmax(1).eq(truth).float().mean() > 0.95
+    assert (new @ probe.weight[0].T + probe.bias[0]).argmax(1).eq(truth).float().mean() > 0.95
 
 
 def test_folds_hold_equal_shares_of_each_class_and_no_class_as_a_whole():
@@ -87,9 +101,9 @@ def test_one_image_per_class_and_constant_features_are_solved():
     features, labels = clouds(3, 8)
     probe = solve(features, labels, 3)
     assert math.isnan(probe.loss)
-    assert (features @ probe.weight.T + probe.bias).argmax(1).equal(labels)
+    assert (features @ probe.weight[0].T + probe.bias[0]).argmax(1).equal(labels)
     probe = solve(torch.ones(6, 4), torch.tensor([0, 0, 0, 0, 1, 2]), 3)
-    shares = (probe.weight.sum(1) + probe.bias).softmax(0)
+    shares = (probe.weight[0].sum(1) + probe.bias[0]).softmax(0)
     assert shares.tolist() == pytest.approx([4 / 6, 1 / 6, 1 / 6], abs=1e-4)
 
 
@@ -127,6 +141,8 @@ def test_run_of_a_probe_has_its_weights_and_scores(config, tmp_path):
     assert epoch.train.loss < epoch.val.loss < 2
     weights = load_file(tmp_path / "outputs" / "a" / "head.safetensors")
     assert weights["head.weight"].shape == (1, 2, 512)
+    losses = logits.read(tmp_path / "outputs" / "a", record, ["val"])["val"].bootstrap
+    assert losses.shape == (8, 8) and len(np.unique(losses, axis=0)) > 4
 
 
 def test_settings_of_training_in_steps_do_not_matter_to_a_probe(config, tmp_path):

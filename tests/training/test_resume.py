@@ -8,60 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
 from visionsweep import experiment
-from visionsweep.config.schema import (
-    AugmentationConfig,
-    Config,
-    DataConfig,
-    FeaturesConfig,
-    ModelConfig,
-    OptimizerConfig,
-    TrainingConfig,
-    TransformConfig,
-)
 from visionsweep.errors import UserError
 from visionsweep.experiment import run_experiment
 from visionsweep.runs import claims, names
 from visionsweep.runs.discovery import find_runs
 from visionsweep.training import loop
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def config(tmp_path, cache) -> Config:
-    """A configuration of a run of one second: a random resnet18 on eighteen images."""
-    random = np.random.default_rng(0)
-    for split, count in (("train", 4), ("val", 3), ("test", 2)):
-        for label in ("cat", "dog"):
-            for index in range(count):
-                path = tmp_path / "pictures" / split / label / f"{index}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(random.integers(0, 255, (40, 40, 3), np.uint8)).save(path)
-    return Config(
-        model=ModelConfig(label="resnet18", name="resnet18", weights=None),
-        data=DataConfig(label="folder", source="folder", root=str(tmp_path / "pictures")),
-        transform=TransformConfig(name="resize", size=32),
-        augmentation=AugmentationConfig(name="none"),
-        optimizer=OptimizerConfig(name="Adam", lr=1e-3, fine_tuning_lr=1e-4),
-        training=TrainingConfig(name="feature_extraction", freeze_backbone=True, replicates=2),
-        features=FeaturesConfig(cache_dir=str(cache)),
-        epochs=2,
-        replicates=2,
-        outputs_dir=str(tmp_path / "outputs"),
-        sweep_dir=str(tmp_path / "outputs" / "sweep"),
-    )
-
-
-@pytest.fixture
-def run_dir(tmp_path) -> Path:
-    return tmp_path / "outputs" / "sweep" / "a-run"
 
 
 @pytest.fixture
@@ -162,6 +117,10 @@ def test_interrupted_run_is_resumed_from_its_checkpoint(
     assert resumed.metrics == whole.metrics and resumed.evaluation == whole.evaluation
     for name in ("head.safetensors", "predictions.csv"):
         assert (run_dir / name).read_bytes() == (run_dir.with_name("whole") / name).read_bytes()
+    folders = (run_dir.with_name("whole"), run_dir)
+    once, twice = (load_file(folder / "logits.safetensors") for folder in folders)
+    assert once["val.bootstrap"].shape == (8, 6)
+    assert all(np.array_equal(once[name], twice[name]) for name in once.keys() | twice.keys())
     assert not (run_dir / "checkpoint.safetensors").exists()
     assert resumed.seconds["total"] > resumed.seconds["earlier"] > 0
 
@@ -171,7 +130,7 @@ def test_checkpoint_of_another_run_is_refused_with_the_difference(config, run_di
         raise ZeroDivisionError("on purpose")
 
     with monkeypatch.context() as broken, pytest.raises(ZeroDivisionError):
-        broken.setattr(experiment, "predict", fail)
+        broken.setattr(experiment, "predict_splits", fail)
         run_experiment(replace(config, checkpoint_seconds=0.0), run_dir, "a-run")
     assert (run_dir / "checkpoint.safetensors").is_file()
     (run_dir / "result.json").unlink()  # as after kill -9: a checkpoint, no record

@@ -20,8 +20,9 @@ def accuracy_difference(run: RunLosses, best: RunLosses, *, seed: int = 0) -> Es
         seed: seed of the resampling.
     """
     none = SeedErrors(np.zeros(1), np.ones(1))
+    difference = (run.correct - best.correct)[None].astype(np.float64)
     (estimate,), _ = estimates_of_differences(
-        Losses((run.correct - best.correct)[None].astype(np.float64), none), seed=seed
+        Losses(difference, none, none, np.zeros(1)), seed=seed
     )
     return estimate
 

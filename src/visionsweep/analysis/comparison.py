@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from visionsweep.analysis import bounds, resampling
-from visionsweep.analysis.differences import Losses, estimates_of_differences, losses_of
+from visionsweep.analysis.differences import (
+    MANY_IMAGES,
+    Losses,
+    estimates_of_differences,
+    losses_of,
+)
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.predictions import Floats, Predictions
 from visionsweep.analysis.resampling import SeedErrors
@@ -28,10 +33,13 @@ class Comparison:
 
     Attributes:
         difference: difference of the losses, run minus best, with its confidence interval.
-        error: standard error of the difference over images and seeds.
+        error: standard error of the difference over images, seeds, and, where it counts, training
+            samples.
         p: p-value of no difference, corrected for all pairs of runs (Holm 1979).
         distinguishable: whether the difference is significant at 5% over the whole table.
         could_be_best: whether the run could be the best one in truth (see `could_be_best`).
+        training_error: the part of the error that is due to the training sample; 0 where that does
+            not count or is unknown.
     """
 
     difference: Estimate
@@ -39,6 +47,7 @@ class Comparison:
     p: float
     distinguishable: bool
     could_be_best: bool
+    training_error: float = 0.0
 
     @property
     def within_one_error(self) -> bool:
@@ -68,12 +77,18 @@ def compare(predictions: Sequence[Predictions | RunLosses], *, seed: int = 0) ->
     estimates, p = _against_first(differences, seed=seed)
     corrected = holm(p, tests=len(predictions) * (len(predictions) - 1) // 2)
     possible = could_be_best(losses, seed=seed)[1:]
-    errors = differences.errors.size
+    errors, training_errors = differences.errors.size, differences.counted_training()
+    rows = zip(estimates, errors, corrected, possible, training_errors, strict=True)
     return [
         Comparison(
-            difference, float(error), float(q), bool(q <= ALPHA), bool(best and not q <= ALPHA)
+            difference,
+            float(error),
+            float(q),
+            bool(q <= ALPHA),
+            bool(best and not q <= ALPHA),
+            float(of_training),
         )
-        for difference, error, q, best in zip(estimates, errors, corrected, possible, strict=True)
+        for difference, error, q, best, of_training in rows
     ]
 
 
@@ -108,8 +123,7 @@ def could_be_best(losses: Losses, *, seed: int = 0) -> NDArray[np.bool_]:
     value = images.mean(1)
     off = images - value[:, None]
     of_images = _squared_distances(off) / (count - 1) / count
-    of_seeds = _seed_variances(losses, chosen)
-    error = np.sqrt(of_images + of_seeds)
+    error = np.sqrt(of_images + _head_variances(losses, chosen))
     shifts = resampling.resampled_means(off, seed, resampling.N_RESAMPLES)
     tail = stdtrit(count - 1, bounds.UPPER) / stdtrit(np.inf, bounds.UPPER)  # for few images
     for place in range(len(chosen)):
@@ -132,23 +146,52 @@ def _squared_distances(rows: Floats) -> Floats:
     return distances
 
 
-def _seed_variances(losses: Losses, chosen: NDArray[np.int64]) -> Floats:
-    """Return the variance of the difference of each pair of runs due to seeds, `float64[K, K]`."""
+def _head_variances(losses: Losses, chosen: NDArray[np.int64]) -> Floats:
+    """Return the variance of the difference of each pair of runs due to heads, `float64[K, K]`.
+
+    That is due to seeds and, where it counts, to the training sample.
+    """
+
+    def independent(errors: SeedErrors) -> Floats:
+        size = errors.size[chosen]
+        sums: Floats = size[:, None] ** 2 + size**2
+        return sums
+
+    training = independent(losses.training)
     if losses.by_replicate is None:
-        size = losses.seeds.size[chosen]
-        independent: Floats = size[:, None] ** 2 + size**2
-        return independent
-    table = losses.by_replicate[chosen].astype(np.float64)
-    runs, replicates, images = table.shape
-    if replicates == 1:
+        variances = independent(losses.seeds)
+    else:
+        common = _common_variances(losses.by_replicate[chosen])
+        variances = common / losses.by_replicate.shape[1]
+        if losses.by_sample is not None:
+            of_both = _common_variances(losses.by_sample[chosen])
+            training = np.maximum(of_both - common, 0.0)
+    sets = losses.training_sets[chosen]
+    counted = losses.counts_training(sets[:, None] - sets)
+    result: Floats = variances + np.where(counted, training, 0.0)
+    return result
+
+
+def _common_variances(table: NDArray[np.float32]) -> Floats:
+    """Return the variance over heads of the difference of each pair of runs, `float64[K, K]`.
+
+    Without the part that comes from the images, as in `resampling.seed_error`.
+
+    Args:
+        table: contributions of heads, `float32[K, R, N]`.
+    """
+    runs, heads, images = table.shape
+    if heads == 1:
         return np.zeros((runs, runs))
-    values = table.mean(2)
-    spread = _squared_distances(values - values.mean(1, keepdims=True)) / (replicates - 1)
-    own = table - table.mean(1, keepdims=True)
-    own -= own.mean(2, keepdims=True)
-    shown = _squared_distances(own.reshape(runs, -1)) / ((replicates - 1) * (images - 1)) / images
-    paired: Floats = np.maximum(spread - shown, 0.0) / replicates
-    return paired
+    values = table.mean(2, dtype=np.float64)
+    spread = _squared_distances(values - values.mean(1, keepdims=True)) / (heads - 1)
+    mean = table.mean(1, dtype=np.float64)
+    shown = np.zeros((runs, runs))
+    for head in range(heads):
+        own = table[:, head] - mean
+        shown += _squared_distances(own - own.mean(1, keepdims=True))
+    variances: Floats = np.maximum(spread - shown / ((heads - 1) * (images - 1)) / images, 0.0)
+    return variances
 
 
 def holm(p: Floats, tests: int) -> Floats:
@@ -185,10 +228,11 @@ def images_needed(
 
     Returns:
         0 if they are separated already; None if the difference is smaller than its standard error,
-        if no number of images would do since seeds alone may cause it, or if a run diverged.
+        if no number of images would do since seeds, or other training images, alone may cause it,
+        or if a run diverged.
     """
     differences = losses_of([RunLosses.of(first), RunLosses.of(second)]).minus_first()
-    images = differences.images.shape[1]
+    images: int = differences.images.shape[1]
     _, p = _against_first(differences, seed=seed)
     if p[0] * tests <= ALPHA:
         return 0
@@ -199,14 +243,16 @@ def images_needed(
         return None
 
     def enough(count: int) -> bool:
-        of_images = np.sqrt(variance / count)
+        of_images, heads = np.sqrt(variance / count), differences.heads(count)
         error = SeedErrors.of_sums(
-            np.array([[of_images, differences.seeds.size[0]]]),
-            np.array([[count - 1, differences.seeds.dof[0]]]),
+            np.array([[of_images, heads.size[0]]]),
+            np.array([[count - 1, heads.dof[0]]]),
         )
         margin = stdtrit(error.dof[0], [1 - ALPHA / tests / 2, POWER]).sum()
         return bool(value >= margin * error.size[0])
 
-    if not enough(MOST):
-        return None
-    return bisect_left(range(images + 1, MOST), True, key=enough) + 1
+    # The training sample counts from MANY_IMAGES on, so fewer may be enough where more are not.
+    for counts in (range(images + 1, MANY_IMAGES + 1), range(images + 1, MOST + 1)):
+        if counts and enough(counts[-1]):
+            return int(counts[bisect_left(counts, True, key=enough)]) - images
+    return None

@@ -201,8 +201,9 @@ def _allowing_a_floor(
     A floor that resampled losses agree on replaces the curve without one. Otherwise both are
     possible, and the band spans both. Arguments as `_power_law`.
     """
+    heads = losses.heads()
     noise = [
-        SeedErrors(losses.seeds.size[k, None], losses.seeds.dof[k, None]).drawn(
+        SeedErrors(heads.size[k, None], heads.dof[k, None]).drawn(
             seed=seed + 1 + k, n_resamples=drawn.shape[1]
         )
         for k in range(len(sizes))

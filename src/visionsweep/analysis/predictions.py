@@ -19,11 +19,14 @@ class Predictions:
         logits: `float32[R, N, C]`: replicates, images, classes.
         labels: `int64[N]`.
         images: content digests of the images, which identify them across runs.
+        bootstrap: losses of heads on bootstrap samples of the training images, at the temperature
+            of the run, `float32[B, N]`; None if there are none.
     """
 
     logits: NDArray[np.float32]
     labels: NDArray[np.int64]
     images: tuple[str, ...]
+    bootstrap: NDArray[np.float32] | None = None
 
     @property
     def log_probabilities(self) -> Floats:
@@ -88,7 +91,8 @@ class Predictions:
         Copies of an image under two labels come in the order of the labels.
         """
         order, images = _by_image(self.images, self.labels.tobytes())
-        return Predictions(self.logits[:, order], self.labels[order], images)
+        bootstrap = None if self.bootstrap is None else self.bootstrap[:, order]
+        return Predictions(self.logits[:, order], self.labels[order], images, bootstrap)
 
 
 @lru_cache(maxsize=8)

@@ -1,8 +1,9 @@
-"""Bootstrap over images, and standard errors due to seeds.
+"""Bootstrap over images, and standard errors due to seeds and to the training sample.
 
 Images and seeds are crossed random samples (Owen 2007). Images are resampled with replacement.
 Replicates are too few to resample: five of them have short tails. Their standard error enters by
-Student's distribution instead, without the part of their spread that comes from the images.
+Student's distribution instead, without the part of their spread that comes from the images. So does
+that of heads on bootstrap samples of the training images.
 """
 
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ def _counts(images: int, n_resamples: int, seed: int, start: int) -> NDArray[np.
 
 @dataclass(frozen=True)
 class SeedErrors:
-    """Standard errors of values that are due to seeds.
+    """Standard errors of values that are due to seeds, to the training sample, or to both.
 
     Attributes:
         size: `float64[K]`.
@@ -119,11 +120,34 @@ def interaction(influence: Floats) -> float:
 
 def seed_error_less(values: Floats, interaction: float, images: int) -> float:
     """Return `seed_error`, given the interaction of N images and R replicates."""
-    replicates = len(values)
-    if replicates == 1 or images == 1:
+    return float(np.sqrt(_common_variance(values, interaction, images) / len(values)))
+
+
+def _common_variance(values: Floats, interaction: float, images: int) -> float:
+    """Return the variance of heads that is common to all images; 0 for one head or image."""
+    heads = len(values)
+    if heads == 1 or images == 1:
         return 0.0
-    shown = interaction / ((replicates - 1) * (images - 1)) / images
-    return float(np.sqrt(max(0.0, values.var(ddof=1) - shown) / replicates))
+    shown = interaction / ((heads - 1) * (images - 1)) / images
+    return max(0.0, float(values.var(ddof=1)) - shown)
+
+
+def training_error(replicates: Floats, resampled: Floats) -> float:
+    """Return the standard error of a mean loss that is due to the training sample.
+
+    Heads on bootstrap samples differ by their samples and by their seeds, replicates by their seeds
+    alone, so it is the excess of the former variance over the latter. Each variance is without the
+    part that comes from the images (see `seed_error`). A single replicate does not show how seeds
+    differ: the error is then due to both.
+
+    Args:
+        replicates: contributions of replicates, `float64[R, N]`.
+        resampled: contributions of heads on bootstrap samples, `float64[B, N]`.
+    """
+    of_both, of_seeds = (
+        _common_variance(x.mean(1), interaction(x), x.shape[1]) for x in (resampled, replicates)
+    )
+    return float(np.sqrt(max(0.0, of_both - of_seeds)))
 
 
 def seed_errors_of_run(values: Floats, influence: Floats) -> SeedErrors:

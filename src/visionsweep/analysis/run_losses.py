@@ -12,7 +12,7 @@ from visionsweep.analysis import resampling
 from visionsweep.analysis.predictions import Floats, Predictions
 from visionsweep.errors import UserError
 
-Seed = tuple[int, int]  # seed of the run, place of the replicate
+Seed = tuple[int, int]  # seed of the run, place of the replicate or bootstrap sample
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,10 @@ class RunLosses:
         smallest_class: number of images of the rarest class that occurs.
         digest: digest of the logits; equal for a run and its copy.
         finite: whether no replicate diverged; otherwise all losses are NaN.
+        training: digest of the training images; empty if unknown.
+        by_sample: contribution of each head on a bootstrap sample of the training images,
+            `float32[B, N]`; B is 0 if there are none.
+        samples: seed of each bootstrap sample, `B`.
     """
 
     images: tuple[str, ...]
@@ -39,6 +43,9 @@ class RunLosses:
     smallest_class: int
     digest: bytes
     finite: bool
+    training: str
+    by_sample: NDArray[np.float32]
+    samples: tuple[Seed, ...]
 
     @property
     def replicates(self) -> Floats:
@@ -57,6 +64,7 @@ class RunLosses:
         *,
         temperature: float | None = None,
         seeds: tuple[Seed, ...] = (),
+        training: str = "",
     ) -> "RunLosses":
         """Return the losses of a run.
 
@@ -65,7 +73,8 @@ class RunLosses:
             temperature: temperature of the deployed predictor, the mean over replicates of
                 softmax(logits / temperature), whose losses these then are; None for the mean loss
                 of the single replicates.
-            seeds: seed of each replicate, if known.
+            seeds: seed of each replicate, if known; that of the first is that of the samples.
+            training: digest of the training images, if known.
         """
         if isinstance(predictions, RunLosses):
             return predictions
@@ -81,6 +90,10 @@ class RunLosses:
             means, losses, correct = _deployed(predictions, temperature)
         digest = blake2b(predictions.logits.tobytes(), digest_size=16)
         digest.update(str(predictions.logits.shape).encode())
+        by_sample = np.empty((0, shape[1]), np.float32)
+        resampled = predictions.bootstrap
+        if not (temperature is None or resampled is None) and seeds and finite:
+            by_sample = _of_samples(resampled, means, shape[0])
         counts = np.bincount(predictions.labels)
         return RunLosses(
             predictions.images,
@@ -91,6 +104,9 @@ class RunLosses:
             int(counts[counts > 0].min()),
             digest.digest(),
             finite,
+            training,
+            by_sample,
+            tuple((seeds[0][0], place) for place in range(len(by_sample))),
         )
 
     @staticmethod
@@ -114,7 +130,29 @@ class RunLosses:
             first.smallest_class,
             b"".join(each.digest for each in repeats),
             all(each.finite for each in repeats),
+            first.training,
+            np.concatenate([each.by_sample for each in repeats]),
+            tuple(sample for each in repeats for sample in each.samples),
         )
+
+
+def _of_samples(losses: NDArray[np.float32], means: Floats, replicates: int) -> NDArray[np.float32]:
+    """Return the contributions of heads on bootstrap samples, `float32[B, N]`.
+
+    There are none if one of the heads diverged.
+
+    A head's contribution is its pseudo-value, too: R + 1 times the loss of the replicates with this
+    head among them, minus R times the loss without it.
+
+    Args:
+        losses: losses of these heads, `float32[B, N]`.
+        means: losses of the deployed predictor, `float64[N]`.
+        replicates: R.
+    """
+    both = replicates * np.exp(-means) + np.exp(-losses.astype(np.float64))
+    with_one = -np.log(np.maximum(both / (replicates + 1), np.finfo(np.float64).tiny))
+    contributions: Floats = (replicates + 1) * with_one - replicates * means
+    return contributions.astype(np.float32)[: len(losses) if np.isfinite(losses).all() else 0]
 
 
 def _deployed(predictions: Predictions, temperature: float) -> tuple[Floats, Floats, Floats]:

@@ -18,6 +18,8 @@ from visionsweep.storage.cache import cache_folder
 from visionsweep.text.paths import as_path
 from visionsweep.text.shell import expanded
 
+_FEWEST_SAMPLES = 4  # bootstrap samples of the training images
+
 
 def _missing_packages(model: DictConfig) -> list[str]:
     if importlib.util.find_spec("timm") is None:
@@ -107,6 +109,11 @@ def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
         ]
     if config.training.linear_probe == "only":
         problems += _unsolvable(config)
+    if config.evidence.training_bootstrap in range(1, _FEWEST_SAMPLES):
+        problems.append(
+            f"evidence.training_bootstrap={config.evidence.training_bootstrap}: too few samples to "
+            f"see how they differ; at least {_FEWEST_SAMPLES}, or 0 for none"
+        )
     if config.force and config.reuse:
         problems.append(
             "force=true trains finished runs again, reuse=true copies them: give one of them"

@@ -41,6 +41,12 @@ def keys(**attributes: Any) -> frozenset[str]:
     )
 
 
+@cache
+def neutral_keys() -> frozenset[str]:
+    """Return the dotted keys of the settings that change no number of a run."""
+    return keys(role="runtime") | keys(role="evidence")
+
+
 SECTIONS = tuple(item.name for item in fields(Config) if "setting" not in item.metadata)
 GROUPS = (*(name for name in SECTIONS if name != "features"), "experiment")
 

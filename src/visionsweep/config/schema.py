@@ -13,6 +13,7 @@ from omegaconf import MISSING
 
 from visionsweep.config.sections import AugmentationConfig as AugmentationConfig
 from visionsweep.config.sections import DataConfig as DataConfig
+from visionsweep.config.sections import EvidenceConfig as EvidenceConfig
 from visionsweep.config.sections import FeaturesConfig as FeaturesConfig
 from visionsweep.config.sections import ModelConfig as ModelConfig
 from visionsweep.config.sections import OptimizerConfig as OptimizerConfig
@@ -36,6 +37,7 @@ class Config:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    evidence: EvidenceConfig = field(default_factory=EvidenceConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     epochs: int = setting(
         "passes over the training images", 5, ge=1, always_shown=True, hparam=True, in_steps=True

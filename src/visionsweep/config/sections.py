@@ -188,6 +188,28 @@ class OptimizerConfig:
 
 
 @dataclass
+class EvidenceConfig:
+    """What runs are compared by; no setting here changes the trained model."""
+
+    name: str = setting(
+        "images that runs are compared on",
+        "holdout",
+        choices=("holdout",),
+        names_group=True,
+        added=True,
+    )
+    training_bootstrap: int = setting(
+        "heads trained on bootstrap samples of the training images, which show what other training "
+        "images would change; for frozen backbones; 0: none",
+        8,
+        role="evidence",
+        of_sweep=True,
+        ge=0,
+        le=100,
+    )
+
+
+@dataclass
 class FeaturesConfig:
     """Where features of frozen backbones are stored."""
 

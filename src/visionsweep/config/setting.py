@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
 
-Role = Literal["result", "derived", "runtime"]
+Role = Literal["result", "derived", "evidence", "runtime"]
 
 _HOLDS = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}
 _RANGES: dict[tuple[str, ...], str] = {  # by the bounds that are declared
@@ -26,7 +26,8 @@ class Setting:
     """Declaration of a setting, except its default.
 
     Its role is `result` if it determines numbers; `derived` if other settings, images, or weights
-    determine its effect; `runtime` if it concerns only where and how a run is made.
+    determine its effect; `evidence` if it changes no number of the run, but how certain a
+    comparison is; `runtime` if it concerns only where and how a run is made.
     """
 
     help: str  # one line for `--help`

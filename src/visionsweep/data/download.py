@@ -7,13 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
-from requests.exceptions import ChunkedEncodingError, InvalidSchema, SSLError
 from rich.filesize import decimal
 
 from visionsweep.errors import UserError
@@ -28,10 +26,11 @@ _TEMPORARY_ERRORS = (
     TimeoutError,
     requests.ConnectionError,
     requests.Timeout,
-    ChunkedEncodingError,
+    requests.exceptions.ChunkedEncodingError,
     urllib3.exceptions.ProtocolError,
     urllib3.exceptions.TimeoutError,
 )
+_CHUNK_BYTES = 1 << 16
 
 
 class DownloadError(UserError):
@@ -40,16 +39,27 @@ class DownloadError(UserError):
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of a download, in seconds and bytes."""
+    """Bounds of a download.
 
-    total_seconds: float = 3600.0  # all attempts and pauses included
-    slow_seconds: float = 30.0  # period in which `slow_bytes` must arrive, from the request on
+    Attributes:
+        total_seconds: longest time, all attempts and pauses included.
+        slow_seconds: period in which at least `slow_bytes` must arrive, from the request on.
+        slow_bytes: fewest bytes per `slow_seconds`.
+        stated_bytes: largest file whose size the server states.
+        unstated_bytes: largest file whose size the server does not state.
+        attempts: number of attempts.
+        pause_seconds: pause before the second attempt; each further one is twice as long.
+        longest_pause: longest pause in seconds that a server may ask for.
+    """
+
+    total_seconds: float = 3600.0
+    slow_seconds: float = 30.0
     slow_bytes: int = 30_000
-    stated_bytes: int = 10_000_000_000  # of a file whose size the server states
-    unstated_bytes: int = 1_000_000_000  # of a file whose size it does not state
+    stated_bytes: int = 10_000_000_000
+    unstated_bytes: int = 1_000_000_000
     attempts: int = 4
-    pause_seconds: float = 1.0  # before the second attempt; each further pause is twice as long
-    longest_pause: float = 60.0  # that a server may ask for
+    pause_seconds: float = 1.0
+    longest_pause: float = 60.0
 
 
 LIMITS = Limits()
@@ -79,7 +89,7 @@ class Session(requests.Session):
         target = super().get_redirect_target(resp)
         scheme = urlsplit(target or "").scheme.lower()
         if scheme and scheme != "https" and (scheme != "http" or resp.url.startswith("https:")):
-            raise InvalidSchema(f"refused a redirect to {target}")
+            raise requests.exceptions.InvalidSchema(f"refused a redirect to {target}")
         return target
 
 
@@ -125,8 +135,8 @@ def _failed(url: str, reason: str) -> DownloadError:
     )
 
 
-# A chunk and the stated size of the file; finally an error, or None at the end.
-_Item = tuple[bytes, int | None] | Exception | None
+# The size that the server states, or -1; then bytes; finally an error, or None at the end.
+_Item = int | bytes | Exception | None
 
 
 def _attempt(url: str, path: Path, limits: Limits, deadline: float) -> None:
@@ -137,9 +147,8 @@ def _attempt(url: str, path: Path, limits: Limits, deadline: float) -> None:
     """
     items: queue.Queue[_Item] = queue.Queue(maxsize=16)
     stop = threading.Event()
-    threading.Thread(target=_receive, args=(url, limits, items, stop), daemon=True).start()
-    received, recently = 0, 0
-    stated: int | None = None
+    threading.Thread(target=_receive, args=(url, items, stop), daemon=True).start()
+    most, received, recently = limits.unstated_bytes, 0, 0
     due = time.monotonic() + limits.slow_seconds
     try:
         with path.open("wb") as file, terminal.bar(unit="B", unit_scale=True) as bar:
@@ -147,64 +156,79 @@ def _attempt(url: str, path: Path, limits: Limits, deadline: float) -> None:
                 try:
                     item = items.get(timeout=max(0.0, min(due, deadline) - time.monotonic()))
                 except queue.Empty:
-                    item = b"", stated
+                    item = b""
                 if item is None:
                     return
                 if isinstance(item, Exception):
-                    raise item
-                chunk, stated = item
-                bar.total = stated
-                received, recently = received + len(chunk), recently + len(chunk)
-                if stated is None and received > limits.unstated_bytes:
-                    size = decimal(limits.unstated_bytes)
-                    raise _failed(url, f"no end after {size}, and no size was stated")
+                    raise _explained(url, item) from item
+                if isinstance(item, int):
+                    if item > limits.stated_bytes:
+                        size, limit = decimal(item), decimal(limits.stated_bytes)
+                        raise _failed(url, f"{size} are more than {limit}")
+                    if item >= 0:
+                        bar.total = most = item
+                    continue
+                received, recently = received + len(item), recently + len(item)
+                if received > most:
+                    raise _failed(url, f"no end after {decimal(most)}, and no size was stated")
                 if time.monotonic() >= deadline:
                     raise _failed(url, f"not done within {limits.total_seconds:g} s")
                 if time.monotonic() >= due:
                     if recently < limits.slow_bytes:
-                        period = f"{limits.slow_seconds:g} s"
-                        raise _TemporaryError(f"only {recently} bytes came in {period}")
+                        raise _TemporaryError(
+                            f"only {recently} bytes came in {limits.slow_seconds:g} s"
+                        )
                     recently, due = 0, time.monotonic() + limits.slow_seconds
-                file.write(chunk)
-                bar.update(len(chunk))
+                file.write(item)
+                bar.update(len(item))
     finally:
         stop.set()
-        with suppress(queue.Empty):  # the thread may wait for room in the queue
-            while True:
-                items.get_nowait()
 
 
-def _receive(url: str, limits: Limits, items: "queue.Queue[_Item]", stop: threading.Event) -> None:
+def _explained(url: str, error: Exception) -> Exception:
+    if isinstance(error, _TemporaryError | DownloadError):
+        return error
+    if isinstance(error, _TEMPORARY_ERRORS) and not isinstance(error, requests.exceptions.SSLError):
+        return _TemporaryError(root_reason(error))
+    return _failed(url, root_reason(error))
+
+
+def _receive(url: str, items: "queue.Queue[_Item]", stop: threading.Event) -> None:
     """Put the response of a server into a queue, until it ends or `stop` is set."""
+
+    def put(item: _Item) -> None:
+        while not stop.is_set():
+            with suppress(queue.Full):
+                return items.put(item, timeout=0.5)
+
     try:
-        for item in chain(_response(url, limits), [None]):
+        for item in _response(url):
+            put(item)
             if stop.is_set():
                 return
-            items.put(item)
-    except (_TemporaryError, DownloadError) as error:
-        items.put(error)
+        put(None)
     except Exception as error:  # a server may send anything
-        temporary = isinstance(error, _TEMPORARY_ERRORS) and not isinstance(error, SSLError)
-        reason = root_reason(error)
-        items.put(_TemporaryError(reason) if temporary else _failed(url, reason))
+        put(error)
 
 
-def _response(url: str, limits: Limits) -> Iterator[tuple[bytes, int | None]]:
+def _response(url: str) -> Iterator[int | bytes]:
     headers = {"Accept-Encoding": "identity"}
-    timeout = (CONNECT_SECONDS, limits.slow_seconds)
+    timeout = (CONNECT_SECONDS, LIMITS.slow_seconds)
     with Session() as session, session.get(url, headers=headers, stream=True, timeout=timeout) as r:
         status = f"HTTP {r.status_code} {r.reason}"
         if r.status_code in _TEMPORARY_STATUS:
-            pause = None
-            with suppress(KeyError, urllib3.exceptions.InvalidHeader):
-                pause = urllib3.Retry().parse_retry_after(r.headers["Retry-After"])
-            raise _TemporaryError(status, pause)
+            raise _TemporaryError(status, _retry_after(r))
         if r.status_code != 200:
             raise _failed(url, status)
         if r.headers.get("Content-Encoding", "identity") != "identity":
             raise _failed(url, f"sent as {r.headers['Content-Encoding']}, which was not requested")
-        stated = r.raw.length_remaining
-        if stated is not None and stated > limits.stated_bytes:
-            raise _failed(url, f"{decimal(stated)} are more than {decimal(limits.stated_bytes)}")
-        while chunk := r.raw.read1(1 << 16, decode_content=False):
-            yield chunk, stated
+        yield -1 if r.raw.length_remaining is None else r.raw.length_remaining
+        while chunk := r.raw.read1(_CHUNK_BYTES, decode_content=False):
+            yield chunk
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    value = response.headers.get("Retry-After")
+    with suppress(urllib3.exceptions.InvalidHeader):
+        return None if value is None else urllib3.Retry().parse_retry_after(value)
+    return None

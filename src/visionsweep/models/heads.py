@@ -15,25 +15,35 @@ class Heads(nn.Module):
     """Replicates of a head, `dropout -> linear`, side by side.
 
     Each replicate has its own random generators and parameters, so it is bitwise identical with
-    any number of other replicates.
+    any number of other replicates. Further heads may train beside them, on samples of the images;
+    `resampled` scores these.
 
     Args:
         width: number of features.
         classes: number of classes.
         dropout: dropout probability of a feature, rounded to a multiple of 1/65536.
         seeds: seeds per replicate.
+        resampled: seeds of the further heads.
 
     Attributes:
-        weight: `float32[R, classes, width]`, initialized as in `nn.Linear`.
-        bias: `float32[R, classes]`.
-        sources: random generators of dropout, one per replicate.
+        replicates: number of replicates, R, the first of H heads.
+        weight: `float32[H, classes, width]`, initialized as in `nn.Linear`.
+        bias: `float32[H, classes]`.
+        sources: random generators of dropout, one per head.
     """
 
     def __init__(
-        self, width: int, classes: int, dropout: float, seeds: Sequence[ReplicateSeeds]
+        self,
+        width: int,
+        classes: int,
+        dropout: float,
+        seeds: Sequence[ReplicateSeeds],
+        resampled: Sequence[ReplicateSeeds] = (),
     ) -> None:
         super().__init__()
         self.dropout = dropout
+        self.replicates = len(seeds)
+        seeds = [*seeds, *resampled]
         bound = 1 / math.sqrt(width)
         weights, biases = [], []
         for seed in seeds:
@@ -45,19 +55,33 @@ class Heads(nn.Module):
         self.sources = [torch.Generator().manual_seed(seed.dropout) for seed in seeds]
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Return logits, `float32[R, N, classes]`.
+        """Return logits: of all heads in training, `float32[H, N, classes]`, else of R replicates.
 
         Args:
-            features: `float32[N, width]` for all replicates, or `float32[R, N, width]`.
+            features: `float32[N, width]` for all heads, or `float32[H, N, width]`.
         """
-        if features.ndim == 2:
-            features = features.expand(len(self.weight), -1, -1)
+        if not self.training:
+            return self._logits(features, slice(self.replicates))
         scale = 1.0  # compensates for dropped features
-        if self.training and self.dropout:
+        if self.dropout:
+            features = features.expand(len(self.weight), *features.shape[-2:])
             mask, scale = self.dropout_mask(features.shape)
             features = torch.where(mask.to(features.device), features, 0.0)
-        weight = self.weight.transpose(1, 2)
-        return torch.baddbmm(self.bias.unsqueeze(1), features, weight, alpha=scale)
+        return self._logits(features, slice(None), scale)
+
+    def _logits(self, features: torch.Tensor, heads: slice, scale: float = 1.0) -> torch.Tensor:
+        weight, bias = self.weight[heads], self.bias[heads]
+        features = features.expand(len(weight), *features.shape[-2:])
+        return torch.baddbmm(bias.unsqueeze(1), features, weight.transpose(1, 2), alpha=scale)
+
+    @torch.inference_mode()
+    def resampled(self, features: torch.Tensor) -> torch.Tensor:
+        """Return logits of the heads beside the replicates, `float32[H - R, N, classes]`.
+
+        Args:
+            features: `float32[N, width]`.
+        """
+        return self._logits(features, slice(self.replicates, None))
 
     def dropout_mask(self, shape: torch.Size) -> tuple[torch.Tensor, float]:
         """Return a random mask, True where a feature is kept, and the factor for kept features.
@@ -76,11 +100,17 @@ class Heads(nn.Module):
 
     @torch.no_grad()
     def set_all(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
-        """Set every replicate to the same weights, `[classes, width]`, and biases, `[classes]`."""
-        self.weight.copy_(weight.expand_as(self.weight))
-        self.bias.copy_(bias.expand_as(self.bias))
+        """Set all replicates to the first of some heads, and those beside them to the others.
+
+        Args:
+            weight: `float32[1 + H - R, classes, width]`.
+            bias: `float32[1 + H - R, classes]`.
+        """
+        rows = torch.arange(len(self.weight)).sub(self.replicates - 1).clamp(min=0)
+        self.weight.copy_(weight[rows])
+        self.bias.copy_(bias[rows])
 
     def extra_repr(self) -> str:
         """Return the description of the module for its `repr`."""
-        replicates, classes, width = self.weight.shape
-        return f"{replicates} x (dropout {self.dropout:g}, linear {width} -> {classes})"
+        heads, classes, width = self.weight.shape
+        return f"{heads} x (dropout {self.dropout:g}, linear {width} -> {classes})"

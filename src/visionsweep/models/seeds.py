@@ -26,5 +26,14 @@ def replicate_seeds(seed: int, replicates: int) -> list[ReplicateSeeds]:
     They are hashed by `numpy.random.SeedSequence`. With seed, seed + 1, ..., runs of neighboring
     seeds would share replicates.
     """
-    sequences = [np.random.SeedSequence(seed, spawn_key=(r,)) for r in range(replicates)]
-    return [ReplicateSeeds(*map(int, sequence.generate_state(3))) for sequence in sequences]
+    return [_seeds(seed, r) for r in range(replicates)]
+
+
+def bootstrap_seeds(seed: int, heads: int) -> list[ReplicateSeeds]:
+    """Return the seeds of heads on bootstrap samples, which differ from those of all replicates."""
+    return [_seeds(seed, b, 0) for b in range(heads)]
+
+
+def _seeds(seed: int, *key: int) -> ReplicateSeeds:
+    sequence = np.random.SeedSequence(seed, spawn_key=key)
+    return ReplicateSeeds(*map(int, sequence.generate_state(3)))

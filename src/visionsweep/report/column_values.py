@@ -131,6 +131,15 @@ def difference(end: str) -> Callable[[Row], Value]:
     return value
 
 
+def compared(name: str) -> Callable[[Row], Value]:
+    """Return a getter of a number of the comparison with the best run."""
+
+    def value(row: Row) -> float:
+        return NAN if row.comparison is None else float(getattr(row.comparison, name))
+
+    return value
+
+
 def difference_text(row: Row) -> str:
     """Format the difference to the best run with its interval."""
     if row.comparison is None:

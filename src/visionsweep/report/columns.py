@@ -14,6 +14,7 @@ from visionsweep.report.column_values import (
     Column,
     Value,
     accuracy_text,
+    compared,
     config_value,
     difference,
     difference_text,
@@ -112,9 +113,9 @@ COLUMNS = (
     Column("val_loss_high", "", measured("val", "loss", "high"), views=_FILE),
     Column("difference_low", "", difference("low"), views=_FILE),
     Column("difference_high", "", difference("high"), views=_FILE),
-    Column(
-        "p_holm", "", lambda r: NAN if r.comparison is None else r.comparison.p, views=_FILE
-    ),
+    Column("difference_error", "", compared("error"), views=_FILE),
+    Column("training_error", "", compared("training_error"), views=_FILE),
+    Column("p_holm", "", compared("p"), views=_FILE),
     Column("test_accuracy_low", "", measured("test", "accuracy", "low"), views=_FILE),
     Column("test_accuracy_high", "", measured("test", "accuracy", "high"), views=_FILE),
     Column(

@@ -17,6 +17,7 @@ from visionsweep.report.recipes import Recipe, Scores, find_recipes, mean_scores
 from visionsweep.report.recommendation import Price, Withheld, price_of, recommend
 from visionsweep.report.reversal import Reversal, find_reversal
 from visionsweep.report.settings import settings_of
+from visionsweep.report.training_sample import TrainingSample, effect_of_training_sample
 from visionsweep.runs.discovery import Run
 from visionsweep.runs.paths import RECORD
 from visionsweep.runs.record_file import read_record
@@ -69,6 +70,8 @@ class Evidence:
             difference; None if there is none.
         reversal: a run that single replicates, before calibration, rank first; None if there is
             none, or not significantly.
+        training_sample: what it changes that other training images would have given other heads;
+            None if that does not count, or is unknown.
         smallest_class: validation images of the rarest class; None if unknown.
         passed_over: invalid files of predictions with the reason; their runs are in no row.
     """
@@ -82,6 +85,7 @@ class Evidence:
     curve: LearningCurve | None = None
     more_accurate: tuple[Run, Estimate] | None = None
     reversal: Reversal | None = None
+    training_sample: TrainingSample | None = None
     smallest_class: int | None = None
     passed_over: list[str] = field(default_factory=list)
 
@@ -144,6 +148,7 @@ def gather(runs: Sequence[Run], *, expand_seeds: bool = False) -> Evidence:
         curve=_curve(settings, [_training_images(r.runs[0]) for r in compared], losses),
         more_accurate=_more_accurate(compared, losses, recommended or compared[0]),
         reversal=find_reversal(compared),
+        training_sample=effect_of_training_sample(losses, found),
         smallest_class=losses[0].smallest_class,
         passed_over=passed_over,
     )

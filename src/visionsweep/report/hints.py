@@ -37,6 +37,8 @@ def hints(evidence: Evidence) -> list[str]:
             "would have given other scores. Use replicates=5 or, with a trained backbone, sweep "
             "seed=1,2,3."
         )
+    if evidence.training_sample is not None:
+        lines.append(evidence.training_sample.sentence)
     if evidence.more_accurate is not None:
         run, difference = evidence.more_accurate
         points = Estimate(*(100 * x for x in (difference.value, difference.low, difference.high)))

@@ -107,7 +107,8 @@ def _losses(run: Run, *, deployed: bool) -> RunLosses | None:
     seed, replicates = run.record.config.get("seed"), len(predictions.logits)
     seeds = tuple((seed, place) for place in range(replicates)) if isinstance(seed, int) else ()
     temperature = run.record.temperature if deployed else None
-    return RunLosses.of(predictions, temperature=temperature, seeds=seeds)
+    training = run.record.data.digests["train"] if run.record.data is not None else ""
+    return RunLosses.of(predictions, temperature=temperature, seeds=seeds, training=training)
 
 
 def validation_predictions(run: Run) -> Predictions | None:

@@ -7,7 +7,7 @@ from visionsweep.config.derived import (
     always_shown,
     flatten,
     group_labels,
-    keys,
+    neutral_keys,
     short_names,
     unused_keys,
 )
@@ -38,7 +38,7 @@ def settings_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
     missing = [_MISSING] * len(runs)
     labels, names = group_labels(), short_names()
     shown = {name: columns.get(labels.get(name, name), missing) for name in ALWAYS}
-    hidden = keys(role="runtime")
+    hidden = neutral_keys()
     swept = [
         key for key, column in columns.items() if key not in hidden and len(_texts(column)) > 1
     ]

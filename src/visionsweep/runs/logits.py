@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from visionsweep.analysis.predictions import Predictions
-from visionsweep.runs.fields import SPLITS, Digest
+from visionsweep.runs.fields import MOST_REPLICATES, SPLITS, Digest
 from visionsweep.runs.record import RecordSummary
 from visionsweep.storage.files import why, write_atomically
 from visionsweep.storage.untrusted import MB, check_regular, decode_json
@@ -29,6 +29,8 @@ def write(run_dir: Path, predictions: Mapping[str, Predictions]) -> None:
         # safetensors writes memory in its order, which differs for transposed arrays.
         tensors[f"{split}.logits"] = np.ascontiguousarray(found.logits)
         tensors[f"{split}.labels"] = np.ascontiguousarray(found.labels)
+        if found.bootstrap is not None:
+            tensors[f"{split}.bootstrap"] = np.ascontiguousarray(found.bootstrap)
     images = {split: json.dumps(found.images) for split, found in predictions.items()}
     write_atomically(run_dir / FILE_NAME, save(tensors, images))
 
@@ -56,7 +58,8 @@ def read(
             names, images = set(opened.keys()), opened.metadata() or {}
             if not images or not images.keys() <= set(SPLITS):
                 raise ValueError(f"holds splits called {', '.join(sorted(images)) or 'nothing'}")
-            if names != {f"{split}.{kind}" for split in images for kind in ("logits", "labels")}:
+            needed = {f"{split}.{kind}" for split in images for kind in ("logits", "labels")}
+            if not needed <= names <= needed | {f"{split}.bootstrap" for split in images}:
                 raise ValueError("holds other tensors than logits and labels of each split")
             return {
                 split: _checked(
@@ -64,6 +67,9 @@ def read(
                         opened.get_tensor(f"{split}.logits"),
                         opened.get_tensor(f"{split}.labels"),
                         _images(images[split]),
+                        opened.get_tensor(name)
+                        if (name := f"{split}.bootstrap") in names
+                        else None,
                     ),
                     split,
                     of,
@@ -92,6 +98,14 @@ def _checked(found: Predictions, split: str, of: RecordSummary) -> Predictions:
         raise ValueError(f"{split}.labels: not one of each of the {images} images")
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"{split}.labels: there are {classes} classes")
+    losses = found.bootstrap
+    if losses is not None and (
+        losses.dtype != np.float32
+        or losses.shape != (len(losses), images)
+        or len(losses) > MOST_REPLICATES
+        or (losses < 0).any()
+    ):
+        raise ValueError(f"{split}.bootstrap: {losses.dtype}{list(losses.shape)} are no losses")
     if data is None:
         return found
     if classes != len(data.classes) or images != data.counts[split]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from visionsweep.config.derived import always_shown, group_labels, keys, settings
+from visionsweep.config.derived import always_shown, group_labels, keys, neutral_keys, settings
 from visionsweep.config.schema import Config
 from visionsweep.runs.paths import CLAIM, RECORD
 
@@ -31,7 +31,7 @@ def run_name(
     """
     given = dict(o.lstrip("+~").partition("=")[::2] for o in overrides)
     folder = choices.get("data") == "folder"
-    hidden = {*keys(role="runtime"), *always_shown()} | ({"experiment"} if study else set())
+    hidden = {*neutral_keys(), *always_shown()} | ({"experiment"} if study else set())
     shown = {k: v for k, v in given.items() if k not in hidden}
     if epochs is None:
         in_steps = keys(in_steps=True)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.runs.record import Record
@@ -137,23 +138,31 @@ class _LogitsDifference:
 def _compare_logits(
     recorded: Mapping[str, Predictions], now: Mapping[str, Predictions]
 ) -> Iterator[_LogitsDifference]:
-    """Compare the logits of each split; those of other images or shapes all differ."""
+    """Compare the logits of each split, and losses of heads on bootstrap samples if recorded.
+
+    Those of other images or shapes all differ.
+    """
     for split, before in recorded.items():
-        after, size = now.get(split), before.logits.size
-        if after is None or (before.images, before.logits.shape) != (
-            after.images,
-            after.logits.shape,
-        ):
-            other = Difference(f"{split}.images", len(before.images), None)
-            yield _LogitsDifference(size, size, math.inf, other)
-            continue
-        both_nan = np.isnan(before.logits) & np.isnan(after.logits)
-        places = np.argwhere((before.logits != after.logits) & ~both_nan)
-        if not len(places):
-            yield _LogitsDifference(size)
-            continue
-        old, new = (one.logits[tuple(places.T)].astype(np.float64) for one in (before, after))
-        sizes = np.nan_to_num(np.abs(old - new), nan=math.inf)
-        where = f"{split}.logits{places[0].tolist()}"
-        first = Difference(where, float(old[0]), float(new[0]))
-        yield _LogitsDifference(size, len(places), float(sizes.max()), first)
+        after = now.get(split)
+        for name in ("logits", "bootstrap"):
+            old: Any = getattr(before, name)
+            new: Any = getattr(after, name, None)
+            if old is None:
+                continue
+            if after is None or before.images != after.images or old.shape != np.shape(new):
+                other = Difference(f"{split}.images", len(before.images), None)
+                yield _LogitsDifference(old.size, old.size, math.inf, other)
+            else:
+                yield _compare_tensors(f"{split}.{name}", old, new)
+
+
+def _compare_tensors(
+    name: str, old: NDArray[np.float32], new: NDArray[np.float32]
+) -> _LogitsDifference:
+    places = np.argwhere((old != new) & ~(np.isnan(old) & np.isnan(new)))
+    if not len(places):
+        return _LogitsDifference(old.size)
+    before, after = (each[tuple(places.T)].astype(np.float64) for each in (old, new))
+    sizes = np.nan_to_num(np.abs(before - after), nan=math.inf)
+    first = Difference(f"{name}{places[0].tolist()}", float(before[0]), float(after[0]))
+    return _LogitsDifference(old.size, len(places), float(sizes.max()), first)

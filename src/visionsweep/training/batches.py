@@ -38,6 +38,8 @@ class TensorBatches:
             `float32[B, width]` and `int64[B]`, in the order of the rows.
         weights: relative frequency of each row, `float32[N]`: N rows are drawn with replacement;
             None uses each once.
+        samples: rows that each of the R replicates trains on in place of all N, `int64[R, M]`;
+            `weights` are then those of M places.
     """
 
     def __init__(
@@ -47,8 +49,9 @@ class TensorBatches:
         batch_size: int,
         shuffle: Sequence[torch.Generator] = (),
         weights: torch.Tensor | None = None,
+        samples: torch.Tensor | None = None,
     ) -> None:
-        self.inputs, self.labels = inputs, labels
+        self.inputs, self.labels, self.samples = inputs, labels, samples
         self.batch_size, self.shuffle, self.weights = batch_size, shuffle, weights
 
     def __len__(self) -> int:
@@ -59,8 +62,10 @@ class TensorBatches:
             return zip(
                 self.inputs.split(self.batch_size), self.labels.split(self.batch_size), strict=True
             )
-        count = len(self.labels)
+        count = len(self.labels) if self.samples is None else self.samples.shape[1]
         orders = torch.stack([random_order(count, self.weights, g) for g in self.shuffle])
+        if self.samples is not None:
+            orders = self.samples.gather(1, orders)
         batches = orders.to(self.labels.device).split(self.batch_size, dim=1)
         # index_select takes a quarter of the time that inputs[rows] takes.
         return (

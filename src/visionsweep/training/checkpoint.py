@@ -50,15 +50,30 @@ def write_checkpoint(path: Path, tensors: dict[str, torch.Tensor], progress: Pro
     write_atomically(path, save(tensors, {"progress": msgspec.json.encode(progress).decode()}))
 
 
+def read_progress(path: Path) -> Progress | None:
+    """Return how far a run in progress has come, or None where no usable checkpoint is."""
+    try:
+        check_regular(path)
+        with safe_open(path, framework="pt") as file:
+            return _progress(file.metadata())
+    except (OSError, SafetensorError, ValueError):
+        return None  # read_checkpoint warns
+
+
+def _progress(metadata: dict[str, str] | None) -> Progress:
+    progress = decode_json((metadata or {}).get("progress", ""), Progress)
+    check_config(progress.config)
+    check_history(progress.history)
+    return progress
+
+
 def read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], Progress] | None:
     """Return what was written, or None, with a warning, where no usable checkpoint is."""
     try:
         check_regular(path)
         with safe_open(path, framework="pt") as file:
-            progress = decode_json((file.metadata() or {}).get("progress", ""), Progress)
+            progress = _progress(file.metadata())
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        check_config(progress.config)
-        check_history(progress.history)
     except FileNotFoundError:
         return None
     except (OSError, SafetensorError, ValueError) as error:

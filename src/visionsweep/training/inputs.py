@@ -89,6 +89,7 @@ def inputs_of(
     preprocessing: Preprocessing,
     device: torch.device,
     shuffle_generators: Sequence[torch.Generator] = (),
+    samples: torch.Tensor | None = None,
 ) -> dict[str, Batches]:
     """Return the batches of each split; those of `train` are shuffled anew in each epoch.
 
@@ -98,8 +99,9 @@ def inputs_of(
         network: network of the run.
         preprocessing: transform from an image to the network's input.
         device: device of the backbone.
-        shuffle_generators: generator of the training order of each replicate. Images, unlike
-            features, come in the first one's order for all replicates.
+        shuffle_generators: generator of the training order of each head. Images, unlike features,
+            come in the first one's order for all heads.
+        samples: training images of each head, `int64[H, N]`, if they differ and train on features.
     """
     train_labels = [image.label for image in splits.get("train", ())]
     weights = sampling_weights(config.training, train_labels, network.classes)
@@ -112,7 +114,9 @@ def inputs_of(
         counts = [len(images) for images in splits.values()]
         parts = zip(splits, features.split(counts), labels.split(counts), strict=True)
         return {
-            split: TensorBatches(rows, classes, config.batch_size, shuffle_generators, weights)
+            split: TensorBatches(
+                rows, classes, config.batch_size, shuffle_generators, weights, samples
+            )
             if split == "train" and config.training.linear_probe != "only"
             else TensorBatches(rows, classes, _EVALUATION_BATCH_SIZE)
             for split, rows, classes in parts

@@ -28,11 +28,11 @@ _ROUGH, _EXACT = 1e-4, 1e-6  # largest gradient where the solver stops: in cross
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """A solved head.
+    """Solved heads: that of the training images, then those of F - 1 bootstrap samples.
 
     Attributes:
-        weight: `float32[C, D]`.
-        bias: `float32[C]`.
+        weight: `float32[F, C, D]`.
+        bias: `float32[F, C]`.
         penalty: coefficient of half the sum of squared weights, beside the mean cross-entropy.
         loss: cross-entropy of the held-out training images; NaN if no class has two images.
     """
@@ -48,8 +48,11 @@ def solve(
     labels: torch.Tensor,
     classes: int,
     class_weights: torch.Tensor | None = None,
+    samples: torch.Tensor | None = None,
 ) -> LinearProbe:
     """Return the head that minimizes the penalized cross-entropy of the training images.
+
+    Heads of bootstrap samples are solved with the same penalty.
 
     Rotating the features changes neither the loss nor the penalty, so the solver works in their
     span, with at most N numbers per image.
@@ -59,6 +62,7 @@ def solve(
         labels: `int64[N]`.
         classes: number of classes, `C`.
         class_weights: weight of the images of each class, `float32[C]`; None for equal weights.
+        samples: bootstrap samples of the images, `int64[F - 1, N]`; None for none.
     """
     labels, rows = labels.cpu(), features.cpu().double()
     mean = rows.mean(0)
@@ -68,23 +72,32 @@ def solve(
         weights = class_weights.cpu().double()[labels]
     problem = _Problem(rotated, labels, classes)
     penalty, loss, start = _choose_penalty(problem, weights)
-    solution = problem.solve(weights.unsqueeze(1), penalty, start[:, :1], _EXACT)[:, 0]
-    weight = (basis @ solution[:-1]).T
-    bias = solution[-1] - weight @ mean
+    heads = problem.solve(weights.unsqueeze(1), penalty, start[:, :1], _EXACT)
+    if samples is not None:  # apart from the first head, whose bits do not depend on them
+        counts = torch.stack([row.bincount(minlength=len(rows)) for row in samples.cpu()], 1)
+        start = heads.expand(-1, len(samples), -1)
+        resampled = problem.solve(weights.unsqueeze(1) * counts, penalty, start, _EXACT)
+        heads = torch.cat([heads, resampled], 1)
+    weight = torch.stack([(basis @ head[:-1]).T for head in heads.unbind(1)])
+    bias = heads[-1] - weight @ mean
     return LinearProbe(weight.float(), bias.float(), penalty, loss)
 
 
 def start_from_probe(
-    heads: Heads, features: torch.Tensor, labels: Sequence[int], config: TrainingConfig
+    heads: Heads,
+    features: torch.Tensor,
+    labels: Sequence[int],
+    config: TrainingConfig,
+    samples: torch.Tensor | None = None,
 ) -> None:
-    """Set all heads to the linear probe of the training images.
+    """Set all replicates to the linear probe, and heads on bootstrap samples to those of these.
 
     It is solved in one thread, so that its bits depend on no number of threads.
     """
     classes = heads.weight.shape[1]
     class_weights = objective_of(config, labels, classes).class_weights
     with one_thread():
-        probe = solve(features, torch.tensor(labels), classes, class_weights)
+        probe = solve(features, torch.tensor(labels), classes, class_weights, samples)
     heads.set_all(probe.weight, probe.bias)
     log.info(
         "Linear probe: solved with an L2 penalty of %.2g, loss of held-out training images %.3f",

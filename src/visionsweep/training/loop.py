@@ -147,8 +147,8 @@ def fit(
             )
             val = evaluate(model, val_batches, device, micro_batch)
             test = evaluate(model, test_batches, device, micro_batch)
-            rate = optimizer.param_groups[0]["lr"]
-            epoch = epoch_of(number, rate, time.perf_counter() - start, train, val, test)
+            rate, seconds = optimizer.param_groups[0]["lr"], time.perf_counter() - start
+            epoch = epoch_of(number, rate, seconds, train[: len(val)], val, test)  # of replicates
             history.append(epoch)
             if not sizes:
                 bar.update()

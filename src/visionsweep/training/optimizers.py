@@ -7,7 +7,12 @@ import torch
 from torch import nn
 
 from visionsweep.config.schema import OptimizerConfig
-from visionsweep.config.targets import build_target, optimizer_arguments, optimizer_target
+from visionsweep.config.targets import (
+    build_target,
+    is_standard,
+    optimizer_arguments,
+    optimizer_target,
+)
 from visionsweep.errors import UserError
 
 
@@ -54,9 +59,6 @@ def layers(model: nn.Module) -> dict[str, list[nn.Parameter]]:
 def refuse_optimizer(config: OptimizerConfig, replicates: int) -> None:
     """Refuse an optimizer that cannot train a head, or in which replicates affect each other.
 
-    Two steps of a small head are compared with those of its first replicate alone. An optimizer
-    that scales updates by the norm of a whole tensor, as LAMB does, mixes the replicates.
-
     Args:
         config: optimizer.
         replicates: number of heads trained side by side.
@@ -64,6 +66,25 @@ def refuse_optimizer(config: OptimizerConfig, replicates: int) -> None:
     Raises:
         UserError: if it cannot be used.
     """
+    if mixes_heads(config) and replicates > 1:
+        raise UserError(
+            "updates depend on all replicates, which would no longer be independent",
+            where=f"optimizer._target_={optimizer_target(config)}",
+            hint="Use replicates=1, or an optimizer that updates each number by itself.",
+        )
+
+
+def mixes_heads(config: OptimizerConfig) -> bool:
+    """Return whether the updates of a head depend on the heads beside it.
+
+    Two steps of a small head are compared with those of its first replicate alone. An optimizer
+    that scales updates by the norm of a whole tensor, as LAMB does, mixes the replicates.
+
+    Raises:
+        UserError: if it cannot train a head.
+    """
+    if is_standard(optimizer_target(config), optimizer_arguments(config)):
+        return False
     where = f"optimizer._target_={optimizer_target(config)}"
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(2, 3, 4, generator=generator), torch.randn(2, 3, generator=generator)
@@ -84,13 +105,7 @@ def refuse_optimizer(config: OptimizerConfig, replicates: int) -> None:
         raise
     except Exception as error:
         raise UserError(f"cannot train a head: {error}", where=where) from error
-    mixed = not all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
-    if mixed and replicates > 1:
-        raise UserError(
-            "updates depend on all replicates, which would no longer be independent",
-            where=where,
-            hint="Use replicates=1, or an optimizer that updates each number by itself.",
-        )
+    return not all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
 def _build(config: OptimizerConfig, parameters: list[Any]) -> torch.optim.Optimizer:

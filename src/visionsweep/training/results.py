@@ -1,12 +1,13 @@
 """Write the results of a trained run: logits, predictions, weights, features for the Projector."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import save
 
-from visionsweep.analysis.calibration import calibrated
+from visionsweep.analysis.calibration import calibrated, fit_temperature
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.data.splits import Splits
 from visionsweep.data.thumbnails import thumbnails
@@ -15,8 +16,29 @@ from visionsweep.runs import logits, predictions_csv
 from visionsweep.storage.files import write_atomically
 from visionsweep.tensorboard.projector import project
 from visionsweep.training.batches import TensorBatches
+from visionsweep.training.bootstrap import bootstrap_losses
+from visionsweep.training.inputs import predict
 from visionsweep.training.train_state import TrainState
 from visionsweep.training.trainer import RunContext
+
+
+def predict_splits(run: RunContext, state: TrainState) -> tuple[dict[str, Predictions], float]:
+    """Return the predictions of the validation and test images, and the temperature.
+
+    Those of the validation images hold the losses of the heads on bootstrap samples.
+    """
+    predictions = {
+        split: predict(
+            state.module, run.batches[split], run.resolved.splits[split], run.device,
+            state.micro_batch,
+        )
+        for split in ("val", "test")
+    }  # fmt: skip
+    temperature = fit_temperature(predictions["val"])
+    if run.resampled:
+        losses = bootstrap_losses(state.heads, run.batches["val"], temperature)
+        predictions["val"] = replace(predictions["val"], bootstrap=losses)
+    return predictions, temperature
 
 
 def write_projector(run: RunContext) -> None:

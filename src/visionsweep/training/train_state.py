@@ -22,7 +22,7 @@ class TrainState:
     Attributes:
         module: heads, or a classifier whose head they are.
         optimizer: optimizer of the module's trainable parameters.
-        shuffle_generators: generator of the training order, per replicate.
+        shuffle_generators: generator of the training order, per head.
         micro_batch: micro-batch size that device memory holds.
     """
 
@@ -34,7 +34,14 @@ class TrainState:
     )
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Return what is trained by name: the tensors of the head, or of the whole network."""
+        """Return what is deployed by name: the replicates of the head, or the whole network."""
+        if isinstance(self.module, Classifier) and not self.module.frozen:
+            return self.module.state_dict()
+        replicates = self.heads.replicates
+        return {name: tensor[:replicates] for name, tensor in self._trained().items()}
+
+    def _trained(self) -> dict[str, torch.Tensor]:
+        """Return what is trained by name: the tensors of all heads, or of the whole network."""
         if isinstance(self.module, Classifier) and not self.module.frozen:
             return self.module.state_dict()
         return {f"head.{name}": tensor for name, tensor in self.heads.state_dict().items()}
@@ -42,7 +49,7 @@ class TrainState:
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the whole state by name, as contiguous tensors on the CPU."""
         device = next(self.module.parameters()).device
-        tensors = {f"weights.{name}": tensor for name, tensor in self.weights().items()}
+        tensors = {f"weights.{name}": tensor for name, tensor in self._trained().items()}
         tensors |= _optimizer_tensors(self.optimizer)
         tensors |= {f"random.{i}": source.get_state() for i, source in enumerate(self._generators)}
         tensors["random.torch"] = torch.get_rng_state()
@@ -82,7 +89,7 @@ class TrainState:
         elif device.type == "mps" and "random.mps" in tensors:
             torch.mps.set_rng_state(tensors["random.mps"])
         with torch.no_grad():
-            for name, weight in self.weights().items():
+            for name, weight in self._trained().items():
                 weight.copy_(tensors[f"weights.{name}"])
         groups = self.optimizer.state_dict()["param_groups"]
         for i, group in enumerate(groups):

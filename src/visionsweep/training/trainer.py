@@ -18,13 +18,14 @@ from visionsweep.features.cached import cache_dir
 from visionsweep.models import classifier
 from visionsweep.models.heads import Heads
 from visionsweep.models.lazy_model import LazyModel
-from visionsweep.models.seeds import ReplicateSeeds, replicate_seeds
+from visionsweep.models.seeds import ReplicateSeeds, bootstrap_seeds, replicate_seeds
 from visionsweep.runs.paths import CHECKPOINT
 from visionsweep.runs.scores import Epoch
 from visionsweep.runtime.micro_batching import TRAINING_WARNING, AdaptiveMicroBatch
 from visionsweep.tensorboard.writer import RunWriter
 from visionsweep.training import loop, scoring
 from visionsweep.training.batches import Batches, SplitBatches
+from visionsweep.training.bootstrap import bootstrap_heads, samples_of_heads
 from visionsweep.training.checkpoint import Progress, write_checkpoint
 from visionsweep.training.inputs import (
     inputs_of,
@@ -54,7 +55,9 @@ class RunContext:
         dropout: dropout probability of the head.
         device: device to train on.
         seeds: seeds of each replicate.
-        shuffle_generators: generator of the training order of each replicate, used by `batches`.
+        resampled: seeds of each head on a bootstrap sample of the training images.
+        samples: these samples, `int64[B, N]`; None if there are none.
+        shuffle_generators: generator of the training order of each head, used by `batches`.
         batches: batches of each split.
         features: those of the training images for the linear probe, `float32[N, width]`; None if
             training does not start with it.
@@ -67,6 +70,8 @@ class RunContext:
     dropout: float
     device: torch.device
     seeds: Sequence[ReplicateSeeds]
+    resampled: Sequence[ReplicateSeeds]
+    samples: torch.Tensor | None
     shuffle_generators: Sequence[torch.Generator]
     batches: Mapping[str, Batches]
     features: torch.Tensor | None = None
@@ -102,9 +107,12 @@ def prepare(
         device: device of the backbone.
     """
     seeds = replicate_seeds(config.seed, config.replicates)
-    generators = [torch.Generator() for _ in seeds]
+    samples = bootstrap_heads(config, run_dir / CHECKPOINT)
+    resampled = bootstrap_seeds(config.seed, samples)
+    generators = [torch.Generator() for _ in (*seeds, *resampled)]
     images = {split: resolved.splits[split] for split in SPLITS}
-    batches = inputs_of(images, config, network, resolved.preprocessing, device, generators)
+    rows = samples_of_heads(images["train"], config.seed, len(seeds), samples)
+    batches = inputs_of(images, config, network, resolved.preprocessing, device, generators, rows)
     return RunContext(
         config,
         run_dir,
@@ -113,6 +121,8 @@ def prepare(
         dropout,
         training_device(batches["train"], device),
         seeds,
+        resampled,
+        None if rows is None else rows[len(seeds) :],
         generators,
         batches,
         probe_features(images["train"], config, network, resolved.preprocessing, device),
@@ -122,7 +132,8 @@ def prepare(
 def new_state(run: RunContext) -> TrainState:
     """Return the training state of a run before its first epoch, initialized from its seeds."""
     module = _new_module(run).to(run.device)
-    for generator, seed in zip(run.shuffle_generators, run.seeds, strict=True):
+    seeds = (*run.seeds, *run.resampled)
+    for generator, seed in zip(run.shuffle_generators, seeds, strict=True):
         generator.manual_seed(seed.shuffle)
     return TrainState(
         module,
@@ -138,7 +149,7 @@ def _new_module(run: RunContext) -> nn.Module:
     """Return the heads, if they train on features, or else the whole network."""
     network, seeds = run.network, run.seeds
     if trains_on_features(run.config):
-        return Heads(network.summary.width, network.classes, run.dropout, seeds)
+        return Heads(network.summary.width, network.classes, run.dropout, seeds, run.resampled)
     reason = "training images are augmented" if network.frozen else "the backbone is trained"
     log.info("Images pass through the whole network in every epoch, since %s", reason)
     backbone = network.backbone
@@ -197,7 +208,7 @@ def train(
     labels = [image.label for image in run.resolved.splits.train]
     recipe = run.config.training
     if run.features is not None and not history:
-        start_from_probe(state.heads, run.features, labels, recipe)
+        start_from_probe(state.heads, run.features, labels, recipe, run.samples)
     if recipe.linear_probe == "only":
         if not history:
             after_epoch(scoring.score(state.module, batches, run.device))
