@@ -56,59 +56,31 @@ def resolve_backbone(config: ModelConfig, *, random_if_unavailable: bool) -> Bac
         WeightsUnavailableError: if the weights are neither on this machine nor reachable.
         UserError: if there is no such model.
     """
+    file, label, entry, preprocessing = None, "random", None, None
     if config.source == "package":
-        return _resolve_package(config)
-    if config.weights is None:
-        return _random(config, None)
-    available = torchvision.models.get_model_weights(config.name)
-    entry = pretrained_weights.named(available, config.weights)
-    preprocessing = torchvision_preprocessing(entry.transforms())
-    try:
-        file = pretrained_weights.ensure_cached(entry, config.weights_url)
-    except WeightsUnavailableError as error:
-        if not random_if_unavailable:
-            raise
-        warn_loudly(
-            log,
-            "PRETRAINED WEIGHTS ARE UNAVAILABLE: THIS RUN USES RANDOM WEIGHTS.",
-            str(error).splitlines()[0],
-            "This shows how the program works, not which model is better.",
-        )
-        return _random(config, preprocessing)
-    fingerprint = _fingerprint(config.name, file.digest)
-    return BackboneSpec(
-        config.name, "torchvision", entry.name, fingerprint, preprocessing, file, entry
-    )
-
-
-def _resolve_package(config: ModelConfig) -> BackboneSpec:
-    timm = import_timm(config.name)
-    if not timm.is_model(config.name):
-        raise UserError("timm has no such model", where=f"model.name={config.name}")
-    pretrained = timm.get_pretrained_cfg(config.name)
-    size = pretrained.input_size[-1]
-    preprocessing = Preprocessing(
-        (round(size / pretrained.crop_pct),),
-        size,
-        pretrained.interpolation,
-        tuple(pretrained.mean),
-        tuple(pretrained.std),
-    )
-    if config.weights is None:
-        return _random(config, preprocessing)
-    file, label = pretrained_weights.package_file(config.weights)
-    fingerprint = _fingerprint(config.name, file.digest)
-    return BackboneSpec(config.name, "package", label, fingerprint, preprocessing, file)
-
-
-def _random(config: ModelConfig, preprocessing: Preprocessing | None) -> BackboneSpec:
+        preprocessing = _timm_preprocessing(config.name)
+        if config.weights is not None:
+            file, label = pretrained_weights.package_file(config.weights)
+    elif config.weights is not None:
+        available = torchvision.models.get_model_weights(config.name)
+        entry = pretrained_weights.named(available, config.weights)
+        preprocessing = torchvision_preprocessing(entry.transforms())
+        try:
+            file, label = pretrained_weights.ensure_cached(entry, config.weights_url), entry.name
+        except WeightsUnavailableError as error:
+            if not random_if_unavailable:
+                raise
+            warn_loudly(
+                log,
+                "PRETRAINED WEIGHTS ARE UNAVAILABLE: THIS RUN USES RANDOM WEIGHTS.",
+                str(error).splitlines()[0],
+                "This shows how the program works, not which model is better.",
+            )
+            entry = None
     construction = f"random, seed {RANDOM_WEIGHTS_SEED}, calibration {calibration_images.VERSION}"
-    fingerprint = _fingerprint(config.name, construction)
-    return BackboneSpec(config.name, config.source, "random", fingerprint, preprocessing, None)
-
-
-def _fingerprint(name: str, content: str) -> str:
-    return hashlib.blake2b(json.dumps([name, content]).encode(), digest_size=16).hexdigest()
+    content = json.dumps([config.name, file.digest if file else construction]).encode()
+    fingerprint = hashlib.blake2b(content, digest_size=16).hexdigest()
+    return BackboneSpec(config.name, config.source, label, fingerprint, preprocessing, file, entry)
 
 
 def import_timm(name: str) -> Any:
@@ -136,4 +108,19 @@ def torchvision_preprocessing(transforms: Any) -> Preprocessing:
         transforms.interpolation.value,
         tuple(transforms.mean),
         tuple(transforms.std),
+    )
+
+
+def _timm_preprocessing(name: str) -> Preprocessing:
+    timm = import_timm(name)
+    if not timm.is_model(name):
+        raise UserError("timm has no such model", where=f"model.name={name}")
+    pretrained = timm.get_pretrained_cfg(name)
+    size = pretrained.input_size[-1]
+    return Preprocessing(
+        (round(size / pretrained.crop_pct),),
+        size,
+        pretrained.interpolation,
+        tuple(pretrained.mean),
+        tuple(pretrained.std),
     )

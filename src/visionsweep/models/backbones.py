@@ -42,12 +42,18 @@ def build(spec: BackboneSpec, size: int) -> Backbone:
         UserError: if it cannot be built, or does not accept images of this size.
     """
     network = _build_network(spec, size)
-    with _explain_wrong_size(spec.name, size):
+    try:
         if spec.weights == "random":
             calibrate_batchnorm(network, size)
         module, width, dropout = remove_last_layer(network.eval(), spec.name)
         with torch.inference_mode():
             features = module(torch.zeros(1, 3, size, size)).flatten(1)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise UserError(
+            f"cannot take images of {size}x{size} pixels: {error}",
+            where=f"model.name={spec.name}",
+            hint="Set transform.size, or transform=pretrained for the size of the weights.",
+        ) from error
     if features.shape != (1, width):
         raise UserError(
             f"the features have shape {tuple(features.shape)}, but the last layer takes {width}; "
@@ -60,13 +66,8 @@ def build(spec: BackboneSpec, size: int) -> Backbone:
 def build_untrained(name: str, source: str, size: int) -> nn.Module:
     """Build a whole network with random parameters and without auxiliary classifiers.
 
-    Args:
-        name: name of the model in torchvision or timm.
-        source: `torchvision` or `package`.
-        size: image size in pixels.
-
     Raises:
-        UserError: if it cannot be built.
+        UserError: if it cannot be built for images of `size` pixels per side.
     """
     return _build_network(BackboneSpec(name, source, "random", "", None, None), size)
 
@@ -107,16 +108,3 @@ def _from_timm(spec: BackboneSpec) -> nn.Module:
         own = network.state_dict()
         network.load_state_dict(pretrained_weights.by_order(state, own, spec.file.path))
     return network
-
-
-@contextmanager
-def _explain_wrong_size(name: str, size: int) -> Iterator[None]:
-    """Turn a network's error about the image size into a `UserError`."""
-    try:
-        yield
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise UserError(
-            f"cannot take images of {size}x{size} pixels: {error}",
-            where=f"model.name={name}",
-            hint="Set transform.size, or transform=pretrained for the size of the weights.",
-        ) from error

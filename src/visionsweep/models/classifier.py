@@ -1,6 +1,7 @@
 """Classifiers: a backbone, frozen or trained, followed by replicated heads."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Self
 
 import torch
@@ -45,10 +46,7 @@ class Classifier(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits, `float32[R, N, classes]`, of `float32[N, 3, size, size]`."""
-        if self.frozen:
-            with torch.no_grad():
-                features = self.backbone(images)
-        else:
+        with torch.no_grad() if self.frozen else nullcontext():
             features = self.backbone(images)
         logits: torch.Tensor = self.head(features.flatten(1))
         return logits
@@ -69,10 +67,10 @@ def build(
     """Return a classifier with new heads on a backbone.
 
     Args:
-        backbone: backbone.
+        backbone: the backbone, shared with the classifier.
         classes: number of classes.
         dropout: dropout probability of the heads; None takes that of the original model.
-        frozen: True to keep the backbone unchanged.
+        frozen: as in `Classifier`.
         seeds: seeds per replicate; by default those of one head.
         freeze_batchnorm: True to keep the statistics of BatchNorm.
     """

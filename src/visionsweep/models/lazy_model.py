@@ -22,7 +22,7 @@ from visionsweep.storage.cache import keep
 from visionsweep.storage.untrusted import MB, read_regular
 from visionsweep.text.escaping import visible
 
-_MAX_SUMMARY_BYTES = 16 * MB
+_MAX_BYTES = 16 * MB  # of a summary
 
 
 class ModelSummary(msgspec.Struct, frozen=True):
@@ -55,7 +55,6 @@ class LazyModel:
     """A backbone and the size of its head, built on demand.
 
     Attributes:
-        spec: which backbone.
         size: image size in pixels.
         classes: number of classes.
         frozen: whether the backbone stays unchanged in training.
@@ -86,12 +85,20 @@ class LazyModel:
         versions = (torch.__version__, torchvision.__version__)
         path = self.summary_dir / f"{digest_of(repr((facts, versions)).encode())}.msgpack"
         try:
-            content = read_regular(path, _MAX_SUMMARY_BYTES)
-            summary = msgspec.msgpack.decode(content, type=ModelSummary)
+            summary = msgspec.msgpack.decode(read_regular(path, _MAX_BYTES), type=ModelSummary)
             self._check(summary)
             return summary
         except (OSError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
-            summary = self._summarize()
+            pass
+        backbone, name = self.backbone, self.spec.name
+        model = classifier.build(backbone, self.classes, dropout=None, frozen=self.frozen)
+        summary = ModelSummary(
+            backbone.width,
+            backbone.dropout,
+            *count_parameters(model),
+            layer_table(model, self.size),
+            forward_milliseconds({name: (model, self.size)})[name],
+        )
         keep(path, msgspec.msgpack.encode(summary))
         return summary
 
@@ -108,14 +115,3 @@ class LazyModel:
             raise ValueError("a frozen backbone has no trainable parameters")
         if visible(summary.layer_table, lines=True) != summary.layer_table:
             raise ValueError("a layer table with invisible characters")
-
-    def _summarize(self) -> ModelSummary:
-        backbone = self.backbone
-        model = classifier.build(backbone, self.classes, dropout=None, frozen=self.frozen)
-        return ModelSummary(
-            backbone.width,
-            backbone.dropout,
-            *count_parameters(model),
-            layer_table(model, self.size),
-            forward_milliseconds({self.spec.name: (model, self.size)})[self.spec.name],
-        )

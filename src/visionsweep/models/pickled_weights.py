@@ -17,6 +17,9 @@ from visionsweep.storage.files import open_regular, why
 MAX_BYTES = 8 << 30  # torchvision's largest file has 2.6 GB
 
 _BLAKE2B = partial(hashlib.blake2b, digest_size=16)
+_TENSORS = (torch.Tensor, torch.nn.Parameter)
+_FETCHED_AGAIN = "Delete it, and it is fetched or installed again"
+_AGAIN = "Run the same command again once nobody writes to it"
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,13 @@ def check(path: Path, sha256: str | None, *, follow_links: bool = False) -> Weig
                 while block := file.read(1 << 20):
                     sha.update(block)
                     blake.update(block)
-                _refuse_hash(path, sha.hexdigest(), sha256)
+                if sha256 and not sha.hexdigest().startswith(sha256.lower()):
+                    raise UserError(
+                        "not the published weights: the SHA-256 hash is "
+                        f"{sha.hexdigest()[: len(sha256)]}, and should be {sha256}",
+                        where=path,
+                        hint=_FETCHED_AGAIN,
+                    )
                 _checked()[key] = WeightsFile(path, blake.hexdigest())
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -124,11 +133,6 @@ def _unpickled(path: Path, content: bytes) -> dict[str, torch.Tensor]:
     return state
 
 
-_TENSORS = (torch.Tensor, torch.nn.Parameter)
-_FETCHED_AGAIN = "Delete it, and it is fetched or installed again"
-_AGAIN = "Run the same command again once nobody writes to it"
-
-
 def _unreadable(path: Path, error: OSError) -> UserError:
     return UserError(
         f"cannot be read as a weights file: {why(error)}",
@@ -141,16 +145,6 @@ def _refuse_size(path: Path, size: int) -> None:
     if size > MAX_BYTES:
         raise UserError(
             f"{size:,} bytes are more than any weights file has ({MAX_BYTES:,})", where=path
-        )
-
-
-def _refuse_hash(path: Path, actual: str, expected: str | None) -> None:
-    if expected is not None and not actual.startswith(expected.lower()):
-        raise UserError(
-            f"not the published weights: the SHA-256 hash is {actual[: len(expected)]}, and should "
-            f"be {expected}",
-            where=path,
-            hint=_FETCHED_AGAIN,
         )
 
 

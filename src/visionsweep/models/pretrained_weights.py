@@ -73,7 +73,8 @@ def ensure_cached(entry: WeightsEnum, base_url: str) -> WeightsFile:
         UserError: if the cached file is not the published one, or is not a regular file.
     """
     path = cache_path(entry)
-    sha256 = _published_sha256(path.name)
+    digits = re.search(r"-([0-9a-f]{8,})\.", path.name)
+    sha256 = digits[1] if digits else None
     if os.path.lexists(path):
         return check(path, sha256)
     url = join_url(base_url, path.name)
@@ -83,7 +84,7 @@ def ensure_cached(entry: WeightsEnum, base_url: str) -> WeightsFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             with held(Path(f"{path}.lock"), f"downloading {path.name}"):
                 if not os.path.lexists(path):
-                    _fetch(url, path, sha256, _max_bytes(entry))
+                    _fetch(url, path, sha256, (entry.value.meta or {}).get("_file_size"))
         except UserError as error:
             reason = error.what
         except OSError as error:
@@ -100,10 +101,14 @@ def ensure_cached(entry: WeightsEnum, base_url: str) -> WeightsFile:
     )
 
 
-def _fetch(url: str, path: Path, sha256: str | None, most_bytes: int) -> None:
-    """Download a weights file, and move it to `path` once its hash is verified."""
+def _fetch(url: str, path: Path, sha256: str | None, megabytes: float | None) -> None:
+    """Download a weights file, and move it to `path` once its hash is verified.
+
+    A file may be 10% larger than torchvision states.
+    """
     from visionsweep.data.download import Limits, download
 
+    most_bytes = round((1.1 * megabytes + 1) * 2**20) if megabytes else MAX_BYTES
     remove_leftovers(path.parent, age=0, of=path.name)
     hidden = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-", suffix=PART)
     with hidden as folder:
@@ -116,18 +121,6 @@ def _fetch(url: str, path: Path, sha256: str | None, most_bytes: int) -> None:
             download(url, partial, Limits(stated_bytes=most_bytes, unstated_bytes=most_bytes))
         check(partial, sha256)
         partial.replace(path)
-
-
-def _published_sha256(file_name: str) -> str | None:
-    """Return the SHA-256 digits in the name of a torchvision file, or None."""
-    digits = re.search(r"-([0-9a-f]{8,})\.", file_name)
-    return digits[1] if digits else None
-
-
-def _max_bytes(entry: WeightsEnum) -> int:
-    """Return the maximum size of a download: 10% more than torchvision states."""
-    megabytes = (entry.value.meta or {}).get("_file_size")
-    return round((1.1 * megabytes + 1) * 2**20) if megabytes else MAX_BYTES
 
 
 def package_file(package: str) -> tuple[WeightsFile, str]:
@@ -157,17 +150,12 @@ def package_file(package: str) -> tuple[WeightsFile, str]:
     label = f"{package} {distribution.version}"
     for file in distribution.files or []:
         if file.suffix in (".pth", ".pt"):
-            sha256 = PACKAGE_SHA256.get(label) or _listed_sha256(file)
+            sha256 = PACKAGE_SHA256.get(label)
+            if sha256 is None and file.hash is not None and file.hash.mode == "sha256":
+                sha256 = base64.urlsafe_b64decode(file.hash.value + "=").hex()  # without padding
             # Some installers link the files of packages to a shared copy.
             return check(Path(str(file.locate())), sha256, follow_links=True), label
     raise WeightsUnavailableError("this package has no .pth file", where=f"model.weights={package}")
-
-
-def _listed_sha256(file: importlib.metadata.PackagePath) -> str | None:
-    """Return the SHA-256 of a file from its package's list, where it is unpadded base64."""
-    if file.hash is None or file.hash.mode != "sha256":
-        return None
-    return base64.urlsafe_b64decode(file.hash.value + "=").hex()
 
 
 def by_order(

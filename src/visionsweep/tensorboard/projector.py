@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig, SpriteMetadata
 
 from visionsweep.data.thumbnails import SHEET_SIDE, Thumbnails
 from visionsweep.storage.files import write_atomically
@@ -19,7 +19,6 @@ from visionsweep.text.escaping import visible
 
 CONFIG = "projector_config.pbtxt"
 _FOLDER = "projector"
-_TENSOR = "validation_features"
 _FRAME = 8  # pixels, of 64
 _GOLDEN = (5**0.5 - 1) / 2
 
@@ -75,18 +74,25 @@ def _write(
 ) -> None:
     folder = run_dir / _FOLDER
     folder.mkdir(exist_ok=True)
-    write_atomically(folder / "features.bin", _never_text(features))
+    # TensorBoard first takes every file for a table, and for binary only if its first line is not
+    # UTF-8. UTF-8 never has the byte 0xFF: as the lowest of the first number it moves that number
+    # by less than a thirty-thousandth of itself.
+    write_atomically(folder / "features.bin", b"\xff" + features.astype("<f4").tobytes()[1:])
     write_atomically(folder / "thumbnails.jpg", sheet)
-    table = "".join("\t".join(map(_cell, row)) + "\n" for row in [("class", "image"), *rows])
+    # A table knows no tab and no end of line in a cell.
+    cells = [[visible(" ".join(text.split())) for text in row] for row in rows]
+    table = "".join("\t".join(row) + "\n" for row in [["class", "image"], *cells])
     write_atomically(folder / "metadata.tsv", table.encode("utf-8", "replace"))
     config = ProjectorConfig()
-    embedding = config.embeddings.add()
-    embedding.tensor_name = _TENSOR
-    embedding.tensor_path = f"{_FOLDER}/features.bin"
-    embedding.tensor_shape.extend(features.shape)
-    embedding.metadata_path = f"{_FOLDER}/metadata.tsv"
-    embedding.sprite.image_path = f"{_FOLDER}/thumbnails.jpg"
-    embedding.sprite.single_image_dim.extend([SHEET_SIDE, SHEET_SIDE])
+    config.embeddings.add(
+        tensor_name="validation_features",
+        tensor_path=f"{_FOLDER}/features.bin",
+        tensor_shape=features.shape,
+        metadata_path=f"{_FOLDER}/metadata.tsv",
+        sprite=SpriteMetadata(
+            image_path=f"{_FOLDER}/thumbnails.jpg", single_image_dim=[SHEET_SIDE, SHEET_SIDE]
+        ),
+    )
     # Written last: it refers to the other files.
     write_atomically(run_dir / CONFIG, str(config).encode())
 
@@ -108,20 +114,3 @@ def _framed(sheet: bytes, labels: Sequence[int]) -> bytes:
     stored = io.BytesIO()
     framed.save(stored, "JPEG", quality=85, subsampling=0)
     return stored.getvalue()
-
-
-def _never_text(features: NDArray[np.float32]) -> bytes:
-    """Return the numbers as TensorBoard reads them, little-endian float32.
-
-    It first takes every file for a table, and for binary only if its first line is not UTF-8. The
-    lowest byte of the first number is therefore set to 0xFF, which UTF-8 never has: it moves that
-    number by less than a thirty-thousandth of itself.
-    """
-    content = bytearray(features.astype("<f4").tobytes())
-    content[0] = 0xFF
-    return bytes(content)
-
-
-def _cell(text: str) -> str:
-    """Return a text that stays in its cell: a table knows no tab and no end of line in one."""
-    return visible(" ".join(text.split()))

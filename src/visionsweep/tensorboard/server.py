@@ -34,11 +34,12 @@ def serve(folder: Path, port: int | None) -> str:
     Raises:
         UserError: if the port is taken.
     """
-    if port and _is_taken(port):
-        raise UserError(
-            f"--port {port}: taken, perhaps by a TensorBoard that runs already; name another port, "
-            "or none and the next free one is found"
-        )
+    with socket.socket() as probe:
+        if port and probe.connect_ex((HOST, port)) == 0:
+            raise UserError(
+                f"--port {port}: taken, perhaps by a TensorBoard that runs already; name another "
+                "port, or none and the next free one is found"
+            )
     from tensorboard import program  # takes a second: not for --help, nor for a refusal
 
     def server(app: WsgiApp, flags: Any) -> Any:
@@ -141,8 +142,3 @@ def wait_for(board: str, runs: Collection[str], seconds: float) -> bool:
                 return True
         time.sleep(0.1)
     return False
-
-
-def _is_taken(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0

@@ -4,11 +4,9 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -90,12 +88,7 @@ class RunWriter:
         if type(ended.thread).__name__ != "_AsyncWriterThread":
             self._excepthook(ended)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         threading.excepthook = self._excepthook
         self._writer.close()
 
@@ -124,9 +117,8 @@ class RunWriter:
             config_yaml: configuration, a text under the tag `config`.
         """
         self.facts(facts)
-        self._writer.add_text(
-            "config", "\n".join(f"    {visible(s)}" for s in config_yaml.split("\n"))
-        )
+        lines = [f"    {visible(line)}" for line in config_yaml.split("\n")]
+        self._writer.add_text("config", "\n".join(lines))
         self._writer.add_custom_scalars(_LAYOUT)
 
     def flush(self) -> None:
@@ -159,9 +151,9 @@ class RunWriter:
         for name, parameter in module.named_parameters():
             if not parameter.requires_grad:
                 continue
-            self._histogram(f"weights/{prefix}{name}", parameter.detach(), epoch)
-            if parameter.grad is not None:
-                self._histogram(f"gradients/{prefix}{name}", parameter.grad, epoch)
+            for kind, values in (("weights", parameter.detach()), ("gradients", parameter.grad)):
+                if values is not None and (finite := values[values.isfinite()]).numel():
+                    self._writer.add_histogram(f"{kind}/{prefix}{name}", finite, epoch, bins=_BINS)
 
     def pr_curves(
         self, labels: NDArray[np.int64], probabilities: NDArray[np.float64], classes: Sequence[str]
@@ -194,35 +186,32 @@ class RunWriter:
             deployed: for each split, the scores of the calibrated mean of the first 1, 2, ... R
                 replicates.
         """
-        names = [(split, name) for split in deployed for name in ("loss", "accuracy")]
-        tags = {f"replicates_averaged/{split}_{name}": (split, name) for split, name in names}
-        columns, *session = hparams(_hyperparameters(config, facts), dict.fromkeys(tags, 0.0))
-        _show_first(columns, {tag: " ".join(words) for tag, words in tags.items()})
+        curves = {
+            f"replicates_averaged/{split}_{name}": [getattr(each, name) for each in scores]
+            for split, scores in deployed.items()
+            for name in ("loss", "accuracy")
+        }
+        columns, *session = hparams(_hyperparameters(config, facts), dict.fromkeys(curves, 0.0))
+        _show_first(columns)
         for summary in (columns, *session):
             self._events.add_summary(summary)
-        for tag, (split, name) in tags.items():
-            for replicates, scores in enumerate(deployed[split], 1):
-                self._writer.add_scalar(tag, getattr(scores, name), replicates)
-
-    def _histogram(self, tag: str, values: torch.Tensor, epoch: int) -> None:
-        values = values[values.isfinite()]
-        if values.numel():
-            self._writer.add_histogram(tag, values, epoch, bins=_BINS)
+        for tag, values in curves.items():
+            for replicates, value in enumerate(values, 1):
+                self._writer.add_scalar(tag, value, replicates)
 
 
-def _show_first(columns: Any, titles: Mapping[str, str]) -> None:
+def _show_first(columns: Any) -> None:
     """Mark the columns of an hparams summary that TensorBoard shows by default, and title scores.
 
     Args:
         columns: summary of the columns, changed in place.
-        titles: title of each score by its tag.
     """
     stored = columns.value[0].metadata.plugin_data
     content = HParamsPluginData.FromString(stored.content)
     for column in content.experiment.hparam_infos:
         column.differs = column.name in _SHOWN_FIRST
     for score in content.experiment.metric_infos:
-        score.display_name = titles[score.name.tag]
+        score.display_name = score.name.tag.rpartition("/")[2].replace("_", " ")
     stored.content = content.SerializeToString()
 
 
