@@ -23,19 +23,11 @@ _LONGEST = 18  # terminal cells of a class name
 def confusion_figure(
     counts: NDArray[np.int64], classes: Sequence[str], title: str, note: str = ""
 ) -> Pixels:
-    """Draw a confusion matrix, colored by the share of each row.
+    """Draw a confusion matrix, colored by the share of each row, as `uint8[H, W, 3]`.
 
-    With more than 20 classes, the most frequent confusions are listed beside it instead of numbers
-    in the cells.
-
-    Args:
-        counts: number of images, `int64[C, C]`; rows are true, columns predicted classes.
-        classes: class names.
-        title: title of the figure.
-        note: smaller text below.
-
-    Returns:
-        `uint8[H, W, 3]`.
+    Rows of `counts`, the numbers of images `int64[C, C]`, are true classes and columns predicted
+    ones. With more than 20 classes, the most frequent confusions are listed beside it instead of
+    numbers in the cells. The note stands below, smaller than the title.
     """
     numbered = len(classes) <= MOST_NUMBERED
     side = CARD if len(classes) <= 8 else 680

@@ -25,8 +25,6 @@ class Mistake:
     Attributes:
         image: RGB, any size; its center is shown. None if it is not available.
         file: name of its file and of the folder that holds it.
-        path: path of its file.
-        true, predicted: class names.
         confidence: probability of the predicted class.
         missing: why there is no image.
     """
@@ -41,15 +39,9 @@ class Mistake:
 
 
 def mistakes_figure(mistakes: Sequence[Mistake], title: str, note: str = "") -> Pixels:
-    """Draw mistakes, 12 at most, each with its predicted and its true class.
+    """Draw the first 12 mistakes, each with its predicted and its true class, as `uint8[H, W, 3]`.
 
-    Args:
-        mistakes: the most confident first.
-        title: title of the figure.
-        note: smaller text below.
-
-    Returns:
-        `uint8[H, W, 3]`.
+    The note stands below, smaller than the title.
     """
     shown = mistakes[: COLUMNS * ROWS]
     rows = ceil(len(shown) / COLUMNS)

@@ -20,13 +20,8 @@ _LOOKS = {
 def reliability_figure(reliability: Reliability, ece: float, title: str, note: str = "") -> Pixels:
     """Draw accuracy by confidence, the gap between the two, and the number of images.
 
-    After Guo et al., "On Calibration of Modern Neural Networks", 2017, figure 1.
-
-    Args:
-        reliability: confidence, accuracy, and number of images of each bin.
-        ece: expected calibration error, in [0, 1].
-        title: title of the figure; the error is appended.
-        note: smaller text below.
+    After Guo et al., "On Calibration of Modern Neural Networks", 2017, figure 1. The expected
+    calibration error is appended to the title. The note stands below, smaller than the title.
 
     Returns:
         `uint8[H, W, 3]`.

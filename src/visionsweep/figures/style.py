@@ -46,15 +46,9 @@ _RC: dict[Any, Any] = {
 
 
 def render(draw: Callable[["Figure"], None], width: float, height: float) -> Pixels:
-    """Draw a figure.
+    """Return what a function draws on a `Figure`, as `uint8[height, width, 3]`.
 
-    Args:
-        draw: function that draws on a `Figure`, whose axes are placed by constrained layout.
-        width: width in pixels.
-        height: height in pixels.
-
-    Returns:
-        `uint8[height, width, 3]`.
+    Axes are placed by constrained layout.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg

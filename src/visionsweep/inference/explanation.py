@@ -86,13 +86,8 @@ def seen_part(preprocessing: Preprocessing, width: int, height: int) -> Part:
 def last_feature_maps(backbone: nn.Module, image: torch.Tensor) -> nn.Module | None:
     """Return the last layer with spatial feature maps, which are pooled afterwards.
 
-    Args:
-        backbone: backbone in evaluation mode.
-        image: `float32[1, 3, size, size]`.
-
-    Returns:
-        The layer, whose output is `float32[1, channels, H, H]` with H at least 4; None for networks
-        of tokens, or if all maps are coarser.
+    Its output for one image is `float32[1, channels, H, H]` with H at least 4. It is None for
+    networks of tokens, or if all maps are coarser.
     """
     last: list[nn.Module] = []
 

@@ -69,16 +69,11 @@ def verdict_line(predictions: Sequence[Prediction], truths: Sequence[str]) -> st
 
 
 def csv_lines(answers: Iterable[Answer], classes: Sequence[str]) -> Iterator[str]:
-    """Yield predictions as lines of CSV, unrounded.
+    """Yield predictions as lines of CSV, unrounded: the header, then a line per image.
 
-    Args:
-        answers: images with their prediction, or the error that prevented it.
-        classes: class names in the order of their columns.
-
-    Yields:
-        The header, then a line per image: `image`, `predicted` (empty if the model abstained),
-        `confidence` of the most probable class, `abstained`, the probability of each class, and
-        `error`. `class_columns` names the classes, also in `predicted`.
+    Columns are `image`, `predicted` (empty if the model abstained), `confidence` of the most
+    probable class, `abstained`, the probability of each class, and `error`. `class_columns` names
+    the classes, also in `predicted`.
     """
     columns = class_columns(classes, [*_COLUMNS, "error"])
     called = dict(zip(classes, columns, strict=True))

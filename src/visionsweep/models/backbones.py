@@ -20,9 +20,7 @@ class Backbone:
 
     Attributes:
         module: maps `float32[N, 3, size, size]` to `float32[N, width]`, in evaluation mode.
-        width: number of features.
         dropout: dropout probability before the last layer of the original network.
-        spec: which backbone it is.
     """
 
     module: nn.Module
@@ -32,11 +30,7 @@ class Backbone:
 
 
 def build(spec: BackboneSpec, size: int) -> Backbone:
-    """Build a backbone and load its weights.
-
-    Args:
-        spec: which backbone.
-        size: image size in pixels; some networks are built for one size.
+    """Build a backbone for images of `size` pixels per side, and load its weights.
 
     Raises:
         UserError: if it cannot be built, or does not accept images of this size.

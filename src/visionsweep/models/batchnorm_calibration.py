@@ -15,12 +15,8 @@ def calibrate_batchnorm(network: nn.Module, size: int) -> None:
     """Set the running statistics of each BatchNorm layer to those of calibration images.
 
     Initial statistics (mean 0, variance 1) are far from the activations of a random network: the
-    features of an EfficientNet vanish, and no head can be trained on them.
-
-    Args:
-        network: network with or without its last layer; changed in place, in evaluation mode
-            afterwards.
-        size: pixels per side of its images.
+    features of an EfficientNet vanish, and no head can be trained on them. The network is changed
+    in place, and in evaluation mode afterwards; `size` is the pixels per side of its images.
     """
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:

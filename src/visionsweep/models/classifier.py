@@ -64,15 +64,10 @@ def build(
     seeds: Sequence[ReplicateSeeds] = _ONE,
     freeze_batchnorm: bool = False,
 ) -> Classifier:
-    """Return a classifier with new heads on a backbone.
+    """Return a classifier with new heads, by default one, on a backbone.
 
-    Args:
-        backbone: the backbone, shared with the classifier.
-        classes: number of classes.
-        dropout: dropout probability of the heads; None takes that of the original model.
-        frozen: as in `Classifier`.
-        seeds: seeds per replicate; by default those of one head.
-        freeze_batchnorm: True to keep the statistics of BatchNorm.
+    The dropout probability of the heads is by default that of the original model. `frozen` and
+    `freeze_batchnorm` are as in `Classifier`.
     """
     rate = backbone.dropout if dropout is None else dropout
     heads = Heads(backbone.width, classes, rate, seeds)

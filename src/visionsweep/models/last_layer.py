@@ -6,17 +6,13 @@ from visionsweep.errors import UserError
 
 
 def remove_last_layer(network: nn.Module, name: str) -> tuple[nn.Module, int, float]:
-    """Remove the last linear layer of a network, and the dropout directly before it.
-
-    Args:
-        network: classification network; changed in place.
-        name: name of the architecture, for the error.
+    """Remove the last linear layer of a network in place, and the dropout directly before it.
 
     Returns:
         The network that ends in features, their number, and the probability of the dropout.
 
     Raises:
-        UserError: if the network has no linear layer.
+        UserError: if the network, whose architecture is called `name`, has no linear layer.
     """
     if name.startswith("squeezenet"):
         return _remove_convolution(network)

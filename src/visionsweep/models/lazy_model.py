@@ -29,9 +29,7 @@ class ModelSummary(msgspec.Struct, frozen=True):
     """Facts about a classifier that are needed without building it.
 
     Attributes:
-        width: number of features.
         original_dropout: dropout probability before the last layer of the original network.
-        trainable, parameters: numbers of trainable parameters and of all parameters.
         layer_table: the modules with output shapes and parameters, as text.
         milliseconds: time of a forward pass per image, on one CPU core in batches of 4.
     """
@@ -56,7 +54,6 @@ class LazyModel:
 
     Attributes:
         size: image size in pixels.
-        classes: number of classes.
         frozen: whether the backbone stays unchanged in training.
         summary_dir: folder of cached model summaries.
     """

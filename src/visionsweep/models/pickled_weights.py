@@ -24,12 +24,7 @@ _AGAIN = "Run the same command again once nobody writes to it"
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A weights file with verified content.
-
-    Attributes:
-        path: file.
-        digest: BLAKE2b of its content, 32 hexadecimal digits.
-    """
+    """A weights file with the BLAKE2b digest of its verified content, 32 hexadecimal digits."""
 
     path: Path
     digest: str
@@ -85,10 +80,6 @@ def read(file: WeightsFile, *, follow_links: bool = False) -> dict[str, torch.Te
 
     The file is read into memory once. The same bytes are hashed and then unpickled by torch with
     `weights_only=True`, so a replaced file is detected.
-
-    Args:
-        file: file and expected digest.
-        follow_links: True to accept a symbolic link.
 
     Returns:
         Tensors by name, with the module versions of the file if it has them (`_metadata`, which

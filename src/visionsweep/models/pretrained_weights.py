@@ -59,14 +59,10 @@ def cache_path(weights: WeightsEnum) -> Path:
 
 
 def ensure_cached(entry: WeightsEnum, base_url: str) -> WeightsFile:
-    """Return a weights file from torch's cache, after downloading it if necessary.
+    """Return a weights file from torch's cache, after downloading it from `base_url` if necessary.
 
     A cached file is compared with the hash in its name, like a downloaded one. Of several
     processes, only one downloads.
-
-    Args:
-        entry: torchvision's weights entry.
-        base_url: URL of the folder of weights files.
 
     Raises:
         WeightsUnavailableError: if the file is not cached and cannot be downloaded.
@@ -161,15 +157,10 @@ def package_file(package: str) -> tuple[WeightsFile, str]:
 def by_order(
     stored: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], path: Path
 ) -> dict[str, torch.Tensor]:
-    """Rename tensors to those of a model that has the same tensors in the same order.
-
-    Args:
-        stored: tensors of the file.
-        wanted: tensors of the model.
-        path: the file, for the error message.
+    """Rename the tensors of a file to those of a model that has the same ones in the same order.
 
     Raises:
-        UserError: if number or shapes differ.
+        UserError: if number or shapes differ; it names `path`.
     """
     pairs = list(zip(stored.items(), wanted.items(), strict=False))
     wrong = next(((a, b) for (a, x), (b, y) in pairs if x.shape != y.shape), None)

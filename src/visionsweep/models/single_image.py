@@ -18,13 +18,7 @@ from visionsweep.models.backbones import build_untrained
 @cache
 @torch.no_grad()
 def trains_on_one_image(name: str, source: str, size: int) -> bool:
-    """Return whether a network can be trained on batches of one image, without its weights.
-
-    Args:
-        name: name of the model in torchvision or timm.
-        source: `torchvision` or `package`.
-        size: image size in pixels.
-    """
+    """Return whether a network can be trained on batches of one image, without its weights."""
     for device in ("meta", "cpu"):  # "meta" computes shapes only
         try:
             with torch.random.fork_rng(devices=[]), torch.device(device):
@@ -39,12 +33,7 @@ def trains_on_one_image(name: str, source: str, size: int) -> bool:
 
 
 def image_size(model: ModelConfig, transform: TransformConfig) -> int | None:
-    """Return the image size of a run in pixels, or None if its weights do not define one.
-
-    Args:
-        model: model and weights.
-        transform: transform from image to tensor.
-    """
+    """Return the image size of a run in pixels, or None if its weights do not define one."""
     if transform.name == "resize":
         return transform.size
     if model.source == "package":

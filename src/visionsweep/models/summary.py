@@ -12,15 +12,9 @@ _DEPTH = 4  # levels of nested modules that are listed
 def layer_table(model: nn.Module, size: int) -> str:
     """Return a table of a network's modules, made by one forward pass on a black image.
 
-    Neither the parameters, the training mode, nor the random state change.
-
-    Args:
-        model: maps `float32[1, 3, size, size]` to logits.
-        size: image size in pixels.
-
-    Returns:
-        One line per module down to a depth of 4: name and type, output shape, number of
-        parameters, and whether they are trained; then totals.
+    It has one line per module down to a depth of 4: name and type, output shape, number of
+    parameters, and whether they are trained; then totals. Neither the parameters, the training
+    mode, nor the random state change.
     """
     shapes: dict[nn.Module, str] = {}
 

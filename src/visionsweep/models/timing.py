@@ -14,15 +14,10 @@ _IMAGES = 4  # per batch
 
 @torch.inference_mode()
 def forward_milliseconds(models: Mapping[str, tuple[nn.Module, int]]) -> dict[str, float]:
-    """Time the forward passes of models, which take turns, and leave them in evaluation mode.
+    """Return the milliseconds per image that models take, each given with the side of its images.
 
-    The fastest of five passes counts: the first allocates, and other programs may be running.
-
-    Args:
-        models: each model with the size of its images in pixels, by any key.
-
-    Returns:
-        Milliseconds per image by the same keys.
+    The models take turns, and are in evaluation mode afterwards. The fastest of five passes counts:
+    the first allocates, and other programs may be running.
     """
     images = {key: torch.zeros(_IMAGES, 3, size, size) for key, (_, size) in models.items()}
     fastest = dict.fromkeys(models, float("inf"))

@@ -24,11 +24,6 @@ _OLD_DENSENET = re.compile(
 def build(name: str, entry: WeightsEnum | None, size: int) -> nn.Module:
     """Build a network with random weights that an entry's weights can be loaded into.
 
-    Args:
-        name: name of the model in torchvision.
-        entry: weights to be loaded later, or None.
-        size: image size in pixels, for networks that are built for one size.
-
     Raises:
         RuntimeError, ValueError, AssertionError: if torchvision cannot build it for this size.
     """
@@ -67,13 +62,9 @@ def _options_of(name: str, entry: WeightsEnum) -> dict[str, Any]:
 
 
 def load(network: nn.Module, name: str, state: dict[str, torch.Tensor]) -> None:
-    """Load tensors into a network.
+    """Load tensors from `pickled_weights.read` into a network from `build`.
 
-    Args:
-        network: network from `build`.
-        name: name of the model in torchvision.
-        state: tensors by name from `pickled_weights.read`. In files without module versions,
-            `num_batches_tracked` may be missing.
+    In files without module versions, `num_batches_tracked` may be missing.
 
     Raises:
         RuntimeError: if a tensor is missing, unexpected, or of another shape.

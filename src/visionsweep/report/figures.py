@@ -21,12 +21,9 @@ _SUFFIX = ".figures"  # of the event file
 
 
 def runs_to_draw(groups: Iterable[Evidence], figures: str) -> list[Run]:
-    """Return the runs that get figures.
+    """Return the runs of comparable groups that get figures, by the setting `figures`.
 
-    Args:
-        groups: evidence of each group of comparable runs.
-        figures: `auto` for the best, the recommended, and up to 4 runs that could be best;
-            `all`; or `none`.
+    `auto` are the best, the recommended, and up to 4 runs that could be best.
     """
     runs: dict[Path, Run] = {}
     for evidence in (e for e in groups if e.rows and figures != "none"):
@@ -40,10 +37,9 @@ def runs_to_draw(groups: Iterable[Evidence], figures: str) -> list[Run]:
 
 
 def draw_figures(runs: Sequence[Run]) -> None:
-    """Draw the figures of runs that have none yet; a run that fails is skipped with a warning.
+    """Draw the figures of completed runs that have none yet.
 
-    Args:
-        runs: completed runs.
+    A run that fails is skipped with a warning.
     """
     missing = [run for run in runs if not any(run.directory.glob(f"events.*{_SUFFIX}"))]
     if not missing:

@@ -27,14 +27,7 @@ _ESCAPE = re.compile(r"\\(?:[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}|U00(?:0[0-9a-f]|10)[
 
 
 def mistakes_of(run: Run, split: str, predictions: SplitPredictions, most: int) -> list[Mistake]:
-    """Return the most confident mistakes of a run.
-
-    Args:
-        run: the run.
-        split: `val` or `test`.
-        predictions: predictions of that split, from its `predictions.csv`.
-        most: number of mistakes.
-    """
+    """Return the most confident mistakes of a run in a split, from its `predictions.csv`."""
     digests = _recorded_digests(run, split, len(predictions.images))
     model = run.record.model
     gray_range = recorded_range(model.preprocessing) if model is not None else None

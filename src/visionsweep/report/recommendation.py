@@ -52,11 +52,7 @@ def recommend(
     """Return the cheapest recipe within one standard error of the best, or why there is none.
 
     The one-standard-error rule of Breiman et al. (1984, section 3.4.3), with the error of the
-    paired difference to the best recipe.
-
-    Args:
-        compared: recipes, the best first.
-        comparisons: comparisons of the others with it.
+    paired difference to the best recipe, which comes first.
     """
     best = compared[0]
     losses = best.losses
@@ -73,13 +69,9 @@ def recommend(
 
 
 def cheapest_close(runs: Sequence[Run], comparisons: Sequence[Comparison | None]) -> int:
-    """Return the index of the cheapest run within one standard error of the best.
+    """Return the index of the cheapest run within one standard error of the first, the best.
 
-    It is the best itself if no run close to it is cheaper.
-
-    Args:
-        runs: runs, lowest loss first.
-        comparisons: comparison of each with the first; None for that one, or if not compared.
+    It is the best itself, whose comparison is None, if no run close to it is cheaper.
     """
     close = [
         index

@@ -26,10 +26,8 @@ class Reversal:
 def find_reversal(compared: Sequence[Recipe]) -> Reversal | None:
     """Return the run that single replicates rank first; None if it is the best, or not for sure.
 
-    Logits are read again for two runs, and only if the mean losses are reversed.
-
-    Args:
-        compared: recipes, lowest loss of the deployed predictor first.
+    Logits are read again for two runs, and only if the mean losses are reversed. Recipes come
+    lowest loss of the deployed predictor first.
     """
     best = compared[0]
     rival = min(compared, key=_mean_loss)

@@ -18,12 +18,9 @@ _REASONS, _NAMES, _LINES = 5, 3, 5  # shown unless all are asked for
 def unfinished_lines(
     found: FoundRuns, folders: Sequence[Path], *, everything: bool
 ) -> Iterator[Text]:
-    """Say which runs are not ranked and why, then which files were passed over.
+    """Say which runs below some folders are not ranked and why, then which files were passed over.
 
-    Args:
-        found: what lies under `folders`.
-        folders: where the runs were looked for.
-        everything: whether each run has a line of its own with its whole reason.
+    With `everything`, each run has a line of its own with its whole reason.
     """
     if everything:
         for run in found.unfinished:

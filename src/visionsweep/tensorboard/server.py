@@ -22,14 +22,9 @@ WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def serve(folder: Path, port: int | None) -> str:
-    """Start TensorBoard in a thread of its own, for this machine alone.
+    """Start TensorBoard in a thread of its own, for this machine alone, and return its address.
 
-    Args:
-        folder: of the runs.
-        port: where it listens; None takes 6006 or the next free one, 0 any free one.
-
-    Returns:
-        Its address, `http://127.0.0.1:PORT/`.
+    Without a port it listens at 6006 or the next free one, with port 0 at any free one.
 
     Raises:
         UserError: if the port is taken.
@@ -60,9 +55,6 @@ def for_own_names(app: WsgiApp) -> WsgiApp:
 
     TensorBoard answers whatever `Host` a request names. A web page could point a name of its own at
     127.0.0.1 (DNS rebinding) and read the runs of whoever looks at the page.
-
-    Args:
-        app: the WSGI application.
     """
 
     def guarded(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -77,16 +69,10 @@ def for_own_names(app: WsgiApp) -> WsgiApp:
 
 @contextlib.contextmanager
 def alone(run: Path) -> Iterator[Path]:
-    """Make a temporary folder in which there is one run, under its name.
+    """Make a temporary folder in which there is a link to one run, under its name.
 
     TensorBoard calls a run by its path below the folder that is served: by `.` if that is the run
     itself, and beside all others of the sweep if it is the folder above.
-
-    Args:
-        run: the run's directory.
-
-    Yields:
-        The folder; it holds a link to the run.
     """
     run = run.resolve()
     with TemporaryDirectory(prefix="visionsweep-view-") as folder:
@@ -104,9 +90,6 @@ def address_of(board: str) -> str:
     The newer tabs read the query (`smoothing`), the older ones the fragment (`_smoothingWeight`);
     TensorBoard 2.21 keeps both from tab to tab. Smoothing is off: over five epochs it draws a curve
     that nobody measured.
-
-    Args:
-        board: TensorBoard's address.
     """
     pinned = [{"plugin": "scalars", "tag": f"{name}/val"} for name in ("loss", "accuracy")]
     query = {
@@ -120,13 +103,9 @@ def address_of(board: str) -> str:
 def wait_for(board: str, runs: Collection[str], seconds: float) -> bool:
     """Wait until TensorBoard has read some runs, and return whether it has.
 
-    It is then asked for its tabs: whether the Projector has something to show it begins to find out
-    when it is first asked, and without this a page would come up without that tab.
-
-    Args:
-        board: its address.
-        runs: their names: paths from the folder that is served.
-        seconds: how long to wait at most.
+    Runs go by their paths below the folder that is served. TensorBoard is then asked for its tabs:
+    whether the Projector has something to show it begins to find out when it is first asked, and
+    without this a page would come up without that tab.
     """
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 

@@ -110,12 +110,7 @@ class RunWriter:
         self._writer.flush()
 
     def begin(self, facts: dict[str, str], config_yaml: str) -> None:
-        """Write the events before training.
-
-        Args:
-            facts: facts about the run, a table under the tag `run`.
-            config_yaml: configuration, a text under the tag `config`.
-        """
+        """Write the events before training: facts, and the configuration as a text."""
         self.facts(facts)
         lines = [f"    {visible(line)}" for line in config_yaml.split("\n")]
         self._writer.add_text("config", "\n".join(lines))
@@ -143,9 +138,7 @@ class RunWriter:
     def histograms(self, epoch: int, module: nn.Module) -> None:
         """Write histograms of the trained parameters and of their gradients, finite values only.
 
-        Args:
-            epoch: number of the epoch, from 1.
-            module: trained module, whose parameters are named as in the weights file.
+        Parameters are named as in the weights file.
         """
         prefix = "" if hasattr(module, "head") else "head."
         for name, parameter in module.named_parameters():
@@ -160,10 +153,7 @@ class RunWriter:
     ) -> None:
         """Write a precision-recall curve per class.
 
-        Args:
-            labels: true classes of the validation images, `int64[N]`.
-            probabilities: their calibrated probabilities, `float64[N, C]`.
-            classes: class names.
+        True classes are `int64[N]`, and calibrated probabilities `float64[N, C]`.
         """
         thresholds = max(11, min(127, _CURVE_POINTS // len(classes)))
         for index, name in enumerate(class_columns(classes, ())):
@@ -201,11 +191,7 @@ class RunWriter:
 
 
 def _show_first(columns: Any) -> None:
-    """Mark the columns of an hparams summary that TensorBoard shows by default, and title scores.
-
-    Args:
-        columns: summary of the columns, changed in place.
-    """
+    """Mark, in place, the columns that TensorBoard shows by default, and title the scores."""
     stored = columns.value[0].metadata.plugin_data
     content = HParamsPluginData.FromString(stored.content)
     for column in content.experiment.hparam_infos:

@@ -28,16 +28,13 @@ _SCRIPTS = ("theme.js", "page.js", "charts.js")
 def write_page(
     groups: Sequence[Evidence], failed: Sequence[Run], path: Path, *, command: str | None
 ) -> Path:
-    """Write the report as one self-contained file.
+    """Write the report as one self-contained file, and return the file.
 
     Args:
         groups: what each group of comparable runs proves; groups without runs are left out.
         failed: runs that did not complete.
         path: the file; its folder is made if missing.
         command: the command line that makes this page again, or None.
-
-    Returns:
-        The file.
     """
     shown = [group_of(f"g{n}", evidence) for n, evidence in enumerate(groups, 1) if evidence.rows]
     runs = [row.run for evidence in groups for row in evidence.rows]

@@ -31,17 +31,11 @@ _METRICS = {
 def close_up(run: Run, label: str, scores: Scores) -> dict[str, Any]:
     """Return a run on the test images, as the template reads it.
 
-    Args:
-        run: the run.
-        label: its settings in words.
-        scores: metrics of each split.
-
-    Returns:
-        `label`, `name`, and `metrics` (title, texts of validation and test). `predictions` is None
-        if they are missing. Otherwise `summary` is the number of correct ones in words; `classes`
-        are (name, scores), the lowest F1 first; `confusions` are (true, predicted, images), the
-        most frequent first; `mistakes` are (mistake, URI and size of its picture); and
-        `has_digests` is whether the run recorded the digests without which no image is opened.
+    `metrics` are (title, texts of validation and test). `predictions` is None if they are missing.
+    Otherwise `summary` is the number of correct ones in words; `classes` are (name, scores), the
+    lowest F1 first; `confusions` are (true, predicted, images), the most frequent first; `mistakes`
+    are (mistake, URI and size of its picture); and `has_digests` is whether the run recorded the
+    digests without which no image is opened.
     """
     predictions = predictions_csv.read(run, "test")
     content: dict[str, Any] = {

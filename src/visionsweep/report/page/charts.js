@@ -77,15 +77,15 @@ function setUpCurves(section) {
   const numbers = section.querySelector(".behind-chart");
   const picked = (name) => section.querySelector(`input[name="${key}-${name}"]:checked`);
   const chosen = () => ({ split: picked("split").value, score: picked("score").value });
+  const title = () => `${picked("split").parentElement.textContent.trim()} ${picked("score").value}`;
 
   function draw() {
     const choice = chosen();
-    const words = `${picked("split").parentElement.textContent.trim()} ${choice.score}`;
     const percent = choice.score === "accuracy" ? { tickformat: ".0%" } : { rangemode: "normal" };
     const ticks = { dtick: Math.max(...runs.map((run) => run.epochs.length)) <= 12 ? 1 : undefined };
     Plotly.react(
       chart, runs.flatMap((run, i) => tracesOf(run, choice, boxes[i].checked)),
-      layout(words, { across: "epoch", xaxis: ticks, yaxis: percent }), still,
+      layout(title(), { across: "epoch", xaxis: ticks, yaxis: percent }), still,
     );
     boxes.forEach((box, i) => {
       const path = box.parentElement.querySelector("path");
@@ -98,30 +98,16 @@ function setUpCurves(section) {
   function tabulate() {
     const { split, score } = chosen();
     const longest = runs.reduce((a, b) => (b.epochs.length > a.length ? b.epochs : a), []);
-    const table = document.createElement("table");
-    const head = table.createTHead().insertRow();
-    for (const text of ["run", ...longest.map((epoch) => `epoch ${epoch}`)]) {
-      const cell = document.createElement("th");
-      cell.scope = "col";
-      cell.textContent = text;
-      head.append(cell);
-    }
-    const body = table.createTBody();
-    for (const run of runs) {
-      const row = body.insertRow();
-      const name = document.createElement("th");
-      name.scope = "row";
-      name.textContent = run.name;
-      row.append(name);
-      longest.forEach((_, i) => {
-        const cell = row.insertCell();
-        cell.className = "number";
-        const known = i < run.epochs.length;
-        cell.textContent = known ? written(score, run.series[`${split}.${score}`][0][i]) : "";
-      });
-    }
-    table.createCaption().textContent = `${picked("split").parentElement.textContent.trim()} ${score}`;
-    numbers.querySelector("div").replaceChildren(table);
+    const heads = ["run", ...longest.map((epoch) => `epoch ${epoch}`)];
+    const cell = (value) => `<td class="number">${value === undefined ? "" : written(score, value)}</td>`;
+    const rows = runs.map((run) => {
+      const [values] = run.series[`${split}.${score}`];
+      const cells = longest.map((_, i) => cell(values[i])).join("");
+      return `<tr><th scope="row">${plain(run.name)}</th>${cells}</tr>`;
+    });
+    numbers.querySelector("div").innerHTML = `<table><caption>${title()}</caption><thead><tr>
+      ${heads.map((text) => `<th scope="col">${text}</th>`).join("")}
+    </tr></thead><tbody>${rows.join("")}</tbody></table>`;
   }
 
   function show(indices) {

@@ -21,15 +21,10 @@ SCORES = ("loss", "accuracy")
 def run_curves(evidence: Evidence, labels: Sequence[str]) -> list[dict[str, Any]]:
     """Return the curves of the first runs, as the page's script reads them.
 
-    Args:
-        evidence: of the group.
-        labels: of its rows.
-
-    Returns:
-        For each run its `name`, `run`, `mark`, `replicates`, `colour` and `dash` (indices), whether
-        it is `on` at first, `epochs`, and for each `SPLIT.SCORE` the means over replicates with the
-        lowest and highest replicate, `[mean, low, high]`; both bounds empty where there is one.
-        `deployed` has the scores of the deployed predictor, as far as they were recorded.
+    Each run has its `name`, `run`, `mark`, `replicates`, `colour` and `dash` (indices), whether it
+    is `on` at first, `epochs`, and for each `SPLIT.SCORE` the means over replicates with the lowest
+    and highest replicate, `[mean, low, high]`; both bounds are empty where there is one. `deployed`
+    has the scores of the deployed predictor, as far as they were recorded.
     """
     curves = []
     for place, (row, name) in enumerate(zip(evidence.rows[:MOST], labels, strict=False)):

@@ -13,16 +13,11 @@ _BEST = Estimate(0.0, 0.0, 0.0)
 
 
 def difference_plot(evidence: Evidence, labels: Sequence[str]) -> dict[str, Any] | None:
-    """Return the figure of a group, as the template reads it.
+    """Return the figure of a group whose rows have these labels, as the template reads it.
 
-    Args:
-        evidence: evidence of the group.
-        labels: labels of its rows.
-
-    Returns:
-        `rows`, which are (mark, label, difference, the same drawn) of the first runs and of the
-        recommended one; the `axis` below; and how many are `left_out`. None if no run is compared
-        with the best one.
+    `rows` are (mark, label, difference, the same drawn) of the first runs and of the recommended
+    one, `axis` stands below them, and `left_out` is the number of others. It is None if no run is
+    compared with the best one.
     """
     compared = [
         (row, label, row.comparison.difference if row.comparison else _BEST)

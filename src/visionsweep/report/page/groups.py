@@ -18,12 +18,7 @@ from visionsweep.report.page.leaderboard_table import leaderboard_table
 
 
 def group_of(key: str, evidence: Evidence) -> dict[str, Any]:
-    """Return what the template shows of a group.
-
-    Args:
-        key: what its parts are called by, unique in the page.
-        evidence: of at least one run.
-    """
+    """Return what the template shows of a group of at least one run, whose key is unique."""
     labels = labels_of(evidence)
     rows, chosen = evidence.rows, evidence.chosen
     data = rows[0].run.record.data

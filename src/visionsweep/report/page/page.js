@@ -10,9 +10,10 @@ const prefersDark = matchMedia("(prefers-color-scheme: dark)");
 const themeButton = document.getElementById("theme");
 const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : prefersDark.matches);
 
-function nameTheme() {
+function showTheme() {
   themeButton.textContent = isDark() ? "Light" : "Dark";
   themeButton.setAttribute("aria-label", `Show the page in ${isDark() ? "light" : "dark"} colours`);
+  document.dispatchEvent(new Event("themechange"));
 }
 
 themeButton.addEventListener("click", () => {
@@ -22,14 +23,10 @@ themeButton.addEventListener("click", () => {
   } catch {
     // Not remembered, then.
   }
-  nameTheme();
-  document.dispatchEvent(new Event("themechange"));
+  showTheme();
 });
-prefersDark.addEventListener("change", () => {
-  nameTheme();
-  document.dispatchEvent(new Event("themechange"));
-});
-nameTheme();
+prefersDark.addEventListener("change", showTheme);
+showTheme();
 themeButton.hidden = false;
 
 // Sorting -------------------------------------------------------------------------------------
@@ -42,11 +39,10 @@ function compare(a, b, numeric) {
 function sortBy(table, heading) {
   const column = heading.cellIndex;
   const now = heading.getAttribute("aria-sort");
-  const first = "descending" in heading.dataset ? "descending" : "ascending";
-  const other = first === "ascending" ? "descending" : "ascending";
-  const order = now === first ? other : first;
+  const descending = now ? now === "ascending" : "descending" in heading.dataset;
+  const order = descending ? "descending" : "ascending";
   const body = table.tBodies[0];
-  const sign = order === "ascending" ? 1 : -1;
+  const sign = descending ? -1 : 1;
   const numeric = "numeric" in heading.dataset;
   const keyed = [...body.rows].map((row) => [row.cells[column].dataset.sort, row]);
   keyed.sort(([a], [b]) => compare(a, b, numeric) * (a === "" || b === "" ? 1 : sign));
