@@ -60,11 +60,11 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config(tmp_path: Path, photos: Path, make_config) -> Config:
-    """A configuration of heads on a random resnet18, with its own cache."""
+    """A configuration of heads on a random ShuffleNet, with its own cache."""
     made = make_config()
     return replace(
         made,
-        model=ModelConfig(label="resnet18", name="resnet18", weights=None),
+        model=ModelConfig(label="shufflenet", name="shufflenet_v2_x0_5", weights=None),
         data=DataConfig(label="photos", source="folder", root=str(photos)),
         training=TrainingConfig("feature_extraction", freeze_backbone=True, replicates=2),
         features=FeaturesConfig(cache_dir=str(tmp_path / "cache")),

@@ -63,7 +63,7 @@ def files(tmp_path: Path, look_at) -> list[ImageFile]:
 def make_network(tmp_path: Path) -> Callable[..., LazyModel]:
     """Name a frozen network with random weights; nothing is built yet."""
 
-    def make(name: str = "resnet18", size: int = SIZE) -> LazyModel:
+    def make(name: str = "squeezenet1_1", size: int = SIZE) -> LazyModel:
         spec = resolve_backbone(
             ModelConfig(label=name, name=name, weights=None), random_if_unavailable=False
         )

@@ -1,10 +1,11 @@
 """The store: what is written is whole, what is damaged is noticed, and the oldest goes first."""
 
 import logging
+import multiprocessing
 import os
+import resource
 import signal
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from visionsweep.features import shards
 from visionsweep.features import store as store_module
 from visionsweep.features.shards import DamagedShardError, read_shard
 from visionsweep.features.store import FeatureStore, evict_lru
+from visionsweep.storage import files
 
 KEY = digest_of(b"a backbone under a transform")
 WIDTH = 8
@@ -212,52 +214,44 @@ def test_shard_quarantined_by_another_process_is_no_error(tmp_path, filled):
 
 # --- two processes, and one that is killed
 
-CHILD = """
-import os, signal, sys, time
-from pathlib import Path
-from tests_store import Backbone, DIGESTS, open_store, table
-from visionsweep.storage import files
-from visionsweep.features import store
-import torch
 
-cache, how = Path(sys.argv[1]), sys.argv[2]
-store.SHARD_IMAGES = 4
+def extract(cache: Path, how: str) -> None:
+    """Extract all features in shards of four, noting which; in a process of its own."""
+    store_module.SHARD_IMAGES = 4
 
-class Noted(Backbone):
-    def __call__(self, digests):
-        for part in super().__call__(digests):
-            with open(cache / "extracted.txt", "a") as log:
-                log.writelines(f"{d}\\n" for d in part[0])
-            if how == "slow":
-                time.sleep(0.4)
-            if part[0][0] == DIGESTS[4] and how == "killed before the rename":
-                files.os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
-            if part[0][0] == DIGESTS[4] and how == "killed while writing":
-                import resource
-                signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # the kernel ends us at byte 300
-                resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
-            yield part
+    class Noted(Backbone):
+        def __call__(self, digests: list[str]):
+            for part in super().__call__(digests):
+                with (cache / "extracted.txt").open("a") as log:
+                    log.writelines(f"{digest}\n" for digest in part[0])
+                if how == "slowly":
+                    time.sleep(0.1)
+                if part[0][0] == DIGESTS[4] and how == "killed before the rename":
+                    files.os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+                if part[0][0] == DIGESTS[4] and how == "killed while writing":
+                    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # the kernel ends us at byte 300
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+                yield part
 
-cache.mkdir(exist_ok=True)
-(cache / f"ready-{os.getpid()}").touch()
-while how == "slow" and len(list(cache.glob("ready-*"))) < 2:
-    time.sleep(0.01)
-assert torch.equal(open_store(cache).get(DIGESTS, Noted()), table(DIGESTS))
-"""
+    (cache / f"ready-{os.getpid()}").touch()
+    while how == "slowly" and len(list(cache.glob("ready-*"))) < 2:
+        time.sleep(0.01)
+    assert torch.equal(open_store(cache).get(DIGESTS, Noted()), table(DIGESTS))
 
 
-def start(tmp_path: Path, cache: Path, how: str) -> subprocess.Popen:
-    (tmp_path / "tests_store.py").write_text(Path(__file__).read_text())
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD, cache, how],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
-    )
+def start(cache: Path, how: str) -> multiprocessing.Process:
+    cache.mkdir(exist_ok=True)
+    process = multiprocessing.get_context("fork").Process(target=extract, args=(cache, how))
+    process.start()
+    return process
 
 
 def test_one_of_two_processes_extracts_and_the_other_waits(tmp_path):
     cache = tmp_path / "cache"
-    both = [start(tmp_path, cache, "slow") for _ in range(2)]
-    assert [process.wait(120) for process in both] == [0, 0]
+    both = [start(cache, "slowly") for _ in range(2)]
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]
     extracted = (cache / "extracted.txt").read_text().split()
     assert extracted == DIGESTS
     assert len(shards_of(cache)) == 3
@@ -269,8 +263,9 @@ def test_one_of_two_processes_extracts_and_the_other_waits(tmp_path):
 )
 def test_process_killed_while_writing_leaves_no_partial_shard(tmp_path, backbone, how, by, caplog):
     cache = tmp_path / "cache"
-    killed = start(tmp_path, cache, how)
-    assert killed.wait(120) == -by
+    killed = start(cache, how)
+    killed.join()
+    assert killed.exitcode == -by
     (left,) = (cache / "features" / KEY).glob(".*")
     whole = shards_of(cache)
     assert [sorted(load_file(path)) for path in whole] == [["features"]]

@@ -4,8 +4,6 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -13,7 +11,7 @@ from visionsweep.cli.entry import run
 
 def main(arguments):
     Path(arguments[0]).write_text("kept")
-    for n in range(20_000):
+    for n in range(5_000):
         print("★ line of a table", n)
     print("\\x1b]0;title\\x07 \\u202e", "said", file=sys.stderr)
     return 0
@@ -30,9 +28,8 @@ def run(tmp_path, **options) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp437"])
-def test_an_encoding_without_the_letters_gets_escapes(tmp_path, encoding):
-    done = run(tmp_path, stdout=subprocess.PIPE, env={"PYTHONIOENCODING": encoding})
+def test_characters_outside_the_encoding_are_escaped(tmp_path):
+    done = run(tmp_path, stdout=subprocess.PIPE, env={"PYTHONIOENCODING": "latin-1"})
     assert done.returncode == 0 and done.stdout.startswith(rb"\u2605 line")
 
 

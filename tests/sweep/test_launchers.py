@@ -1,5 +1,7 @@
 """A run's share of the machine, refusals, and what is said when a launcher ends."""
 
+import copy
+import functools
 import importlib.util
 import os
 import signal
@@ -25,14 +27,16 @@ register_schema()
 names.register_resolvers()
 
 
+@functools.cache
 def composed(launcher, *overrides):
+    """Return a composed configuration, which must not be changed."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         chosen = [f"hydra/launcher={launcher}", *overrides]
         return compose("config", overrides=chosen, return_hydra_config=True)
 
 
 def hydra_of(launcher, *overrides, job=0):
-    hydra = composed(launcher, *overrides).hydra
+    hydra = copy.deepcopy(composed(launcher, *overrides).hydra)
     hydra.job.num = job
     return hydra
 

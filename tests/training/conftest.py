@@ -25,7 +25,7 @@ def cache(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def config(tmp_path, cache) -> Config:
-    """A configuration of a run of one second: a random resnet18 on eighteen images."""
+    """A configuration of a run of one second: a random ShuffleNet on eighteen images."""
     random = np.random.default_rng(0)
     for split, count in (("train", 4), ("val", 3), ("test", 2)):
         for label in ("cat", "dog"):
@@ -34,7 +34,7 @@ def config(tmp_path, cache) -> Config:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(random.integers(0, 255, (40, 40, 3), np.uint8)).save(path)
     return Config(
-        model=ModelConfig(label="resnet18", name="resnet18", weights=None),
+        model=ModelConfig(label="shufflenet", name="shufflenet_v2_x0_5", weights=None),
         data=DataConfig(label="folder", source="folder", root=str(tmp_path / "pictures")),
         transform=TransformConfig(name="resize", size=32),
         augmentation=AugmentationConfig(name="none"),

@@ -198,7 +198,7 @@ HARM = {
         d, lambda record: record["model"].update(checkpoint=f"../../{s.name}")
     ),
     "weights of other classes": lambda d, s: save_file(
-        {"head.weight": torch.zeros(2, 3, 512), "head.bias": torch.zeros(2, 3)},
+        {"head.weight": torch.zeros(2, 3, 1024), "head.bias": torch.zeros(2, 3)},
         d / "head.safetensors",
     ),
     "other images": lambda d, s: _rewritten(
