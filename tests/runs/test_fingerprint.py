@@ -63,6 +63,7 @@ def test_runtime_settings_do_not_change_the_fingerprint(config):
         {"training.warmup": 0.1},
         {"training.clip_norm": 1.0},
         {"training.label_smoothing": 0.1},
+        {"training.ema": 0.9},
         {"training.freeze_batchnorm": True},
         {"training.layer_decay": 0.8},
     ],
@@ -126,7 +127,7 @@ def test_every_setting_determines_the_result_unless_it_is_declared_otherwise(con
         # with the values that older records imply
         "augmentation._target_", "augmentation.arguments", "evidence.name",
         "optimizer._target_", "optimizer.arguments",
-        "training.class_weights", "training.clip_norm", "training.focal_gamma",
+        "training.class_weights", "training.clip_norm", "training.ema", "training.focal_gamma",
         "training.freeze_batchnorm", "training.label_smoothing", "training.layer_decay",
         "training.linear_probe", "training.sampling", "training.schedule", "training.warmup",
     }  # fmt: skip

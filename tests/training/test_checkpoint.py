@@ -20,7 +20,7 @@ from visionsweep.models.seeds import replicate_seeds
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
 from visionsweep.training.checkpoint import Progress, read_checkpoint, write_checkpoint
-from visionsweep.training.optimizers import make_optimizer
+from visionsweep.training.optimizers import averaged, make_optimizer
 from visionsweep.training.train_state import TrainState
 from visionsweep.training.updates import Updates
 
@@ -93,8 +93,9 @@ def interrupt_and_resume(make, tmp_path: Path, *, after: int, epochs: int = 6, *
     """Train without interruption, and again with one; return state and history of both."""
     whole, batches = make()
     expected = loop.fit(
-        whole.module, batches, whole.optimizer, epochs, CPU, lambda epoch: None, **options
-    )
+        whole.module, batches, whole.optimizer, epochs, CPU, lambda epoch: None,
+        scored=whole.deployed, **options,
+    )  # fmt: skip
 
     first, batches = make()
     path, history = tmp_path / "checkpoint.safetensors", []
@@ -107,7 +108,10 @@ def interrupt_and_resume(make, tmp_path: Path, *, after: int, epochs: int = 6, *
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        loop.fit(first.module, batches, first.optimizer, epochs, CPU, on_epoch, **options)
+        loop.fit(
+            first.module, batches, first.optimizer, epochs, CPU, on_epoch,
+            scored=first.deployed, **options,
+        )  # fmt: skip
 
     second, batches = make()
     tensors, progress = read_checkpoint(path)
@@ -115,7 +119,7 @@ def interrupt_and_resume(make, tmp_path: Path, *, after: int, epochs: int = 6, *
     second.load(tensors)
     resumed = loop.fit(
         second.module, batches, second.optimizer, epochs, CPU, lambda epoch: None,
-        progress.history, **options,
+        progress.history, scored=second.deployed, **options,
     )  # fmt: skip
     return (whole, expected), (second, resumed)
 
@@ -142,6 +146,22 @@ def test_resumed_fine_tuning_on_augmented_images_is_identical(tmp_path, pictures
         return fine_tuning(pictures, workers)
 
     assert_identical(*interrupt_and_resume(make, tmp_path, after=2, epochs=4))
+
+
+@pytest.mark.parametrize("kind", ["heads", "network"])
+def test_resumed_moving_average_is_identical(tmp_path, pictures, kind):
+    def make():
+        state, batches = heads("Adam") if kind == "heads" else fine_tuning(pictures)
+        average = averaged(state.module, state.optimizer, decay=0.8)
+        return replace(state, average=average), batches
+
+    uninterrupted, resumed = interrupt_and_resume(make, tmp_path, after=2, epochs=4)
+    assert_identical(uninterrupted, resumed)
+    tensors, again = uninterrupted[0].tensors(), resumed[0].tensors()
+    for name, average in uninterrupted[0].weights().items():
+        assert torch.equal(average, resumed[0].weights()[name]), name
+    assert not torch.equal(tensors["average.head.weight"], tensors["weights.head.weight"])
+    assert torch.equal(tensors["average.steps"], again["average.steps"])
 
 
 def test_resumed_training_by_a_schedule_is_identical(tmp_path, pictures):

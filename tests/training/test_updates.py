@@ -13,7 +13,7 @@ from visionsweep.models.heads import Heads
 from visionsweep.models.seeds import replicate_seeds
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
-from visionsweep.training.optimizers import layers, make_optimizer
+from visionsweep.training.optimizers import averaged, layers, make_optimizer
 from visionsweep.training.updates import Updates, clip_gradients
 
 CPU = torch.device("cpu")
@@ -139,3 +139,20 @@ def test_rates_of_layers_follow_the_schedule(network):
     optimizer = make_optimizer(SGD, network, layer_decay=0.5)
     Updates("cosine").prepare(optimizer, 5, 10, 0, 1)
     assert [group["lr"] for group in optimizer.param_groups[:2]] == pytest.approx([0.25, 0.125])
+
+
+def test_moving_average_is_that_of_its_definition():
+    heads = Heads(7, 3, 0.0, replicate_seeds(3, 2))
+    optimizer = make_optimizer(SGD, heads)
+    average = averaged(heads, optimizer, decay=0.75)
+    batches = TensorBatches(*points(20), 10, [torch.Generator(), torch.Generator()])
+    expected = None
+    for _ in range(3):
+        for batch in list(batches):
+            loop.train_one_epoch(heads, [batch], optimizer, CPU)
+            now = heads.weight.detach().clone()
+            expected = now if expected is None else 0.75 * expected + 0.25 * now
+    assert torch.allclose(average.module.weight, expected, atol=1e-6)
+    assert not torch.allclose(average.module.weight, heads.weight, atol=1e-3)
+    scores = loop.evaluate(average.module, batches, CPU)
+    assert scores != loop.evaluate(heads, batches, CPU)

@@ -56,6 +56,16 @@ class TrainingConfig:
         hparam=True,
         in_steps=True,
     )
+    ema: float = setting(
+        "decay per step of an exponential moving average of the weights, which is then scored and "
+        "saved; 0: none",
+        0.0,
+        ge=0,
+        lt=1,
+        added=True,
+        hparam=True,
+        in_steps=True,
+    )
     freeze_batchnorm: bool = setting(
         "keep the statistics of BatchNorm while the backbone is trained",
         False,

@@ -45,6 +45,7 @@ def validate_config(config: DictConfig, *, look_at_files: bool = True) -> Config
     valid.sweep_dir = expanded(valid.sweep_dir)
     if valid.training.linear_probe == "only":
         valid.epochs = 1  # of the record, which has the scores of the solved head
+        valid.training.ema = 0.0
     return valid
 
 

@@ -106,6 +106,7 @@ def fit(
     micro_batch: AdaptiveMicroBatch | None = None,
     objective: Objective | None = None,
     updates: Updates | None = None,
+    scored: nn.Module | None = None,
 ) -> list[Epoch]:
     """Train a model, and evaluate it on validation and test images after each epoch.
 
@@ -120,6 +121,7 @@ def fit(
         micro_batch: micro-batch size, as for `train_one_epoch`.
         objective: training loss, as for `train_one_epoch`.
         updates: learning rate of each step, and the largest gradient; by default as they are.
+        scored: model to evaluate, as a moving average; by default the trained one.
 
     Returns:
         The scores of all epochs in order, those of `done` included.
@@ -145,8 +147,10 @@ def fit(
             train = train_one_epoch(
                 model, train_batches, optimizer, device, micro_batch, objective, prepare
             )
-            val = evaluate(model, val_batches, device, micro_batch)
-            test = evaluate(model, test_batches, device, micro_batch)
+            val, test = (
+                evaluate(scored or model, scored_batches, device, micro_batch)
+                for scored_batches in (val_batches, test_batches)
+            )
             rate, seconds = optimizer.param_groups[0]["lr"], time.perf_counter() - start
             epoch = epoch_of(number, rate, seconds, train[: len(val)], val, test)  # of replicates
             history.append(epoch)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from visionsweep.config.schema import OptimizerConfig
 from visionsweep.config.targets import (
@@ -39,6 +40,23 @@ def make_optimizer(
             for depth, parameters in enumerate(reversed(layers(model).values()))
         ],
     )
+
+
+def averaged(
+    module: nn.Module, optimizer: torch.optim.Optimizer, decay: float
+) -> AveragedModel | None:
+    """Return the moving average of a module, updated after each step of its optimizer.
+
+    Args:
+        module: module, with its initial weights.
+        optimizer: its optimizer.
+        decay: weight of the average before a step; None is returned for 0.
+    """
+    if not decay:
+        return None
+    average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    optimizer.register_step_post_hook(lambda *_: average.update_parameters(module))
+    return average
 
 
 def layers(model: nn.Module) -> dict[str, list[nn.Parameter]]:

@@ -18,7 +18,7 @@ from visionsweep.tensorboard.projector import project
 from visionsweep.training.batches import TensorBatches
 from visionsweep.training.bootstrap import bootstrap_losses
 from visionsweep.training.inputs import predict
-from visionsweep.training.train_state import TrainState
+from visionsweep.training.train_state import TrainState, heads_of
 from visionsweep.training.trainer import RunContext
 
 
@@ -29,14 +29,14 @@ def predict_splits(run: RunContext, state: TrainState) -> tuple[dict[str, Predic
     """
     predictions = {
         split: predict(
-            state.module, run.batches[split], run.resolved.splits[split], run.device,
+            state.deployed, run.batches[split], run.resolved.splits[split], run.device,
             state.micro_batch,
         )
         for split in ("val", "test")
     }  # fmt: skip
     temperature = fit_temperature(predictions["val"])
     if run.resampled:
-        losses = bootstrap_losses(state.heads, run.batches["val"], temperature)
+        losses = bootstrap_losses(heads_of(state.deployed), run.batches["val"], temperature)
         predictions["val"] = replace(predictions["val"], bootstrap=losses)
     return predictions, temperature
 

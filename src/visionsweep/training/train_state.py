@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from visionsweep.models.classifier import Classifier
 from visionsweep.models.heads import Heads
@@ -24,6 +25,7 @@ class TrainState:
         optimizer: optimizer of the module's trainable parameters.
         shuffle_generators: generator of the training order, per head.
         micro_batch: micro-batch size that device memory holds.
+        average: moving average of the module, if there is one.
     """
 
     module: nn.Module
@@ -32,25 +34,25 @@ class TrainState:
     micro_batch: AdaptiveMicroBatch = field(
         default_factory=lambda: AdaptiveMicroBatch(warning=TRAINING_WARNING)
     )
+    average: AveragedModel | None = None
+
+    @property
+    def deployed(self) -> nn.Module:
+        """What is scored and saved: the module, or its moving average."""
+        return self.module if self.average is None else self.average.module
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Return what is deployed by name: the replicates of the head, or the whole network."""
+        """Return what is saved by name: the replicates of the head, or the whole network."""
+        weights = _weights(self.deployed)
         if isinstance(self.module, Classifier) and not self.module.frozen:
-            return self.module.state_dict()
-        replicates = self.heads.replicates
-        return {name: tensor[:replicates] for name, tensor in self._trained().items()}
-
-    def _trained(self) -> dict[str, torch.Tensor]:
-        """Return what is trained by name: the tensors of all heads, or of the whole network."""
-        if isinstance(self.module, Classifier) and not self.module.frozen:
-            return self.module.state_dict()
-        return {f"head.{name}": tensor for name, tensor in self.heads.state_dict().items()}
+            return weights
+        replicates = heads_of(self.module).replicates
+        return {name: tensor[:replicates] for name, tensor in weights.items()}
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return the whole state by name, as contiguous tensors on the CPU."""
         device = next(self.module.parameters()).device
-        tensors = {f"weights.{name}": tensor for name, tensor in self._trained().items()}
-        tensors |= _optimizer_tensors(self.optimizer)
+        tensors = self._parameters() | _optimizer_tensors(self.optimizer)
         tensors |= {f"random.{i}": source.get_state() for i, source in enumerate(self._generators)}
         tensors["random.torch"] = torch.get_rng_state()
         if device.type == "cuda":  # this device alone: asking others would occupy their memory
@@ -89,8 +91,8 @@ class TrainState:
         elif device.type == "mps" and "random.mps" in tensors:
             torch.mps.set_rng_state(tensors["random.mps"])
         with torch.no_grad():
-            for name, weight in self._trained().items():
-                weight.copy_(tensors[f"weights.{name}"])
+            for name, weight in self._parameters().items():
+                weight.copy_(tensors[name])
         groups = self.optimizer.state_dict()["param_groups"]
         for i, group in enumerate(groups):
             if (name := f"group.{i}.step") in tensors:
@@ -100,12 +102,32 @@ class TrainState:
     @property
     def heads(self) -> Heads:
         """Heads: the module, or those of the classifier."""
-        heads = self.module.head if isinstance(self.module, Classifier) else self.module
-        return cast(Heads, heads)
+        return heads_of(self.module)
+
+    def _parameters(self) -> dict[str, torch.Tensor]:
+        """Return what steps of the optimizer change, by name: weights, and their average."""
+        tensors = {f"weights.{name}": tensor for name, tensor in _weights(self.module).items()}
+        if self.average is not None:
+            averaged = _weights(self.average.module)
+            tensors |= {f"average.{name}": tensor for name, tensor in averaged.items()}
+            tensors["average.steps"] = self.average.n_averaged
+        return tensors
 
     @property
     def _generators(self) -> list[torch.Generator]:
         return [*self.shuffle_generators, *self.heads.sources]
+
+
+def heads_of(module: nn.Module) -> Heads:
+    """Return the heads: the module, or those of a classifier."""
+    return cast(Heads, module.head if isinstance(module, Classifier) else module)
+
+
+def _weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the tensors of the heads, or of the whole network if its backbone is trained."""
+    if isinstance(module, Classifier) and not module.frozen:
+        return module.state_dict()
+    return {f"head.{name}": tensor for name, tensor in heads_of(module).state_dict().items()}
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

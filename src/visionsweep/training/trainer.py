@@ -35,7 +35,7 @@ from visionsweep.training.inputs import (
 )
 from visionsweep.training.linear_probe import start_from_probe
 from visionsweep.training.objective import objective_of
-from visionsweep.training.optimizers import make_optimizer
+from visionsweep.training.optimizers import averaged, make_optimizer
 from visionsweep.training.resolve import Resolved
 from visionsweep.training.train_state import TrainState
 from visionsweep.training.updates import Updates
@@ -135,13 +135,15 @@ def new_state(run: RunContext) -> TrainState:
     seeds = (*run.seeds, *run.resampled)
     for generator, seed in zip(run.shuffle_generators, seeds, strict=True):
         generator.manual_seed(seed.shuffle)
+    optimizer = make_optimizer(run.config.optimizer, module, run.config.training.layer_decay)
     return TrainState(
         module,
-        make_optimizer(run.config.optimizer, module, run.config.training.layer_decay),
+        optimizer,
         run.shuffle_generators,
         AdaptiveMicroBatch(
             warning=TRAINING_WARNING, allows_single_image=lambda: run.network.trains_on_one_image
         ),
+        averaged(module, optimizer, run.config.training.ema),
     )
 
 
@@ -225,4 +227,5 @@ def train(
         micro_batch=state.micro_batch,
         objective=objective_of(recipe, labels, run.network.classes),
         updates=Updates(recipe.schedule, recipe.warmup, recipe.clip_norm),
+        scored=state.deployed,
     )
