@@ -29,13 +29,11 @@ def main(arguments: list[str]) -> int:
     add = parse.add_argument
     add("folders", nargs="*", type=path_argument, help="where to look (outputs)")
     add(
-        "--sort",
-        default="val_loss",
-        metavar="COLUMN",
+        "--sort", default="val_loss", metavar="COLUMN",
         help=f"the column to sort by: a metric, such as balanced_accuracy, with its paired "
         f"differences to the best run by it; a swept setting, such as optimizer.lr; or one of "
         f"{', '.join(BY_KEY)} (val_loss)",
-    )
+    )  # fmt: skip
     add("--top", type=positive, metavar="N", help="show the first N only")
     add("--all", action="store_true", help="list every run that is not ranked, with its reason")
     add(
@@ -71,15 +69,9 @@ def main(arguments: list[str]) -> int:
         print(as_csv(ordered(rows, sort)[: options.top], more), end="")
     else:
         leaderboard.show(
-            folders,
-            discovered,
-            groups,
-            sort=sort,
-            more=difference_columns(groups, sort),
-            top=options.top,
-            as_text=options.markdown,
-            everything=options.all,
-        )
+            folders, discovered, groups, sort=sort, more=difference_columns(groups, sort),
+            top=options.top, as_text=options.markdown, everything=options.all,
+        )  # fmt: skip
         return 0 if rows else 1
     for line in [*discovered.skipped, *(line for each in groups for line in each.passed_over)]:
         print(f"passed over {one_line(line)}", file=sys.stderr)

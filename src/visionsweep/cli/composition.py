@@ -5,19 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hydra import compose, version
+from hydra import compose, errors, version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import compute_search_path_dir, create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import (
-    ConfigCompositionException,
-    HydraException,
-    MissingConfigException,
-    OverrideParseException,
-)
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
@@ -66,7 +60,7 @@ def parse(overrides: list[str]) -> list[Override]:
     loader = GlobalHydra.instance().config_loader()
     try:
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
-    except OverrideParseException as error:
+    except errors.OverrideParseException as error:
         raise UserError(
             "cannot be read; a value with spaces, commas, quotes or brackets wants quotes inside "
             "the shell's quotes: 'key=\"a, b\"'",
@@ -94,7 +88,7 @@ def compose_config(overrides: list[str], name: str) -> DictConfig:
     """
     try:
         return compose(name, overrides=overrides, return_hydra_config=True)
-    except MissingConfigException as error:
+    except errors.MissingConfigException as error:
         options = error.options or []
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
         if not group:
@@ -103,7 +97,7 @@ def compose_config(overrides: list[str], name: str) -> DictConfig:
             f"no such option{nearest(option, options)}\n  {group}: {', '.join(options)}",
             where=f"{group}={option}",
         ) from error
-    except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
+    except (errors.HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(error, overrides)) from error
 
 

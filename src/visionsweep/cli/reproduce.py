@@ -29,7 +29,6 @@ from visionsweep.text import shell
 from visionsweep.text.escaping import json_text, visible
 
 if TYPE_CHECKING:
-    from visionsweep.reproduction import Changed
     from visionsweep.runs.record_diff import Agreement
 
 
@@ -45,7 +44,10 @@ def main(arguments: list[str]) -> int:
     add("--json", action="store_true", help="print JSON instead of a table")
     options = parse.parse_intermixed_args(arguments)
 
+    from rich.table import Table
+
     from visionsweep.cli.selection import named_run
+    from visionsweep.report.console import wide_console
     from visionsweep.runs.recorded_config import not_followed
 
     run = named_run(options.run, "reproduce.py")
@@ -60,8 +62,14 @@ def main(arguments: list[str]) -> int:
     if notice := not_followed(recorded, options.settings):
         print(visible(notice), file=stream, flush=True)
     changed = reproduction.whats_changed(run, config, recorded)
-    if not options.json:
-        _show(changed)
+    if changed and not options.json:
+        table = Table("what", "recorded", "now", title="What differs")
+        for change in changed:
+            table.add_row(change.what, change.recorded, change.now)
+        wide_console().print(table)
+    elif not options.json:
+        print("Nothing differs: images, weights, versions, commit and device are the run's.")
+    sys.stdout.flush()
     try:
         with signals.installed():
             agreement = reproduction.run_again(run, config, into)
@@ -77,21 +85,6 @@ def main(arguments: list[str]) -> int:
     else:
         print(verdict(agreement))
     return 1 if agreement.verdict == "different" else 0
-
-
-def _show(changed: "list[Changed]") -> None:
-    from rich.table import Table
-
-    from visionsweep.report.console import wide_console
-
-    if not changed:
-        print("Nothing differs: images, weights, versions, commit and device are the run's.")
-        return
-    table = Table("what", "recorded", "now", title="What differs")
-    for change in changed:
-        table.add_row(change.what, change.recorded, change.now)
-    wide_console().print(table)
-    sys.stdout.flush()
 
 
 def verdict(agreement: "Agreement") -> str:

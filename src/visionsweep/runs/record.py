@@ -5,7 +5,7 @@
 keep their names and meaning; changing one raises `SCHEMA_VERSION`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -28,7 +28,7 @@ from visionsweep.runs.fields import (
 )
 from visionsweep.runs.scores import ClassMeasures, Epoch, Measure, Metrics, Scores
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 # `crashed` and `running` are statuses of runs that have no record (runs/claims.py).
 Status = Literal["completed", "failed", "interrupted", "crashed", "running"]
@@ -70,7 +70,7 @@ class Failure(Struct, frozen=True):
 class RecordSummary(Struct, kw_only=True):
     """A record without its history, so that ten thousand of them fit into memory."""
 
-    schema_version: int = SCHEMA_VERSION  # version of the file's format
+    schema_version: Literal[1] = SCHEMA_VERSION  # version of the file's format
     status: Status
     name: Name  # readable name of the choices
     dataset: Name | None = None  # `sample` is the synthetic one

@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from visionsweep.runs.fields import Natural
 from visionsweep.runs.paths import RECORD
 from visionsweep.runs.record import SCHEMA_VERSION, Record, RecordSummary
 from visionsweep.runs.validation import check_record
@@ -52,12 +51,6 @@ def _as_text(content: Any) -> Any:
     return as_text(content) if isinstance(content, str) else content
 
 
-class _Version(msgspec.Struct):
-    """The part of a record that tells whether the rest can be understood."""
-
-    schema_version: Natural | None = None
-
-
 def read_record(path: Path) -> Record:
     """Read and validate a `result.json`.
 
@@ -69,10 +62,12 @@ def read_record(path: Path) -> Record:
         content = read_regular(path, MAX_BYTES)
         try:
             record = decode_json(content, Record)
-        except UntrustedFileError:
-            _check_version(decode_json(content, _Version).schema_version)
-            raise
-        _check_version(record.schema_version)
+        except UntrustedFileError:  # perhaps since another version wrote it
+            version = decode_json(content, dict[str, Any]).get("schema_version")
+            if version in (None, SCHEMA_VERSION):
+                raise
+            reason = f"schema version {version}; this program reads {SCHEMA_VERSION}"
+            raise ValueError(reason) from None
         check_record(record)
     except UntrustedFileError as error:
         raise ValueError(f"not a record: {error}") from error
@@ -84,8 +79,3 @@ def read_summary(path: Path) -> RecordSummary:
     record = read_record(path)
     names = RecordSummary.__struct_fields__
     return RecordSummary(**{name: getattr(record, name) for name in names})
-
-
-def _check_version(version: int | None) -> None:
-    if version not in (None, SCHEMA_VERSION):
-        raise ValueError(f"schema version {version}; this program reads {SCHEMA_VERSION}")
