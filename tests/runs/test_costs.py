@@ -8,8 +8,8 @@ import pytest
 from visionsweep.command_memory import forget
 from visionsweep.report.recommendation import is_cheaper, milliseconds
 from visionsweep.runs import costs
+from visionsweep.runs.costs import time_models
 from visionsweep.runs.discovery import find_runs
-from visionsweep.sweep.model_times import time_models
 
 
 @pytest.fixture

@@ -1,21 +1,27 @@
 """Milliseconds per image of the models of a sweep, `costs.json`, timed together.
 
 A run times its own model, but under the load of that moment, and the result is cached. Numbers to
-be compared are timed together when the sweep ends (`sweep/model_times.py`).
+be compared are timed together, in turns, when the sweep ends.
 """
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
 
 from visionsweep.command_memory import forget, remembered
+from visionsweep.errors import UserError
+from visionsweep.runs.discovery import Run
 from visionsweep.runs.fields import Name
 from visionsweep.runs.record import ModelFacts
+from visionsweep.runs.recorded_config import config_of
 from visionsweep.storage.files import write_atomically
 from visionsweep.storage.untrusted import decode_json, read_regular
+
+log = logging.getLogger(__name__)
 
 FILE_NAME = "costs.json"
 _LARGEST = 1_000_000  # bytes
@@ -50,3 +56,27 @@ def write(sweep_dir: Path, milliseconds: Mapping[str, float]) -> None:
     content = json.dumps(dict(sorted(milliseconds.items())), indent=2)
     write_atomically(sweep_dir / FILE_NAME, content.encode())
     forget(read)
+
+
+def time_models(sweep_dir: Path, runs: Iterable[Run]) -> None:
+    """Time a forward pass of each model of a sweep, and write `costs.json`.
+
+    Nothing is done if the sweep has a single model, or if all were timed together before.
+    """
+    models = {key_of(run.record.model): run.record for run in runs if run.record.model is not None}
+    if len(models) < 2 or models.keys() <= read(sweep_dir).keys():
+        return
+    from visionsweep.models import backbones  # these import torch
+    from visionsweep.models.backbone_spec import resolve_backbone
+    from visionsweep.models.timing import forward_milliseconds
+
+    built = {}
+    for key, record in models.items():
+        config, size = config_of(record).model, int(key.rpartition("-")[2])
+        try:
+            spec = resolve_backbone(config, random_if_unavailable=True)
+            built[key] = backbones.build(spec, size).module, size
+        except UserError as error:
+            log.warning("%s: not timed: %s", config.label, error)
+            return
+    write(sweep_dir, forward_milliseconds(built))

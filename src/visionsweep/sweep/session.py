@@ -93,8 +93,8 @@ def finish_sweep(directory: Path, status: int) -> int:
     from visionsweep.report.figures import draw_figures, runs_to_draw
     from visionsweep.report.numbers import counted
     from visionsweep.report.page import write_page
+    from visionsweep.runs.costs import time_models
     from visionsweep.runs.discovery import completed, find_runs
-    from visionsweep.sweep.model_times import time_models
 
     state = command_state()
     listing = find_runs([directory])
