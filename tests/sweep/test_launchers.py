@@ -18,7 +18,7 @@ from visionsweep.config.schema import register_schema
 from visionsweep.errors import UserError
 from visionsweep.runs import names
 from visionsweep.runtime import signals
-from visionsweep.sweep import launchers, machine_share, slurm_queue
+from visionsweep.sweep import launchers, machine_share, slurm
 
 CONF = Path(__file__).parents[2] / "conf"
 PRESETS = ("joblib", "ray", "submitit_local", "submitit_slurm")
@@ -221,7 +221,7 @@ def test_run_ended_by_slurm_is_reported_with_its_state(monkeypatch):
     class UncompletedJobError(Exception):
         """Named and worded as submitit's."""
 
-    slurm_queue.queue().ids.append("7")
+    slurm.queue().ids.append("7")
     error = UncompletedJobError("Job 7_2 (task: 0) with path x\nhas not (state: CANCELLED)\n---")
     message = launchers.explained(raised_in("hydra_plugins.hydra_submitit_launcher.x", error))
     assert message is not None and "Slurm says CANCELLED (Job 7_2 " in message

@@ -18,7 +18,7 @@ from visionsweep.config.schema import register_schema
 from visionsweep.errors import UserError
 from visionsweep.runs import names
 from visionsweep.runtime import terminal
-from visionsweep.sweep import slurm, slurm_queue
+from visionsweep.sweep import slurm
 
 # Hydra's plugins by the extras of this package that install them.
 _PLUGIN = re.compile(r"hydra_plugins\.hydra_(joblib|ray|submitit)_launcher")
@@ -94,7 +94,7 @@ class Command:
         for name, value in _RAY.items():
             os.environ.setdefault(name, value)
         if kind_of(launcher) == "SlurmLauncher":
-            slurm_queue.watch(terminal.write)
+            slurm.watch(terminal.write)
 
     def join(self) -> None:
         """Take over the command's arguments and environment in this process."""
@@ -126,8 +126,8 @@ def explained(error: BaseException) -> str | None:
     if kind in ("FailedJobError", "UncompletedJobError"):
         how = "killed or out of memory"
         rest = "Others may still be running: compare.py shows when they are done."
-        if slurm_queue.queue().ids:
-            rest = slurm_queue.still_there()
+        if slurm.queue().ids:
+            rest = slurm.still_there()
             if state := re.search(r"\(state: (\w+)", str(error)):
                 how = f"Slurm says {state[1]}"
         return f"The process of a run ended without a message, {how} ({lines[0]}).\n{rest}".rstrip()

@@ -14,7 +14,7 @@ from visionsweep.runs.paths import goes_on
 from visionsweep.runtime import signals, terminal
 from visionsweep.runtime.streams import OutputError, give_up
 from visionsweep.storage.files import disk_errors_explained
-from visionsweep.sweep import launchers, slurm_queue
+from visionsweep.sweep import launchers, slurm
 from visionsweep.sweep.callback import command_state
 from visionsweep.text import shell
 
@@ -40,7 +40,7 @@ def run(main: Callable[[], Any]) -> int:
     finally:
         launchers.end_workers()
     status = signals.status() or status
-    if status >= 128 and (said := slurm_queue.queue().cancel()):
+    if status >= 128 and (said := slurm.queue().cancel()):
         terminal.write(said)
     state = command_state()
     if state.progress is not None:
