@@ -14,8 +14,6 @@ from omegaconf import OmegaConf
 from visionsweep.config.derived import SECTIONS, flatten, settings
 from visionsweep.config.setting import Setting
 
-_NARROWEST, _WIDEST = 60, 110
-
 
 def manual(config_dir: Path) -> str:
     """Return the help. The first comment of each file of `config_dir` describes the option."""
@@ -23,7 +21,7 @@ def manual(config_dir: Path) -> str:
         config = compose("config", return_hydra_config=True)
     about, choices = config.hydra.help, config.hydra.runtime.choices
     defaults = flatten(cast(dict[str, Any], OmegaConf.to_container(config, resolve=False)))
-    columns = min(max(shutil.get_terminal_size((100, 24)).columns, _NARROWEST), _WIDEST)
+    columns = min(max(shutil.get_terminal_size((100, 24)).columns, 60), 110)
     groups = sorted(f for f in config_dir.iterdir() if f.is_dir() and f.name != "hydra")
     header = [textwrap.fill(text, columns) for text in about.header.split("\n\n")]
     parts = [*header, "GROUPS: choose with group=option (* marks the default)"]
