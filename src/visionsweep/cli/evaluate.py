@@ -102,16 +102,15 @@ def _print_tables(run: "Run", done: "Evaluation", scores: "Mapping[str, ClassSco
     if never := never_predicted(scores):
         print(f"Never predicted: {', '.join(map(visible, never))}.")
     if not done.as_recorded:
-        trained_on = f"It was trained on {done.trained_on or 'none'} of "
+        trained_on = "It was trained on none of them."
         if done.trained_on is None:
             trained_on = (
                 "Whether it was trained on any of them cannot be said without its own images: "
                 "--own-images PATH says where they are."
             )
         elif done.trained_on:
-            trained_on += f"these {done.images}: the scores are optimistic."
-        else:
-            trained_on += "them."
+            some = f"{done.trained_on} of these {done.images}"
+            trained_on = f"It was trained on {some}: the scores are optimistic."
         print(f"These are not one of the splits of the run's record. {trained_on}")
     elif run.record.evaluation.get(done.split) == done.measures:
         print("These are the images of the run's record, and these are its numbers.")

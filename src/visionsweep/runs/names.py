@@ -30,33 +30,30 @@ def run_name(
         and `.+-_` only. A hash of all settings is appended if a value needs other characters.
     """
     given = dict(o.lstrip("+~").partition("=")[::2] for o in overrides)
-    folder = choices.get("data") == "folder"
     hidden = {*neutral_keys(), *always_shown()} | ({"experiment"} if study else set())
-    shown = {k: v for k, v in given.items() if k not in hidden}
+    if choices.get("data") != "folder":
+        hidden.add("data.root")
     if epochs is None:
         in_steps = keys(in_steps=True)
-        decided = {group for group, label in group_labels().items() if label in in_steps}
-        shown = {k: v for k, v in shown.items() if k not in in_steps | decided}
-    if not folder:
-        shown.pop("data.root", None)
+        hidden |= in_steps | {group for group, label in group_labels().items() if label in in_steps}
+    shown = {k: v for k, v in given.items() if k not in hidden}
     last_parts = [key.rpartition(".")[2] for key in settings()]
-    parts = [choices["model"], choices["data"]]
-    parts += [] if epochs is None else [f"{epochs}-epochs"]
-    first = len(parts)
-    exact = True
+    first = [choices["model"], choices["data"], *([] if epochs is None else [f"{epochs}-epochs"])]
+    parts, exact = [*first], True
     for key, value in sorted(shown.items()):
-        short = key.rpartition(".")[2]
+        if key in choices:  # an option is a file name, and safe
+            parts.append(f"{key}-{value}")
+            continue
         text = re.sub(r"[^A-Za-z0-9.+-]+", "-", value.rpartition("/")[2]).strip("-.")
-        exact &= text == value or key in choices  # an option is a file name, and safe
-        if key in choices:
-            text = value
+        exact &= text == value
+        short = key.rpartition(".")[2]
         alone = key in settings() and last_parts.count(short) == 1
-        parts.append(f"{short if alone or key in choices else key}-{text}")
+        parts.append(f"{short if alone else key}-{text}")
     whole = "_".join(parts)
     name = re.sub(r"[^A-Za-z0-9.+_-]", "-", whole)
     if exact and name == whole and len(name) <= _LONGEST:
         return name
-    settings_in_full = [*parts[:first], *(f"{k}={v}" for k, v in sorted(shown.items()))]
+    settings_in_full = [*first, *(f"{k}={v}" for k, v in sorted(shown.items()))]
     digest = hashlib.sha256(repr(settings_in_full).encode())
     return f"{name[:_LONGEST]}_{digest.hexdigest()[:8]}"
 

@@ -106,12 +106,6 @@ class Queue:
         self._rows: list[list[str]] = []  # id, state, reason and time of submission
         self._said: tuple[str, float] = ("", 0.0)
 
-    def add(self, job: str) -> None:
-        """Add a submitted job, `12` or task `12_3`."""
-        job = job.partition("_")[0]
-        if job not in self.ids:
-            self.ids.append(job)
-
     def ask(self) -> dict[str, str] | None:
         """Return the state of each job and task by id, or None if Slurm does not answer.
 
@@ -187,7 +181,9 @@ def watch(write: Callable[[str], None]) -> None:
 
     class Watcher(slurm.SlurmInfoWatcher):
         def register_job(self, job_id: str) -> None:
-            queue().add(job_id)
+            job = job_id.partition("_")[0]  # of task `12_3`, job `12`
+            if job not in queue().ids:
+                queue().ids.append(job)
             super().register_job(job_id)
 
         def update(self) -> None:
