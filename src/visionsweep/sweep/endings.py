@@ -80,16 +80,9 @@ def ending_of(run_dir: Path, entered: float, *, over: bool = False) -> Ending | 
         note = "finished earlier" if earlier else "reused" if record.reused_from else ""
         if not note and record.continued_after:
             note = f"resumed after epoch {record.continued_after[-1]}"
-        epochs = record.config.get("epochs", 1)
-        return Ending(
-            run_dir.name,
-            "completed",
-            note,
-            val_loss=final.loss,
-            val_accuracy=final.accuracy,
-            seconds=record.seconds,
-            epochs=epochs if isinstance(epochs, int) else 1,
-        )
+        scores = final.loss, final.accuracy
+        epochs = record.config["epochs"]
+        return Ending(run_dir.name, record.status, note, "", *scores, record.seconds, epochs)
     if earlier:
         return None
     reason = ""
