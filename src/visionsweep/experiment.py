@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from visionsweep.analysis.calibration import calibrated
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.schema import Config
+from visionsweep.data.splits import CROSS_FIT
 from visionsweep.errors import UserError, let_go
 from visionsweep.runs import claims
 from visionsweep.runs.facts import data_facts, model_facts
@@ -159,10 +160,10 @@ class _Run:
             write_predictions(run_dir, resolved.splits, predictions, temperature)
             write_weights(run_dir / model.checkpoint, state, temperature)
             (run_dir / CHECKPOINT).unlink(missing_ok=True)
-        for split, name in (("val", "validation"), ("test", "test")):
-            of_split = self.scores.deployed[split]
+        names = {"val": "validation", "test": "test", CROSS_FIT: "cross-fitted"}
+        for split, of_split in self.scores.deployed.items():
             final = of_split["loss"].value, 100 * of_split["accuracy"].value
-            log.info("%s loss %.4f, accuracy %.1f%%", name, *final)
+            log.info("%s loss %.4f, accuracy %.1f%%", names[split], *final)
 
     def _train(self, context: RunContext) -> tuple[TrainState, dict[str, Predictions], float]:
         """Train from the checkpoint or from the seeds; return state, predictions, temperature."""
@@ -182,6 +183,7 @@ class _Run:
 
         facts = {"name": self.name, "dataset": splits.dataset, "weights": weights}
         facts |= {f"{split} images": str(count) for split, count in splits.counts.items()}
+        facts["evidence"] = config.evidence.name
         with (
             RunWriter(self.run_dir, after_epoch=len(self.history)) as events,
             one_thread(when=trains_on_features(config)),

@@ -51,14 +51,14 @@ def test_arguments_that_the_class_does_not_have_are_refused(arguments):
 
 def test_values_that_the_class_refuses_are_reported():
     with pytest.raises(UserError, match="beta"):
-        refuse_optimizer(optimizer("torch.optim.Adam", betas=[2.0, 0.9]), 1)
+        refuse_optimizer(optimizer("torch.optim.Adam", betas=[2.0, 0.9]), together=False)
 
 
 def test_nested_targets_are_not_built(tmp_path):
     victim = tmp_path / "made"
     nested = {"_target_": "pathlib.Path.touch", "self": str(victim)}
     with pytest.raises(UserError):
-        refuse_optimizer(optimizer("torch.optim.Adam", betas=nested), 1)
+        refuse_optimizer(optimizer("torch.optim.Adam", betas=nested), together=False)
     assert not victim.exists()
 
 
@@ -76,17 +76,17 @@ def test_optimizer_is_built_from_its_class_and_arguments(target, kind):
 @pytest.mark.parametrize("target", ["torch.optim.LBFGS", "torch.optim.SparseAdam"])
 def test_optimizers_that_cannot_train_a_head_are_refused(target):
     with pytest.raises(UserError) as refused:
-        refuse_optimizer(optimizer(target), 1)
+        refuse_optimizer(optimizer(target), together=False)
     assert target in refused.value.where
 
 
 def test_optimizers_that_mix_replicates_are_refused_with_several():
     pytest.importorskip("timm")
     lamb = optimizer("timm.optim.Lamb")
-    refuse_optimizer(lamb, 1)
+    refuse_optimizer(lamb, together=False)
     with pytest.raises(UserError, match="replicates"):
-        refuse_optimizer(lamb, 5)
-    refuse_optimizer(optimizer("timm.optim.NAdamW"), 5)
+        refuse_optimizer(lamb, together=True)
+    refuse_optimizer(optimizer("timm.optim.NAdamW"), together=True)
 
 
 def test_augmentation_is_applied_to_training_images_alone():

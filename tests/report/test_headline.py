@@ -121,9 +121,10 @@ def test_the_edge_of_the_grid_and_undertrained_heads_are_pointed_out(tmp_path, m
         record = make_record(f"run-{n}", *[0.3 + n] * epochs, lr=lr)
         record.temperature = 0.4
         rows.append(Row(Run(tmp_path / f"{n}", record), "possible", None))
-    first, second, third = hints(Evidence(rows))
+    first, second, third, offer = hints(Evidence(rows))
     assert "try epochs=20" in first and "try optimizer.lr=0.02" in second
     assert "temperature of 0.40" in third and "undertrained" in third
+    assert "evidence=cross_fit" in offer
     rows.reverse()
     assert not any("epochs=" in line for line in hints(Evidence(rows)))
 

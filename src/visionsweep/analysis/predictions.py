@@ -85,6 +85,12 @@ class Predictions:
         """Return the predictions of some replicates, `chosen: bool[R]`."""
         return Predictions(self.logits[chosen], self.labels, self.images)
 
+    def select_images(self, chosen: NDArray[np.bool_]) -> "Predictions":
+        """Return the predictions of some images, `chosen: bool[N]`."""
+        images = tuple(i for i, taken in zip(self.images, chosen, strict=True) if taken)
+        bootstrap = None if self.bootstrap is None else self.bootstrap[:, chosen]
+        return Predictions(self.logits[:, chosen], self.labels[chosen], images, bootstrap)
+
     def sorted_by_image(self) -> "Predictions":
         """Return the predictions in the order of the images' digests, which all runs share.
 

@@ -104,7 +104,7 @@ def _validate_values(
 def _refuse_unbuildable(configs: list[Config]) -> None:
     """Try what only torch can refuse, without importing it where nothing unusual is chosen."""
     unusual = {
-        (repr(config.optimizer), config.replicates): config
+        (repr(config.optimizer), config.replicates, config.evidence.name): config
         for config in configs
         if not is_standard(
             optimizer_target(config.optimizer), optimizer_arguments(config.optimizer)
@@ -114,7 +114,8 @@ def _refuse_unbuildable(configs: list[Config]) -> None:
         from visionsweep.training.optimizers import refuse_optimizer
 
         for config in unusual.values():
-            refuse_optimizer(config.optimizer, config.replicates)
+            together = config.replicates > 1 or config.evidence.name == "cross_fit"
+            refuse_optimizer(config.optimizer, together=together)
     if any(c.batch_size == 1 and not c.training.freeze_backbone for c in configs):
         from visionsweep.models.single_image import refuse_single_images
 

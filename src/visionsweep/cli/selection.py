@@ -49,16 +49,24 @@ def choose_run(folder: Path) -> tuple[Run, str]:
         return group[0], "as named"
     if len(finished) == 1:
         return group[0], "the only completed run"
-    others = len(finished) - len(group)
+    others = [run for run in finished if run not in group]
     evidence = gather(group)
     if not evidence.rows:
         raise UserError("; ".join(evidence.passed_over), where=folder)
     of_all = f"of {counted(len(group), 'run')} on {group[0].record.dataset}"
     chosen = f"recommended {of_all}"
     if evidence.recommended is None:
-        chosen = f"lowest validation loss {of_all}; none is recommended: {SHORT[evidence.withheld]}"
-    left = f"; {counted(others, 'run')} on other images left out" if others else ""
+        chosen = (
+            f"lowest {evidence.kind} loss {of_all}; none is recommended: {SHORT[evidence.withheld]}"
+        )
+    left = f"; {counted(len(others), 'run')} {_apart(group[0], others)} left out" if others else ""
     return evidence.chosen, chosen + left
+
+
+def _apart(run: Run, others: Sequence[Run]) -> str:
+    """Return why other runs cannot be compared with a run."""
+    kinds = {other.record.evidence for other in others} - {run.record.evidence}
+    return "on other images or evidence" if kinds else "on other images"
 
 
 def named_run(place: Path, script: str = "evaluate.py") -> Run:

@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def run(composed: DictConfig) -> float:
-    """Run one experiment and return its validation loss, which a sweeper may minimize."""
+    """Run one experiment and return the loss it is ranked by, which a sweeper may minimize."""
     from visionsweep.experiment import run_experiment  # these import torch: not for --help
     from visionsweep.features.extraction import remember_pixels
 
@@ -65,5 +65,5 @@ def run(composed: DictConfig) -> float:
         names.relabel(config, list(settings.overrides.task))
         with machine_share.machine_share(settings, config):
             record = run_experiment(config, Path(settings.runtime.output_dir), name)
-    assert record.validation is not None
-    return record.validation.loss
+    assert record.compared is not None
+    return record.compared.loss

@@ -70,6 +70,34 @@ def _unsolvable(config: DictConfig) -> list[str]:
     ]
 
 
+def _wrong_evidence(config: DictConfig) -> list[str]:
+    """Return why runs cannot be cross-fitted, if they should be."""
+    if config.evidence.name != "cross_fit":
+        return []
+    reasons = {
+        "the backbone is trained": not config.training.freeze_backbone,
+        "training images are augmented": augmentation_target(config.augmentation) is not None,
+    }
+    problems = [
+        f"evidence=cross_fit: heads of five folds train side by side on stored features, of which "
+        f"there are none where {reason}; use evidence=holdout"
+        for reason, holds in reasons.items()
+        if holds
+    ]
+    if config.training.linear_probe != "none":
+        problems.append(
+            f"training.linear_probe={config.training.linear_probe}: its penalty is chosen on all "
+            "training images, so no head would score one that it did not see; use "
+            "evidence=holdout, or train heads with training=feature_extraction"
+        )
+    if config.evidence.training_bootstrap:
+        problems.append(
+            f"evidence.training_bootstrap={config.evidence.training_bootstrap}: heads on bootstrap "
+            "samples are scored on validation images alone; leave it out with evidence=cross_fit"
+        )
+    return problems
+
+
 def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
     """Return a description of each combination of valid settings that cannot work."""
     problems = []
@@ -114,6 +142,7 @@ def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
             f"evidence.training_bootstrap={config.evidence.training_bootstrap}: too few samples to "
             f"see how they differ; at least {_FEWEST_SAMPLES}, or 0 for none"
         )
+    problems += _wrong_evidence(config)
     if config.force and config.reuse:
         problems.append(
             "force=true trains finished runs again, reuse=true copies them: give one of them"

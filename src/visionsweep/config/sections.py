@@ -192,9 +192,10 @@ class EvidenceConfig:
     """What runs are compared by; no setting here changes the trained model."""
 
     name: str = setting(
-        "images that runs are compared on",
+        "what runs are compared on: holdout, the validation images; cross_fit, training and "
+        "validation images, each scored by heads that did not see it",
         "holdout",
-        choices=("holdout",),
+        choices=("holdout", "cross_fit"),
         names_group=True,
         added=True,
     )

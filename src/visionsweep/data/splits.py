@@ -7,6 +7,7 @@ from visionsweep.data.gray import GrayRange
 from visionsweep.data.images import ImageFile
 
 SPLITS = ("train", "val", "test")
+CROSS_FIT = "cross_fit"  # training and validation images, each scored by heads that did not see it
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Splits:
     is_synthetic: bool = False
 
     def __getitem__(self, split: str) -> tuple[ImageFile, ...]:
+        if split == CROSS_FIT:
+            return self.pool
         if split not in SPLITS:
             raise KeyError(split)
         return getattr(self, split)  # type: ignore[no-any-return]
@@ -41,6 +44,20 @@ class Splits:
     def counts(self) -> dict[str, int]:
         """Number of images in each split."""
         return {split: len(self[split]) for split in SPLITS}
+
+    @property
+    def pool_places(self) -> list[int]:
+        """Indices into training and validation images: the first of each content and class."""
+        first: dict[tuple[str, int], int] = {}
+        for place, image in enumerate((*self.train, *self.val)):
+            first.setdefault((image.digest, image.label), place)
+        return list(first.values())
+
+    @property
+    def pool(self) -> tuple[ImageFile, ...]:
+        """The training and validation images, each content of a class once."""
+        images = (*self.train, *self.val)
+        return tuple(images[place] for place in self.pool_places)
 
     def digest(self, split: str) -> str:
         """Return a digest of the contents and classes of a split, whatever the order."""

@@ -34,6 +34,11 @@ def bootstrap_seeds(seed: int, heads: int) -> list[ReplicateSeeds]:
     return [_seeds(seed, b, 0) for b in range(heads)]
 
 
+def fold_seeds(seed: int, replicates: int, folds: int) -> list[ReplicateSeeds]:
+    """Return the seeds of the replicates of each fold, those of the first fold first."""
+    return [_seeds(seed, r, 1, fold) for fold in range(folds) for r in range(replicates)]
+
+
 def _seeds(seed: int, *key: int) -> ReplicateSeeds:
     sequence = np.random.SeedSequence(seed, spawn_key=key)
     return ReplicateSeeds(*map(int, sequence.generate_state(3)))

@@ -3,10 +3,13 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from visionsweep.data.splits import CROSS_FIT
 from visionsweep.report import numbers
 from visionsweep.report.column_values import (
     MARKS,
@@ -137,6 +140,7 @@ COLUMNS = (
     Column("dataset", "", lambda r: str(r.run.record.dataset), views=_FILE),
     Column("weights", "", lambda r: str(r.run.record.weights), views=_FILE),
     # Equal for runs that can be compared.
+    Column("evidence", "", lambda r: CROSS_FIT if is_cross_fitted(r) else "holdout", views=_FILE),
     Column("validation_images", "", lambda r: split_digests(r)["val"], views=_FILE),
     Column("directory", "", lambda r: str(r.run.directory), views=_FILE),
 )  # fmt: skip
@@ -188,7 +192,23 @@ def columns_of(
     if sort in BY_KEY and BY_KEY[sort] not in shown:
         shown.insert(shown.index(BY_KEY["val_accuracy"]) + 1, BY_KEY[sort])
     after = 1 + max((k for k, column in enumerate(shown) if column.key == sort), default=len(shown))
-    return [*shown[:after], *(c for c in more if view in c.views), *shown[after:]]
+    shown = [*shown[:after], *(c for c in more if view in c.views), *shown[after:]]
+    return [_cross_fitted(c) for c in shown] if is_cross_fitted(rows[0]) else shown
+
+
+def is_cross_fitted(row: Row) -> bool:
+    """Return whether a run is compared on cross-fitted scores."""
+    return row.run.record.evidence == CROSS_FIT
+
+
+def _cross_fitted(column: Column) -> Column:
+    """Return a column under the name that it has where scores are cross-fitted."""
+    return replace(
+        column,
+        title=re.sub("^val ", "cross-fit ", column.title),
+        heading=column.heading.replace("validation", "cross-fitted"),
+        hint=column.hint.replace("validation", "cross-fitted"),
+    )
 
 
 def ordered(rows: Sequence[Row], sort: str = "val_loss") -> list[Row]:

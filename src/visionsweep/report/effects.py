@@ -39,8 +39,8 @@ def _change(effect: Effect) -> str:
     return f"{value} over {baseline}"
 
 
-def curve_sentence(curve: LearningCurve) -> str:
-    """Return the forecast for twice the training images."""
+def curve_sentence(curve: LearningCurve, kind: str = "validation") -> str:
+    """Return the forecast for twice the training images; the loss is `validation` or so."""
     images = f"{curve.doubled_images:,} training images, twice as many as the most tried here,"
     loss = numbers.with_interval(curve.doubled)
     change = curve.change
@@ -57,8 +57,7 @@ def curve_sentence(curve: LearningCurve) -> str:
     assumed = " (assuming a power law through two sizes)" if len(curve.images) == 2 else ""
     mean = f", on average over {curve.runs} settings," if curve.runs > 1 else ""
     return (
-        f"With {images} expect{mean} a validation loss of {loss}{assumed}: {verdict}."
-        f"{_inverse(curve)}"
+        f"With {images} expect{mean} a {kind} loss of {loss}{assumed}: {verdict}.{_inverse(curve)}"
     )
 
 

@@ -13,6 +13,7 @@ from visionsweep.analysis.factors import Effect, effects
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.learning_curve import LearningCurve, learning_curve
 from visionsweep.analysis.run_losses import RunLosses
+from visionsweep.data.splits import CROSS_FIT
 from visionsweep.report.recipes import Recipe, Scores, find_recipes, mean_scores
 from visionsweep.report.recommendation import Price, Withheld, price_of, recommend
 from visionsweep.report.reversal import Reversal, find_reversal
@@ -37,7 +38,8 @@ class Row:
         comparison: comparison with the best recipe; None for that one, or without predictions.
         runs: all runs of the recipe, lowest seed first.
         scores: metrics per split, means over the runs: of the deployed predictor, or of single
-            replicates if a run of the group was recorded by a version that did not score it.
+            replicates if a run of the group was recorded by a version that did not score it. `val`
+            is what runs are compared on, the cross-fitted images if they are cross-fitted.
     """
 
     run: Run
@@ -74,6 +76,7 @@ class Evidence:
             None if that does not count, or is unknown.
         smallest_class: validation images of the rarest class; None if unknown.
         passed_over: invalid files of predictions with the reason; their runs are in no row.
+        common: number of images that all runs were scored on; None if these are all of each.
     """
 
     rows: list[Row]
@@ -88,6 +91,24 @@ class Evidence:
     training_sample: TrainingSample | None = None
     smallest_class: int | None = None
     passed_over: list[str] = field(default_factory=list)
+    common: int | None = None
+
+    @property
+    def images(self) -> int:
+        """Number of images that the runs are compared on."""
+        first = self.rows[0].run.record
+        assert first.data is not None
+        return self.common or first.data.counts[first.evidence]
+
+    @property
+    def cross_fitted(self) -> bool:
+        """Whether the runs are compared on training and validation images, by cross-fitting."""
+        return any(row.run.record.evidence == CROSS_FIT for row in self.rows[:1])
+
+    @property
+    def kind(self) -> str:
+        """What images and scores are called: `validation` or `cross-fitted`."""
+        return "cross-fitted" if self.cross_fitted else "validation"
 
     @property
     def chosen(self) -> Run:
@@ -101,9 +122,10 @@ class Evidence:
 
     @cached_property
     def classes(self) -> Mapping[str, ClassMeasures]:
-        """Validation scores of each class of the chosen run; empty in older records."""
+        """Scores of each class of the chosen run; empty in older records."""
         try:
-            return read_record(self.chosen.directory / RECORD).classes.get("val", {})
+            record = read_record(self.chosen.directory / RECORD)
+            return record.classes.get(record.evidence, {})
         except (OSError, ValueError):
             return {}
 
@@ -151,6 +173,7 @@ def gather(runs: Sequence[Run], *, expand_seeds: bool = False) -> Evidence:
         training_sample=effect_of_training_sample(losses, found),
         smallest_class=losses[0].smallest_class,
         passed_over=passed_over,
+        common=None if compared[0].images is None else len(losses[0].images),
     )
 
 

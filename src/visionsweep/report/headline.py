@@ -76,8 +76,8 @@ def headline(evidence: Evidence, labels: Sequence[str]) -> Headline:
     assert metrics is not None
     number = numbers.with_interval(loss) if loss else numbers.decimal(metrics.final.val.loss)
     if len(evidence.rows) == 1 and evidence.withheld in ("alone", "unknown"):
-        return Headline(f"{labels[0]} has a validation loss of {number}.", _ALONE, None)
-    lowest = f"{labels[0]} has the lowest validation loss, {number}"
+        return Headline(f"{labels[0]} has a {evidence.kind} loss of {number}.", _ALONE, None)
+    lowest = f"{labels[0]} has the lowest {evidence.kind} loss, {number}"
     if evidence.recommended is None:
         reason = _withheld(evidence, labels)
         return Headline(f"{lowest}.", f"No run is recommended: {reason}", _more(evidence))
@@ -119,12 +119,10 @@ def _withheld(evidence: Evidence, labels: Sequence[str]) -> str:
     """Return why no run is recommended, and what to do."""
     if evidence.withheld != "inseparable":
         return _WITHHELD[evidence.withheld]
-    data = evidence.rows[0].run.record.data
-    assert data is not None
     runs, comparisons = zip(*((row.run, row.comparison) for row in evidence.rows), strict=True)
     cheapest = labels[cheapest_close(runs, comparisons)]
     return (
-        f"on {data.counts['val']:,} validation images, each of the runs could be the best. Use "
+        f"on {evidence.images:,} {evidence.kind} images, each of the runs could be the best. Use "
         f"more validation images, or let cost decide: {cheapest} is the cheapest within one "
         "standard error."
     )

@@ -8,12 +8,13 @@ from visionsweep.report.evidence import Evidence
 
 FEW_IMAGES = 10  # validation images of a class, below which its scores say little
 IMBALANCED = 10  # images of the largest class per image of the smallest
+FEW_FOR_CROSS_FITTING = 300  # validation images, below which cross-fitting is worth its time
 UNDERTRAINED = 0.6  # temperature below which a head is undertrained
 
 
 def hints(evidence: Evidence) -> list[str]:
     """Return what to look at next: values at the edge of the grid, accuracy, undertrained heads."""
-    lines = []
+    lines = _cross_fitted(evidence)
     settings = evidence.settings
     for key in ("epochs", "optimizer.lr"):
         tried = {given[key] for given in settings if _is_number(given.get(key))}
@@ -66,7 +67,36 @@ def hints(evidence: Evidence) -> list[str]:
             f"The confidence of {evidence.chosen.record.name} was sharpened by a temperature of "
             f"{temperature:.2f}, so its head is undertrained: raise epochs or optimizer.lr."
         )
-    return lines
+    return lines + _offer_of_cross_fitting(evidence)
+
+
+def _cross_fitted(evidence: Evidence) -> list[str]:
+    """Return what cross-fitted scores are."""
+    if not evidence.cross_fitted:
+        return []
+    return [
+        f"Scores are cross-fitted: each of {evidence.images:,} training and validation images was "
+        "scored by heads that did not see it. Their intervals and marks are widened, since these "
+        "heads have training images in common."
+    ]
+
+
+def _offer_of_cross_fitting(evidence: Evidence) -> list[str]:
+    """Return that few validation images could be more, where all runs can be cross-fitted."""
+    configs = [row.run.record.config for row in evidence.rows]
+    able = all(
+        config.get("training", {}).get("freeze_backbone", False)
+        and config["training"].get("linear_probe", "none") == "none"
+        and config.get("augmentation", {}).get("name") == "none"
+        for config in configs
+    )
+    few = len(configs) > 1 and evidence.images < FEW_FOR_CROSS_FITTING
+    if evidence.cross_fitted or not (few and able):
+        return []
+    return [
+        f"With {evidence.images} validation images, differences are uncertain: evidence=cross_fit "
+        "also scores the training images, by heads that did not see them."
+    ]
 
 
 def _class_hints(evidence: Evidence) -> list[str]:
@@ -74,7 +104,7 @@ def _class_hints(evidence: Evidence) -> list[str]:
     lines, classes = [], evidence.classes
     if never := never_predicted(classes):
         name = evidence.chosen.record.name
-        lines.append(f"{name} predicts no validation image as {numbers.listed(never)}.")
+        lines.append(f"{name} predicts no {evidence.kind} image as {numbers.listed(never)}.")
     images = [scores.images for scores in classes.values() if scores.images]
     if images and max(images) >= IMBALANCED * min(images):
         lines.append(
@@ -104,7 +134,7 @@ def warnings(evidence: Evidence) -> list[str]:
             "The images are rendered, not photographs: the numbers say nothing about yours."
         )
     if evidence.smallest_class is not None and evidence.smallest_class < FEW_IMAGES:
-        images = numbers.counted(evidence.smallest_class, "validation image")
+        images = numbers.counted(evidence.smallest_class, f"{evidence.kind} image")
         lines.append(
             f"The smallest class has {images}: the scores say little about it. Add images of it, "
             "or raise data.val_share."

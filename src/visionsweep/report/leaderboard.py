@@ -56,7 +56,8 @@ def heading(evidence: Evidence) -> str:
     counts = first.data.counts
     weights = sorted({str(row.run.record.weights) for row in evidence.rows})
     return (
-        f"dataset: {first.dataset}; {counts['val']} validation and {counts['test']} test images; "
+        f"dataset: {first.dataset}; {evidence.images} {evidence.kind} and {counts['test']} test "
+        f"images; "
         f"weights: {', '.join(weights)}"
     )
 
@@ -71,8 +72,8 @@ def _findings(evidence: Evidence, summary: Headline) -> list[str]:
             + ", not significant" * (not line.effect.distinguishable)
             for line in effects
         )
-        lines.append(f"On validation loss, over the rest of the grid: {said}.")
-    return lines + ([curve_sentence(evidence.curve)] if evidence.curve else [])
+        lines.append(f"On {evidence.kind} loss, over the rest of the grid: {said}.")
+    return lines + ([curve_sentence(evidence.curve, evidence.kind)] if evidence.curve else [])
 
 
 def _that_fit(

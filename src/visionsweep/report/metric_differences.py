@@ -1,4 +1,4 @@
-"""Differences of a validation metric to the best run by that metric, paired image by image."""
+"""Differences of a metric to the best run by that metric, paired image by image."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,12 +8,14 @@ import numpy as np
 
 from visionsweep.analysis.calibration import deployed_predictions
 from visionsweep.analysis.contributions import METRICS, Contributions, contributions
+from visionsweep.analysis.cross_fit import WIDER
 from visionsweep.analysis.intervals import Estimate
+from visionsweep.data.splits import CROSS_FIT
 from visionsweep.report import numbers
 from visionsweep.report.column_values import NAN, Column
 from visionsweep.report.columns import BY_KEY
 from visionsweep.report.evidence import Evidence, Row
-from visionsweep.report.recipes import validation_predictions
+from visionsweep.report.recipes import Images, common_images, compared_predictions
 
 SPLIT = "val_"
 _NONE = Estimate(NAN, NAN, NAN)
@@ -54,7 +56,8 @@ def difference_columns(groups: Sequence[Evidence], sort: str) -> list[Column]:
 def _differences(rows: Sequence[Row], metric: str) -> dict[Path, Estimate]:
     """Return the difference of each compared row to the best one, by directory."""
     compared = [row for row in rows if row.mark != "unknown"]
-    values = {row.run.directory: found for row in compared if (found := _of(row, metric))}
+    images = common_images([run for row in compared for run in row.runs or (row.run,)])
+    values = {row.run.directory: found for row in compared if (found := _of(row, metric, images))}
     if len(values) < 2:
         return {}
     best = max(values, key=lambda directory: values[directory].value)
@@ -65,13 +68,17 @@ def _differences(rows: Sequence[Row], metric: str) -> dict[Path, Estimate]:
     }
 
 
-def _of(row: Row, metric: str) -> Contributions | None:
+def _of(row: Row, metric: str, images: Images | None) -> Contributions | None:
     """Return a metric of a recipe, the mean over its runs; None if its runs do not have it."""
     found: list[Contributions] = []
     for run in row.runs or (row.run,):
-        if (predictions := validation_predictions(run)) is not None:
+        if (predictions := compared_predictions(run, images)) is not None:
             deployed = deployed_predictions(predictions, run.record.temperature or 1.0)
-            found += contributions(deployed, [metric]).values()
+            wider = WIDER if run.record.evidence == CROSS_FIT else 1.0
+            found += [
+                Contributions(each.value, wider * each.influence)
+                for each in contributions(deployed, [metric]).values()
+            ]
     found = [each for each in found if math.isfinite(each.value)]
     if not found:
         return None

@@ -1,31 +1,41 @@
-"""Recipes: runs that differ by their seed alone, with their losses on the validation images."""
+"""Recipes: runs that differ by their seed alone, with their losses on the images in common."""
 
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from visionsweep.analysis.calibration import deployed_predictions
+from visionsweep.analysis.cross_fit import widened
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.analysis.run_losses import RunLosses
+from visionsweep.data.splits import CROSS_FIT
 from visionsweep.report.settings import settings_of
 from visionsweep.runs import logits
 from visionsweep.runs.discovery import Run, val_loss
+from visionsweep.runs.measures import estimate_cross_fitted
 from visionsweep.runs.scores import Measure
 
 Scores = Mapping[str, Mapping[str, Measure]]
+Images = frozenset[tuple[str, int]]  # content digests with labels
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Runs that differ by their seed alone, with their losses, and the settings of the first."""
+    """Runs that differ by their seed alone, with their losses, and the settings of the first.
+
+    `images` are those that all recipes are compared on; None if these are all that each scored.
+    """
 
     runs: tuple[Run, ...]
     losses: RunLosses | None
     settings: Mapping[str, Any]
     deployed: bool
+    images: Images | None = None
 
     @property
     def loss(self) -> float:
@@ -41,9 +51,10 @@ def find_recipes(runs: Sequence[Run], *, expand_seeds: bool) -> tuple[list[Recip
     losses: list[RunLosses | None] = []
     passed_over = []
     deployed = all(run.record.temperature is not None for run in runs)
+    images = common_images(runs)
     for run in sorted(runs, key=_seed):
         try:
-            losses.append(_losses(run, deployed=deployed))
+            losses.append(_losses(run, images, deployed=deployed))
         except ValueError as error:
             passed_over.append(f"{run.directory / logits.FILE_NAME}: {error}")
             continue
@@ -67,6 +78,7 @@ def find_recipes(runs: Sequence[Run], *, expand_seeds: bool) -> tuple[list[Recip
                 RunLosses.together(parts) if parts else None,
                 settings[kept[0]],
                 deployed,
+                images,
             )
         )
         for place in places:  # those of ten thousand runs are 100 MB
@@ -91,8 +103,8 @@ def _identity(run: Run, given: Mapping[str, Any]) -> str:
     return repr((given, data.digests["train"], model.fingerprint))
 
 
-def _losses(run: Run, *, deployed: bool) -> RunLosses | None:
-    """Return a run's losses on the validation images; None without predictions, or if it diverged.
+def _losses(run: Run, images: Images | None, *, deployed: bool) -> RunLosses | None:
+    """Return a run's losses on the images in common; None without predictions, or if it diverged.
 
     Logits are not kept: those of ten thousand runs are as large as memory.
 
@@ -101,18 +113,40 @@ def _losses(run: Run, *, deployed: bool) -> RunLosses | None:
     """
     if not math.isfinite(val_loss(run)):
         return None
-    predictions = validation_predictions(run)
+    predictions = compared_predictions(run, images)
     if predictions is None:
         return None
     seed, replicates = run.record.config.get("seed"), len(predictions.logits)
     seeds = tuple((seed, place) for place in range(replicates)) if isinstance(seed, int) else ()
     temperature = run.record.temperature if deployed else None
     training = run.record.data.digests["train"] if run.record.data is not None else ""
-    return RunLosses.of(predictions, temperature=temperature, seeds=seeds, training=training)
+    losses = RunLosses.of(predictions, temperature=temperature, seeds=seeds, training=training)
+    return widened(losses) if run.record.evidence == CROSS_FIT else losses
 
 
-def validation_predictions(run: Run) -> Predictions | None:
-    """Read a run's predictions of the validation images, ordered by content.
+def common_images(runs: Sequence[Run]) -> Images | None:
+    """Return the images that all runs of a group were scored on; None if these are all of each.
+
+    Cross-fitted runs on other numbers of training images have others besides.
+    """
+    digests = {run.record.data.digests.get(run.record.evidence) for run in runs if run.record.data}
+    if len(digests) < 2:
+        return None
+    scored = []
+    for run in runs:
+        with suppress(ValueError):  # reported where its losses are read
+            if predictions := compared_predictions(run):
+                pairs = zip(predictions.images, predictions.labels.tolist(), strict=True)
+                scored.append(frozenset(pairs))
+    return frozenset.intersection(*scored) if scored else None
+
+
+def compared_predictions(run: Run, images: Images | None = None) -> Predictions | None:
+    """Read a run's predictions of the images that it is compared on, ordered by content.
+
+    Args:
+        run: the run.
+        images: those that count; None for all.
 
     Returns:
         None if an earlier version wrote none.
@@ -120,8 +154,14 @@ def validation_predictions(run: Run) -> Predictions | None:
     Raises:
         ValueError: if the file of predictions is damaged, or of another run.
     """
-    predictions = (logits.read(run.directory, run.record, ["val"]) or {}).get("val")
-    return None if predictions is None else predictions.sorted_by_image()
+    split = run.record.evidence
+    predictions = (logits.read(run.directory, run.record, [split]) or {}).get(split)
+    if predictions is None:
+        return None
+    if images is not None:
+        pairs = zip(predictions.images, predictions.labels.tolist(), strict=True)
+        predictions = predictions.select_images(np.array([pair in images for pair in pairs]))
+    return predictions.sorted_by_image()
 
 
 def single_losses(recipe: Recipe) -> RunLosses | None:
@@ -130,14 +170,17 @@ def single_losses(recipe: Recipe) -> RunLosses | None:
     Raises:
         ValueError: if a file of predictions is damaged, or of another run.
     """
-    parts = [part for run in recipe.runs if (part := _losses(run, deployed=False)) is not None]
+    found = [_losses(run, recipe.images, deployed=False) for run in recipe.runs]
+    parts = [part for part in found if part is not None]
     return RunLosses.together(parts) if parts else None
 
 
 def mean_scores(recipe: Recipe) -> Scores:
-    """Return the means of metrics and of the bounds of their intervals over the runs."""
-    records = [run.record for run in recipe.runs]
-    scores = [r.deployed if recipe.deployed else r.evaluation for r in records]
+    """Return the means of metrics and of the bounds of their intervals over the runs.
+
+    Those of `val` are of the images in common, also if the runs are cross-fitted.
+    """
+    scores = [_scores(run, recipe) for run in recipe.runs]
     if len(scores) == 1:
         return scores[0]
 
@@ -153,3 +196,16 @@ def mean_scores(recipe: Recipe) -> Scores:
         }
         for split in scores[0]
     }
+
+
+def _scores(run: Run, recipe: Recipe) -> Scores:
+    record = run.record
+    scores = record.deployed if recipe.deployed else record.evaluation
+    if record.evidence != CROSS_FIT:
+        return scores
+    compared = scores[CROSS_FIT]
+    if recipe.images is not None and recipe.losses is not None:
+        predictions = compared_predictions(run, recipe.images)
+        assert predictions is not None and record.temperature is not None
+        compared = estimate_cross_fitted(deployed_predictions(predictions, record.temperature))
+    return {**scores, "val": compared}

@@ -44,6 +44,6 @@ def find_reversal(compared: Sequence[Recipe]) -> Reversal | None:
 
 def _mean_loss(recipe: Recipe) -> float:
     """Return the mean loss of single replicates before calibration; infinite if unknown."""
-    scored = [run.record.evaluation.get("val", {}).get("loss") for run in recipe.runs]
+    scored = [run.record.evaluation.get(run.record.evidence, {}).get("loss") for run in recipe.runs]
     known = [measure.value for measure in scored if measure is not None]
     return sum(known) / len(known) if len(known) == len(scored) else math.inf

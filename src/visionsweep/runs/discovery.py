@@ -140,8 +140,11 @@ def _moment(seconds: float) -> str:
 
 
 def val_loss(run: Run) -> float:
-    """Return the final validation loss; infinite if the run diverged or is not completed."""
-    scores = run.record.validation
+    """Return the loss that a run is ranked by; infinite if it diverged or is not completed.
+
+    That is the final validation loss, or the cross-fitted one.
+    """
+    scores = run.record.compared
     if run.record.status != "completed" or scores is None or math.isnan(scores.loss):
         return math.inf
     return scores.loss
@@ -153,9 +156,12 @@ def completed(runs: Iterable[Run]) -> list[Run]:
 
 
 def comparable(runs: Iterable[Run]) -> list[list[Run]]:
-    """Group completed runs by their validation images; only runs of one group are ranked."""
-    groups: dict[str, list[Run]] = defaultdict(list)
+    """Group completed runs by their validation images, and by the split that they are compared on.
+
+    Only runs of one group are ranked.
+    """
+    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
         assert run.record.data is not None
-        groups[run.record.data.digests["val"]].append(run)
+        groups[run.record.data.digests["val"], run.record.evidence].append(run)
     return list(groups.values())

@@ -1,7 +1,7 @@
 """Facts about images and network for the record."""
 
 from visionsweep.config.schema import Config
-from visionsweep.data.splits import SPLITS, Splits
+from visionsweep.data.splits import CROSS_FIT, SPLITS, Splits
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.models.lazy_model import LazyModel
 from visionsweep.runs.record import DataFacts, ModelFacts
@@ -9,11 +9,12 @@ from visionsweep.runs.record import DataFacts, ModelFacts
 
 def data_facts(config: Config, splits: Splits) -> DataFacts:
     """Return the facts about the images of a run."""
+    names = (*SPLITS, CROSS_FIT) if config.evidence.name == CROSS_FIT else SPLITS
     return DataFacts(
         label=config.data.label,
         classes=list(splits.classes),
-        counts=splits.counts,
-        digests={split: splits.digest(split) for split in SPLITS},
+        counts={split: len(splits[split]) for split in names},
+        digests={split: splits.digest(split) for split in names},
         skipped=list(splits.skipped),
     )
 

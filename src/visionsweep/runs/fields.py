@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 else:
     Nullable = float | None
     NullableScore = NonNegative | None
-    Split = Literal["train", "val", "test"]
+    Split = Literal["train", "val", "test", "cross_fit"]
     Leaf = None | bool | Annotated[int, Meta(ge=-(2**53), le=2**53)] | float | Text
     _Leaves = Leaf | list[Leaf]
     # As deep as a configuration is: data.archives.NAME.

@@ -13,12 +13,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from visionsweep.analysis.predictions import Predictions
+from visionsweep.data.splits import CROSS_FIT
 from visionsweep.runs.fields import MOST_REPLICATES, SPLITS, Digest
 from visionsweep.runs.record import RecordSummary
 from visionsweep.storage.files import why, write_atomically
 from visionsweep.storage.untrusted import MB, check_regular, decode_json
 
 FILE_NAME = "logits.safetensors"
+SCORED = (*SPLITS, CROSS_FIT)
 LARGEST = 4096 * MB  # of such a file, which is read tensor by tensor
 
 
@@ -36,7 +38,7 @@ def write(run_dir: Path, predictions: Mapping[str, Predictions]) -> None:
 
 
 def read(
-    run_dir: Path, of: RecordSummary, splits: Collection[str] = SPLITS
+    run_dir: Path, of: RecordSummary, splits: Collection[str] = SCORED
 ) -> dict[str, Predictions] | None:
     """Read the predictions of some splits, and check them against the record.
 
@@ -56,7 +58,7 @@ def read(
         check_regular(path, LARGEST)
         with safe_open(path, framework="numpy") as opened:
             names, images = set(opened.keys()), opened.metadata() or {}
-            if not images or not images.keys() <= set(SPLITS):
+            if not images or not images.keys() <= set(SCORED):
                 raise ValueError(f"holds splits called {', '.join(sorted(images)) or 'nothing'}")
             needed = {f"{split}.{kind}" for split in images for kind in ("logits", "labels")}
             if not needed <= names <= needed | {f"{split}.bootstrap" for split in images}:
@@ -108,12 +110,12 @@ def _checked(found: Predictions, split: str, of: RecordSummary) -> Predictions:
         raise ValueError(f"{split}.bootstrap: {losses.dtype}{list(losses.shape)} are no losses")
     if data is None:
         return found
-    if classes != len(data.classes) or images != data.counts[split]:
+    if classes != len(data.classes) or images != data.counts.get(split):
         raise ValueError(
             f"{split}: of {images} images and {classes} classes, where the record has "
-            f"{data.counts[split]} and {len(data.classes)}"
+            f"{data.counts.get(split)} and {len(data.classes)}"
         )
-    if _digest(found.images, labels.tobytes(), tuple(data.classes)) != data.digests[split]:
+    if _digest(found.images, labels.tobytes(), tuple(data.classes)) != data.digests.get(split):
         raise ValueError(f"{split}: of other images than the record's")
     if evaluation and "loss" in evaluation:
         replicates = evaluation["loss"].replicates

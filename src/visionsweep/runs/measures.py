@@ -1,17 +1,24 @@
 """Measure a trained run: metrics with confidence intervals, overall and of each class."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
+from msgspec.structs import replace
 
 from visionsweep.analysis import metrics
 from visionsweep.analysis.calibration import SMALLEST, calibrated, deployed_predictions
 from visionsweep.analysis.contributions import METRICS, contributions
+from visionsweep.analysis.cross_fit import widened_bounds
 from visionsweep.analysis.intervals import Estimate, estimates, wilson
 from visionsweep.analysis.per_class import class_scores
 from visionsweep.analysis.predictions import Predictions
+from visionsweep.data.splits import CROSS_FIT
 from visionsweep.runs.scores import ClassMeasures, Interval, Measure, Scores
+
+IntervalT = TypeVar("IntervalT", bound=Interval)
 
 
 @dataclass(frozen=True)
@@ -28,11 +35,37 @@ def score_splits(
 ) -> RunScores:
     """Return the scores of a run from the predictions of all replicates, by split."""
     deployed = {split: deployed_predictions(p, temperature) for split, p in predictions.items()}
-    return RunScores(
+    scores = RunScores(
         {split: estimate_metrics(p) for split, p in predictions.items()},
         {split: estimate_deployed(p) for split, p in deployed.items()},
         {split: measure_classes(p, classes) for split, p in deployed.items()},
     )
+    if CROSS_FIT in predictions:
+        scores.evaluation[CROSS_FIT] = _widened(scores.evaluation[CROSS_FIT])
+        scores.deployed[CROSS_FIT] = _widened(scores.deployed[CROSS_FIT])
+        scores.classes[CROSS_FIT] = {
+            name: replace(each, precision=widened(each.precision), recall=widened(each.recall))
+            for name, each in scores.classes[CROSS_FIT].items()
+        }
+    return scores
+
+
+def estimate_cross_fitted(deployed: Predictions) -> dict[str, Measure]:
+    """Return what `estimate_deployed` does, with the wider intervals of cross-fitted scores."""
+    return _widened(estimate_deployed(deployed))
+
+
+def _widened(measures: Mapping[str, Measure]) -> dict[str, Measure]:
+    return {
+        name: widened(measure, math.inf if name == "loss" else 1.0)
+        for name, measure in measures.items()
+    }
+
+
+def widened(score: IntervalT, highest: float = 1.0) -> IntervalT:
+    """Return a cross-fitted score, at most `highest`, with the interval of `analysis.cross_fit`."""
+    low, high = widened_bounds(score.value, score.low, score.high, highest)
+    return replace(score, low=low, high=high)
 
 
 def measure_classes(deployed: Predictions, classes: Sequence[str]) -> dict[str, ClassMeasures]:

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from visionsweep.config.derived import unused_keys
 from visionsweep.config.schema import SAMPLE
+from visionsweep.data.splits import CROSS_FIT
 from visionsweep.runs.fields import (
     MOST_CLASSES,
     Count,
@@ -77,7 +78,8 @@ class RecordSummary(Struct, kw_only=True):
     weights: Name | None = None  # name of the pretrained weights, or `random`
     config: Tree  # the whole configuration
     metrics: Metrics | None = None  # means over replicates; None unless completed
-    # Every metric of `analysis.metrics` with its interval, means over replicates; `val` and `test`.
+    # Every metric of `analysis.metrics` with its interval, means over replicates; `val`,
+    # `test`, and, if the run is cross-fitted, `cross_fit`.
     evaluation: dict[Split, dict[Name, Measure]] = {}
     # The same for the deployed predictor, by which runs are ranked: the mean over replicates of
     # softmax(logits / temperature).
@@ -98,9 +100,22 @@ class RecordSummary(Struct, kw_only=True):
     images_at_once: Natural | None = None  # micro-batch size where memory did not hold a batch
 
     @property
+    def evidence(self) -> Split:
+        """The split that the run is compared on: `val`, or `cross_fit` if it is cross-fitted."""
+        return CROSS_FIT if CROSS_FIT in self.deployed else "val"
+
+    @property
+    def compared(self) -> Scores | None:
+        """Scores that the run is ranked by: those of its evidence."""
+        return self._scores(self.evidence)
+
+    @property
     def validation(self) -> Scores | None:
         """Validation scores of the deployed predictor; of older records, means over replicates."""
-        measures = self.deployed.get("val", {})
+        return self._scores("val")
+
+    def _scores(self, split: Split) -> Scores | None:
+        measures = self.deployed.get(split, {})
         if "loss" in measures and "accuracy" in measures:
             return Scores(measures["loss"].value, measures["accuracy"].value)
         return None if self.metrics is None else self.metrics.final.val

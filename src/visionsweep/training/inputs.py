@@ -101,7 +101,8 @@ def inputs_of(
         device: device of the backbone.
         shuffle_generators: generator of the training order of each head. Images, unlike features,
             come in the first one's order for all heads.
-        samples: training images of each head, `int64[H, N]`, if they differ and train on features.
+        samples: images that each head trains on, `int64[H, N]`, if they differ and train on
+            features: indices into training and, after these, validation images.
     """
     train_labels = [image.label for image in splits.get("train", ())]
     weights = sampling_weights(config.training, train_labels, network.classes)
@@ -113,14 +114,17 @@ def inputs_of(
         labels = torch.tensor([image.label for image in files]).to(features.device)
         counts = [len(images) for images in splits.values()]
         parts = zip(splits, features.split(counts), labels.split(counts), strict=True)
-        return {
-            split: TensorBatches(
-                rows, classes, config.batch_size, shuffle_generators, weights, samples
-            )
-            if split == "train" and config.training.linear_probe != "only"
-            else TensorBatches(rows, classes, _EVALUATION_BATCH_SIZE)
+        batches: dict[str, Batches] = {
+            split: TensorBatches(rows, classes, _EVALUATION_BATCH_SIZE)
             for split, rows, classes in parts
         }
+        if "train" in splits and config.training.linear_probe != "only":
+            of_heads = sum(counts[:1] if samples is None else counts[:2])
+            batches["train"] = TensorBatches(
+                features[:of_heads], labels[:of_heads], config.batch_size, shuffle_generators,
+                weights, samples,
+            )  # fmt: skip
+        return batches
 
     join_single = _joins_single(splits, config, network)
 

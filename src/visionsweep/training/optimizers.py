@@ -74,21 +74,22 @@ def layers(model: nn.Module) -> dict[str, list[nn.Parameter]]:
     return found
 
 
-def refuse_optimizer(config: OptimizerConfig, replicates: int) -> None:
-    """Refuse an optimizer that cannot train a head, or in which replicates affect each other.
+def refuse_optimizer(config: OptimizerConfig, *, together: bool) -> None:
+    """Refuse an optimizer that cannot train a head, or in which heads affect each other.
 
     Args:
         config: optimizer.
-        replicates: number of heads trained side by side.
+        together: whether several heads are trained side by side, replicates or those of folds.
 
     Raises:
         UserError: if it cannot be used.
     """
-    if mixes_heads(config) and replicates > 1:
+    if mixes_heads(config) and together:
         raise UserError(
-            "updates depend on all replicates, which would no longer be independent",
+            "updates depend on all heads trained together, which would no longer be independent",
             where=f"optimizer._target_={optimizer_target(config)}",
-            hint="Use replicates=1, or an optimizer that updates each number by itself.",
+            hint="Use replicates=1 and evidence=holdout, or an optimizer that updates each number "
+            "by itself.",
         )
 
 

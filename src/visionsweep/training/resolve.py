@@ -11,6 +11,7 @@ from visionsweep.features.cached import image_cache_file
 from visionsweep.models.backbone_spec import BackboneSpec, resolve_backbone
 from visionsweep.models.single_image import refuse_single_images
 from visionsweep.runs import fingerprint
+from visionsweep.training.cross_fit import folds_of
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def resolve(config: Config) -> Resolved:
     """
     refuse_single_images(config)
     splits = resolve_splits(config.data, config.features)
+    folds_of(config, splits)  # refuses a class that is in one fold alone
     backbone = resolve_backbone(config.model, random_if_unavailable=splits.is_synthetic)
     if config.transform.name == "resize":
         preprocessing = resized(config.transform.size)

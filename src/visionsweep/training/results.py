@@ -9,7 +9,7 @@ from safetensors.torch import save
 
 from visionsweep.analysis.calibration import calibrated, fit_temperature
 from visionsweep.analysis.predictions import Predictions
-from visionsweep.data.splits import Splits
+from visionsweep.data.splits import CROSS_FIT, Splits
 from visionsweep.data.thumbnails import thumbnails
 from visionsweep.features.cached import cache_dir
 from visionsweep.runs import logits, predictions_csv
@@ -17,6 +17,7 @@ from visionsweep.storage.files import write_atomically
 from visionsweep.tensorboard.projector import project
 from visionsweep.training.batches import TensorBatches
 from visionsweep.training.bootstrap import bootstrap_losses
+from visionsweep.training.cross_fit import out_of_fold
 from visionsweep.training.inputs import predict
 from visionsweep.training.train_state import TrainState, heads_of
 from visionsweep.training.trainer import RunContext
@@ -25,7 +26,9 @@ from visionsweep.training.trainer import RunContext
 def predict_splits(run: RunContext, state: TrainState) -> tuple[dict[str, Predictions], float]:
     """Return the predictions of the validation and test images, and the temperature.
 
-    Those of the validation images hold the losses of the heads on bootstrap samples.
+    Those of the validation images hold the losses of the heads on bootstrap samples. A cross-fitted
+    run has predictions of its training and validation images, `cross_fit`, too. The temperature is
+    fitted to the deployed replicates on the validation images in any case.
     """
     predictions = {
         split: predict(
@@ -35,8 +38,13 @@ def predict_splits(run: RunContext, state: TrainState) -> tuple[dict[str, Predic
         for split in ("val", "test")
     }  # fmt: skip
     temperature = fit_temperature(predictions["val"])
-    if run.resampled:
-        losses = bootstrap_losses(heads_of(state.deployed), run.batches["val"], temperature)
+    heads = heads_of(state.deployed)
+    if run.folds is not None:
+        features, splits = run.batches["train"], run.resolved.splits
+        assert isinstance(features, TensorBatches)
+        predictions[CROSS_FIT] = out_of_fold(heads, features.inputs, run.folds, splits.pool)
+    elif run.resampled:
+        losses = bootstrap_losses(heads, run.batches["val"], temperature)
         predictions["val"] = replace(predictions["val"], bootstrap=losses)
     return predictions, temperature
 
@@ -70,7 +78,7 @@ def write_predictions(
     Args:
         run_dir: directory of the run.
         splits: its images.
-        predictions: predictions of the validation and test images.
+        predictions: predictions of each split that was scored.
         temperature: divisor of the logits in calibrated probabilities.
     """
     logits.write(run_dir, predictions)

@@ -18,7 +18,12 @@ from visionsweep.features.cached import cache_dir
 from visionsweep.models import classifier
 from visionsweep.models.heads import Heads
 from visionsweep.models.lazy_model import LazyModel
-from visionsweep.models.seeds import ReplicateSeeds, bootstrap_seeds, replicate_seeds
+from visionsweep.models.seeds import (
+    ReplicateSeeds,
+    bootstrap_seeds,
+    fold_seeds,
+    replicate_seeds,
+)
 from visionsweep.runs.paths import CHECKPOINT
 from visionsweep.runs.scores import Epoch
 from visionsweep.runtime.micro_batching import TRAINING_WARNING, AdaptiveMicroBatch
@@ -27,6 +32,7 @@ from visionsweep.training import loop, scoring
 from visionsweep.training.batches import Batches, SplitBatches
 from visionsweep.training.bootstrap import bootstrap_heads, samples_of_heads
 from visionsweep.training.checkpoint import Progress, write_checkpoint
+from visionsweep.training.cross_fit import Folds, folds_of
 from visionsweep.training.inputs import (
     inputs_of,
     probe_features,
@@ -55,12 +61,13 @@ class RunContext:
         dropout: dropout probability of the head.
         device: device to train on.
         seeds: seeds of each replicate.
-        resampled: seeds of each head on a bootstrap sample of the training images.
-        samples: these samples, `int64[B, N]`; None if there are none.
+        resampled: seeds of each head on a bootstrap sample of the training images, or of a fold.
+        samples: the images that these train on, `int64[H - R, N]`; None if there are none.
         shuffle_generators: generator of the training order of each head, used by `batches`.
         batches: batches of each split.
         features: those of the training images for the linear probe, `float32[N, width]`; None if
             training does not start with it.
+        folds: folds of a cross-fitted run; else None.
     """
 
     config: Config
@@ -75,6 +82,7 @@ class RunContext:
     shuffle_generators: Sequence[torch.Generator]
     batches: Mapping[str, Batches]
     features: torch.Tensor | None = None
+    folds: Folds | None = None
 
 
 def network_of(config: Config, resolved: Resolved) -> LazyModel:
@@ -109,9 +117,14 @@ def prepare(
     seeds = replicate_seeds(config.seed, config.replicates)
     samples = bootstrap_heads(config, run_dir / CHECKPOINT)
     resampled = bootstrap_seeds(config.seed, samples)
-    generators = [torch.Generator() for _ in (*seeds, *resampled)]
+    folds = folds_of(config, resolved.splits)
     images = {split: resolved.splits[split] for split in SPLITS}
     rows = samples_of_heads(images["train"], config.seed, len(seeds), samples)
+    if folds is not None:
+        resampled = fold_seeds(config.seed, len(seeds), len(folds.samples))
+        everything = torch.arange(len(images["train"])).expand(len(seeds), -1)
+        rows = torch.cat([everything, folds.samples.repeat_interleave(len(seeds), 0)])
+    generators = [torch.Generator() for _ in (*seeds, *resampled)]
     batches = inputs_of(images, config, network, resolved.preprocessing, device, generators, rows)
     return RunContext(
         config,
@@ -126,6 +139,7 @@ def prepare(
         generators,
         batches,
         probe_features(images["train"], config, network, resolved.preprocessing, device),
+        folds,
     )
 
 

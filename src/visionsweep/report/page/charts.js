@@ -175,7 +175,7 @@ function setUpLearning(section) {
       { x: curve.at, y: curve.fitted, type: "scatter", mode: "lines", line: { color: line, width: 2 }, hoverinfo: "skip" },
       dots(curve.images, curve.losses, "circle", "measured"),
       dots([curve.doubled_images], [curve.doubled], "circle-open", "forecast"),
-    ], layout("validation loss", {
+    ], layout(`${curve.kind} loss`, {
       across: "training images",
       xaxis: { type: "log", tickvals: ticks, ticktext: ticks.map(String) },
     }), still);

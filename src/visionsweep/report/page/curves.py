@@ -67,13 +67,14 @@ def _series(history: Sequence[Epoch], split: str, score: str) -> list[list[float
     return [mean, _all_plain(map(min, replicates)), _all_plain(map(max, replicates))]
 
 
-def learning_curve(curve: LearningCurve) -> dict[str, Any]:
-    """Return a learning curve as the page's script reads it."""
+def learning_curve(curve: LearningCurve, kind: str) -> dict[str, Any]:
+    """Return a learning curve as the page's script reads it; the loss is `validation` or so."""
     bands = {name: _all_plain(getattr(curve, name)) for name in ("at", "fitted", "low", "high")}
     *losses, doubled = [
         _all_plain((e.value, e.low, e.high)) for e in (*curve.losses, curve.doubled)
     ]
     return bands | {
+        "kind": kind,
         "images": curve.images.tolist(),
         "losses": losses,
         "doubled_images": curve.doubled_images,

@@ -20,7 +20,7 @@ from visionsweep.report.page.leaderboard_table import leaderboard_table
 def group_of(key: str, evidence: Evidence) -> dict[str, Any]:
     """Return what the template shows of a group of at least one run, whose key is unique."""
     labels = labels_of(evidence)
-    rows, chosen = evidence.rows, evidence.chosen
+    rows, chosen, curve, kind = evidence.rows, evidence.chosen, evidence.curve, evidence.kind
     data = rows[0].run.record.data
     assert data is not None
     weights = sorted({str(row.run.record.weights) for row in rows})
@@ -31,11 +31,12 @@ def group_of(key: str, evidence: Evidence) -> dict[str, Any]:
         "key": key,
         "dataset": str(rows[0].run.record.dataset),
         "facts": (
-            f"{numbers.counted(len(rows), 'run')}, {data.counts['val']:,} validation and "
+            f"{numbers.counted(len(rows), 'run')}, {evidence.images:,} {kind} and "
             f"{data.counts['test']:,} test images of "
             f"{numbers.counted(len(data.classes), 'class', 'classes')}; "
             f"weights: {', '.join(weights)}"
         ),
+        "kind": kind,
         "warnings": warnings(evidence),
         "headline": summary,
         "notes": [*([summary.more] if summary.more else []), *hints(evidence)],
@@ -44,8 +45,8 @@ def group_of(key: str, evidence: Evidence) -> dict[str, Any]:
         "curves": lines,
         "twins": curves.have_twins(lines),
         "effects": _effects(evidence),
-        "learning_curve": curves.learning_curve(evidence.curve) if evidence.curve else None,
-        "learning_sentence": curve_sentence(evidence.curve) if evidence.curve else "",
+        "learning_curve": curves.learning_curve(curve, kind) if curve else None,
+        "learning_sentence": curve_sentence(curve, kind) if curve else "",
         "best": close_up(chosen, labels[place], rows[place].scores),
         "recommended": evidence.recommended is not None,
         "commands": commands(evidence),

@@ -1,0 +1,38 @@
+"""Standard errors of cross-fitted scores.
+
+Images of different folds are scored by heads that share training images, so their scores are not
+independent, and the variance over images is too small (Bengio & Grandvalet 2004). On real features
+standard errors are some 15% too small (`benchmarks/cross_fit.py`).
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from visionsweep.analysis.run_losses import RunLosses
+
+WIDER = 1.25  # factor by which standard errors over images are raised
+
+
+def widened(run: RunLosses) -> RunLosses:
+    """Return losses whose deviations from their mean over images are larger by `WIDER`.
+
+    Means and differences between replicates stay, and so every interval, test, and comparison over
+    images that is computed from these losses has the larger standard error.
+    """
+    more = (WIDER - 1) * (run.means - run.means.mean())
+    correct = run.correct.mean() + WIDER * (run.correct - run.correct.mean())
+    return replace(
+        run,
+        means=run.means + more,
+        by_replicate=(run.by_replicate + more).astype(np.float32),
+        correct=correct.astype(np.float32),
+    )
+
+
+def widened_bounds(
+    value: float, low: float, high: float, highest: float = np.inf
+) -> tuple[float, float]:
+    """Return an interval of a value between 0 and `highest` with distances larger by `WIDER`."""
+    # the number first, since max and min return the first of NaN and another
+    return max(value - WIDER * (value - low), 0.0), min(value + WIDER * (high - value), highest)
