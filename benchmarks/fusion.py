@@ -18,7 +18,7 @@ from visionsweep.config.schema import ModelConfig
 from visionsweep.data.transforms import resized
 from visionsweep.models.backbone_spec import resolve_backbone
 from visionsweep.models.backbones import build
-from visionsweep.models.calibration_images import calibration_images
+from visionsweep.models.batchnorm_calibration import calibration_images
 from visionsweep.models.fusion import fuse_conv_bn, fuse_for_cpu
 from visionsweep.runtime.allocation import keep_freed_memory
 

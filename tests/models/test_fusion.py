@@ -9,7 +9,7 @@ from torch import nn
 from visionsweep.config.schema import ModelConfig
 from visionsweep.data.transforms import resized
 from visionsweep.models import backbone_spec, backbones
-from visionsweep.models.calibration_images import calibration_images
+from visionsweep.models.batchnorm_calibration import calibration_images
 from visionsweep.models.fusion import TOLERANCE, ClampedConv2d, fuse_conv_bn, fuse_for_cpu
 
 

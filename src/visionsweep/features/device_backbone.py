@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError
-from visionsweep.models.calibration_images import calibration_images
+from visionsweep.models.batchnorm_calibration import calibration_images
 from visionsweep.models.fusion import fuse_conv_bn, fuse_for_cpu
 
 log = logging.getLogger(__name__)

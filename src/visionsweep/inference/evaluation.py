@@ -58,15 +58,10 @@ class Evaluation:
 def evaluate(
     run: Run, data: DataConfig, split: str, device: torch.device, *, own_images: Path | None = None
 ) -> Evaluation:
-    """Score the model of a run.
+    """Score the model of a completed run on a split of a data set, or on `all` of them.
 
-    Args:
-        run: a completed run.
-        data: images to score.
-        split: `train`, `val`, `test`, or `all` of them.
-        device: device that computes.
-        own_images: folder of the images that the run was trained on; None for this machine's folder
-            of published ones. The folder in the record is not used.
+    `own_images` is the folder of the images that the run was trained on; None takes this machine's
+    folder of published ones. The folder in the record is not used.
 
     Raises:
         UserError: if the images are unavailable or have other classes, or if the model cannot be

@@ -30,15 +30,12 @@ def prediction_figures(
 ) -> list[Path]:
     """Draw images with their predictions, and their explanations if there are any.
 
-    Args:
-        predictions: predictions, all with an explanation, or none.
-        folder: folder of the PNG files; created if missing.
-        title: title of each figure.
-        truths: true class of each image, if known; a verdict is then drawn below it.
+    Predictions are all explained, or none is. If the true classes are known, a verdict stands below
+    each image.
 
     Returns:
-        The files, `predictions-1.png` and so on, of at most 25 images each, or 12 with
-        explanations.
+        The files `predictions-1.png` and so on in the folder, which is created if missing; each has
+        at most 25 images, or 12 with explanations.
     """
     folder.mkdir(parents=True, exist_ok=True)
     most = PER_FIGURE_EXPLAINED if predictions[0].explanation else PER_FIGURE

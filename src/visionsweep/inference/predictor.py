@@ -114,16 +114,9 @@ def predict(
     min_confidence: float = 0.0,
     explained: bool = False,
 ) -> Iterator[Prediction | UnreadableImageError]:
-    """Classify images.
+    """Classify images, and yield for each path its prediction, or the error if it cannot be read.
 
-    Args:
-        predictor: the model.
-        paths: image files.
-        min_confidence: probability below which the model abstains.
-        explained: True to explain each prediction, which takes several times as long.
-
-    Yields:
-        The prediction of each path in order, or the error if it cannot be read.
+    The model abstains below `min_confidence`. Explanations take several times as long.
     """
     micro_batch = AdaptiveMicroBatch()
     gray_range = predictor.preprocessing.gray_range

@@ -12,7 +12,7 @@ from torchvision.models import WeightsEnum
 from visionsweep.config.schema import ModelConfig
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError, warn_loudly
-from visionsweep.models import calibration_images, pretrained_weights
+from visionsweep.models import batchnorm_calibration, pretrained_weights
 from visionsweep.models.pickled_weights import WeightsFile
 from visionsweep.models.pretrained_weights import WeightsUnavailableError
 
@@ -47,10 +47,8 @@ class BackboneSpec:
 def resolve_backbone(config: ModelConfig, *, random_if_unavailable: bool) -> BackboneSpec:
     """Return the spec of a configured backbone, after downloading its weights if necessary.
 
-    Args:
-        config: model and weights.
-        random_if_unavailable: whether to replace unavailable weights by random ones, with a
-            warning. Only the rendered sample does.
+    With `random_if_unavailable`, random weights replace unavailable ones, with a warning. Only the
+    rendered sample does so.
 
     Raises:
         WeightsUnavailableError: if the weights are neither on this machine nor reachable.
@@ -77,7 +75,9 @@ def resolve_backbone(config: ModelConfig, *, random_if_unavailable: bool) -> Bac
                 "This shows how the program works, not which model is better.",
             )
             entry = None
-    construction = f"random, seed {RANDOM_WEIGHTS_SEED}, calibration {calibration_images.VERSION}"
+    construction = (
+        f"random, seed {RANDOM_WEIGHTS_SEED}, calibration {batchnorm_calibration.VERSION}"
+    )
     content = json.dumps([config.name, file.digest if file else construction]).encode()
     fingerprint = hashlib.blake2b(content, digest_size=16).hexdigest()
     return BackboneSpec(config.name, config.source, label, fingerprint, preprocessing, file, entry)

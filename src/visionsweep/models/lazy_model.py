@@ -16,8 +16,7 @@ from visionsweep.models import backbones, classifier
 from visionsweep.models.backbone_spec import BackboneSpec
 from visionsweep.models.backbones import Backbone
 from visionsweep.models.single_image import trains_on_one_image
-from visionsweep.models.summary import count_parameters, layer_table
-from visionsweep.models.timing import forward_milliseconds
+from visionsweep.models.summary import count_parameters, forward_milliseconds, layer_table
 from visionsweep.storage.cache import keep
 from visionsweep.storage.untrusted import MB, read_regular
 from visionsweep.text.escaping import visible

@@ -36,15 +36,10 @@ def _checked() -> dict[tuple[object, ...], WeightsFile]:
 
 
 def check(path: Path, sha256: str | None, *, follow_links: bool = False) -> WeightsFile:
-    """Hash a weights file, and compare it with the expected hash.
+    """Hash a weights file, and compare it with the first digits of its SHA-256, or all 64.
 
     Results are cached until the command ends, by device, inode, size, and modification and change
     times of the file.
-
-    Args:
-        path: file.
-        sha256: the first hexadecimal digits of its SHA-256, or all 64; None skips the comparison.
-        follow_links: True to accept a symbolic link.
 
     Raises:
         UserError: if it is not a regular file, is too large, or has another hash.

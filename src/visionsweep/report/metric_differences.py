@@ -24,10 +24,8 @@ _NONE = Estimate(NAN, NAN, NAN)
 def difference_columns(groups: Sequence[Evidence], sort: str) -> list[Column]:
     """Return columns of the paired difference of a metric and its bounds.
 
-    Args:
-        groups: evidence of the runs.
-        sort: key of a column. None but `val_METRIC` of `analysis.contributions` has differences;
-            those in loss are in the leaderboard anyway, and no file is read for them.
+    Only the columns `val_METRIC` of `analysis.contributions` have differences; those in loss are in
+    the leaderboard anyway, and no file is read for them.
     """
     metric = sort.removeprefix(SPLIT)
     if metric not in METRICS or metric == sort:

@@ -31,9 +31,8 @@ SHORT: dict[Withheld, str] = {
 class Price:
     """The most that the recommended run may cost in comparison with the best one.
 
-    Attributes:
-        loss: upper end of the 95% confidence interval of the loss difference.
-        accuracy: upper end of that of the accuracy lost, in [0, 1].
+    Upper ends of the 95% confidence intervals of the loss difference, and of the accuracy lost, in
+    [0, 1].
     """
 
     loss: float

@@ -14,9 +14,7 @@ from visionsweep.runs.discovery import Run
 class Reversal:
     """Another run whose single replicates have a significantly lower validation loss.
 
-    Attributes:
-        run: that run.
-        difference: mean loss of the replicates of the best run minus that of its replicates.
+    The difference is the mean loss of the best run's replicates minus that of its replicates.
     """
 
     run: Run

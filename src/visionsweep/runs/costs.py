@@ -68,7 +68,7 @@ def time_models(sweep_dir: Path, runs: Iterable[Run]) -> None:
         return
     from visionsweep.models import backbones  # these import torch
     from visionsweep.models.backbone_spec import resolve_backbone
-    from visionsweep.models.timing import forward_milliseconds
+    from visionsweep.models.summary import forward_milliseconds
 
     built = {}
     for key, record in models.items():

@@ -146,17 +146,15 @@ function setUpLearning(section) {
   const curve = read(`${key}-learning-data`);
   const range = ([value, low, high]) => (low === null || high === null
     ? written("loss", value) : `${written("loss", value)} [${written("loss", low)}, ${written("loss", high)}]`);
-  const spread = (points) => ({
-    type: "data", symmetric: false, thickness: 1.5, width: 4,
-    array: points.map(([value, , high]) => high - value),
-    arrayminus: points.map(([value, low]) => value - low),
-  });
-
   function dots(x, points, symbol, what) {
     const line = colour("accent");
     return {
       x, y: points.map(([value]) => value), type: "scatter", mode: "markers",
-      error_y: { ...spread(points), color: line },
+      error_y: {
+        type: "data", symmetric: false, thickness: 1.5, width: 4, color: line,
+        array: points.map(([value, , high]) => high - value),
+        arrayminus: points.map(([value, low]) => value - low),
+      },
       marker: { color: line, size: 9, symbol, line: { color: line, width: 2 } },
       text: points.map((point, i) => `${x[i]} training images<br>${what}: ${range(point)}`),
       hoverinfo: "text",

@@ -61,11 +61,8 @@ def common_scale(
 def strip(estimate: Between, scale: Scale, kind: str, reference: float = math.nan) -> Markup:
     """Draw an estimate; the numbers stand beside it as text, so it is hidden from screen readers.
 
-    Args:
-        estimate: value and bounds; without bounds only the dot is drawn.
-        scale: of all strips in the column.
-        kind: CSS class, `recommended`, `possible`, `worse` or `unknown`.
-        reference: position of a thin upright line: the best run, or zero.
+    Without bounds only the dot is drawn. `kind` is a CSS class: `recommended`, `possible`, `worse`
+    or `unknown`. A thin upright line at the reference is the best run, or zero.
     """
     parts = []
     if math.isfinite(reference):
