@@ -64,14 +64,30 @@ def unpack(
     log.info("Unpacking %s into %s", archive.name, folder)
     with partial_folder(folder) as partial:
         top = partial / "unpacked"  # a temporary folder itself is not readable by others
-        _extract(archive, top, folder)
+        try:
+            _extract(archive, top, folder)
+        except UserError:
+            raise
+        except Exception as error:  # nearly any type, OSError (a seek before the start) included
+            raise UserError(
+                f"not a whole zip archive ({str(error) or type(error).__name__})",
+                where=archive,
+                hint="Nothing was unpacked. Delete it and download it again.",
+            ) from error
         entries = [path for path in top.iterdir() if not is_junk(path.name)]
         inner = top / folder.name
         inner = inner if entries == [inner] and inner.is_dir() else top
         verify(archive, inner, expected)
-        if check is not None:
-            with _named_after(archive, inner):
+        try:
+            if check is not None:
                 check(inner)
+        except UserError as error:  # about files that are deleted now
+            reason = str(error).replace(f"{inner}{os.sep}", "").replace(str(inner), "the archive")
+            raise UserError(
+                f"unexpected content: {reason}",
+                where=archive,
+                hint="Nothing was unpacked. It should hold train/CLASS/*.jpg and test/CLASS/*.jpg.",
+            ) from error
         inner.replace(folder)
 
 
@@ -84,11 +100,7 @@ def partial_folder(folder: Path) -> Iterator[Path]:
 
 
 def _extract(archive: Path, top: Path, folder: Path) -> None:
-    with (
-        _BoundedReads(archive) as file,
-        _damage_explained(archive),
-        zipfile.ZipFile(file) as opened,
-    ):
+    with _BoundedReads(archive) as file, zipfile.ZipFile(file) as opened:
         entries = opened.infolist()
         for entry in entries:
             _refuse_unsafe(entry, archive)
@@ -99,9 +111,8 @@ def _extract(archive: Path, top: Path, folder: Path) -> None:
             if disk.total > 0 and disk.free < needed:  # trying would fill the disk
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
             top.mkdir()
-            for (
-                entry
-            ) in entries:  # `extract` verifies checksums, and writes at most the stated size
+            for entry in entries:
+                # This verifies checksums, and writes at most the stated size.
                 written = Path(opened.extract(entry, top))
                 if not entry.is_dir() and written.stat().st_size != entry.file_size:
                     raise zipfile.BadZipFile(f"{entry.filename!r} is smaller than stated")
@@ -122,33 +133,8 @@ class _BoundedReads(io.BufferedReader):
         return super().read(size)
 
 
-@contextmanager
-def _damage_explained(archive: Path) -> Iterator[None]:
-    """Turn every error of reading an archive into a `UserError`."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # nearly any type, OSError (a seek before the start) included
-        raise UserError(
-            f"not a whole zip archive ({str(error) or type(error).__name__})",
-            where=archive,
-            hint="Nothing was unpacked. Delete it and download it again.",
-        ) from error
-
-
-@contextmanager
-def _named_after(archive: Path, folder: Path) -> Iterator[None]:
-    """Name the archive in errors about unpacked files, which are about to be deleted."""
-    try:
-        yield
-    except UserError as error:
-        reason = str(error).replace(f"{folder}{os.sep}", "").replace(str(folder), "the archive")
-        raise UserError(
-            f"unexpected content: {reason}",
-            where=archive,
-            hint="Nothing was unpacked. It should hold train/CLASS/*.jpg and test/CLASS/*.jpg.",
-        ) from error
+def _refused(archive: Path, name: str, what: str, hint: str = _DISTRUST) -> UserError:
+    return UserError(f"entry {name!r} {what}", where=archive, hint=hint)
 
 
 def _refuse_unsafe(entry: zipfile.ZipInfo, archive: Path) -> None:
@@ -156,53 +142,38 @@ def _refuse_unsafe(entry: zipfile.ZipInfo, archive: Path) -> None:
     name, parts = entry.orig_filename, entry.orig_filename.split("/")
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if name.startswith("/") or ".." in parts or "\\" in name or ":" in parts[0]:
-        raise _unsafe(archive, name, "would leave the folder it is unpacked into")
+        raise _refused(archive, name, "would leave the folder it is unpacked into")
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise _unsafe(archive, name, "is a link or a device and would leave the folder")
+        raise _refused(archive, name, "is a link or a device and would leave the folder")
     if "\0" in name or not name:
-        raise _unsafe(archive, name, "has an invalid name")
+        raise _refused(archive, name, "has an invalid name")
     if entry.flag_bits & _ENCRYPTED:
-        raise UserError(
-            f"entry {name!r} is encrypted", where=archive, hint="Pack it again without a password."
-        )
+        raise _refused(archive, name, "is encrypted", "Pack it again without a password.")
     if entry.compress_type not in _METHODS:
-        raise UserError(
-            f"entry {name!r} is compressed by method {entry.compress_type}; only deflate is read",
-            where=archive,
-            hint=_PACK_AGAIN,
-        )
+        what = f"is compressed by method {entry.compress_type}; only deflate is read"
+        raise _refused(archive, name, what, _PACK_AGAIN)
     if len(name.encode()) > PATH_BYTES or any(len(p.encode()) > NAME_BYTES for p in parts):
-        raise UserError(
-            f"entry {name[:60]!r}... has a name longer than {NAME_BYTES} bytes, or a path longer "
-            f"than {PATH_BYTES}",
-            where=archive,
-            hint=_PACK_AGAIN,
-        )
-
-
-def _unsafe(archive: Path, name: str, what: str) -> UserError:
-    return UserError(f"entry {name!r} {what}", where=archive, hint=_DISTRUST)
+        what = f"has a name longer than {NAME_BYTES} bytes, or a path longer than {PATH_BYTES}"
+        raise _refused(archive, f"{name[:60]}...", what, _PACK_AGAIN)
 
 
 def _refuse_twins(entries: Sequence[zipfile.ZipInfo], archive: Path) -> None:
     """Refuse names of the same file, also on file systems that ignore case or Unicode forms."""
-    seen: dict[str, tuple[str, bool]] = {}  # folded name -> name, is a file
+    seen: dict[str, tuple[str, bool]] = {}  # folded path -> path, is a file
     for entry in entries:
         parts = [part for part in entry.filename.split("/") if part not in ("", ".")]
         if len(parts) > DEPTH:
-            raise _unsafe(archive, entry.filename, f"lies more than {DEPTH} folders deep")
+            raise _refused(archive, entry.filename, f"lies more than {DEPTH} folders deep")
         for depth in range(1, len(parts) + 1):
             path = "/".join(parts[:depth])
             is_file = depth == len(parts) and not entry.is_dir()
             folded = unicodedata.normalize("NFC", path).casefold()
-            if folded not in seen:
-                seen[folded] = (path, is_file)
-                continue
-            spelled, was_file = seen[folded]
+            known = folded in seen
+            spelled, was_file = seen.setdefault(folded, (path, is_file))
             if spelled != path:
-                raise _unsafe(archive, path, f"and {spelled!r} are one file on some disks")
-            if was_file or is_file:
-                raise _unsafe(archive, path, "occurs twice")
+                raise _refused(archive, path, f"and {spelled!r} are one file on some disks")
+            if known and (was_file or is_file):
+                raise _refused(archive, path, "occurs twice")
 
 
 def _bounded_size(entries: Sequence[zipfile.ZipInfo], archive: Path) -> int:
@@ -211,14 +182,11 @@ def _bounded_size(entries: Sequence[zipfile.ZipInfo], archive: Path) -> int:
     end = 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.header_offset < end:
-            raise _unsafe(archive, entry.filename, "shares its bytes with another entry")
+            raise _refused(archive, entry.filename, "shares its bytes with another entry")
         end = entry.header_offset + 30 + entry.compress_size
     if end > packed:
         raise zipfile.BadZipFile("it ends within its last entry")
     if stated > max(FREE_BYTES, RATIO * packed):
-        raise UserError(
-            f"would grow from {decimal(packed)} to {decimal(stated)}, more than {RATIO} times",
-            where=archive,
-            hint=_DISTRUST,
-        )
+        what = f"would grow from {decimal(packed)} to {decimal(stated)}, more than {RATIO} times"
+        raise UserError(what, where=archive, hint=_DISTRUST)
     return stated

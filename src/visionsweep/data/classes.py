@@ -7,10 +7,17 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from visionsweep.command_memory import remembered
-from visionsweep.data.listing import LeftOut, is_folder, list_folders, pictures_in, problem_of, scan
-from visionsweep.data.picture_files import is_hidden, is_system
-from visionsweep.errors import UserError
+from visionsweep.data.listing import (
+    LeftOut,
+    is_folder,
+    is_visible,
+    list_folders,
+    pictures_beside,
+    pictures_in,
+    scan,
+)
+from visionsweep.data.picture_files import is_system
+from visionsweep.errors import UserError, warn_once
 from visionsweep.text.paths import as_text
 
 log = logging.getLogger(__name__)
@@ -18,17 +25,11 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class LabeledFiles:
-    """Image files with the names of their classes.
+    """Image files with the names of their classes."""
 
-    Attributes:
-        files: image files and class names, sorted by class and path.
-        left_out: pictures and class folders that are not used.
-        ignored: hidden and system entries, and links to folders that are listed elsewhere.
-    """
-
-    files: list[tuple[Path, str]] = field(default_factory=list)
-    left_out: list[LeftOut] = field(default_factory=list)
-    ignored: list[LeftOut] = field(default_factory=list)
+    files: list[tuple[Path, str]] = field(default_factory=list)  # sorted by class and path
+    left_out: list[LeftOut] = field(default_factory=list)  # pictures and class folders
+    ignored: list[LeftOut] = field(default_factory=list)  # as in `Listing`
 
 
 def read_classes(folder: Path, exclude: Collection[Path] = ()) -> LabeledFiles:
@@ -40,30 +41,22 @@ def read_classes(folder: Path, exclude: Collection[Path] = ()) -> LabeledFiles:
     """
     if not folder.is_dir():
         raise UserError("no such folder; expected one folder per class", where=as_text(folder))
-    labeled = LabeledFiles()
+    reason = "is not in a class folder, so it has no class"
+    labeled = LabeledFiles(left_out=pictures_beside(folder, reason))
     class_folders = []
-    for entry in scan(folder):
-        path = Path(entry.path)
-        if not is_folder(entry):
-            reason = None if is_hidden(entry.name) else problem_of(entry)
-            if reason is not None:
-                reason = reason or "is not in a class folder, so it has no class"
-                labeled.left_out.append(LeftOut(path, reason))
-        elif path in exclude:
+    for path in (Path(entry.path) for entry in scan(folder) if is_folder(entry)):
+        if path in exclude:
             continue
-        elif is_system(entry.name):
+        if is_system(path.name):
             labeled.ignored.append(LeftOut(path, "a system folder"))
-        elif entry.name.startswith((".", "__")):
-            if any(pictures_in(path)):
-                reason = f"its name begins with {entry.name[0]!r}; rename it if it is a class"
-                labeled.left_out.append(LeftOut(path, reason))
-        else:
+        elif is_visible(path.name):
             class_folders.append(path)
+        elif any(pictures_in(path)):
+            reason = f"its name begins with {path.name[0]!r}; rename it if it is a class"
+            labeled.left_out.append(LeftOut(path, reason))
     if not class_folders:
-        raise UserError(
-            "holds no class folders", where=as_text(folder),
-            hint=f"Put images into {as_text(folder)}/<class>/.",
-        )  # fmt: skip
+        hint = f"Put images into {as_text(folder)}/<class>/."
+        raise UserError("holds no class folders", where=as_text(folder), hint=hint)
     _refuse_same_spelling(folder, class_folders)
     for class_folder, listing in sorted(list_folders(class_folders).items()):
         name = as_text(class_folder.name)
@@ -99,15 +92,8 @@ def _refuse_same_spelling(folder: Path, class_folders: Iterable[Path]) -> None:
             )
     for names in by_case.values():
         if len(names) > 1:
-            _warn_of_case(as_text(folder), tuple(names))
-
-
-@remembered()
-def _warn_of_case(folder: str, names: tuple[str, ...]) -> None:
-    """Warn once per command of class names that differ in case only."""
-    log.warning(
-        "%s: the classes %s differ in upper and lower case only; they are used as %d classes",
-        folder,
-        " and ".join(map(repr, names)),
-        len(names),
-    )
+            warn_once(
+                log,
+                f"{as_text(folder)}: the classes {' and '.join(map(repr, names))} differ in upper "
+                f"and lower case only; they are used as {len(names)} classes",
+            )

@@ -2,15 +2,13 @@
 
 import hashlib
 import os
-import stat
 import threading
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from PIL import Image, ImageFile
@@ -19,6 +17,7 @@ from visionsweep.data import gray, repair
 from visionsweep.data.formats import UnreadableImageError, format_of, open_header
 from visionsweep.data.gray import GrayFacts, GrayRange
 from visionsweep.data.rgb import LARGE_PIXELS, orientation, tiles_of, to_rgb
+from visionsweep.storage.files import open_regular
 
 MAX_FILE_BYTES = 256_000_000
 MAX_BYTES = 600_000_000  # of memory that decoding one image may take by estimate, file included
@@ -35,33 +34,22 @@ _NO_END_MARKER = "the end marker is missing"
 _END_MARKERS = {"PNG": b"IEND", "GIF": b";"}  # which Pillow does not miss
 _one_large_image = threading.Lock()
 _Result = TypeVar("_Result")
+_Use = Callable[[ImageFile.ImageFile, Image.Transpose | None], _Result]  # what turns it upright
 
 
 class ImageFacts(msgspec.Struct, frozen=True, array_like=True):
-    """What decoding an image showed, beside its pixels.
+    """What decoding an image showed, beside its pixels."""
 
-    Attributes:
-        gray: its values, if it is a gray image of more than 8 bits per pixel.
-        repair: what is broken in the file though all pixels are there, or None.
-    """
-
-    gray: GrayFacts | None = None
-    repair: str | None = None
+    gray: GrayFacts | None = None  # its values, if it is gray with more than 8 bits per pixel
+    repair: str | None = None  # what is broken in the file though all pixels are there
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """An image and what was found in its file.
-
-    Attributes:
-        image: upright, RGB.
-        deep: whether it is a gray image of more than 8 bits per pixel.
-        repair: what is broken in the file though all pixels are there, or None.
-    """
+class Decoded(NamedTuple):
+    """An upright RGB image, and what was found in its file."""
 
     image: Image.Image
-    deep: bool
-    repair: str | None
+    deep: bool  # whether it is a gray image of more than 8 bits per pixel
+    repair: str | None  # what is broken in the file though all pixels are there
 
 
 def read_file(path: Path) -> bytes:
@@ -71,23 +59,14 @@ def read_file(path: Path) -> bytes:
         UnreadableImageError: if it cannot be read, is a device or a named pipe, or is too large.
     """
     try:
-        facts = path.stat()
-        if stat.S_ISREG(facts.st_mode):
-            # Without O_NONBLOCK opening waits for ever if a named pipe has taken the place.
-            flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-            with os.fdopen(os.open(path, flags), "rb") as file:
-                facts = os.fstat(file.fileno())
-                if stat.S_ISREG(facts.st_mode) and facts.st_size <= MAX_FILE_BYTES:
-                    return file.read(MAX_FILE_BYTES)
+        with open_regular(path, follow_links=True) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size <= MAX_FILE_BYTES:
+                return file.read(MAX_FILE_BYTES)
+            reason = f"the file has {size:,} bytes, the limit is {MAX_FILE_BYTES:,}"
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UnreadableImageError(f"cannot be read: {reason}", where=path) from error
-    if not stat.S_ISREG(facts.st_mode):
-        raise UnreadableImageError("is not a regular file", where=path)
-    raise UnreadableImageError(
-        f"cannot be read: the file has {facts.st_size:,} bytes, the limit is {MAX_FILE_BYTES:,}",
-        where=path,
-    )
+    raise UnreadableImageError(f"cannot be read: {reason}", where=path)
 
 
 def open_rgb(
@@ -119,12 +98,13 @@ def decode(
     if isinstance(source, Path):
         where, source = source, read_file(source)
 
-    def convert(image: ImageFile.ImageFile) -> tuple[Image.Image, bool, str | None]:
-        method, problem = orientation(image)
-        return to_rgb(image, gray_range, method), gray.is_deep(image.mode), problem
+    def convert(
+        image: ImageFile.ImageFile, upright: Image.Transpose | None
+    ) -> tuple[Image.Image, bool]:
+        return to_rgb(image, gray_range, upright), gray.is_deep(image.mode)
 
-    (image, deep, problem), repaired = _read(source, where, convert)
-    return Decoded(image, deep, repaired or problem)
+    (image, deep), repaired = _read(source, where, convert)
+    return Decoded(image, deep, repaired)
 
 
 def examine(content: bytes, where: object) -> ImageFacts:
@@ -138,22 +118,17 @@ def examine(content: bytes, where: object) -> ImageFacts:
         UnreadableImageError: as `decode`.
     """
 
-    def look(image: ImageFile.ImageFile) -> tuple[GrayFacts | None, str | None]:
-        _, problem = orientation(image)
+    def look(image: ImageFile.ImageFile, _: Image.Transpose | None) -> GrayFacts | None:
         if gray.is_deep(image.mode):
-            tiles = partial(tiles_of, multiples=(1, 1))
-            return gray.facts_of(image, lambda whole: (t for _, t in tiles(whole))), problem
+            return gray.facts_of(tile for _, tile in tiles_of(image, (1, 1)))
         if image.mode != "RGB":
             to_rgb(image, None)
-        return None, problem
+        return None
 
-    (facts, problem), repaired = _read(content, where, look)
-    return ImageFacts(facts, repaired or problem)
+    return ImageFacts(*_read(content, where, look))
 
 
-def _read(
-    content: bytes, where: object, use: Callable[[ImageFile.ImageFile], _Result]
-) -> tuple[_Result, str | None]:
+def _read(content: bytes, where: object, use: _Use[_Result]) -> tuple[_Result, str | None]:
     """Apply a function to a decoded image, and say what had to be repaired for that."""
     kind = format_of(content)
     if kind is None:
@@ -161,9 +136,8 @@ def _read(
         raise UnreadableImageError(f"cannot be read as an image: {reason}", where=where)
     _ignore_pillow_warnings()
     try:
-        result = _decoded(content, kind, use)
-        ended = content.rfind(_END_MARKERS.get(kind, b"")) >= 0
-        return result, None if ended else _NO_END_MARKER
+        result, problem = _decoded(content, kind, use)
+        return result, problem if _END_MARKERS.get(kind, b"") in content else _NO_END_MARKER
     except UnreadableImageError as error:
         raise UnreadableImageError(
             f"cannot be read as an image: {error.what}", where=where, hint=error.hint
@@ -174,7 +148,7 @@ def _read(
             whole = repair.rebuild(content, kind, _pixel_digest)
             if whole is not None:
                 cut = kind.startswith("JPEG") and not content.endswith(b"\xff\xd9")
-                return _decoded(whole, kind, use), _NO_END_MARKER if cut else reason
+                return _decoded(whole, kind, use)[0], _NO_END_MARKER if cut else reason
         except Exception:  # then the first error is the one to tell
             pass
         raise UnreadableImageError(
@@ -188,49 +162,40 @@ def _ignore_pillow_warnings() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def _decoded(content: bytes, kind: str, use: Callable[[ImageFile.ImageFile], _Result]) -> _Result:
-    """Apply a function to a decoded image, after looking at the size in its header."""
+def _decoded(content: bytes, kind: str, use: _Use[_Result]) -> tuple[_Result, str | None]:
+    """Apply a function to an image that fits into memory, and say what its EXIF lacks."""
     with open_header(content, kind) as image:
         if kind.startswith("JPEG") and (scans := content.count(b"\xff\xda")) > MAX_SCANS:
             raise UnreadableImageError(f"it has {scans:,} scans; the limit is {MAX_SCANS}")
-        _reduce_while_decoding(image)
-        needed = _needed_bytes(image, content, kind)
+        scale = _reduce_while_decoding(image) if kind == "JPEG" else 1
+        pixels = image.width * image.height
+        per_pixel = _BYTES_PER_PIXEL.get(kind, _BYTES_PER_MODE.get(image.mode, 4))
+        # And the converted image.
+        needed = len(content) + pixels * per_pixel + 4 * min(pixels, LARGE_PIXELS)
+        if kind == "JPEG" and needed > _LARGE_BYTES // 4 and _in_several_scans(content):
+            needed += pixels * _COEFFICIENT_BYTES * scale**2
         if needed > MAX_BYTES:
-            width, height = image.size
             raise UnreadableImageError(
-                f"{width:,} x {height:,} pixels would take {needed / 1e6:,.0f} MB of memory to "
-                f"decode; the limit is {MAX_BYTES / 1e6:,.0f} MB",
+                f"{image.width:,} x {image.height:,} pixels would take {needed / 1e6:,.0f} MB of "
+                f"memory to decode; the limit is {MAX_BYTES / 1e6:,.0f} MB",
                 hint="Reduce the image first.",
             )
         with _one_large_image if needed > _LARGE_BYTES else nullcontext():
             image.load()
-            return use(image)
+            upright, problem = orientation(image)
+            return use(image, upright), problem
 
 
 def _pixel_digest(jpeg: bytes) -> bytes:
-    return _decoded(jpeg, "JPEG", lambda image: hashlib.blake2b(image.tobytes()).digest())
+    return _decoded(jpeg, "JPEG", lambda image, _: hashlib.blake2b(image.tobytes()).digest())[0]
 
 
-def _needed_bytes(image: ImageFile.ImageFile, content: bytes, kind: str) -> int:
-    """Estimate the memory that decoding takes, from an image's header."""
-    pixels = image.width * image.height
-    each = _BYTES_PER_PIXEL.get(kind, _BYTES_PER_MODE.get(image.mode, 4))
-    needed = len(content) + pixels * each + 4 * min(pixels, LARGE_PIXELS)  # and the converted image
-    if kind == "JPEG" and needed > _LARGE_BYTES // 4 and _in_several_scans(content):
-        width, height = image.size
-        needed += width * height * _COEFFICIENT_BYTES * _draft_scale(image) ** 2
-    return needed
-
-
-def _reduce_while_decoding(image: ImageFile.ImageFile) -> None:
-    """Let the JPEG decoder compute a large image at half, a quarter or an eighth of its size."""
+def _reduce_while_decoding(image: ImageFile.ImageFile) -> int:
+    """Let the decoder compute a large JPEG at 1/2, 1/4, or 1/8 of its size; return the divisor."""
     width, height = image.size
     scale = next((s for s in (1, 2, 4, 8) if width * height <= LARGE_PIXELS * s * s), 8)
-    if scale > 1 and image.format == "JPEG":
+    if scale > 1:
         image.draft(None, (max(1, width // scale), max(1, height // scale)))
-
-
-def _draft_scale(image: ImageFile.ImageFile) -> int:
     return int(image.decoderconfig[0]) if image.decoderconfig else 1
 
 
@@ -238,10 +203,10 @@ def _in_several_scans(content: bytes) -> bool:
     """Return whether a JPEG decoder has to keep all coefficients until the last scan."""
     layers = 0
     for segment in repair.jpeg_segments(content):
-        if segment.marker in (0xC2, 0xC6, 0xCA, 0xCE):
+        if segment.marker in repair.PROGRESSIVE:
             return True
-        if 0xC0 <= segment.marker <= 0xCF and segment.marker not in (0xC4, 0xC8, 0xCC):
+        if segment.marker in repair.FRAMES:
             layers = segment.payload[5] if len(segment.payload) > 5 else 0
-        if segment.marker == 0xDA:
+        if segment.marker == repair.SCAN:
             return not segment.payload or segment.payload[0] != layers
     return False

@@ -7,11 +7,13 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
+from requests.exceptions import ChunkedEncodingError, InvalidSchema, SSLError
 from rich.filesize import decimal
 
 from visionsweep.errors import UserError
@@ -26,11 +28,10 @@ _TEMPORARY_ERRORS = (
     TimeoutError,
     requests.ConnectionError,
     requests.Timeout,
-    requests.exceptions.ChunkedEncodingError,
+    ChunkedEncodingError,
     urllib3.exceptions.ProtocolError,
     urllib3.exceptions.TimeoutError,
 )
-_CHUNK_BYTES = 1 << 16
 
 
 class DownloadError(UserError):
@@ -39,27 +40,16 @@ class DownloadError(UserError):
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of a download.
+    """Bounds of a download, in seconds and bytes."""
 
-    Attributes:
-        total_seconds: longest time, all attempts and pauses included.
-        slow_seconds: period in which at least `slow_bytes` must arrive, from the request on.
-        slow_bytes: fewest bytes per `slow_seconds`.
-        stated_bytes: largest file whose size the server states.
-        unstated_bytes: largest file whose size the server does not state.
-        attempts: number of attempts.
-        pause_seconds: pause before the second attempt; each further one is twice as long.
-        longest_pause: longest pause in seconds that a server may ask for.
-    """
-
-    total_seconds: float = 3600.0
-    slow_seconds: float = 30.0
+    total_seconds: float = 3600.0  # all attempts and pauses included
+    slow_seconds: float = 30.0  # period in which `slow_bytes` must arrive, from the request on
     slow_bytes: int = 30_000
-    stated_bytes: int = 10_000_000_000
-    unstated_bytes: int = 1_000_000_000
+    stated_bytes: int = 10_000_000_000  # of a file whose size the server states
+    unstated_bytes: int = 1_000_000_000  # of a file whose size it does not state
     attempts: int = 4
-    pause_seconds: float = 1.0
-    longest_pause: float = 60.0
+    pause_seconds: float = 1.0  # before the second attempt; each further pause is twice as long
+    longest_pause: float = 60.0  # that a server may ask for
 
 
 LIMITS = Limits()
@@ -89,7 +79,7 @@ class Session(requests.Session):
         target = super().get_redirect_target(resp)
         scheme = urlsplit(target or "").scheme.lower()
         if scheme and scheme != "https" and (scheme != "http" or resp.url.startswith("https:")):
-            raise requests.exceptions.InvalidSchema(f"refused a redirect to {target}")
+            raise InvalidSchema(f"refused a redirect to {target}")
         return target
 
 
@@ -135,8 +125,8 @@ def _failed(url: str, reason: str) -> DownloadError:
     )
 
 
-# The size that the server states, or -1; then bytes; finally an error, or None at the end.
-_Item = int | bytes | Exception | None
+# A chunk and the stated size of the file; finally an error, or None at the end.
+_Item = tuple[bytes, int | None] | Exception | None
 
 
 def _attempt(url: str, path: Path, limits: Limits, deadline: float) -> None:
@@ -147,8 +137,9 @@ def _attempt(url: str, path: Path, limits: Limits, deadline: float) -> None:
     """
     items: queue.Queue[_Item] = queue.Queue(maxsize=16)
     stop = threading.Event()
-    threading.Thread(target=_receive, args=(url, items, stop), daemon=True).start()
-    most, received, recently = limits.unstated_bytes, 0, 0
+    threading.Thread(target=_receive, args=(url, limits, items, stop), daemon=True).start()
+    received, recently = 0, 0
+    stated: int | None = None
     due = time.monotonic() + limits.slow_seconds
     try:
         with path.open("wb") as file, terminal.bar(unit="B", unit_scale=True) as bar:
@@ -156,79 +147,64 @@ def _attempt(url: str, path: Path, limits: Limits, deadline: float) -> None:
                 try:
                     item = items.get(timeout=max(0.0, min(due, deadline) - time.monotonic()))
                 except queue.Empty:
-                    item = b""
+                    item = b"", stated
                 if item is None:
                     return
                 if isinstance(item, Exception):
-                    raise _explained(url, item) from item
-                if isinstance(item, int):
-                    if item > limits.stated_bytes:
-                        size, limit = decimal(item), decimal(limits.stated_bytes)
-                        raise _failed(url, f"{size} are more than {limit}")
-                    if item >= 0:
-                        bar.total = most = item
-                    continue
-                received, recently = received + len(item), recently + len(item)
-                if received > most:
-                    raise _failed(url, f"no end after {decimal(most)}, and no size was stated")
+                    raise item
+                chunk, stated = item
+                bar.total = stated
+                received, recently = received + len(chunk), recently + len(chunk)
+                if stated is None and received > limits.unstated_bytes:
+                    size = decimal(limits.unstated_bytes)
+                    raise _failed(url, f"no end after {size}, and no size was stated")
                 if time.monotonic() >= deadline:
                     raise _failed(url, f"not done within {limits.total_seconds:g} s")
                 if time.monotonic() >= due:
                     if recently < limits.slow_bytes:
-                        raise _TemporaryError(
-                            f"only {recently} bytes came in {limits.slow_seconds:g} s"
-                        )
+                        period = f"{limits.slow_seconds:g} s"
+                        raise _TemporaryError(f"only {recently} bytes came in {period}")
                     recently, due = 0, time.monotonic() + limits.slow_seconds
-                file.write(item)
-                bar.update(len(item))
+                file.write(chunk)
+                bar.update(len(chunk))
     finally:
         stop.set()
+        with suppress(queue.Empty):  # the thread may wait for room in the queue
+            while True:
+                items.get_nowait()
 
 
-def _explained(url: str, error: Exception) -> Exception:
-    if isinstance(error, _TemporaryError | DownloadError):
-        return error
-    if isinstance(error, _TEMPORARY_ERRORS) and not isinstance(error, requests.exceptions.SSLError):
-        return _TemporaryError(root_reason(error))
-    return _failed(url, root_reason(error))
-
-
-def _receive(url: str, items: "queue.Queue[_Item]", stop: threading.Event) -> None:
+def _receive(url: str, limits: Limits, items: "queue.Queue[_Item]", stop: threading.Event) -> None:
     """Put the response of a server into a queue, until it ends or `stop` is set."""
-
-    def put(item: _Item) -> None:
-        while not stop.is_set():
-            with suppress(queue.Full):
-                return items.put(item, timeout=0.5)
-
     try:
-        for item in _response(url):
-            put(item)
+        for item in chain(_response(url, limits), [None]):
             if stop.is_set():
                 return
-        put(None)
+            items.put(item)
+    except (_TemporaryError, DownloadError) as error:
+        items.put(error)
     except Exception as error:  # a server may send anything
-        put(error)
+        temporary = isinstance(error, _TEMPORARY_ERRORS) and not isinstance(error, SSLError)
+        reason = root_reason(error)
+        items.put(_TemporaryError(reason) if temporary else _failed(url, reason))
 
 
-def _response(url: str) -> Iterator[int | bytes]:
+def _response(url: str, limits: Limits) -> Iterator[tuple[bytes, int | None]]:
     headers = {"Accept-Encoding": "identity"}
-    timeout = (CONNECT_SECONDS, LIMITS.slow_seconds)
+    timeout = (CONNECT_SECONDS, limits.slow_seconds)
     with Session() as session, session.get(url, headers=headers, stream=True, timeout=timeout) as r:
         status = f"HTTP {r.status_code} {r.reason}"
         if r.status_code in _TEMPORARY_STATUS:
-            raise _TemporaryError(status, _retry_after(r))
+            pause = None
+            with suppress(KeyError, urllib3.exceptions.InvalidHeader):
+                pause = urllib3.Retry().parse_retry_after(r.headers["Retry-After"])
+            raise _TemporaryError(status, pause)
         if r.status_code != 200:
             raise _failed(url, status)
         if r.headers.get("Content-Encoding", "identity") != "identity":
             raise _failed(url, f"sent as {r.headers['Content-Encoding']}, which was not requested")
-        yield -1 if r.raw.length_remaining is None else r.raw.length_remaining
-        while chunk := r.raw.read1(_CHUNK_BYTES, decode_content=False):
-            yield chunk
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    value = response.headers.get("Retry-After")
-    with suppress(urllib3.exceptions.InvalidHeader):
-        return None if value is None else urllib3.Retry().parse_retry_after(value)
-    return None
+        stated = r.raw.length_remaining
+        if stated is not None and stated > limits.stated_bytes:
+            raise _failed(url, f"{decimal(stated)} are more than {decimal(limits.stated_bytes)}")
+        while chunk := r.raw.read1(1 << 16, decode_content=False):
+            yield chunk, stated

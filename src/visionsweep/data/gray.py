@@ -1,7 +1,7 @@
 """Scale gray images of more than 8 bits per pixel to 8 bits, by one range for a whole data set."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -12,20 +12,13 @@ from PIL import Image
 GrayRange = tuple[float, float]
 _Value = Annotated[float, msgspec.Meta(ge=-3.5e38, le=3.5e38)]  # the range of float32
 
-_FLOAT_WHITES = (1.0, 255.0, 65535.0)
-
 
 class GrayFacts(msgspec.Struct, frozen=True, array_like=True):
-    """The values of a gray image of more than 8 bits per pixel.
-
-    Attributes:
-        low, high: smallest and largest finite value.
-        floating: True for floating-point values.
-    """
+    """Smallest and largest finite value of a gray image of more than 8 bits per pixel."""
 
     low: _Value
     high: _Value
-    floating: bool
+    floating: bool  # True for floating-point values
 
     def __post_init__(self) -> None:
         """Refuse an impossible range, which a tampered cache file may hold."""
@@ -38,26 +31,24 @@ def is_deep(mode: str) -> bool:
     return mode == "F" or mode.startswith("I")
 
 
-def facts_of(
-    image: Image.Image, bands: Callable[[Image.Image], Iterable[Image.Image]]
-) -> GrayFacts:
-    """Measure an image of a mode that `is_deep`, in bands that fit into memory as float64.
+def facts_of(tiles: Iterable[Image.Image]) -> GrayFacts:
+    """Measure an image of a mode that `is_deep`, in tiles that fit into memory as float64.
 
     Raises:
         ValueError: if no value is finite.
     """
-    low, high = math.inf, -math.inf
-    for band in bands(image):
-        values = np.asarray(band)
-        finite = values[np.isfinite(values)] if image.mode == "F" else values
+    low, high, floating = math.inf, -math.inf, False
+    for tile in tiles:
+        values, floating = np.asarray(tile), tile.mode == "F"
+        finite = values[np.isfinite(values)] if floating else values
         if finite.size:
             low, high = min(low, float(finite.min())), max(high, float(finite.max()))
     if low > high:
         raise ValueError("it holds no finite value")
-    return GrayFacts(low, high, image.mode == "F")
+    return GrayFacts(low, high, floating)
 
 
-def range_of(images: Iterable[GrayFacts]) -> GrayRange | None:
+def range_of(measured: Sequence[GrayFacts]) -> GrayRange | None:
     """Return the values that become black and white in a data set, or None without deep images.
 
     Unsigned integers are scaled by their bit depth: the smallest that holds the largest value, so
@@ -66,23 +57,17 @@ def range_of(images: Iterable[GrayFacts]) -> GrayRange | None:
     smallest value to the largest.
 
     Args:
-        images: facts about the deep gray images among the training images.
+        measured: facts about the deep gray images among the training images.
     """
-    measured = list(images)
     if not measured:
         return None
     low, high = min(f.low for f in measured), max(f.high for f in measured)
     if low >= 0 and not any(facts.floating for facts in measured):
         return 0.0, float(2 ** max(8, int(high).bit_length()) - 1)
-    for white in _FLOAT_WHITES:
+    for white in (1.0, 255.0, 65535.0):
         if low >= 0 and white / 2 < high <= white:
             return 0.0, white
     return low, high if high > low else low + 1
-
-
-def range_by_depth(mode: str) -> GrayRange:
-    """Return the range of a mode's whole bit depth, for images whose data set has none."""
-    return 0.0, 1.0 if mode == "F" else 65535.0
 
 
 def recorded_range(preprocessing: Mapping[str, Any]) -> GrayRange | None:
@@ -98,7 +83,4 @@ def to_8_bit(values: NDArray[np.generic], limits: GrayRange) -> NDArray[np.uint8
     """Scale a range of values to 0 to 255; other values are clipped, and NaN becomes 0."""
     low, high = limits
     scaled = (values.astype(np.float64) - low) * (255 / (high - low))
-    rounded: NDArray[np.uint8] = np.rint(np.clip(np.nan_to_num(scaled, nan=0), 0, 255)).astype(
-        np.uint8
-    )
-    return rounded
+    return np.asarray(np.rint(np.clip(np.nan_to_num(scaled, nan=0), 0, 255)), np.uint8)

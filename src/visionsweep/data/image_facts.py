@@ -4,7 +4,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
@@ -14,9 +14,8 @@ import msgspec
 from visionsweep.command_memory import remembered
 from visionsweep.data.decoding import ImageFacts, examine, read_file
 from visionsweep.data.formats import UnreadableImageError
-from visionsweep.data.gray import GrayRange, range_of
 from visionsweep.data.images import digest_of
-from visionsweep.errors import warn_loudly
+from visionsweep.errors import warn_loudly, warn_once
 from visionsweep.storage.cache import keep
 from visionsweep.storage.untrusted import MB, decode_json, read_regular
 from visionsweep.text.escaping import listed
@@ -33,18 +32,12 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True):
 
     Size and modification time do not suffice: `mv`, `cp -p`, `rsync -a`, and `unzip` replace a file
     and keep the time. They change the inode number or the time of the last status change.
-
-    Attributes:
-        size: number of bytes.
-        mtime, ctime: times of the last change of content and of status, in ns.
-        inode: number of the file in its file system; 0 if the file system has none.
-        device: number of the file system.
     """
 
     size: int
-    mtime: int
-    ctime: int
-    inode: int
+    mtime: int  # time of the last change of the content, in ns
+    ctime: int  # time of the last change of the status, in ns
+    inode: int  # 0 if the file system has none
     device: int
 
 
@@ -59,13 +52,7 @@ _Entries = list[tuple[Stamp, Inspected]]  # of one path, newest first
 
 
 @remembered()
-def _parsed() -> dict[Path, tuple[Stamp | None, dict[str, _Entries]]]:
-    """Return the parsed cache files, with their stamps."""
-    return {}
-
-
-@remembered()
-def _verified() -> set[tuple[str, Stamp]]:
+def _verified() -> set[tuple[str, Stamp | None]]:
     """Return the files that were read although they are cached."""
     return set()
 
@@ -84,10 +71,15 @@ def inspect(
         verify: True to read cached images too, once per command, and to warn of files whose
             content changed unnoticed.
     """
-    cached = _read_cache(cache_file)
+    cached = {} if cache_file is None else _read_cache(cache_file, _stamp(cache_file))
     keys = {path: as_text(path.absolute()) for path in paths}
     stamps = {path: _stamp(path) for path in paths}
-    hits = {p: hit for p in paths if (hit := _lookup(cached.get(keys[p], []), stamps[p]))}
+    hits = {
+        path: inspected
+        for path in paths
+        for stamp, inspected in cached.get(keys[path], [])
+        if stamp == stamps[path]
+    }
     missing = [
         p for p in paths if p not in hits or (verify and (keys[p], stamps[p]) not in _verified())
     ]
@@ -95,26 +87,24 @@ def inspect(
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         results = dict(zip(missing, threads.map(_inspect, missing), strict=True))
     if verify:
-        _verified().update((keys[p], stamp) for p in missing if (stamp := stamps[p]) is not None)
-        digests = {p: getattr(results[p], "digest", None) for p in missing}
-        _warn_of_changes([p for p in missing if p in hits and hits[p].digest != digests[p]])
-    _warn_of_missing_inodes(stamps)
-    added = {
-        keys[path]: [
-            (stamp, result),
-            *[e for e in cached.get(keys[path], []) if e[0] != stamp][: _STAMPS_PER_FILE - 1],
-        ]
-        for path, result in results.items()
-        if isinstance(result, Inspected)
-        and (stamp := stamps[path]) is not None
-        and hits.get(path) != result
-        and stamp.ctime + _clock_tick(stamp) < start
-    }
+        _verified().update((keys[path], stamps[path]) for path in missing)
+    _warn_of_changes(
+        [p for p, r in results.items() if p in hits and hits[p].digest != getattr(r, "digest", "")]
+    )
+    _warn_of_missing_inodes([p for p, stamp in stamps.items() if stamp and not stamp.inode])
+    added: dict[str, _Entries] = {}
+    for path, result in results.items():
+        stamp, known = stamps[path], cached.get(keys[path], [])
+        if stamp is None or isinstance(result, UnreadableImageError) or hits.get(path) == result:
+            continue
+        # Within a tick of the file system's clock, two changes may get the same time.
+        tick = 2_000_000_000 if stamp.ctime % 1_000_000_000 == 0 else 100_000_000
+        if stamp.ctime + tick < start:
+            others = [entry for entry in known if entry[0] != stamp]
+            added[keys[path]] = [(stamp, result), *others[: _STAMPS_PER_FILE - 1]]
     if cache_file is not None and added:
         # Entries written by another process in the meantime are lost, and computed again.
-        entries = cached | added
-        if keep(cache_file, msgspec.json.encode(entries)):
-            _parsed()[cache_file] = (_stamp(cache_file), entries)
+        keep(cache_file, msgspec.json.encode(cached | added))
     return {path: results.get(path) or hits[path] for path in paths}
 
 
@@ -126,17 +116,12 @@ def _inspect(path: Path) -> Inspected | UnreadableImageError:
         return error
 
 
-def _read_cache(cache_file: Path | None) -> dict[str, _Entries]:
-    stamp = None if cache_file is None else _stamp(cache_file)
-    if cache_file is None or stamp is None:
+@remembered(maxsize=1)
+def _read_cache(cache_file: Path, stamp: Stamp | None) -> dict[str, _Entries]:
+    try:
+        return decode_json(read_regular(cache_file, _LARGEST), dict[str, _Entries])
+    except (OSError, ValueError):  # missing, damaged, or of an earlier version
         return {}
-    if cache_file not in _parsed() or _parsed()[cache_file][0] != stamp:
-        try:
-            content = read_regular(cache_file, _LARGEST)
-            _parsed()[cache_file] = stamp, decode_json(content, dict[str, _Entries])
-        except (OSError, ValueError):  # damaged, or of an earlier version
-            return {}
-    return _parsed()[cache_file][1]
 
 
 def _stamp(path: Path) -> Stamp | None:
@@ -151,16 +136,7 @@ def _stamp(path: Path) -> Stamp | None:
     return Stamp(status.st_size, *times, status.st_ino, status.st_dev)
 
 
-def _lookup(entries: _Entries, stamp: Stamp | None) -> Inspected | None:
-    return next((result for earlier, result in entries if earlier == stamp), None)
-
-
-def _clock_tick(stamp: Stamp) -> int:
-    """Return within how many ns two changes may get the same time on this file system."""
-    return 2_000_000_000 if stamp.ctime % 1_000_000_000 == 0 else 100_000_000
-
-
-def _warn_of_changes(paths: Collection[Path]) -> None:
+def _warn_of_changes(paths: Sequence[Path]) -> None:
     if paths:
         log.warning(
             "%d images changed although their size, times, and inode did not; earlier runs used "
@@ -170,48 +146,22 @@ def _warn_of_changes(paths: Collection[Path]) -> None:
         )
 
 
-def _warn_of_missing_inodes(stamps: Mapping[Path, Stamp | None]) -> None:
-    first = next((p for p, stamp in stamps.items() if stamp is not None and not stamp.inode), None)
-    if first is not None:
+def _warn_of_missing_inodes(paths: Sequence[Path]) -> None:
+    if paths:
         warn_loudly(
             log,
-            f"{first.parent}: THIS FILE SYSTEM GIVES FILES NO INODE NUMBERS.",
+            f"{paths[0].parent}: THIS FILE SYSTEM GIVES FILES NO INODE NUMBERS.",
             "An image replaced by another one of the same size and times goes unnoticed.",
             "data.verify=true reads every image again.",
         )
-
-
-def gray_range_of(
-    train: Sequence[ImageFacts], others: Sequence[ImageFacts], setting: Sequence[float] | None
-) -> GrayRange | None:
-    """Return the gray values that become black and white, or None without deep gray images.
-
-    Args:
-        train: facts of the training images, which are measured.
-        others: facts of all other images, measured only if no training image is a deep gray one.
-        setting: configured range, or None.
-    """
-    measured = range_of(f.gray for f in train if f.gray) or range_of(
-        f.gray for f in others if f.gray
-    )
-    if setting is None:
-        return measured
-    if measured is None:
-        _warn_once("data.gray_range has no effect: no image has gray values of more than 8 bits")
-        return None
-    return setting[0], setting[1]
 
 
 def warn_of_repairs(repairs: Mapping[Path, str]) -> None:
     """Warn once per command of images that are used although their files have these problems."""
     if repairs:
         files = listed((f"{path}: {problem}" for path, problem in repairs.items()), most=5)
-        _warn_once(
+        warn_once(
+            log,
             "Images with broken metadata or no end marker, used because all of their pixels are "
-            f"there: {len(repairs)}{files}"
+            f"there: {len(repairs)}{files}",
         )
-
-
-@remembered()
-def _warn_once(text: str) -> None:
-    log.warning("%s", text)

@@ -6,8 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from visionsweep.data.listing import LeftOut, is_folder, pictures_in, problem_of, scan
-from visionsweep.data.picture_files import is_hidden, is_system
+from visionsweep.data.listing import (
+    LeftOut,
+    is_folder,
+    is_visible,
+    pictures_beside,
+    pictures_in,
+    scan,
+)
+from visionsweep.data.picture_files import is_system
 from visionsweep.errors import UserError
 from visionsweep.text import shell
 from visionsweep.text.paths import as_path, as_text
@@ -88,29 +95,13 @@ def _quoted(folders: Iterable[Path], separator: str = " and ") -> str:
 
 def _content(folder: Path) -> Content:
     """Return whether a folder holds class folders with images, images themselves, or neither."""
-    has_images = False
-    for entry in scan(folder):
-        if is_folder(entry):
-            if _is_visible(entry.name) and any(pictures_in(entry.path)):
-                return "classes"
-        elif not is_hidden(entry.name):
-            has_images = has_images or problem_of(entry) is not None
-    return "images" if has_images else "empty"
-
-
-def _is_visible(name: str) -> bool:
-    return not (name.startswith((".", "__")) or is_system(name))
+    if any(any(pictures_in(inner)) for inner in _subfolders(folder)):
+        return "classes"
+    return "images" if pictures_beside(folder, "") else "empty"
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return [Path(e.path) for e in scan(folder) if is_folder(e) and _is_visible(e.name)]
-
-
-def _pictures_beside(folder: Path, reason: str) -> list[LeftOut]:
-    """Return the pictures directly in a folder; `reason` is that of the usable ones."""
-    files = [entry for entry in scan(folder) if not is_folder(entry) and not is_hidden(entry.name)]
-    problems = {entry.path: problem_of(entry) for entry in files}
-    return [LeftOut(Path(p), why or reason) for p, why in problems.items() if why is not None]
+    return [Path(e.path) for e in scan(folder) if is_folder(e) and is_visible(e.name)]
 
 
 def _detect(root: Path, *, wrapped: bool = False) -> Layout:
@@ -124,15 +115,17 @@ def _detect(root: Path, *, wrapped: bool = False) -> Layout:
     others = [f for f in inside if f not in split_of and any(pictures_in(f))]
     if "classes" not in contents.values():
         return _without_classes(root, contents, others)
-    if not any(s == "train" and contents[f] == "classes" for f, s in split_of.items()):
-        raise _no_training_folder(root, split_of, others)
     return _with_splits(root, split_of, contents, others)
 
 
 def _without_splits(root: Path, inside: Sequence[Path], wrapped: bool) -> Layout:
-    """Use the folders as classes, or enter a single folder of class folders."""
+    """Use the folders as classes, or enter a single folder of class folders.
+
+    Folders with the same class folders are refused if the name of one resembles a split: as
+    classes, `my_train/` and `my_val/` would mix cats with dogs, and training with validation.
+    """
     if len(inside) == 1 and not wrapped and _content(inside[0]) == "classes":
-        if any(problem_of(entry) == "" for entry in scan(inside[0]) if not is_folder(entry)):
+        if any(not left_out.reason for left_out in pictures_beside(inside[0], "")):
             return Layout({"train": root})  # a class with images and folders of further images
         layout = _detect(inside[0], wrapped=True)
         has_splits = any(split_named(f.name) == split for split, f in layout.folders.items())
@@ -140,18 +133,8 @@ def _without_splits(root: Path, inside: Sequence[Path], wrapped: bool) -> Layout
             f"{as_text(root)}: holds only the folder {as_text(inside[0].name)}, whose folders are "
             f"{' and '.join(layout.folders) if has_splits else 'the classes'}"
         )
-        left_out = layout.left_out + _pictures_beside(root, "is outside the only folder")
+        left_out = layout.left_out + pictures_beside(root, "is outside the only folder")
         return Layout(layout.folders, left_out, note)
-    _refuse_unrecognized_splits(root, inside)
-    return Layout({"train": root})
-
-
-def _refuse_unrecognized_splits(root: Path, inside: Sequence[Path]) -> None:
-    """Refuse folders with the same class folders if the name of one resembles a split.
-
-    As classes, `my_train/` and `my_val/` would mix cats with dogs, and training images with
-    validation images.
-    """
     classes = {folder: {inner.name for inner in _subfolders(folder)} for folder in inside}
     alike = [
         folder
@@ -165,6 +148,7 @@ def _refuse_unrecognized_splits(root: Path, inside: Sequence[Path]) -> None:
             where=as_text(root),
             hint=f"If they are splits, rename them or name them: {_EXPLICIT}. {_ARE_CLASSES}.",
         )
+    return Layout({"train": root})
 
 
 def _without_classes(
@@ -172,8 +156,8 @@ def _without_classes(
 ) -> Layout:
     """Interpret folders named like splits that hold no class folders."""
     flat = [folder for folder, content in contents.items() if content == "images"]
-    if len(flat) == 1 and others:
-        note = f"{as_text(root)}: {_quoted(flat)} holds images, so it is a class"
+    if others and len(flat) <= 1:  # an empty folder is reported as an empty class
+        note = f"{as_text(root)}: {_quoted(flat)} holds images, so it is a class" if flat else None
         return Layout({"train": root}, note=note)
     if flat:
         raise UserError(
@@ -181,8 +165,6 @@ def _without_classes(
             where=as_text(root),
             hint=f"Put them into {as_text(flat[0].name)}/<class>/. {_ARE_CLASSES}.",
         )
-    if others:
-        return Layout({"train": root})  # the empty folder is reported as an empty class
     raise UserError(
         "holds no class folders with images",
         where=as_text(next(iter(contents))),
@@ -190,30 +172,11 @@ def _without_classes(
     )
 
 
-def _no_training_folder(
-    root: Path, split_of: Mapping[Path, str], others: Collection[Path]
-) -> UserError:
-    if others:
-        splits = "".join(f", {split}: {as_text(f.name)}" for f, split in split_of.items())
-        return UserError(
-            f"{_quoted(split_of)}: named as validation or test images, but no folder of training "
-            "images",
-            where=as_text(root),
-            hint="If the other folders are classes to train on, give "
-            f"data.splits='{{train: .{splits}}}'. {_ARE_CLASSES} too.",
-        )
-    return UserError(
-        f"no folder of training images; there are {_quoted(split_of)}",
-        where=as_text(root / "train"),
-        hint=f"Add train/<class>/, or name the folders: {_EXPLICIT}.",
-    )
-
-
 def _with_splits(
     root: Path,
     split_of: Mapping[Path, str],
     contents: Mapping[Path, Content],
-    others: Iterable[Path],
+    others: Collection[Path],
 ) -> Layout:
     """Use the folders that hold class folders as splits, and report everything else."""
     unnamed = f"is beside the training images but is neither of {_EXPLICIT}. {_ARE_CLASSES}"
@@ -221,24 +184,46 @@ def _with_splits(
     folders: dict[str, Path] = {}
     for split in _STEMS:
         named = [folder for folder in split_of if split_of[folder] == split]
+        usable = [folder for folder in named if contents[folder] == "classes"]
+        if split == "train" and not usable:
+            raise _no_training_folder(root, split_of, others)
         if len(named) > 1:
             raise UserError(
                 f"{_quoted(named[:2])} are both named as {split} images",
                 where=as_text(root),
                 hint=f"Rename or remove one of them, or name the folders: {_EXPLICIT}.",
             )
-        for folder in named:
-            if contents[folder] == "classes":
-                folders[split] = folder
-                continue
+        if usable:
+            folders[split] = usable[0]
+        elif named:
+            folder = named[0]
             held = "no images" if contents[folder] == "empty" else "images without class folders"
             reason = f"holds {held}; put images into {split}/<class>/, or remove it"
             left_out.append(LeftOut(folder, reason))
-    left_out += _pictures_beside(root, "is outside the split folders")
+    left_out += pictures_beside(root, "is outside the split folders")
     left_out += [
         LeftOut(Path(entry.path), "a hidden folder that holds images")
         for entry in scan(root)
-        if is_folder(entry) and not (_is_visible(entry.name) or is_system(entry.name))
+        if is_folder(entry) and not (is_visible(entry.name) or is_system(entry.name))
         if any(pictures_in(entry.path))
     ]
     return Layout(folders, left_out)
+
+
+def _no_training_folder(
+    root: Path, split_of: Mapping[Path, str], others: Collection[Path]
+) -> UserError:
+    if not others:
+        return UserError(
+            f"no folder of training images; there are {_quoted(split_of)}",
+            where=as_text(root / "train"),
+            hint=f"Add train/<class>/, or name the folders: {_EXPLICIT}.",
+        )
+    splits = "".join(f", {split}: {as_text(f.name)}" for f, split in split_of.items())
+    return UserError(
+        f"{_quoted(split_of)}: named as validation or test images, but no folder of training "
+        "images",
+        where=as_text(root),
+        hint="If the other folders are classes to train on, give "
+        f"data.splits='{{train: .{splits}}}'. {_ARE_CLASSES} too.",
+    )

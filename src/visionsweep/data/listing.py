@@ -27,25 +27,11 @@ class LeftOut(NamedTuple):
 
 @dataclass
 class Listing:
-    """Files below a folder.
+    """Files below a folder, sorted."""
 
-    Attributes:
-        images: files that can be opened as images, sorted.
-        left_out: pictures that cannot be opened, and what may be pictures, such as broken links.
-        ignored: hidden and system entries, and folders already listed elsewhere.
-    """
-
-    images: list[Path] = field(default_factory=list)
-    left_out: list[LeftOut] = field(default_factory=list)
-    ignored: list[LeftOut] = field(default_factory=list)
-
-
-class Folder(NamedTuple):
-    """A folder: the path by which it was reached, its real path, and its depth."""
-
-    path: str
-    real: str
-    depth: int = 0
+    images: list[Path] = field(default_factory=list)  # files that can be opened as images
+    left_out: list[LeftOut] = field(default_factory=list)  # what is, or may be, a picture
+    ignored: list[LeftOut] = field(default_factory=list)  # hidden, system, or listed elsewhere
 
 
 def list_folder(folder: Path) -> Listing:
@@ -66,57 +52,52 @@ def list_folders(folders: Sequence[Path]) -> dict[Path, Listing]:
     seen: set[str] = set()
     links: list[tuple[Path, str]] = []  # top folder, and a link to a folder in it
     for top in folders:
-        if top.is_symlink():
-            links.append((top, str(top)))
-        else:
-            links += _walk(Folder(str(top), os.path.realpath(top)), top, listings[top], seen)
+        inside = [str(top)]
+        if not top.is_symlink():
+            inside = _walk(str(top), os.path.realpath(top), listings[top], seen)
+        links += [(top, link) for link in sorted(inside)]
     while links:
         top, link = links.pop(0)
-        real = os.path.realpath(link)
-        if reason := _why_not_followed(link, real, seen):
+        real, above = os.path.realpath(link), os.path.realpath(os.path.dirname(link))  # noqa: PTH120
+        if f"{above}/".startswith(f"{real.rstrip('/')}/"):
+            listings[top].ignored.append(LeftOut(Path(link), "a link to a folder above it"))
+        elif real in seen:
+            reason = f"a link to {as_text(real)}, which is already listed"
             listings[top].ignored.append(LeftOut(Path(link), reason))
         else:
-            links += _walk(Folder(link, real), top, listings[top], seen)
+            links += [(top, inner) for inner in sorted(_walk(link, real, listings[top], seen))]
     for listing in listings.values():
-        listing.images.sort()
-        listing.left_out.sort()
-        listing.ignored.sort()
+        for entries in (listing.images, listing.left_out, listing.ignored):
+            entries.sort()
     return listings
 
 
-def _why_not_followed(link: str, real: str, seen: set[str]) -> str | None:
-    here = os.path.realpath(os.path.dirname(link))  # noqa: PTH120 - strings, for speed
-    if f"{here}/".startswith(f"{real.rstrip('/')}/"):
-        return "a link to a folder above it"
-    if real in seen:
-        return f"a link to {as_text(real)}, which is already listed"
-    return None
-
-
-def _walk(start: Folder, top: Path, listing: Listing, seen: set[str]) -> list[tuple[Path, str]]:
+def _walk(folder: str, real: str, listing: Listing, seen: set[str], depth: int = 0) -> list[str]:
     """List a folder and its subfolders, and return their links to folders."""
-    links: list[tuple[Path, str]] = []
-    waiting = [start]
-    while waiting:
-        folder = waiting.pop()
-        if folder.real in seen:
-            continue
-        seen.add(folder.real)
-        if folder.depth > DEEPEST:
-            raise UserError(
-                f"folders are nested more than {DEEPEST} deep", where=as_text(folder.path),
-                hint="Move the images up, or name a folder closer to them.",
-            )  # fmt: skip
-        for entry in scan(folder.path):
-            if not is_folder(entry):
-                _add_file(entry, listing)
-            elif is_system(entry.name) or is_hidden(entry.name):
+    if real in seen:
+        return []
+    seen.add(real)
+    if depth > DEEPEST:
+        hint = "Move the images up, or name a folder closer to them."
+        what = f"folders are nested more than {DEEPEST} deep"
+        raise UserError(what, where=as_text(folder), hint=hint)
+    links: list[str] = []
+    for entry in scan(folder):
+        if is_folder(entry):
+            if is_system(entry.name) or is_hidden(entry.name):
                 listing.ignored.append(LeftOut(Path(entry.path), "a hidden or system folder"))
             elif entry.is_symlink():
-                links.append((top, entry.path))
+                links.append(entry.path)
             else:
-                waiting.append(Folder(entry.path, f"{folder.real}/{entry.name}", folder.depth + 1))
-    return sorted(links)
+                links += _walk(entry.path, f"{real}/{entry.name}", listing, seen, depth + 1)
+        elif (problem := problem_of(entry)) is not None:
+            if is_hidden(entry.name):
+                listing.ignored.append(LeftOut(Path(entry.path), "a hidden file"))
+            elif problem:
+                listing.left_out.append(LeftOut(Path(entry.path), problem))
+            else:
+                listing.images.append(Path(entry.path))
+    return links
 
 
 def scan(folder: str | Path) -> list[os.DirEntry[str]]:
@@ -142,17 +123,9 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _add_file(entry: os.DirEntry[str], listing: Listing) -> None:
-    problem = problem_of(entry)
-    if problem is None:
-        return
-    path = Path(entry.path)
-    if is_hidden(entry.name):
-        listing.ignored.append(LeftOut(path, "a hidden file"))
-    elif problem:
-        listing.left_out.append(LeftOut(path, problem))
-    else:
-        listing.images.append(path)
+def is_visible(name: str) -> bool:
+    """Return whether a folder's name may be that of a class or split."""
+    return not (name.startswith((".", "__")) or is_system(name))
 
 
 def problem_of(entry: os.DirEntry[str]) -> str | None:
@@ -167,6 +140,13 @@ def problem_of(entry: os.DirEntry[str]) -> str | None:
     if stat.S_ISREG(mode):
         return picture_problem(entry.path, entry.name)
     return "not a regular file: a named pipe, socket, or device"
+
+
+def pictures_beside(folder: Path, reason: str) -> list[LeftOut]:
+    """Return the visible pictures directly in a folder; `reason` is that of the usable ones."""
+    files = [entry for entry in scan(folder) if not is_folder(entry) and not is_hidden(entry.name)]
+    problems = {Path(entry.path): problem_of(entry) for entry in files}
+    return [LeftOut(path, p or reason) for path, p in problems.items() if p is not None]
 
 
 def pictures_in(folder: str | Path) -> Iterator[str]:

@@ -1,9 +1,11 @@
-"""Check whether a URL can be reached, within a time limit."""
+"""Join URLs, convert file:// URLs to paths, and check whether a URL can be reached."""
 
 import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from visionsweep.command_memory import remembered
-from visionsweep.data.address import local_path
 from visionsweep.errors import UserError
 
 DECIDE_SECONDS = 8.0  # time limit, name lookup included
@@ -11,6 +13,16 @@ DECIDE_SECONDS = 8.0  # time limit, name lookup included
 
 class UnreachableError(UserError):
     """An address that cannot be reached, or a file:// address of a missing file."""
+
+
+def join_url(base_url: str, file_name: str) -> str:
+    """Return the URL of a file in a folder."""
+    return f"{base_url.rstrip('/')}/{file_name}"
+
+
+def local_path(url: str) -> Path:
+    """Return the path of a file:// URL."""
+    return Path(url2pathname(urlsplit(url).path))
 
 
 @remembered()
@@ -40,8 +52,7 @@ def _connect(url: str) -> str | None:
 
     try:
         with Session() as session:
-            timeout = (CONNECT_SECONDS, CONNECT_SECONDS)
-            session.head(url, allow_redirects=True, timeout=timeout)
+            session.head(url, allow_redirects=True, timeout=CONNECT_SECONDS)
     except (requests.ConnectionError, requests.Timeout) as error:
         # A connection that breaks was established: the download retries, and reports the failure.
         if not (error.args and isinstance(error.args[0], urllib3.exceptions.ProtocolError)):

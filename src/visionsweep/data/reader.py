@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from visionsweep.config.schema import DataConfig
 from visionsweep.data.classes import LabeledFiles
@@ -50,8 +51,7 @@ class ImageReader:
         self._inspected = inspect([path for path, _ in files], cache_file, verify=config.verify)
         unreadable = [as_text(str(e)) for e in self._inspected.values() if isinstance(e, UserError)]
         unused = [*left_out, *(entry for part in parts for entry in part.left_out)]
-        ignored = [entry for part in parts for entry in part.ignored]
-        if ignored:
+        if ignored := [entry for part in parts for entry in part.ignored]:
             log.info(
                 "Ignored hidden and system entries, and links to folders listed elsewhere: %d%s",
                 len(ignored),
@@ -60,23 +60,20 @@ class ImageReader:
         skipped = [*unreadable, *map(str, unused)]
         more = len(skipped) - MOST_SKIPPED
         self.skipped = (*skipped[:MOST_SKIPPED], *([f"and {more} more"] if more > 0 else []))
-        if not skipped:
-            return
-        problems = []
-        if unreadable:
-            problems.append(
-                f"{len(unreadable)} of {len(files)} images cannot be read:{listed(unreadable)}"
-            )
-        if unused:
-            entries = "file or folder is" if len(unused) == 1 else "files or folders are"
-            problems.append(f"{len(unused)} {entries} not used:{listed(unused)}")
-        if config.on_bad_image == "error":
+        entries = "file or folder is" if len(unused) == 1 else "files or folders are"
+        problems: dict[str, list[Any]] = {
+            f"{len(unreadable)} of {len(files)} images cannot be read": unreadable,
+            f"{len(unused)} {entries} not used": unused,
+        }
+        text = "\n".join(f"{what}:{listed(items)}" for what, items in problems.items() if items)
+        if text and config.on_bad_image == "error":
             raise UserError(
-                "\n".join(problems),
+                text,
                 hint="\nRepair, convert, move, or remove them, or leave them out with "
                 "data.on_bad_image=skip.",
             )
-        log.warning("Skipped: %s", "\n".join(problems))
+        if text:
+            log.warning("Skipped: %s", text)
 
     def read(self, files: Iterable[tuple[Path, str]]) -> tuple[ImageFile, ...]:
         """Return the readable images among files with their class names."""

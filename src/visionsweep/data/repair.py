@@ -16,26 +16,24 @@ _ADAM7 = (
     *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
 )
 _EOI = b"\xff\xd9"
-_J2K_START = b"\xff\x4f\xff\x51"
-_J2K_TILE_PART = 0xFF90
 _FILLINGS = (b"", b"\0" * 512, b"\x55" * 512, b"\xaa" * 512)
 _KEPT_WEBP_CHUNKS = (b"VP8X", b"ALPH", b"VP8 ", b"VP8L", b"ANIM", b"ANMF")
 _WEBP_METADATA_FLAGS = 0x20 | 0x08 | 0x04  # ICC, EXIF, XMP
 
 
+# Second bytes of markers in a JPEG file.
+SCAN = 0xDA
+PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
 class Segment(NamedTuple):
-    """A marker segment of a JPEG file.
+    """A marker segment of a JPEG file."""
 
-    Attributes:
-        marker: second byte of the marker, 0xDA for a scan.
-        payload: bytes after the length.
-        start, end: offsets of the marker, and of the end of the payload or compressed data.
-    """
-
-    marker: int
-    payload: bytes
-    start: int
-    end: int
+    marker: int  # second byte
+    payload: bytes  # after the length
+    start: int  # offset of the marker
+    end: int  # offset of the end of the payload or compressed data
 
 
 def jpeg_segments(content: bytes) -> Iterator[Segment]:
@@ -56,7 +54,7 @@ def jpeg_segments(content: bytes) -> Iterator[Segment]:
         if end > len(content) or end < position + 4:
             return
         payload = content[position + 4 : end]
-        if marker == 0xDA:
+        if marker == SCAN:
             end = _end_of_scan(content, end)
         yield Segment(marker, payload, position, end)
         position = end
@@ -108,19 +106,17 @@ def _rebuild_jpeg(content: bytes, pixels_of: Callable[[bytes], bytes]) -> bytes 
 
 def _sends_every_coefficient(segments: list[Segment]) -> bool:
     """Return whether the scans hold all bits of all 64 coefficients of each component."""
-    frames = [
-        s for s in segments if 0xC0 <= s.marker <= 0xCF and s.marker not in (0xC4, 0xC8, 0xCC)
-    ]
+    frames = [segment for segment in segments if segment.marker in FRAMES]
     if not frames or len(frames[0].payload) < 6:
         return False
     frame = frames[0].payload
     missing = {(frame[i], k) for i in range(6, len(frame) - 2, 3) for k in range(64)}
-    for scan in (s.payload for s in segments if s.marker == 0xDA):
+    for scan in (s.payload for s in segments if s.marker == SCAN):
         count = scan[0] if scan else 0
         if len(scan) < 4 + 2 * count:
             return False
         first, last, precision = scan[1 + 2 * count : 4 + 2 * count]
-        if frames[0].marker not in (0xC2, 0xCA):
+        if frames[0].marker not in PROGRESSIVE:
             first, last, precision = 0, 63, 0
         if precision & 15 == 0:
             sent = {scan[1 + 2 * i] for i in range(count)}
@@ -208,16 +204,17 @@ def _rebuild_webp(content: bytes) -> bytes | None:
 
 def _rebuild_jpeg_2000(content: bytes) -> bytes | None:
     """Add the end marker to a code stream whose tile parts are complete."""
-    position = content.find(_J2K_START)
-    position = -1 if position < 0 else position + 2
-    while 0 < position <= len(content) - 12:
+    position = content.find(b"\xff\x4f\xff\x51") + 2
+    if position < 2:
+        return None
+    while position <= len(content) - 12:
         marker, length = struct.unpack_from(">HH", content, position)
-        if marker != _J2K_TILE_PART:
+        if marker != 0xFF90:  # a tile part
             position += 2 + length
             continue
         length = int.from_bytes(content[position + 6 : position + 10], "big")
         if length == 0:  # extends to the end marker, which is missing
             return None
         position += length
-    whole = position > 0 and content[position:] in (b"", b"\xff") and position <= len(content)
+    whole = content[position:] in (b"", b"\xff") and position <= len(content)
     return content[:position] + _EOI if whole else None

@@ -12,7 +12,6 @@ from visionsweep.data.gray import GrayRange
 LARGE_PIXELS = 50_000_000  # larger images are reduced by a whole factor to at most that many
 MAX_SIDE = 65_535  # pixels; resizing needs memory for the product of old and new sides
 _TILE_PIXELS = 1 << 21
-_BROKEN_EXIF = "EXIF metadata cannot be read"
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -27,14 +26,13 @@ _UPRIGHT = {
 
 def orientation(image: Image.Image) -> tuple[Image.Transpose | None, str | None]:
     """Return what turns an image upright, and what is broken in its EXIF."""
+    broken = "EXIF metadata cannot be read"
     try:
         exif = image.getexif()
-        unread = bool(image.info.get("exif")) and not exif
-        return _UPRIGHT.get(
-            exif.get(ExifTags.Base.Orientation, 1)
-        ), _BROKEN_EXIF if unread else None
+        upright = _UPRIGHT.get(exif.get(ExifTags.Base.Orientation, 1))
+        return upright, broken if image.info.get("exif") and not exif else None
     except Exception:  # as many kinds as there are for pixels
-        return None, _BROKEN_EXIF
+        return None, broken
 
 
 def tiles_of(
@@ -73,7 +71,8 @@ def to_rgb(
 def _tile_to_rgb(image: Image.Image, gray_range: GrayRange | None) -> Image.Image:
     if gray.is_deep(image.mode):
         values = np.asarray(image)
-        scaled = gray.to_8_bit(values, gray_range or gray.range_by_depth(image.mode))
+        whole_depth = 0.0, 1.0 if image.mode == "F" else 65535.0
+        scaled = gray.to_8_bit(values, gray_range or whole_depth)
         if isinstance(clear := image.info.get("transparency"), int):
             scaled[values == clear] = 255
         return Image.fromarray(scaled).convert("RGB")

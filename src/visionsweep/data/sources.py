@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from visionsweep.config.schema import DataConfig
-from visionsweep.data.address import join_url, local_path
 from visionsweep.data.archive import ELSEWHERE, partial_folder, unpack
-from visionsweep.data.reachability import UnreachableError, why_unreachable
+from visionsweep.data.reachability import UnreachableError, join_url, local_path, why_unreachable
 from visionsweep.storage.files import explained, remove_leftovers
 from visionsweep.storage.locks import held
 

@@ -2,31 +2,12 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
 
 from visionsweep.data.splits import Splits
 from visionsweep.errors import UserError, nearest
 from visionsweep.text.escaping import visible
 
 log = logging.getLogger(__name__)
-
-
-def _refuse_untrained(splits: Splits, untrained: Sequence[str]) -> None:
-    trained = sorted(set(splits.classes) - set(untrained))
-    near = next((close for name in untrained if (close := _similar(name, trained))), "")
-    names = ", ".join(map(repr, untrained[:20])) + (", ..." if len(untrained) > 20 else "")
-    classes = "class" if len(untrained) == 1 else "classes"
-    have = "has" if len(untrained) == 1 else "have"
-    raise UserError(
-        f"{classes} {names} {have} no readable training image{near}",
-        where=splits.dataset,
-        hint="Every class needs training images; add some, or remove the folders.",
-    )
-
-
-def _similar(name: str, trained: Sequence[str]) -> str:
-    same = [other for other in trained if other.casefold() == name.casefold()]
-    return f"; training has {same[0]!r}" if same else nearest(name, trained)
 
 
 def check_splits(splits: Splits) -> None:
@@ -39,18 +20,22 @@ def check_splits(splits: Splits) -> None:
     if not splits.classes:
         raise UserError("no image can be read", where=splits.dataset)
     if len(splits.classes) < 2:
+        what = f"only one class, {splits.classes[0]!r}; a classifier needs two"
+        raise UserError(what, where=splits.dataset)
+    if untrained := _classes_without_images(splits, "train"):
+        trained = sorted(set(splits.classes) - set(untrained))
+        names = ", ".join(map(repr, untrained[:20])) + (", ..." if len(untrained) > 20 else "")
+        lacks = f"class {names} has" if len(untrained) == 1 else f"classes {names} have"
+        near = next(filter(None, (nearest(name, trained) for name in untrained)), "")
         raise UserError(
-            f"{splits.dataset}: only one class, {splits.classes[0]!r}; a classifier needs two"
+            f"{lacks} no readable training image{near}",
+            where=splits.dataset,
+            hint="Every class needs training images; add some, or remove the folders.",
         )
-    trained = {image.label for image in splits.train}
-    untrained = [name for label, name in enumerate(splits.classes) if label not in trained]
-    if untrained:
-        _refuse_untrained(splits, untrained)
     for split in ("val", "test"):
         if not splits[split]:
-            raise UserError(f"{splits.dataset}: no image to {split} on")
-        labels = {image.label for image in splits[split]}
-        if missing := [name for label, name in enumerate(splits.classes) if label not in labels]:
+            raise UserError(f"no image to {split} on", where=splits.dataset)
+        if missing := _classes_without_images(splits, split):
             log.warning(
                 "%s: no %s images of %s; %s scores say nothing about %s",
                 splits.dataset,
@@ -59,8 +44,7 @@ def check_splits(splits: Splits) -> None:
                 split,
                 "it" if len(missing) == 1 else "them",
             )
-        shared = {i.digest for i in splits.train} & {i.digest for i in splits[split]}
-        if shared:
+        if shared := {i.digest for i in splits.train} & {i.digest for i in splits[split]}:
             log.warning(
                 "%d %s images are also training images: %s scores are optimistic",
                 len(shared),
@@ -71,11 +55,15 @@ def check_splits(splits: Splits) -> None:
     classes = Counter(digest for digest, _ in {(i.digest, i.label) for i in everything})
     if ambiguous := sum(count > 1 for count in classes.values()):
         log.warning("%d images are in more than one class", ambiguous)
+    names = ", ".join(map(visible, splits.classes))
     log.info(
         "%s: %d training, %d validation and %d test images of %s",
         splits.dataset,
         *splits.counts.values(),
-        ", ".join(map(visible, splits.classes))
-        if len(splits.classes) <= 10
-        else f"{len(splits.classes)} classes",
+        names if len(splits.classes) <= 10 else f"{len(splits.classes)} classes",
     )
+
+
+def _classes_without_images(splits: Splits, split: str) -> list[str]:
+    labels = {image.label for image in splits[split]}
+    return [name for label, name in enumerate(splits.classes) if label not in labels]

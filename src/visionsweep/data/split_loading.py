@@ -7,7 +7,8 @@ from pathlib import Path
 from visionsweep.config.schema import DataConfig
 from visionsweep.data import sources
 from visionsweep.data.classes import LabeledFiles, read_classes, spelling
-from visionsweep.data.image_facts import gray_range_of, warn_of_repairs
+from visionsweep.data.gray import range_of
+from visionsweep.data.image_facts import warn_of_repairs
 from visionsweep.data.images import ImageFile
 from visionsweep.data.layout import find_layout
 from visionsweep.data.reader import ImageReader
@@ -15,7 +16,7 @@ from visionsweep.data.split_checks import check_splits
 from visionsweep.data.splits import SPLITS, Splits
 from visionsweep.data.stratified_split import distinct, split_by_content, stratified_part
 from visionsweep.data.synthetic import sample
-from visionsweep.errors import UserError, warn_loudly
+from visionsweep.errors import UserError, warn_loudly, warn_once
 from visionsweep.storage.files import explained
 from visionsweep.text.paths import as_path, as_text
 
@@ -156,11 +157,13 @@ def _splits(
     train, val, test = (parts[split] for split in SPLITS)
     facts = {image: reader.facts_of(image) for image in (*train, *val, *test)}
     warn_of_repairs({image.path: f.repair for image, f in facts.items() if f.repair})
-    gray_range = gray_range_of(
-        [facts[image] for image in train],
-        [facts[image] for image in (*val, *test)],
-        config.gray_range,
-    )
+    gray_range = range_of([gray for image in train if (gray := facts[image].gray)])
+    gray_range = gray_range or range_of([f.gray for f in facts.values() if f.gray])
+    if config.gray_range is not None and gray_range is None:
+        what = "data.gray_range has no effect: no image has gray values of more than 8 bits"
+        warn_once(log, what)
+    elif config.gray_range is not None:
+        gray_range = config.gray_range[0], config.gray_range[1]
     return Splits(
         dataset, reader.classes, train, val, test, reader.skipped, gray_range, is_synthetic
     )

@@ -11,8 +11,7 @@ from pathlib import Path
 import torch
 from torchvision.models import WeightsEnum
 
-from visionsweep.data.address import join_url, local_path
-from visionsweep.data.reachability import why_unreachable
+from visionsweep.data.reachability import join_url, local_path, why_unreachable
 from visionsweep.errors import UserError, nearest
 from visionsweep.models.pickled_weights import MAX_BYTES, WeightsFile, check
 from visionsweep.storage.files import PART, open_regular, remove_leftovers, why
