@@ -30,18 +30,13 @@ _OTHER_SCRIPTS = (
 )  # fmt: skip
 _RC: dict[Any, Any] = {
     "axes.edgecolor": GRAY,
-    "axes.labelcolor": FAINT,
-    "axes.labelsize": 8,
     "axes.titlelocation": "left",
-    "axes.titlesize": 8,
     "font.family": "sans-serif",
-    "font.size": 8,
     "text.color": INK,
     "text.parse_math": False,  # a class may be called $10
-    "xtick.color": FAINT,
-    "xtick.labelsize": 8,
-    "ytick.color": FAINT,
-    "ytick.labelsize": 8,
+    **dict.fromkeys(("axes.labelcolor", "xtick.color", "ytick.color"), FAINT),
+    **dict.fromkeys(("axes.labelsize", "axes.titlesize", "font.size"), 8),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), 8),
 }
 
 

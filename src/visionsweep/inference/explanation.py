@@ -3,6 +3,7 @@
 Both come from captum, which is imported only for an explanation.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from visionsweep.models.classifier import Classifier
 
 HeatMap = NDArray[np.float32]
 Part = tuple[float, float, float, float]
+Score = Callable[[torch.Tensor], torch.Tensor]  # images to the evidence for each class
 
 GRAD_CAM, OCCLUSION = "Grad-CAM", "occlusion"
 
@@ -59,7 +61,12 @@ def explain(model: Classifier, images: torch.Tensor, classes: torch.Tensor) -> t
     with torch.inference_mode(False), torch.enable_grad():
         images = images.clone()
         layer = last_feature_maps(model.backbone, images[:1])
-        score = _Score(model)
+
+        def score(images: torch.Tensor) -> torch.Tensor:
+            # Unlike `Classifier.forward`, this passes gradients through a frozen backbone.
+            logits: torch.Tensor = model.head(model.backbone(images).flatten(1)).mean(0)
+            return logits - logits.mean(1, keepdim=True)
+
         if layer is None:
             method, heat = OCCLUSION, _occlusion(score, images, classes)
         else:
@@ -109,23 +116,8 @@ def last_feature_maps(backbone: nn.Module, image: torch.Tensor) -> nn.Module | N
     return last[0] if last else None
 
 
-class _Score(nn.Module):
-    """Logits of a classifier minus their mean, averaged over replicates, `float32[N, classes]`.
-
-    Unlike `Classifier.forward`, it passes gradients through a frozen backbone.
-    """
-
-    def __init__(self, model: Classifier) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.model.head(self.model.backbone(images).flatten(1)).mean(0)
-        return logits - logits.mean(1, keepdim=True)
-
-
 def _grad_cam(
-    score: _Score, layer: nn.Module, images: torch.Tensor, classes: torch.Tensor
+    score: Score, layer: nn.Module, images: torch.Tensor, classes: torch.Tensor
 ) -> torch.Tensor:
     from captum.attr import LayerAttribution, LayerGradCam
 
@@ -141,7 +133,7 @@ def _grad_cam(
 
 
 @torch.no_grad()
-def _occlusion(score: _Score, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+def _occlusion(score: Score, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     from captum.attr import Occlusion
 
     _, channels, size, _ = images.shape

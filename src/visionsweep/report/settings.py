@@ -22,9 +22,6 @@ def settings_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
     Keys that say where a run is made are left out, and those that follow from another: the learning
     rate where `optimizer=adam,sgd` brought it along stays out, where it was swept it stays in.
 
-    Args:
-        runs: completed runs, at least one.
-
     Returns:
         One mapping per run, with keys in the same order; those without effect on a run are left
         out. Groups go by their short names (`optimizer`, not `optimizer.name`), single keys by

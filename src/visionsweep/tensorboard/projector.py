@@ -36,18 +36,11 @@ def project(
     """Write features for TensorBoard's Projector, once per backbone and images of a sweep.
 
     The first run with a key writes them. TensorBoard reads only files below a run's own directory,
-    so they are written there, and a note in the sweep's directory names that run. If its files are
-    deleted, the next run with the key writes them again.
+    so they are written there, and a note in the sweep's directory, `home`, names that run. If its
+    files are deleted, the next run with the key writes them again.
 
-    Args:
-        home: directory of the sweep, or of a run outside one.
-        run_dir: directory of the run.
-        key: identifies backbone and images; part of a file name.
-        features: features, `float32[N, D]`.
-        labels: class of each image, `N` indices into `classes`.
-        classes: class names.
-        thumbnails: thumbnails of the images; an image without one is left out.
-        names: name of each image, `N`.
+    Features are `float32[N, D]`. Labels are indices into `classes`. An image without a thumbnail is
+    left out.
 
     Returns:
         Whether this run wrote them.

@@ -17,13 +17,14 @@ function layout(title, more = {}) {
     gridcolor: colour("rule"), linecolor: colour("edge"), zeroline: false, automargin: true,
     title: { font: { size: 13 } }, ticks: "outside", tickcolor: colour("edge"), ticklen: 4,
   };
+  const font = { family: getComputedStyle(document.body).fontFamily, size: 13 };
   return {
-    font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: colour("quiet") },
+    font: { ...font, color: colour("quiet") },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
     margin: { l: 52, r: 12, t: 12, b: 44 }, hovermode: "closest", dragmode: touch ? false : "zoom",
     hoverlabel: {
-      bgcolor: colour("raised"), bordercolor: colour("edge"),
-      font: { family: getComputedStyle(document.body).fontFamily, color: colour("ink"), size: 13 }, align: "left", namelength: -1,
+      bgcolor: colour("raised"), bordercolor: colour("edge"), align: "left", namelength: -1,
+      font: { ...font, color: colour("ink") },
     },
     xaxis: { ...axis, showgrid: false, ...more.xaxis, title: { ...axis.title, text: more.across } },
     yaxis: { ...axis, ...more.yaxis, title: { ...axis.title, text: title } },

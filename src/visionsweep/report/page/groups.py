@@ -1,5 +1,9 @@
 """What the page shows of a group of runs, put into words, numbers and pictures."""
 
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -11,10 +15,13 @@ from visionsweep.report.headline import headline, labels_of
 from visionsweep.report.hints import hints, warnings
 from visionsweep.report.page import curves
 from visionsweep.report.page.best_run import close_up
-from visionsweep.report.page.commands import commands
 from visionsweep.report.page.difference_plot import difference_plot
 from visionsweep.report.page.interval_svg import common_scale, strip
 from visionsweep.report.page.leaderboard_table import leaderboard_table
+from visionsweep.runs.discovery import Run
+from visionsweep.text.shell import command, script
+
+_MOST_ORIGINS = 3  # command lines; runs gathered from many sweeps have as many
 
 
 def group_of(key: str, evidence: Evidence) -> dict[str, Any]:
@@ -49,7 +56,7 @@ def group_of(key: str, evidence: Evidence) -> dict[str, Any]:
         "learning_sentence": curve_sentence(curve, kind) if curve else "",
         "best": close_up(chosen, labels[place], rows[place].scores),
         "recommended": evidence.recommended is not None,
-        "commands": commands(evidence),
+        "commands": _commands(evidence),
     }
 
 
@@ -64,3 +71,28 @@ def _effects(evidence: Evidence) -> list[tuple[EffectLine, Markup]]:
         (line, strip(line.effect.effect, scale, kinds[line.effect.distinguishable], 0.0))
         for line in lines
     ]
+
+
+def _commands(evidence: Evidence) -> list[tuple[str, str]]:
+    """Return what a command does and its line, for a group of at least one run."""
+    runs = [row.run for row in evidence.rows]
+    which = "recommended" if evidence.recommended is not None else "best"
+    use = ("python", script("predict.py"), "PHOTO.jpg", "--run", evidence.chosen.directory)
+    look = ("python", script("view.py"), _common_folder(runs), "--all")
+    lines = [
+        (f"Predict with the {which} run", command(*use)),
+        ("Look at the runs in TensorBoard", command(*look)),
+    ]
+    origins: dict[tuple[str, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.record.command:
+            origins[tuple(run.record.command)].append(run)
+    for origin, made in list(origins.items())[:_MOST_ORIGINS]:
+        what = "it" if len(origins) == 1 else f"what made {_common_folder(made)}"
+        lines.append((f"Run {what} again", command("python", *origin)))
+    return lines
+
+
+def _common_folder(runs: Sequence[Run]) -> Path:
+    """Return the deepest folder that holds all runs; a lone run's own directory."""
+    return Path(os.path.commonpath([run.directory for run in runs]))

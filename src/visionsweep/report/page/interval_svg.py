@@ -38,11 +38,8 @@ def common_scale(
 ) -> Scale | None:
     """Return a scale for all estimates, or None if no number of them is finite.
 
-    Args:
-        estimates: what is drawn.
-        zero: whether the scale must show 0.
-        outliers: whether a few that are far higher than most may run off the right end.
-        width: width of a strip in pixels.
+    It includes zero if wanted. With `outliers`, a few that are far higher than most may run off its
+    right end.
     """
     drawn = [list(filter(math.isfinite, (e.low, e.value, e.high))) for e in estimates]
     drawn = [values for values in drawn if values]

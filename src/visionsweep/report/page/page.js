@@ -61,25 +61,13 @@ for (const table of document.querySelectorAll("table.sortable")) {
 
 // Copying -------------------------------------------------------------------------------------
 
-function select(element) {
-  const range = document.createRange();
-  range.selectNodeContents(element);
-  const selection = getSelection();
-  selection.removeAllRanges();
-  selection.addRange(range);
-}
-
 async function copy(element) {
   try {
     await navigator.clipboard.writeText(element.textContent);
     return true;
   } catch {
-    select(element);
-    try {
-      return document.execCommand("copy");
-    } catch {
-      return false;
-    }
+    getSelection().selectAllChildren(element);
+    return document.execCommand("copy");
   }
 }
 
