@@ -12,7 +12,13 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 
-from visionsweep.config.schema import Config, DataConfig, FeaturesConfig, ModelConfig
+from visionsweep.config.schema import (
+    Config,
+    DataConfig,
+    EvidenceConfig,
+    FeaturesConfig,
+    ModelConfig,
+)
 from visionsweep.config.schema import TrainingConfig as Training
 from visionsweep.experiment import run_experiment
 from visionsweep.runs import logits
@@ -67,6 +73,16 @@ def test_heads_of_samples_are_minima_on_these_and_leave_the_probe_as_it_is(weigh
     for head, rows in enumerate(samples, start=1):
         assert gradient(probe, features[rows], labels[rows], weights, head) < 3e-5
         assert gradient(probe, features, labels, weights, head) > 1e-3
+
+
+def test_heads_of_folds_may_train_on_further_images():
+    features, labels = clouds(60, 80, distance=0.3)
+    samples = torch.randint(60, (2, 45), generator=torch.Generator().manual_seed(0))
+    alone = solve(features[:45], labels[:45], 3)
+    probe = solve(features, labels, 3, samples=samples, images=45)
+    assert torch.equal(probe.weight[:1], alone.weight) and probe.penalty == alone.penalty
+    for head, rows in enumerate(samples, start=1):
+        assert gradient(probe, features[rows], labels[rows], None, head) < 3e-5
 
 
 def test_features_without_information_are_penalized_down_to_guessing():
@@ -143,6 +159,20 @@ def test_run_of_a_probe_has_its_weights_and_scores(config, tmp_path):
     assert weights["head.weight"].shape == (1, 2, 512)
     losses = logits.read(tmp_path / "outputs" / "a", record, ["val"])["val"].bootstrap
     assert losses.shape == (8, 8) and len(np.unique(losses, axis=0)) > 4
+
+
+@pytest.mark.parametrize("when", ["only", "first"])
+def test_a_cross_fitted_probe_has_the_weights_of_one_that_is_not(config, tmp_path, when):
+    training = replace(config.training, linear_probe=when, schedule="cosine")
+    config = replace(config, training=training, batch_size=5)
+    cross_fitted = replace(config, evidence=EvidenceConfig("cross_fit", 0))
+    records = [
+        run_experiment(each, tmp_path / "outputs" / name, name)
+        for name, each in (("holdout", config), ("cross_fit", cross_fitted))
+    ]
+    first, second = (load_file(tmp_path / "outputs" / r.name / "head.safetensors") for r in records)
+    assert all(torch.equal(first[name], second[name]) for name in ("head.weight", "head.bias"))
+    assert records[1].data.counts["cross_fit"] == 24 and records[1].deployed["cross_fit"]
 
 
 def test_settings_of_training_in_steps_do_not_matter_to_a_probe(config, tmp_path):

@@ -55,7 +55,8 @@ class TensorBatches:
         self.batch_size, self.shuffle, self.weights = batch_size, shuffle, weights
 
     def __len__(self) -> int:
-        return -(-len(self.labels) // self.batch_size)
+        rows = len(self.labels) if self.samples is None else self.samples.shape[1]
+        return -(-rows // self.batch_size)
 
     def __iter__(self) -> Any:
         if not self.shuffle:

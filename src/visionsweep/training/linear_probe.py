@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 
@@ -49,10 +50,11 @@ def solve(
     classes: int,
     class_weights: torch.Tensor | None = None,
     samples: torch.Tensor | None = None,
+    images: int | None = None,
 ) -> LinearProbe:
     """Return the head that minimizes the penalized cross-entropy of the training images.
 
-    Heads of bootstrap samples are solved with the same penalty.
+    Heads of samples are solved with the same penalty.
 
     Rotating the features changes neither the loss nor the penalty, so the solver works in their
     span, with at most N numbers per image.
@@ -62,24 +64,26 @@ def solve(
         labels: `int64[N]`.
         classes: number of classes, `C`.
         class_weights: weight of the images of each class, `float32[C]`; None for equal weights.
-        samples: bootstrap samples of the images, `int64[F - 1, N]`; None for none.
+        samples: samples of the images, `int64[F - 1, M]`; None for none.
+        images: number of training images, the first of N; None for all.
     """
     labels, rows = labels.cpu(), features.cpu().double()
-    mean = rows.mean(0)
-    rotated, basis = _span(rows - mean)
     weights = torch.ones(len(labels), dtype=torch.float64)
     if class_weights is not None:
         weights = class_weights.cpu().double()[labels]
-    problem = _Problem(rotated, labels, classes)
-    penalty, loss, start = _choose_penalty(problem, weights)
-    heads = problem.solve(weights.unsqueeze(1), penalty, start[:, :1], _EXACT)
+    count = len(rows) if images is None else images
+    problem = _Problem.of(rows[:count], labels[:count], classes)
+    penalty, loss, start = _choose_penalty(problem, weights[:count])
+    head = problem.solve(weights[:count, None], penalty, start[:, :1], _EXACT)
+    weight, bias = problem.heads(head)
     if samples is not None:  # apart from the first head, whose bits do not depend on them
         counts = torch.stack([row.bincount(minlength=len(rows)) for row in samples.cpu()], 1)
-        start = heads.expand(-1, len(samples), -1)
-        resampled = problem.solve(weights.unsqueeze(1) * counts, penalty, start, _EXACT)
-        heads = torch.cat([heads, resampled], 1)
-    weight = torch.stack([(basis @ head[:-1]).T for head in heads.unbind(1)])
-    bias = heads[-1] - weight @ mean
+        start = head.expand(-1, len(samples), -1)
+        if count < len(rows):
+            problem = _Problem.of(rows, labels, classes)
+            start = torch.zeros(problem.rows.shape[1] + 1, len(samples), classes).double()
+        solved = problem.solve(weights.unsqueeze(1) * counts, penalty, start, _EXACT)
+        weight, bias = map(torch.cat, zip((weight, bias), problem.heads(solved), strict=True))
     return LinearProbe(weight.float(), bias.float(), penalty, loss)
 
 
@@ -89,15 +93,17 @@ def start_from_probe(
     labels: Sequence[int],
     config: TrainingConfig,
     samples: torch.Tensor | None = None,
+    images: int | None = None,
 ) -> None:
-    """Set all replicates to the linear probe, and heads on bootstrap samples to those of these.
+    """Set all replicates to the linear probe, and heads on samples of images to those of these.
 
-    It is solved in one thread, so that its bits depend on no number of threads.
+    It is solved in one thread, so that its bits depend on no number of threads. Arguments as in
+    `solve`.
     """
     classes = heads.weight.shape[1]
-    class_weights = objective_of(config, labels, classes).class_weights
+    class_weights = objective_of(config, labels[:images], classes).class_weights
     with one_thread():
-        probe = solve(features, torch.tensor(labels), classes, class_weights, samples)
+        probe = solve(features, torch.tensor(labels), classes, class_weights, samples, images)
     heads.set_all(probe.weight, probe.bias)
     log.info(
         "Linear probe: solved with an L2 penalty of %.2g, loss of held-out training images %.3f",
@@ -138,6 +144,20 @@ class _Problem:
     rows: torch.Tensor
     labels: torch.Tensor
     classes: int
+    mean: torch.Tensor
+    basis: torch.Tensor
+
+    @classmethod
+    def of(cls, features: torch.Tensor, labels: torch.Tensor, classes: int) -> Self:
+        """Return the problem of images with features `float64[N, D]`."""
+        mean = features.mean(0)
+        rows, basis = _span(features - mean)
+        return cls(rows, labels, classes, mean, basis)
+
+    def heads(self, solution: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the weights, `float64[F, C, D]`, and biases of a solution, for all features."""
+        weight = torch.stack([(self.basis @ head[:-1]).T for head in solution.unbind(1)])
+        return weight, solution[-1] - weight @ self.mean
 
     def log_probabilities(self, solution: torch.Tensor) -> torch.Tensor:
         """Return those of each of F heads, `float64[N, F, C]`, from `float64[K + 1, F, C]`."""

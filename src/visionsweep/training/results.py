@@ -40,9 +40,10 @@ def predict_splits(run: RunContext, state: TrainState) -> tuple[dict[str, Predic
     temperature = fit_temperature(predictions["val"])
     heads = heads_of(state.deployed)
     if run.folds is not None:
-        features, splits = run.batches["train"], run.resolved.splits
-        assert isinstance(features, TensorBatches)
-        predictions[CROSS_FIT] = out_of_fold(heads, features.inputs, run.folds, splits.pool)
+        train, val, splits = run.batches["train"], run.batches["val"], run.resolved.splits
+        assert isinstance(train, TensorBatches) and isinstance(val, TensorBatches)
+        features = torch.cat([train.inputs[: len(splits.train)], val.inputs])
+        predictions[CROSS_FIT] = out_of_fold(heads, features, run.folds, splits.pool)
     elif run.resampled:
         losses = bootstrap_losses(heads, run.batches["val"], temperature)
         predictions["val"] = replace(predictions["val"], bootstrap=losses)

@@ -65,8 +65,8 @@ class RunContext:
         samples: the images that these train on, `int64[H - R, N]`; None if there are none.
         shuffle_generators: generator of the training order of each head, used by `batches`.
         batches: batches of each split.
-        features: those of the training images for the linear probe, `float32[N, width]`; None if
-            training does not start with it.
+        features: those of the training images for the linear probe, followed by those of the
+            validation images if there are folds, `float32[N, width]`; None if there is no probe.
         folds: folds of a cross-fitted run; else None.
     """
 
@@ -125,6 +125,7 @@ def prepare(
         everything = torch.arange(len(images["train"])).expand(len(seeds), -1)
         rows = torch.cat([everything, folds.samples.repeat_interleave(len(seeds), 0)])
     generators = [torch.Generator() for _ in (*seeds, *resampled)]
+    probed = (*images["train"], *(images["val"] if folds else ()))
     batches = inputs_of(images, config, network, resolved.preprocessing, device, generators, rows)
     return RunContext(
         config,
@@ -138,7 +139,7 @@ def prepare(
         None if rows is None else rows[len(seeds) :],
         generators,
         batches,
-        probe_features(images["train"], config, network, resolved.preprocessing, device),
+        probe_features(probed, config, network, resolved.preprocessing, device),
         folds,
     )
 
@@ -224,7 +225,9 @@ def train(
     labels = [image.label for image in run.resolved.splits.train]
     recipe = run.config.training
     if run.features is not None and not history:
-        start_from_probe(state.heads, run.features, labels, recipe, run.samples)
+        splits = run.resolved.splits
+        pool = [image.label for image in (*splits.train, *splits.val)][: len(run.features)]
+        start_from_probe(state.heads, run.features, pool, recipe, run.samples, len(labels))
     if recipe.linear_probe == "only":
         if not history:
             after_epoch(scoring.score(state.module, batches, run.device))
