@@ -26,7 +26,7 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
     Args:
         files: images.
         transform: function from a PIL image to `float32[3, size, size]`.
-        gray_range: gray values that become black and white in images of more than 8 bits per pixel.
+        gray_range: as in `decoding.decode`.
     """
 
     def __init__(

@@ -108,15 +108,7 @@ def decode(
 
 
 def examine(content: bytes, where: object) -> ImageFacts:
-    """Decode an image to see whether it can be used, and return what that shows.
-
-    Args:
-        content: bytes of a file.
-        where: what an error calls it.
-
-    Raises:
-        UnreadableImageError: as `decode`.
-    """
+    """Return what decoding a file's bytes shows; raises as `decode`."""
 
     def look(image: ImageFile.ImageFile, _: Image.Transpose | None) -> GrayFacts | None:
         if gray.is_deep(image.mode):

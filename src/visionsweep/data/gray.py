@@ -55,9 +55,6 @@ def range_of(measured: Sequence[GrayFacts]) -> GrayRange | None:
     12-bit values in 16-bit files are scaled by 4095. Floating-point values that nearly fill 0 to 1,
     0 to 255 or 0 to 65,535 are scaled by that. Others, and signed integers, are scaled from the
     smallest value to the largest.
-
-    Args:
-        measured: facts about the deep gray images among the training images.
     """
     if not measured:
         return None

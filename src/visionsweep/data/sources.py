@@ -1,6 +1,7 @@
 """Fetch published archives: download once, verify, and unpack."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from visionsweep.config.schema import DataConfig
@@ -63,12 +64,11 @@ def fetch_archive(
                 raise UnreachableError(reason, where=url)
             if not archive.is_file() and url.startswith("file:"):
                 archive = local_path(url)
-            if archive.is_file():
-                unpack(archive, folder, expected=expected, check=check)
-                return folder
-            with partial_folder(folder) as downloads:
-                from visionsweep.data.download import download
+            with ExitStack() as stack:
+                if not archive.is_file():
+                    from visionsweep.data.download import download
 
-                download(url, downloads / file_name)
-                unpack(downloads / file_name, folder, expected=expected, check=check)
+                    archive = stack.enter_context(partial_folder(folder)) / file_name
+                    download(url, archive)
+                unpack(archive, folder, expected=expected, check=check)
     return folder

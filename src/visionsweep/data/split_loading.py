@@ -12,8 +12,7 @@ from visionsweep.data.image_facts import warn_of_repairs
 from visionsweep.data.images import ImageFile
 from visionsweep.data.layout import find_layout
 from visionsweep.data.reader import ImageReader
-from visionsweep.data.split_checks import check_splits
-from visionsweep.data.splits import SPLITS, Splits
+from visionsweep.data.splits import SPLITS, Splits, check_splits
 from visionsweep.data.stratified_split import distinct, split_by_content, stratified_part
 from visionsweep.data.synthetic import sample
 from visionsweep.errors import UserError, warn_loudly, warn_once

@@ -56,13 +56,8 @@ def split_by_content(
 ) -> dict[str, tuple[ImageFile, ...]]:
     """Split images into `train` and other splits, stratified by class.
 
-    Copies of an image stay together, also if they are in the folders of two classes.
-
-    Args:
-        files: images.
-        classes: class names, for the message.
-        shares: share of each class by split, `{"val": 0.15, "test": 0.15}`.
-        seed: seed of the order of images.
+    Copies of an image stay together, also if they are in the folders of two classes. `shares` are
+    those of each class by split, `{"val": 0.15, "test": 0.15}`.
 
     Raises:
         UserError: if a class has fewer different images than there are splits.

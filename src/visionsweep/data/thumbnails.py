@@ -33,17 +33,11 @@ _LARGEST = 256 * MB  # bytes of an archive
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """Center crops of images, encoded: decoded, a thousand of them take 50 MB.
+    """Center crops of images, encoded: decoded, a thousand of them take 50 MB."""
 
-    Attributes:
-        archive: zip file with a JPEG file per thumbnail and one of the sheet.
-        indices: indices of the images, ascending: all, or 1,000 of them.
-        names: file names of the images.
-    """
-
-    archive: bytes
-    indices: tuple[int, ...]
-    names: tuple[str, ...]
+    archive: bytes  # zip file with a JPEG file per thumbnail and one of the sheet
+    indices: tuple[int, ...]  # of the images, ascending: all, or 1,000 of them
+    names: tuple[str, ...]  # file names of the images
 
     @property
     def sheet(self) -> bytes:
@@ -77,7 +71,7 @@ def thumbnails(
         files: images, at least one.
         cache: cache folder, for `thumbnails/KEY.zip`; the key is a digest of the images' contents.
             A damaged file is replaced.
-        gray_range: gray values that become black and white in images of more than 8 bits per pixel.
+        gray_range: as in `decoding.decode`.
     """
     return _thumbnails(tuple(files), cache, gray_range)
 
@@ -101,15 +95,15 @@ def _cached(path: Path, count: int) -> bytes | None:
     try:
         archive = read_regular(path, _LARGEST)
         with ZipFile(io.BytesIO(archive)) as opened:
-            entries = opened.infolist()
-            if [e.filename for e in entries] != [*map(_name, range(count)), _SHEET]:
+            sides = dict.fromkeys(map(_name, range(count)), SIDE)
+            sides[_SHEET] = _squares_across(count) * SHEET_SIDE
+            if opened.namelist() != list(sides):
                 return None
-            across = _squares_across(count) * SHEET_SIDE
-            for entry in entries:
+            for entry, side in zip(opened.infolist(), sides.values(), strict=True):
                 if entry.compress_type != ZIP_STORED or entry.file_size > len(archive):
                     return None
                 stored = Image.open(io.BytesIO(opened.read(entry)), formats=("JPEG",))
-                if stored.size != ((across,) * 2 if entry.filename == _SHEET else (SIDE, SIDE)):
+                if stored.size != (side, side):
                     return None
                 stored.load()  # a broken one would fail where it is shown
     except Exception:  # damaged zip and JPEG files raise nearly any type

@@ -18,23 +18,14 @@ _MOST_ELONGATED = 16
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The deterministic transform of every image, stored in the record for prediction.
+    """The deterministic transform of every image, stored in the record for prediction."""
 
-    Attributes:
-        resize: `(height, width)` in pixels, or the length of the shorter side.
-        crop: pixels per side of the center crop, or None.
-        interpolation: `bilinear`, `bicubic`, ...
-        mean, std: mean and standard deviation of each channel, for values from 0 to 1.
-        gray_range: gray values that become black and white in images of more than 8 bits per
-            pixel; None if there are no such training images.
-    """
-
-    resize: tuple[int, ...]
-    crop: int | None
-    interpolation: str
-    mean: tuple[float, ...]
+    resize: tuple[int, ...]  # `(height, width)` in pixels, or the length of the shorter side
+    crop: int | None  # pixels per side of the center crop
+    interpolation: str  # `bilinear`, `bicubic`, ...
+    mean: tuple[float, ...]  # of each channel, for values from 0 to 1
     std: tuple[float, ...]
-    gray_range: GrayRange | None = None
+    gray_range: GrayRange | None = None  # black and white in images of more than 8 bits per pixel
 
     def facts(self) -> dict[str, Any]:
         """Return the fields as a mapping, without `gray_range` if it is None.
@@ -54,15 +45,14 @@ class Preprocessing:
         return replace(self, mean=(), std=())
 
     def _to_pixels(self, augmentation: torch.nn.Module | None) -> list[torch.nn.Module]:
-        steps: list[torch.nn.Module] = [] if len(self.resize) > 1 else [_CutLongSide()]
-        steps.append(
-            v2.Resize(list(self.resize), InterpolationMode(self.interpolation), antialias=True)
+        steps = (
+            None if len(self.resize) > 1 else _CutLongSide(),
+            v2.Resize(list(self.resize), InterpolationMode(self.interpolation), antialias=True),
+            v2.CenterCrop(self.crop) if self.crop else None,
+            augmentation,
+            v2.PILToTensor(),
         )
-        if self.crop:
-            steps.append(v2.CenterCrop(self.crop))
-        if augmentation is not None:
-            steps.append(augmentation)
-        return [*steps, v2.PILToTensor()]
+        return [step for step in steps if step is not None]
 
     def pixels(self, image: Image.Image) -> torch.Tensor:
         """Transform a PIL image to `uint8[3, size, size]`, before normalization."""

@@ -51,14 +51,8 @@ def cached_features(
 ) -> torch.Tensor:
     """Return the features of images under a frozen backbone.
 
-    The backbone is built, and images are opened, only if the store lacks features.
-
-    Args:
-        files: images; copies of an image share an entry.
-        network: model whose backbone is used.
-        preprocessing: transform from image to tensor.
-        device: device that computes missing features.
-        config: folder and maximum size of the store.
+    The backbone is built, and images are opened, only if the store lacks features. Copies of an
+    image share an entry.
 
     Returns:
         `float32[N, width]` on the CPU, in the order of the files.

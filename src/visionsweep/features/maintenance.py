@@ -79,11 +79,7 @@ def shards(cache: Path) -> list[Path]:
 
 
 def verify(shard: Path) -> str | None:
-    """Read a whole shard, and quarantine it if it is damaged.
-
-    Returns:
-        The damage; None if the shard is intact, was deleted meanwhile, or is not readable.
-    """
+    """Read a whole shard, quarantine it if it is damaged, and return the damage, or None."""
     with suppress(OSError):
         try:
             read_shard(shard, key=shard.parent.name)
@@ -97,10 +93,7 @@ def tidy(cache: Path) -> list[Path]:
     """Remove temporary files of killed processes, and quarantined shards after a day.
 
     A temporary file is removed if no process can be writing it: the lock of its store is free, or,
-    without a lock, it is a day old.
-
-    Returns:
-        The removed files.
+    without a lock, it is a day old. Returns the removed files.
     """
     removed = []
     for folder in (cache / "features").glob(_KEY):

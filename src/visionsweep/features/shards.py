@@ -35,11 +35,7 @@ class Shard:
 
 
 def read_shard(path: Path, key: str | None = None) -> Shard:
-    """Map a shard into memory and verify its checksum.
-
-    Args:
-        path: file.
-        key: expected store key; None accepts any.
+    """Map a shard of the store `key`, or of any store, into memory and verify its checksum.
 
     Raises:
         DamagedShardError: if it is truncated, changed, of another format or of another key, or if
@@ -75,13 +71,7 @@ def file_name(digests: Sequence[str]) -> str:
 
 
 def encode(key: str, digests: Sequence[str], features: torch.Tensor) -> bytes:
-    """Return the content of a shard.
-
-    Args:
-        key: store key.
-        digests: image digests in the order of the rows.
-        features: `float32[N, width]`, contiguous.
-    """
+    """Return the content of a shard of contiguous `float32[N, width]`, one digest per row."""
     facts = {"format": FORMAT, "key": key, "digests": json.dumps(digests)}
     return save({"features": features}, facts | {"checksum": _checksum(features)})
 

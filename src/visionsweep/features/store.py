@@ -178,16 +178,7 @@ def lock_of(folder: Path) -> FileLock:
 
 
 def evict_lru(features_dir: Path, max_bytes: int, in_use: set[Path]) -> list[Path]:
-    """Delete the least recently used shards until the store is small enough.
-
-    Args:
-        features_dir: folder of all stores.
-        max_bytes: maximum size of all shards together.
-        in_use: shards that are never deleted.
-
-    Returns:
-        The deleted files.
-    """
+    """Delete the least recently used shards of all stores, none `in_use`; return their paths."""
     files: dict[Path, os.stat_result] = {}
     for path in features_dir.glob(f"*/*{SUFFIX}"):
         with suppress(OSError):  # deleted by another process

@@ -54,10 +54,8 @@ def installed(*, acknowledge: bool = True) -> Iterator[None]:
     """Handle SIGINT and SIGTERM as described above inside the block, and as before afterwards.
 
     A signal that came is forgotten at the end, since a launcher's process does one run after
-    another. Outside the main thread, handlers stay as they are.
-
-    Args:
-        acknowledge: whether the first signal is acknowledged on standard error.
+    another. Outside the main thread, handlers stay as they are. If `acknowledge`, the first signal
+    is answered on standard error.
     """
     state = _state()
     state.acknowledging = acknowledge

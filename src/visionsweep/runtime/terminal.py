@@ -15,15 +15,10 @@ _SHOWN_IN_ROWS = ("visionsweep.experiment", "visionsweep.training.resume")
 
 @dataclass
 class Terminal:
-    """Terminal of a command.
+    """Terminal of a command."""
 
-    Attributes:
-        in_worker: True in the process of a launcher, where another process has the terminal.
-        messages: log messages that were written.
-    """
-
-    in_worker: bool = False
-    messages: set[str] = field(default_factory=set)
+    in_worker: bool = False  # in the process of a launcher, where another one has the terminal
+    messages: set[str] = field(default_factory=set)  # log messages that were written
 
 
 @remembered()
@@ -33,11 +28,7 @@ def terminal() -> Terminal:
 
 
 def bar(**options: Any) -> "tqdm[Any]":
-    """Return a progress bar on standard error, shown only on this process's own terminal.
-
-    Args:
-        options: options of `tqdm.tqdm`.
-    """
+    """Return a bar of tqdm on standard error, shown only on this process's own terminal."""
     settings: dict[str, Any] = {"leave": False, "dynamic_ncols": True}
     return tqdm(**settings | options, file=sys.stderr, disable=terminal().in_worker or None)
 

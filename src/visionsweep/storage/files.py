@@ -27,12 +27,8 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
     """Write a hidden temporary file beside a path, and rename it to the path.
 
     Readers see the old file or the new one, never a part of it. The mode follows the umask. A
-    symbolic link at the path is replaced, not followed.
-
-    Args:
-        path: path of the file, whose folder must exist.
-        content: content of the file.
-        durable: True to return only when it is on disk.
+    symbolic link at the path is replaced, not followed. If `durable`, the file is on disk at the
+    end.
 
     Raises:
         OSError: names `path`; no temporary file is left.
@@ -65,12 +61,8 @@ def _open_beside(path: Path) -> tuple[BinaryIO, Path]:
 def open_regular(path: Path, *, follow_links: bool = False) -> BinaryIO:
     """Open a regular file for reading, without waiting for a named pipe.
 
-    Args:
-        path: path of the file.
-        follow_links: True to accept a symbolic link to a regular file.
-
     Raises:
-        OSError: if it is not a regular file, or cannot be opened.
+        OSError: if it cannot be opened, or is not a regular file, nor, if asked for, a link to one.
     """
     wanted = ["O_NONBLOCK", "O_CLOEXEC", "O_BINARY", *([] if follow_links else ["O_NOFOLLOW"])]
     flags = sum(getattr(os, name, 0) for name in wanted)  # each system has some of them

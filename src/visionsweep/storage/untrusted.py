@@ -32,14 +32,7 @@ class UntrustedFileError(ValueError):
 
 
 def check_regular(path: Path, limit: int | None = None) -> os.stat_result:
-    """Refuse anything but a regular file of bounded size, without opening it.
-
-    Args:
-        path: path of the file.
-        limit: maximum size in bytes; None for any.
-
-    Returns:
-        Status of the file.
+    """Return the status of a regular file of at most `limit` bytes, without opening it.
 
     Raises:
         UntrustedFileError: if it is a link, directory, FIFO, or device, or too large.

@@ -118,9 +118,7 @@ def markdown(text: object) -> str:
 def json_text(content: Any, *, encoding: str | None = None) -> str:
     r"""Return JSON with invisible characters as `\uXXXX`, which decodes to the same content.
 
-    Args:
-        content: mappings, lists, strings, and numbers; a number that is not finite becomes null.
-        encoding: encoding of the output; characters that it lacks are escaped, too.
+    A number that is not finite becomes null. Characters that `encoding` lacks are escaped, too.
     """
 
     def escaped(match: re.Match[str]) -> str:

@@ -62,11 +62,7 @@ def _enlarge(field: Floats, width: int, height: int) -> Floats:
 def _shade(tall: Floats, towards: tuple[float, float], low: float, soft: int) -> Floats:
     """Return the blocked share of the lamp's light, `float32[H, W]`, by marching towards it.
 
-    Args:
-        tall: heights in pixels, `float32[H, W]`.
-        towards: unit vector in the image that points to the lamp.
-        low: length of a shadow per pixel of height.
-        soft: number of blurs of the shadow's edge.
+    A shadow is `low` long per pixel of height, and its edge is blurred `soft` times.
     """
     small, pad = np.ascontiguousarray(tall[::2, ::2]), 26
     wide = np.pad(small, pad, "edge")
@@ -144,9 +140,8 @@ def _expose(stage: Stage, stain: Floats, light: Light) -> Image.Image:
         key, sky = one(exposure * (1 + warm * gain)), one(fill * (1 - warm * gain / 2))
         plane *= light.direct * key + light.ambient * sky
         plane += light.shine
-        plane /= (
-            one(0.86) + one(0.36) * plane
-        )  # shoulder of the film curve: white plates keep their relief
+        # The shoulder of the film curve: white plates keep their relief.
+        plane /= one(0.86) + one(0.36) * plane
         seen = np.sqrt(np.maximum(plane, 0)) * one(contrast) + speckle
         planes.append(Image.fromarray((seen * one(255)).clip(0, 255).astype(np.uint8)))
     return Image.merge("RGB", planes)

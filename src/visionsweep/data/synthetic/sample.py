@@ -60,12 +60,8 @@ def render_sample(root: Path, train_fraction: float, *, size: int = SHORT_SIDE) 
 
     An image has the same bytes in every fraction (for one Pillow version). Images of another
     version or size are deleted first. One process renders at a time, without worker processes:
-    those started by spawn would import the caller's main script again.
-
-    Args:
-        root: folder of all data sets; created if missing.
-        train_fraction: share of the training images, in (0, 1]; at least one per class.
-        size: short side in pixels, at most 380.
+    those started by spawn would import the caller's main script again. `size` is the short side in
+    pixels, at most 380.
 
     Raises:
         UserError: if the disk is full or read-only; rendered images are kept.

@@ -78,9 +78,8 @@ def dish(s: Stage, x: float, y: float, radius: float) -> float:
         wide = radius * (1 if len(shape) == 48 and rng.random() < 0.5 else 0.8)
         if kind == 3 and rng.random() < 0.5:
             ear = (x + radius * 1.2 * math.cos(angle), y + radius * 1.2 * math.sin(angle))
-            s.solid(
-                place(box(4), *ear, radius * 0.35, radius * 0.13, angle), 0, 0.06, paint, 0.02, 3
-            )
+            handle = place(box(4), *ear, radius * 0.35, radius * 0.13, angle)
+            s.solid(handle, 0, 0.06, paint, 0.02, 3)
         return s.solid(place(shape, x, y, radius, wide, angle), 0, 0.06, paint, 0.02, 4)
     return 0.006
 
@@ -118,16 +117,8 @@ def distractor(s: Stage, x: float, y: float) -> None:
     elif kind == 4:
         pile(s, ("basil", "parsley", "rocket"), 5, x, y, 0, 0.16, 0.09)
     elif kind == 5:
-        pile(
-            s,
-            (str(rng.choice(["cherry", "lemon", "olive", "mushroom", "onion"])),),
-            4,
-            x,
-            y,
-            0,
-            0.22,
-            0.11,
-        )
+        snack = str(rng.choice(["cherry", "lemon", "olive", "mushroom", "onion"]))
+        pile(s, (snack,), 4, x, y, 0, 0.22, 0.11)
     elif kind == 6:  # crumbs, salt, pepper
         grain = s.vary(SLATE, 60)
         s.fill(specks(rng, inside(rng, 40, x, y, 0.5), 0.012), 0.008, grain)
