@@ -105,7 +105,7 @@ def _closest(word: str, known: list[str]) -> list[str]:
 
 
 def why_no_folder(path: Path) -> str:
-    """Return why a path is no folder: `"is a file"`, `"is a broken link"`, `"no such folder"`."""
+    """Return why a path is not a folder, such as `"is a file"` or `"no such folder"`."""
     if path.is_file():
         return "is a file"
     if path.exists():

@@ -31,10 +31,10 @@ def choose_run(folder: Path) -> tuple[Run, str]:
     Raises:
         UserError: if there is no completed run, or all of them diverged.
     """
-    found = find_runs([folder])
-    for line in found.skipped:
+    discovered = find_runs([folder])
+    for line in discovered.skipped:
         print(f"passed over {one_line(line)}", file=sys.stderr)
-    finished = completed(found.runs)
+    finished = completed(discovered.runs)
     if not finished:
         raise UserError(f"{folder}: holds no completed run; train one with python src/train.py")
     finished = [run for run in finished if math.isfinite(val_loss(run))]
@@ -84,36 +84,34 @@ def named_run(place: Path, script: str = "evaluate.py") -> Run:
             "is no record of a run", where=file, hint=f"Name a run's directory or its {RECORD}"
         )
     try:
-        found = read_record(file)
+        record = read_record(file)
     except (ValueError, OSError) as error:
         raise UserError(f"{file}: {error}") from error
-    if found.status != "completed":
-        reason = f" ({found.failure.type}: {found.failure.message})" if found.failure else ""
-        raise UserError(
-            f"{file}: this run is {found.status}{reason}; it came to nothing. Name a completed run"
-        )
-    return Run(file.parent, found)
+    if record.status != "completed":
+        reason = f" ({record.failure.type}: {record.failure.message})" if record.failure else ""
+        raise UserError(f"{file}: this run is {record.status}{reason}; name a completed one")
+    return Run(file.parent, record)
 
 
 def _no_run(place: Path, script: str) -> UserError:
     """Say what a place is that holds no record: a folder of runs, of images, or nothing."""
     what, hint = "this folder holds no run", f"Name a folder that holds {RECORD}"
-    found = find_runs([place]).runs if place.is_dir() else []
+    runs = find_runs([place]).runs if place.is_dir() else []
     if not os.path.lexists(place):
         what = f"no such folder or file{nearest_path(place)}"
     elif not place.is_dir():
         what = why_no_folder(place)
-    elif best_first := completed(found):
+    elif best_first := completed(runs):
         shown = best_first[:_MOST_LISTED]
         lines = [shell.command("python", shell.script(script), run.directory) for run in shown]
         if more := len(best_first) - len(shown):
             lines.append(f"and {more} more")
-        unfinished = len(found) - len(best_first)
+        unfinished = len(runs) - len(best_first)
         others = f" ({unfinished} more did not complete)" if unfinished else ""
         what = f"is a folder of {counted(len(best_first), 'completed run')}{others}, not a run"
         hint = "\n  ".join(["Name one of them, lowest validation loss first:", *lines])
-    elif found:
-        what = f"is a folder of {counted(len(found), 'run')}, none of which completed"
+    elif runs:
+        what = f"is a folder of {counted(len(runs), 'run')}, none of which completed"
         hint = "python src/compare.py says why"
     elif list_folder(place).images:
         what = "is a folder of images, not a run"
@@ -136,18 +134,18 @@ def expand(paths: Sequence[Path]) -> Listing:
             where=first,
             hint="Name an image or a folder of images",
         )
-    found = Listing()
+    listing = Listing()
     for path in paths:
         if not path.is_dir():
             if path.exists() and not path.is_file():  # reading a named pipe would wait forever
-                found.left_out.append(LeftOut(path, "not a regular file"))
+                listing.left_out.append(LeftOut(path, "not a regular file"))
             else:
-                found.images.append(path)
+                listing.images.append(path)
             continue
         inside = list_folder(path)
         if not (inside.images or inside.left_out):
             raise UserError("this folder holds no image", where=as_text(path))
-        found.images += inside.images
-        found.left_out += inside.left_out
-        found.ignored += inside.ignored
-    return found
+        listing.images += inside.images
+        listing.left_out += inside.left_out
+        listing.ignored += inside.ignored
+    return listing

@@ -98,11 +98,11 @@ def refuse_target(group: str, target: str, arguments: Mapping[str, Any]) -> None
     if name not in classes or classes[name] is base:
         raise UserError(f"{module_name} has no such class{nearest(name, classes)}", where=where)
     signature = inspect.signature(classes[name])
-    known = signature.parameters
-    takes_any = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in known.values())
-    if not takes_any and (unknown := [key for key in arguments if key not in known]):
+    parameters = signature.parameters
+    takes_any = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters.values())
+    if not takes_any and (unknown := [key for key in arguments if key not in parameters]):
         raise UserError(
-            f"{name} has no such argument{nearest(unknown[0], known)}",
+            f"{name} has no such argument{nearest(unknown[0], parameters)}",
             where=f"{group}.arguments.{unknown[0]}",
         )
     try:

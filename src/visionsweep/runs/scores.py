@@ -98,7 +98,7 @@ class ClassMeasures(_NullIsNaN, frozen=True):
     images: Count  # of the class
     predicted: Count  # as the class
     precision: Interval  # NaN if nothing is predicted as the class
-    recall: Interval  # NaN if there is no image of the class
+    recall: Interval  # NaN if the class has no images
     f1: NullableScore  # harmonic mean of both; NaN if the class occurs nowhere
 
 
