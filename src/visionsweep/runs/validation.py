@@ -129,6 +129,7 @@ def _check_data(data: DataFacts) -> None:
     _require(len(set(data.classes)) == len(data.classes), "data.classes: duplicate name")
     for key, by_split in (("counts", data.counts), ("digests", data.digests)):
         _require(by_split.keys() >= set(SPLITS), f"data.{key}: expected {', '.join(SPLITS)}")
+    _require(data.counts["train"] > 0, "data.counts.train: no images")
 
 
 def check_history(history: Sequence[Epoch]) -> None:
