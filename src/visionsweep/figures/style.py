@@ -81,7 +81,8 @@ def shortened(text: str, cells: int) -> str:
     text = visible(text)
     if cell_len(text) <= cells:
         return text
-    kept = len(text) - 1
-    while kept > 0 and cell_len(text[: kept - kept // 2] + text[len(text) - kept // 2 :]) >= cells:
-        kept -= 1
-    return f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+    for kept in range(len(text) - 1, -1, -1):
+        short = f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
+        if cell_len(short) <= cells:
+            break
+    return short

@@ -32,7 +32,6 @@ class Explanation:
     """Evidence in an image for its predicted class.
 
     Attributes:
-        method: `Grad-CAM` or `occlusion`.
         heat: evidence in the model's input, 0 to 1, `float32[size, size]`.
         seen: left, top, right, and bottom of the model's input, relative to the image's sides.
     """
@@ -50,10 +49,8 @@ def explain(model: Classifier, images: torch.Tensor, classes: torch.Tensor) -> t
     the loss when a square of the image is covered with gray. The explained quantity is the class's
     logit minus the mean of all logits, averaged over replicates.
 
-    Args:
-        model: model in evaluation mode.
-        images: inputs of the model, `float32[N, 3, size, size]`.
-        classes: class to explain in each image, `int64[N]`.
+    Images are inputs of a model in evaluation mode, `float32[N, 3, size, size]`, and classes
+    `int64[N]`.
 
     Returns:
         The method, and the evidence from 0 to 1, `float32[N, size, size]`.

@@ -26,12 +26,10 @@ class BackboneSpec:
     """Everything about a backbone that is known without building it.
 
     Attributes:
-        name: name of the model in torchvision or timm.
-        source: `torchvision` or `package`.
+        name, source: name of the model in `torchvision` or `package` (timm).
         weights: name of the weights, such as `IMAGENET1K_V1`, or `random`.
         fingerprint: digest of name and weights; equal specs compute the same features.
-        preprocessing: the one the weights were trained with; None for random weights.
-        file: the weights file; None for random weights.
+        preprocessing, file: those of the weights; None for random weights.
         entry: torchvision's entry for the weights, or None.
     """
 

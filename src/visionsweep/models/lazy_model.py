@@ -99,11 +99,7 @@ class LazyModel:
         return summary
 
     def _check(self, summary: ModelSummary) -> None:
-        """Check a cached summary, which another user may have written.
-
-        Raises:
-            ValueError: if its numbers contradict one another, or its text has control characters.
-        """
+        """Raise a ValueError if a cached summary, perhaps another user's, cannot be ours."""
         head = self.classes * (summary.width + 1)
         if summary.parameters < summary.trainable or summary.trainable < head:
             raise ValueError("numbers of parameters that no model has")

@@ -50,11 +50,7 @@ def image_size(model: ModelConfig, transform: TransformConfig) -> int | None:
 
 
 def refuse_single_images(config: Config) -> None:
-    """Refuse `batch_size=1` for a network whose BatchNorm layers cannot train on one image.
-
-    Raises:
-        UserError: if it cannot be trained on one image.
-    """
+    """Refuse `batch_size=1` for a network whose BatchNorm layers cannot train on one image."""
     if config.batch_size > 1 or config.training.freeze_backbone:
         return
     model, size = config.model, image_size(config.model, config.transform)

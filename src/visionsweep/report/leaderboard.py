@@ -132,18 +132,11 @@ def show(
     everything: bool = False,
     console: Console | None = None,
 ) -> None:
-    """Print the leaderboard.
+    """Print what was found below some folders: the leaderboard of each group, and runs outside it.
 
-    Args:
-        folders: where the runs were looked for.
-        found: all that was found there.
-        groups: what the completed runs prove, `groups_of(found.runs)`.
-        sort: key of the column to sort by, which is shown in any case.
-        more: columns to show beside it.
-        top: how many of the first to show, or None for all, but not more than `MOST`.
-        as_text: whether to print Markdown instead of drawn tables.
-        everything: whether every run that is not ranked has a line of its own.
-        console: where to print.
+    The column that a table is sorted by is shown in any case, and `more` beside it. Without `top`,
+    at most `MOST` rows are shown. With `as_text`, tables are in Markdown; with `everything`, every
+    run that is not ranked has a line of its own.
     """
     console = console or wide_console()
     for evidence in (each for each in groups if each.rows):

@@ -56,14 +56,10 @@ def _differences(rows: Sequence[Row], metric: str) -> dict[Path, Estimate]:
     compared = [row for row in rows if row.mark != "unknown"]
     images = common_images([run for row in compared for run in row.runs or (row.run,)])
     values = {row.run.directory: found for row in compared if (found := _of(row, metric, images))}
-    if len(values) < 2:
+    if not values:
         return {}
-    best = max(values, key=lambda directory: values[directory].value)
-    return {
-        directory: value.minus(values[best])
-        for directory, value in values.items()
-        if directory != best
-    }
+    best = max(values.values(), key=lambda value: value.value)
+    return {folder: value.minus(best) for folder, value in values.items() if value is not best}
 
 
 def _of(row: Row, metric: str, images: Images | None) -> Contributions | None:

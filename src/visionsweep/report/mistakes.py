@@ -61,10 +61,8 @@ def _recorded_digests(run: Run, split: str, images: int) -> Sequence[str] | None
 def open_recorded(written: str, digest: str, gray_range: GrayRange | None) -> Image.Image | str:
     """Return an image as RGB, or why it is not available.
 
-    Args:
-        written: path, as `predictions.csv` writes it.
-        digest: digest of the file's bytes.
-        gray_range: gray values that become black and white in images of more than 8 bits per pixel.
+    The path is one of `predictions.csv`, and the digest that of the file's bytes. Images of more
+    than 8 bits per pixel have values of `gray_range` from black to white.
     """
     missing = "not found"
     for path in _possible_paths(written):

@@ -7,11 +7,10 @@ from typing import Literal
 
 from visionsweep.analysis.accuracy import accuracy_difference
 from visionsweep.analysis.comparison import Comparison
-from visionsweep.analysis.intervals import Estimate
 from visionsweep.report.recipes import Recipe
 from visionsweep.runs import costs
 from visionsweep.runs.discovery import Run
-from visionsweep.runs.record import ModelFacts, RecordSummary
+from visionsweep.runs.record import RecordSummary
 
 HEAD = "head.safetensors"  # weights of a run with a frozen backbone
 FEWEST_IMAGES = 5  # validation images of the smallest class for a recommendation
@@ -85,7 +84,7 @@ def cheapest_close(runs: Sequence[Run], comparisons: Sequence[Comparison | None]
 
 def milliseconds(run: Run) -> float | None:
     """Return the time per image: as timed beside the other models of its sweep, or by the run."""
-    model: ModelFacts | None = run.record.model
+    model = run.record.model
     assert model is not None
     return costs.read(run.directory.parent).get(costs.key_of(model), model.milliseconds)
 
@@ -111,5 +110,5 @@ def price_of(
         return None
     place = compared.index(recommended)
     assert recommended.losses is not None and best.losses is not None
-    lost: Estimate = accuracy_difference(recommended.losses, best.losses)
+    lost = accuracy_difference(recommended.losses, best.losses)
     return Price(comparisons[place - 1].difference.high, max(0.0, -lost.low))

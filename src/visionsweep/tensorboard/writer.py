@@ -168,13 +168,8 @@ class RunWriter:
         """Write the row of the HParams table: settings, and scores of the deployed predictor.
 
         The table takes the last value of a curve. So that no chart holds a single dot, the curves
-        are over the number of averaged replicates.
-
-        Args:
-            config: configuration of the run.
-            facts: facts about it.
-            deployed: for each split, the scores of the calibrated mean of the first 1, 2, ... R
-                replicates.
+        are over the number of averaged replicates: `deployed` has for each split the scores of the
+        calibrated mean of the first 1, 2, ... R replicates.
         """
         curves = {
             f"replicates_averaged/{split}_{name}": [getattr(each, name) for each in scores]

@@ -30,11 +30,8 @@ def write_page(
 ) -> Path:
     """Write the report as one self-contained file, and return the file.
 
-    Args:
-        groups: what each group of comparable runs proves; groups without runs are left out.
-        failed: runs that did not complete.
-        path: the file; its folder is made if missing.
-        command: the command line that makes this page again, or None.
+    Groups without runs are left out. The folder is made if missing. The command is the line that
+    makes this page again, if there is one.
     """
     shown = [group_of(f"g{n}", evidence) for n, evidence in enumerate(groups, 1) if evidence.rows]
     runs = [row.run for evidence in groups for row in evidence.rows]
@@ -95,8 +92,7 @@ def _policy(scripts: Iterable[str]) -> str:
 def _plotly() -> str:
     from plotly.offline import get_plotlyjs
 
-    source: str = get_plotlyjs()
-    return source
+    return str(get_plotlyjs())
 
 
 def _template() -> jinja2.Template:
