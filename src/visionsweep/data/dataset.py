@@ -77,13 +77,10 @@ def _seeded(seed: int) -> Iterator[None]:
 def random_order(
     count: int, weights: torch.Tensor | None, generator: torch.Generator
 ) -> torch.Tensor:
-    """Return the images of an epoch, `int64[count]`.
+    """Return the images of an epoch, `int64[count]`: each once, in random order.
 
-    Args:
-        count: number of images.
-        weights: relative frequency of each image, `float32[count]`, drawn with replacement; None
-            for each once, in random order.
-        generator: generator on the CPU.
+    With `weights`, the relative frequency of each image, `float32[count]`, they are drawn with
+    replacement.
     """
     if weights is None:
         return torch.randperm(count, generator=generator)

@@ -88,10 +88,22 @@ def inspect(
         results = dict(zip(missing, threads.map(_inspect, missing), strict=True))
     if verify:
         _verified().update((keys[path], stamps[path]) for path in missing)
-    _warn_of_changes(
-        [p for p, r in results.items() if p in hits and hits[p].digest != getattr(r, "digest", "")]
-    )
-    _warn_of_missing_inodes([p for p, stamp in stamps.items() if stamp and not stamp.inode])
+    if changed := [
+        p for p, r in results.items() if p in hits and hits[p].digest != getattr(r, "digest", "")
+    ]:
+        log.warning(
+            "%d images changed although their size, times, and inode did not; earlier runs used "
+            "the cached digests of the old content:%s",
+            len(changed),
+            listed(changed),
+        )
+    if without_inode := [p for p, stamp in stamps.items() if stamp and not stamp.inode]:
+        warn_loudly(
+            log,
+            f"{without_inode[0].parent}: THIS FILE SYSTEM GIVES FILES NO INODE NUMBERS.",
+            "An image replaced by another one of the same size and times goes unnoticed.",
+            "data.verify=true reads every image again.",
+        )
     added: dict[str, _Entries] = {}
     for path, result in results.items():
         stamp, known = stamps[path], cached.get(keys[path], [])
@@ -134,26 +146,6 @@ def _stamp(path: Path) -> Stamp | None:
         return None
     times = status.st_mtime_ns, status.st_ctime_ns
     return Stamp(status.st_size, *times, status.st_ino, status.st_dev)
-
-
-def _warn_of_changes(paths: Sequence[Path]) -> None:
-    if paths:
-        log.warning(
-            "%d images changed although their size, times, and inode did not; earlier runs used "
-            "the cached digests of the old content:%s",
-            len(paths),
-            listed(paths),
-        )
-
-
-def _warn_of_missing_inodes(paths: Sequence[Path]) -> None:
-    if paths:
-        warn_loudly(
-            log,
-            f"{paths[0].parent}: THIS FILE SYSTEM GIVES FILES NO INODE NUMBERS.",
-            "An image replaced by another one of the same size and times goes unnoticed.",
-            "data.verify=true reads every image again.",
-        )
 
 
 def warn_of_repairs(repairs: Mapping[Path, str]) -> None:

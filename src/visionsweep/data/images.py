@@ -12,17 +12,11 @@ from visionsweep.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """A labeled image file.
-
-    Attributes:
-        path: path of the file.
-        label: index of the class.
-        digest: BLAKE2b of the content, 32 hexadecimal digits.
-    """
+    """A labeled image file."""
 
     path: Path
-    label: int
-    digest: str
+    label: int  # index of the class
+    digest: str  # of the content, as `digest_of` returns it
 
 
 def lost(path: Path, reason: str) -> UserError:

@@ -51,14 +51,10 @@ def split_named(name: str) -> str | None:
 
 
 def find_layout(root: Path, splits: Mapping[str, str]) -> Layout:
-    """Find the folder of each split.
+    """Find the folder of each split, by name unless `splits` names them, relative to `root` or not.
 
     A folder named like a split is one if it holds class folders; if it holds images, it is a class.
     A single folder around everything is entered.
-
-    Args:
-        root: folder of the data set.
-        splits: folders by split, relative to `root` or absolute; empty to find them by name.
 
     Raises:
         UserError: if a folder is missing, or if the names are ambiguous.

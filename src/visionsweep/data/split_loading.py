@@ -158,11 +158,12 @@ def _splits(
     warn_of_repairs({image.path: f.repair for image, f in facts.items() if f.repair})
     gray_range = range_of([gray for image in train if (gray := facts[image].gray)])
     gray_range = gray_range or range_of([f.gray for f in facts.values() if f.gray])
-    if config.gray_range is not None and gray_range is None:
-        what = "data.gray_range has no effect: no image has gray values of more than 8 bits"
-        warn_once(log, what)
-    elif config.gray_range is not None:
-        gray_range = config.gray_range[0], config.gray_range[1]
+    if config.gray_range is not None:
+        if gray_range is None:
+            what = "data.gray_range has no effect: no image has gray values of more than 8 bits"
+            warn_once(log, what)
+        else:
+            gray_range = config.gray_range[0], config.gray_range[1]
     return Splits(
         dataset, reader.classes, train, val, test, reader.skipped, gray_range, is_synthetic
     )

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from visionsweep.data import images
 from visionsweep.data.gray import GrayRange
@@ -18,26 +18,16 @@ CROSS_FIT = "cross_fit"  # training and validation images, each scored by heads 
 
 @dataclass(frozen=True)
 class Splits:
-    """The images of one experiment.
+    """The images of one experiment, in each split sorted by class and path."""
 
-    Attributes:
-        dataset: name of the data set in records; `sample` for the built-in one.
-        classes: class names, sorted; a label is an index into them.
-        train, val, test: images of each split, sorted by class and path.
-        skipped: files and folders that are not used, with the reasons; at most 1,000.
-        gray_range: gray values that become black and white in images of more than 8 bits per
-            pixel; None if there are no such images.
-        is_synthetic: True for the built-in sample, which may be used with random weights.
-    """
-
-    dataset: str
-    classes: tuple[str, ...]
+    dataset: str  # name of the data set in records; `sample` for the built-in one
+    classes: tuple[str, ...]  # sorted; a label is an index into them
     train: tuple[ImageFile, ...]
     val: tuple[ImageFile, ...]
     test: tuple[ImageFile, ...]
-    skipped: tuple[str, ...] = field(default=())
-    gray_range: GrayRange | None = None
-    is_synthetic: bool = False
+    skipped: tuple[str, ...] = ()  # what is not used, with the reasons; at most 1,000
+    gray_range: GrayRange | None = None  # black and white in images of more than 8 bits per pixel
+    is_synthetic: bool = False  # the built-in sample, which may be used with random weights
 
     def __getitem__(self, split: str) -> tuple[ImageFile, ...]:
         if split == CROSS_FIT:

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
@@ -46,16 +45,13 @@ class Thumbnails:
         Rows and columns are the same power of two. With other sheets, TensorBoard's Projector shows
         wrong thumbnails: its shader divides by the number of rows instead of columns, inexactly.
         """
-        with self._open() as archive:
+        with ZipFile(io.BytesIO(self.archive)) as archive:
             return archive.read(_SHEET)
 
     def squares(self, places: Iterable[int]) -> list[Image.Image]:
         """Return the thumbnails at some positions of `indices`, RGB, 128 pixels per side."""
-        with self._open() as archive:
+        with ZipFile(io.BytesIO(self.archive)) as archive:
             return [Image.open(archive.open(_name(place))).convert("RGB") for place in places]
-
-    def _open(self) -> ZipFile:
-        return ZipFile(io.BytesIO(self.archive))
 
 
 def thumbnails(
@@ -121,7 +117,15 @@ def _make(files: Sequence[ImageFile], path: Path, gray_range: GrayRange | None) 
     across = _squares_across(len(files))
     sheet = Image.new("RGB", (across * SHEET_SIDE, across * SHEET_SIDE), "white")
     errors: list[UserError] = []
-    square_of = partial(_square, gray_range=gray_range)
+
+    def square_of(file: ImageFile) -> Image.Image | UserError:
+        try:
+            content = read_content(file)  # thumbnails are stored by digest
+            image = open_rgb(content, gray_range, where=file.path)
+            return ImageOps.fit(image, (SIDE, SIDE), Image.Resampling.LANCZOS)
+        except UserError as error:
+            return error
+
     stored = io.BytesIO()
     with ZipFile(stored, "w") as archive, ThreadPoolExecutor(os.cpu_count()) as threads:
         for place, square in enumerate(threads.map(square_of, files)):
@@ -139,15 +143,6 @@ def _make(files: Sequence[ImageFile], path: Path, gray_range: GrayRange | None) 
     else:
         keep(path, content)
     return content
-
-
-def _square(file: ImageFile, gray_range: GrayRange | None) -> Image.Image | UserError:
-    try:
-        content = read_content(file)  # thumbnails are stored by digest
-        image = open_rgb(content, gray_range, where=file.path)
-        return ImageOps.fit(image, (SIDE, SIDE), Image.Resampling.LANCZOS)
-    except UserError as error:
-        return error
 
 
 def _jpeg(image: Image.Image) -> bytes:

@@ -36,18 +36,12 @@ class FeatureStore:
     """The features of one backbone under one transform.
 
     If the cache is not writable, features are extracted and returned, but not stored.
-
-    Attributes:
-        folder: folder of the shards.
-        key: digest of backbone, transform, and versions; stored in every shard.
-        about: meaning of the key, stored for humans.
-        max_bytes: maximum size of all features of the cache together.
     """
 
     folder: Path
-    key: str
-    about: dict[str, str]
-    max_bytes: int
+    key: str  # digest of backbone, transform, and versions; stored in every shard
+    about: dict[str, str]  # meaning of the key, stored for humans
+    max_bytes: int  # maximum size of all features of the cache together
     _shards: dict[Path, Shard] = field(default_factory=dict, repr=False)
 
     def get(self, digests: Sequence[str], extract: Extract) -> torch.Tensor:

@@ -80,14 +80,11 @@ class AdaptiveMicroBatch:
     The smaller size is kept for later batches, so each failure costs its time only once.
 
     Args:
-        limit: number of images per micro-batch; None for whole batches.
+        limit: number of images per micro-batch at first; None for whole batches.
         warning: lines added to the warning when the limit is halved.
         allows_single_image: function that returns whether a micro-batch may hold one image, called
             only when needed. Otherwise, micro-batches hold at least two images, and an odd number
             of images may exceed the limit.
-
-    Attributes:
-        limit: current micro-batch size; None for whole batches.
     """
 
     def __init__(

@@ -23,11 +23,7 @@ _SECOND = b"\nLeft at once; a run in progress has no record and counts as crashe
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked the program to end.
-
-    Attributes:
-        status: exit status, 130 after Ctrl-C, 143 after SIGTERM.
-    """
+    """A signal asked the program to end with a `status`: 130 after Ctrl-C, 143 after SIGTERM."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)  # the only argument, so that it can be pickled

@@ -112,12 +112,7 @@ def why(error: OSError) -> str:
 
 @contextmanager
 def explained(place: Path, advice: str, needed: int | None = None) -> Iterator[None]:
-    """Turn each `OSError` of the block into a `UserError`.
-
-    Args:
-        place: path that the block writes, named if the error names no file.
-        advice: hint for the user, a sentence.
-        needed: number of bytes that the block writes, if known.
+    """Turn each `OSError` of a block that writes `needed` bytes to a place into a `UserError`.
 
     Raises:
         UserError: instead of any `OSError`, such as a full or read-only disk.
