@@ -3,19 +3,22 @@
     python benchmarks/cross_fit.py data.base_url=file:///PHOTOGRAPHS
     python benchmarks/cross_fit.py data=folder data.root=PATH
 
-Ten minutes on two cores (`pip install -e '.[lite]'`). Each draw takes training and validation
+Forty minutes on two cores (`pip install -e '.[lite]'`). Each draw takes training and validation
 images; two backbones are trained on the former, ten epochs, five replicates, once with a holdout
-and once cross-fitted. All other images are the truth, for two questions: the difference of the two
-predictors that are deployed, and the difference in expectation over training images (its mean over
-draws). Columns: the spread over draws of the measured difference around the latter, which
-cross-fitting should lower; by how much the printed standard error is too small for that spread,
-without and with the wider errors of `analysis.cross_fit`; and how often the 95% interval holds each
-truth. `data sizes` is the difference between all and half of the training images of one backbone.
+and once cross-fitted. The truth is the difference of the two predictors that are deployed, on all m
+other images. It has an error itself: a deviation is compared with half an interval times
+sqrt(1 + n / m) if n images were compared. For `data sizes`, one backbone is trained on all and on
+half of the training images.
+
+Columns: the standard error that is printed (root mean square), that of the deviations, how often
+the 95% interval holds the truth, how often it holds the mean of the truths over all draws (another
+question: which recipe is better, whatever the training images), and the true loss of the second
+run, at its temperature and at that of its out-of-fold predictions.
 """
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,23 +29,24 @@ from rich.progress import track
 
 from visionsweep.analysis.calibration import fit_temperature
 from visionsweep.analysis.comparison import Comparison, compare
-from visionsweep.analysis.cross_fit import widened
+from visionsweep.analysis.cross_fit import cross_fitted
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.analysis.run_losses import RunLosses
 from visionsweep.config.schema import OptimizerConfig
 from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.splits import Splits
 from visionsweep.models.heads import Heads
-from visionsweep.models.seeds import fold_seeds, replicate_seeds
+from visionsweep.models.seeds import bootstrap_seeds, fold_seeds, replicate_seeds
 from visionsweep.runtime.threads import one_thread
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
+from visionsweep.training.bootstrap import bootstrap_losses, samples_of_heads
 from visionsweep.training.cross_fit import make_folds, out_of_fold
 from visionsweep.training.optimizers import make_optimizer
 
 SIZES = ((225, 50), (225, 136), (100, 136))  # training and validation images
-EPOCHS, DRAWS = 10, 60
-KINDS = ("holdout", "cross_fit, not widened", "cross_fit")
+EPOCHS, DRAWS, SAMPLES = 10, 110, 8
+KINDS = ("holdout", "cross_fit, over images alone", "cross_fit")
 PAIRS = {"two backbones": ((0, 1), (1, 1)), "data sizes": ((0, 2), (0, 1))}
 Key = tuple[int, int]  # backbone, divisor of the number of training images
 
@@ -51,7 +55,8 @@ Key = tuple[int, int]  # backbone, divisor of the number of training images
 class DrawnRun:
     """Predictions of a run, and the true loss of the predictor that is deployed.
 
-    `crossed` are out of fold; `true_otherwise` is the true loss at their temperature.
+    `crossed` are out of fold; `true_otherwise` is the true loss at their temperature; `others` is
+    the number of images of the truth.
     """
 
     validation: Predictions
@@ -59,6 +64,7 @@ class DrawnRun:
     temperature: float
     true: float
     true_otherwise: float
+    others: int
 
     def losses(self, of: Predictions) -> RunLosses:
         """Return the losses of some predictions of this run."""
@@ -69,13 +75,15 @@ class DrawnRun:
 def fit(table: torch.Tensor, splits: Splits, classes: int) -> tuple[Heads, Predictions]:
     """Train heads as a cross-fitted run does; return them and the out-of-fold predictions."""
     folds = make_folds(splits, 0)
-    seeds, further = replicate_seeds(0, REPLICATES), fold_seeds(0, REPLICATES, len(folds.samples))
+    seeds, further = replicate_seeds(0, REPLICATES), bootstrap_seeds(0, SAMPLES)
+    further += fold_seeds(0, REPLICATES, len(folds.samples))
     heads = Heads(table.shape[1], classes, 0.2, seeds, further)
     orders = [torch.Generator().manual_seed(one.shuffle) for one in (*seeds, *further)]
     images = (*splits.train, *splits.val)
     features = table[[int(image.path.name) for image in images]]
     labels = torch.tensor([image.label for image in images])
-    own = torch.arange(len(splits.train)).expand(REPLICATES, -1)
+    own = samples_of_heads(splits.train, 0, REPLICATES, SAMPLES)
+    assert own is not None
     rows = torch.cat([own, folds.samples.repeat_interleave(REPLICATES, 0)])
     train = TensorBatches(features, labels, 32, orders, samples=rows)
     one = TensorBatches(features[:1], labels[:1], 32)
@@ -104,12 +112,16 @@ def draw_run(
     heads, crossed = fit(table, splits, classes)
     validation = predictions(heads, table, labels, parts[1])
     temperature = fit_temperature(validation)
+    rows = torch.from_numpy(parts[1])
+    batches = TensorBatches(table[rows], labels[rows], 512)
+    resampled = bootstrap_losses(heads, batches, temperature, SAMPLES)
+    validation = replace(validation, bootstrap=resampled)
     rest = predictions(heads, table, labels, parts[2])
     true, otherwise = (
         float(RunLosses.of(rest, temperature=each).means.mean())
         for each in (temperature, fit_temperature(crossed))
     )
-    return DrawnRun(validation, crossed, temperature, true, otherwise)
+    return DrawnRun(validation, crossed, temperature, true, otherwise, len(parts[2]))
 
 
 def draw(
@@ -134,40 +146,48 @@ def draw(
     }
 
 
-def comparisons(first: DrawnRun, second: DrawnRun) -> dict[str, Comparison]:
-    """Compare two runs by each kind of evidence."""
+def comparisons(first: DrawnRun, second: DrawnRun) -> list[tuple[Comparison, int]]:
+    """Compare two runs by each kind of evidence; also return the number of images."""
     both = set(first.crossed.images) & set(second.crossed.images)
-    crossed = []
+    held_out, crossed = [], []
     for run in (first, second):
+        training = str(len(run.crossed.images))
         chosen = np.array([image in both for image in run.crossed.images])
-        crossed.append(run.losses(run.crossed.select_images(chosen).sorted_by_image()))
-    pairs = (
-        [run.losses(run.validation) for run in (first, second)],
-        crossed,
-        [*map(widened, crossed)],
-    )
-    return {kind: compare(pair)[0] for kind, pair in zip(KINDS, pairs, strict=True)}
+        held_out.append(replace(run.losses(run.validation), training=training))
+        losses = run.losses(run.crossed.select_images(chosen).sorted_by_image())
+        crossed.append(replace(losses, training=training))
+    wider = [cross_fitted(one, other) for one, other in zip(crossed, held_out, strict=True)]
+    return [(compare(pair)[0], len(pair[0].images)) for pair in (held_out, crossed, wider)]
 
 
 def report(sizes: tuple[int, int], draws: Sequence[dict[Key, DrawnRun]]) -> None:
     """Print the rows of the table for some draws."""
     for name, (one, two) in PAIRS.items():
-        found = [comparisons(runs[one], runs[two]) for runs in draws]
+        by_kind = zip(*(comparisons(runs[one], runs[two]) for runs in draws), strict=True)
         true = np.array([runs[two].true - runs[one].true for runs in draws])
-        losses = [np.mean([runs[two].true for runs in draws])] * 2
-        losses.append(np.mean([runs[two].true_otherwise for runs in draws]))
-        for kind, loss in zip(KINDS, losses, strict=True):
-            each = [comparison[kind] for comparison in found]
-            low, high, value = (
-                np.array([getattr(one.difference, end) for one in each])
-                for end in ("low", "high", "value")
+        losses = [
+            np.mean([getattr(runs[two], kind) for runs in draws])
+            for kind in ("true", "true_otherwise")
+        ]
+        for kind, rows in zip(KINDS, by_kind, strict=True):
+            value, low, high, error, more = (
+                np.array(column)
+                for column in zip(
+                    *(
+                        (c.difference.value, c.difference.low, c.difference.high, c.error, n)
+                        for c, n in rows
+                    ),
+                    strict=True,
+                )
             )
-            spread = np.sqrt(np.mean((value - true.mean()) ** 2))
-            error = np.sqrt(np.mean([one.error**2 for one in each]))
-            holds = [np.mean((low <= t) & (t <= high)) for t in (true.mean(), true)]
+            more = np.sqrt(1 + more / draws[0][two].others)
+            half, off = (high - low) / 2, value - true
             print(
-                f"| {sizes[0]}, {sizes[1]} | {name} | {kind} | {spread:.4f} "
-                f"| {error / spread:.2f} | {holds[0]:.0%} | {holds[1]:.0%} | {loss:.4f} |",
+                f"| {sizes[0]}, {sizes[1]} | {name} | {kind} | {np.sqrt((error**2).mean()):.4f} "
+                f"| {np.sqrt(((off / more) ** 2).mean()):.4f} "
+                f"| {(np.abs(off) <= half * more).mean():.0%} "
+                f"| {(np.abs(value - true.mean()) <= half).mean():.0%} "
+                f"| {losses[0]:.4f}, {losses[1]:.4f} |",
                 flush=True,
             )
 
@@ -176,8 +196,8 @@ def main(overrides: Sequence[str]) -> None:
     """Print the table as Markdown."""
     features, labels, classes = features_of(overrides, MODELS[:2])
     tables = list(features.values())
-    print("| training, validation | difference | evidence | spread | error / spread |", end="")
-    print(" holds expectation | holds deployed | true loss, at its temperature |")
+    print("| training, validation | difference | evidence | error | deviation | holds", end="")
+    print(" | holds expectation | true loss, out-of-fold temperature |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for sizes in SIZES:
         with one_thread():

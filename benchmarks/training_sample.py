@@ -49,7 +49,7 @@ def draw(
             temperature = fit_temperature(found)
             rows = torch.as_tensor(validation)
             batches = TensorBatches(table[rows], labels[rows], 512)
-            found = replace(found, bootstrap=bootstrap_losses(heads, batches, temperature))
+            found = replace(found, bootstrap=bootstrap_losses(heads, batches, temperature, SAMPLES))
             key = place, size
             seen[key] = RunLosses.of(
                 found, temperature=temperature, seeds=seeds, training=str(size)

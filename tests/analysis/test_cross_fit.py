@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from visionsweep.analysis.comparison import compare
-from visionsweep.analysis.cross_fit import WIDER, widened, widened_bounds
+from visionsweep.analysis.cross_fit import WIDER, cross_fitted, widened_bounds
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.analysis.run_losses import RunLosses
 
@@ -21,7 +21,7 @@ def losses(seed: int, replicates: int = 3, images: int = 40) -> RunLosses:
 
 def test_deviations_over_images_are_wider_and_means_stay():
     before = losses(0)
-    after = widened(before)
+    after = cross_fitted(before, before)
     assert after.means.mean() == pytest.approx(before.means.mean())
     assert after.means.std() == pytest.approx(WIDER * before.means.std())
     assert after.correct.mean() == pytest.approx(before.correct.mean())
@@ -32,7 +32,7 @@ def test_deviations_over_images_are_wider_and_means_stay():
 
 def test_differences_have_wider_intervals_with_the_same_middle():
     runs = [losses(0), losses(1)]
-    (narrow,), (wide,) = compare(runs), compare([*map(widened, runs)])
+    (narrow,), (wide,) = compare(runs), compare([cross_fitted(run, run) for run in runs])
     assert wide.difference.value == pytest.approx(narrow.difference.value)
     assert narrow.error < wide.error <= WIDER * narrow.error * 1.001
     assert wide.difference.low < narrow.difference.low < narrow.difference.high
@@ -43,3 +43,55 @@ def test_bounds_stay_in_range_and_unknown_ones_unknown():
     assert widened_bounds(0.5, 0.3, 0.9, 1.0) == (pytest.approx(0.5 - 0.2 * WIDER), 1.0)
     assert widened_bounds(0.1, 0.02, 0.2)[0] == 0.0
     assert np.isnan(widened_bounds(np.nan, np.nan, np.nan, 1.0)).all()
+
+
+def drawn_difference(random, images: int, classes: int = 3, width: int = 8):
+    """Cross-fit two ridge classifiers on a draw; their comparison and its true value.
+
+    One of them sees half of the features. A population of Gaussian classes is the truth.
+    """
+    means = np.random.default_rng(0).normal(0, 0.8, (classes, width))
+
+    def sample(count):
+        labels = np.arange(count) % classes
+        return means[labels] + random.normal(size=(count, width)), labels
+
+    def logits(train, test, seen):
+        (features, labels), rows = train, np.c_[test[0][:, :seen], np.ones(len(test[0]))]
+        own = np.c_[features[:, :seen], np.ones(len(features))]
+        targets = np.eye(classes)[labels]
+        return 4 * rows @ np.linalg.solve(own.T @ own + np.eye(seen + 1), own.T @ targets)
+
+    pool, others = sample(images), sample(4000)
+    fold = random.permutation(images) % 5
+    names = tuple(f"{k:032x}" for k in range(images))
+    runs, true = [], []
+    for seen in (width, width // 2):
+        out = np.empty((images, classes))
+        for k in range(5):
+            inside = fold == k
+            train, test = ([part[chosen] for part in pool] for chosen in (~inside, inside))
+            out[inside] = logits(train, test, seen)
+        run = RunLosses.of(
+            Predictions(out[None].astype(np.float32), pool[1], names), temperature=1.0
+        )
+        runs.append(cross_fitted(run, run))
+        deployed = logits([part[fold > 0] for part in pool], others, seen)
+        logs = deployed - np.log(np.exp(deployed).sum(1, keepdims=True))
+        true.append(-logs[np.arange(4000), others[1]].mean())
+    return compare(runs)[0].difference, true[1] - true[0]
+
+
+@pytest.mark.parametrize(
+    "draws", [100, pytest.param(1000, marks=pytest.mark.exhaustive)], ids=["some", "many"]
+)
+@pytest.mark.parametrize("images", [40, 150])
+def test_intervals_of_cross_fitted_differences_hold_the_truth(draws, images):
+    random = np.random.default_rng(images)
+    found = [drawn_difference(random, images) for _ in range(draws)]
+    held = np.mean([each.low <= true <= each.high for each, true in found])
+    narrow = np.mean(
+        [abs(each.value - true) <= (each.high - each.value) / WIDER for each, true in found]
+    )
+    print(f"{images} images: {held:.1%} held, {narrow:.1%} without the wider errors")
+    assert held >= (0.9 if draws == 100 else 0.93)

@@ -373,3 +373,14 @@ def test_every_setting_describes_its_valid_values() -> None:
 def test_nearest_offers_what_is_close_and_nothing_else() -> None:
     assert nearest("epohcs", ["epochs", "seed"]) == "; did you mean 'epochs'?"
     assert nearest("xyzzy", ["epochs", "seed"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [("training=fine_tuning", "backbone is trained"), ("augmentation=trivial_augment", "augment")],
+)
+def test_runs_without_stored_features_cannot_be_cross_fitted(changed, reason):
+    validate_config(composed("evidence=cross_fit"))
+    with pytest.raises(UserError) as refused:
+        validate_config(composed("evidence=cross_fit", changed))
+    assert reason in refused.value.what and "evidence=holdout" in refused.value.what

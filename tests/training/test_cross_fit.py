@@ -14,7 +14,11 @@ from visionsweep.experiment import run_experiment
 from visionsweep.features.cached import cached_features
 from visionsweep.models.heads import Heads
 from visionsweep.models.seeds import fold_seeds
+from visionsweep.report.columns import columns_of
+from visionsweep.report.hints import hints
+from visionsweep.report.leaderboard import groups_of, heading
 from visionsweep.runs import logits
+from visionsweep.runs.discovery import find_runs
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
 from visionsweep.training.cross_fit import folds_of
@@ -25,7 +29,7 @@ from visionsweep.training.trainer import network_of, new_state, prepare
 
 @pytest.fixture
 def cross_fitted(config):
-    return replace(config, evidence=EvidenceConfig(name="cross_fit", training_bootstrap=0))
+    return replace(config, evidence=EvidenceConfig(name="cross_fit", training_bootstrap=4))
 
 
 def folds_and_images(config):
@@ -66,6 +70,11 @@ def test_run_is_that_without_cross_fitting_and_has_a_score_of_each_image(
     assert beside.compared.loss == beside.deployed["cross_fit"]["loss"].value
     kept = logits.read(more, beside)["cross_fit"]
     assert kept.logits.shape == (2, 14, 2) and len(set(kept.images)) == 14
+    samples = [
+        logits.read(place, record)["val"].bootstrap
+        for place, record in ((more, beside), (plain, without))
+    ]
+    assert (samples[0] == samples[1][:4]).all() and len(samples[0]) == 4
     assert logits.read(plain, without).keys() == {"val", "test"}
 
 
@@ -116,8 +125,8 @@ def test_images_of_a_fold_change_all_heads_but_those_that_score_them(
         loop.fit(
             state.module, SplitBatches(**run.batches), state.optimizer, 2, device, lambda _: None
         )
-        heads = state.module.weight.detach().unflatten(0, (-1, cross_fitted.replicates))
-        return heads[0], heads[1:]
+        weight = state.module.weight.detach()
+        return weight[:2], weight[-10:].unflatten(0, (5, 2))
 
     (deployed, heads), (poisoned_deployed, poisoned_heads) = trained(0.0), trained(1.0)
     changed = [not torch.equal(a, b) for a, b in zip(heads, poisoned_heads, strict=True)]
@@ -136,3 +145,42 @@ def test_class_of_a_single_image_is_refused(cross_fitted, tmp_path):
     with pytest.raises(UserError) as refused:
         resolve(cross_fitted)
     assert "cat" in refused.value.what and "holdout" in refused.value.hint
+
+
+def test_interrupted_run_resumes_with_the_same_scores_of_each_image(
+    cross_fitted, run_dir, monkeypatch
+):
+    fit, whole_dir = loop.fit, run_dir.with_name("whole")
+    whole = run_experiment(cross_fitted, whole_dir, "a-run")
+
+    def cut(module, batches, optimizer, epochs, device, on_epoch, **more):
+        def interrupting(epoch):
+            on_epoch(epoch)
+            raise KeyboardInterrupt
+
+        return fit(module, batches, optimizer, epochs, device, interrupting, **more)
+
+    with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
+        interrupted.setattr(loop, "fit", cut)
+        run_experiment(replace(cross_fitted, checkpoint_seconds=0.0), run_dir, "a-run")
+    resumed = run_experiment(cross_fitted, run_dir, "a-run")
+    assert resumed.continued_after == [1] and resumed.deployed == whole.deployed
+    scores = [logits.read(place, resumed)["cross_fit"].logits for place in (run_dir, whole_dir)]
+    assert np.array_equal(*scores)
+
+
+def test_runs_are_compared_on_the_images_that_both_scored_and_apart_from_a_holdout(
+    config, cross_fitted, run_dir
+):
+    half = replace(cross_fitted, data=replace(config.data, fraction=0.5))
+    for name, given in (("all", cross_fitted), ("half", half), ("plain", config)):
+        run_experiment(given, run_dir.with_name(name), name)
+    crossed, plain = sorted(groups_of(find_runs([run_dir.parent]).runs), key=lambda e: -e.images)
+    assert (crossed.kind, crossed.images) == ("cross-fitted", 10)  # 4 of 8 training images, 6 more
+    assert (plain.kind, plain.images, len(plain.rows)) == ("validation", 6, 1)
+    best, other = (row.scores["val"]["loss"].value for row in crossed.rows)
+    assert other - best == pytest.approx(crossed.rows[1].comparison.difference.value, abs=1e-5)
+    titles = {column.title for column in columns_of(crossed.rows, "table")}
+    assert "cross-fit loss" in titles and "val loss" not in titles
+    assert "10 cross-fitted" in heading(crossed) and "6 validation" in heading(plain)
+    assert "cross-fitted" in hints(crossed)[0]

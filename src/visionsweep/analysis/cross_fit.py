@@ -14,11 +14,15 @@ from visionsweep.analysis.run_losses import RunLosses
 WIDER = 1.25  # factor by which standard errors over images are raised
 
 
-def widened(run: RunLosses) -> RunLosses:
-    """Return losses whose deviations from their mean over images are larger by `WIDER`.
+def cross_fitted(run: RunLosses, validation: RunLosses) -> RunLosses:
+    """Return cross-fitted losses whose deviations from their mean over images are `WIDER` as large.
 
     Means and differences between replicates stay, and so every interval, test, and comparison over
     images that is computed from these losses has the larger standard error.
+
+    Args:
+        run: losses of the replicates out of fold.
+        validation: losses on validation images, of which those of heads on bootstrap samples count.
     """
     more = (WIDER - 1) * (run.means - run.means.mean())
     correct = run.correct.mean() + WIDER * (run.correct - run.correct.mean())
@@ -27,6 +31,8 @@ def widened(run: RunLosses) -> RunLosses:
         means=run.means + more,
         by_replicate=(run.by_replicate + more).astype(np.float32),
         correct=correct.astype(np.float32),
+        by_sample=validation.by_sample,
+        samples=validation.samples,
     )
 
 

@@ -78,24 +78,12 @@ def _wrong_evidence(config: DictConfig) -> list[str]:
         "the backbone is trained": not config.training.freeze_backbone,
         "training images are augmented": augmentation_target(config.augmentation) is not None,
     }
-    problems = [
+    return [
         f"evidence=cross_fit: heads of five folds train side by side on stored features, of which "
         f"there are none where {reason}; use evidence=holdout"
         for reason, holds in reasons.items()
         if holds
     ]
-    if config.training.linear_probe != "none":
-        problems.append(
-            f"training.linear_probe={config.training.linear_probe}: its penalty is chosen on all "
-            "training images, so no head would score one that it did not see; use "
-            "evidence=holdout, or train heads with training=feature_extraction"
-        )
-    if config.evidence.training_bootstrap:
-        problems.append(
-            f"evidence.training_bootstrap={config.evidence.training_bootstrap}: heads on bootstrap "
-            "samples are scored on validation images alone; leave it out with evidence=cross_fit"
-        )
-    return problems
 
 
 def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:

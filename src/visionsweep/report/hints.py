@@ -86,7 +86,6 @@ def _offer_of_cross_fitting(evidence: Evidence) -> list[str]:
     configs = [row.run.record.config for row in evidence.rows]
     able = all(
         config.get("training", {}).get("freeze_backbone", False)
-        and config["training"].get("linear_probe", "none") == "none"
         and config.get("augmentation", {}).get("name") == "none"
         for config in configs
     )

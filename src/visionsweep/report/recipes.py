@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from visionsweep.analysis.calibration import deployed_predictions
-from visionsweep.analysis.cross_fit import widened
+from visionsweep.analysis.cross_fit import cross_fitted
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.analysis.run_losses import RunLosses
 from visionsweep.data.splits import CROSS_FIT
@@ -120,8 +120,14 @@ def _losses(run: Run, images: Images | None, *, deployed: bool) -> RunLosses | N
     seeds = tuple((seed, place) for place in range(replicates)) if isinstance(seed, int) else ()
     temperature = run.record.temperature if deployed else None
     training = run.record.data.digests["train"] if run.record.data is not None else ""
-    losses = RunLosses.of(predictions, temperature=temperature, seeds=seeds, training=training)
-    return widened(losses) if run.record.evidence == CROSS_FIT else losses
+
+    def losses(of: Predictions) -> RunLosses:
+        return RunLosses.of(of, temperature=temperature, seeds=seeds, training=training)
+
+    if run.record.evidence != CROSS_FIT:
+        return losses(predictions)
+    validation = _predictions(run, "val")
+    return None if validation is None else cross_fitted(losses(predictions), losses(validation))
 
 
 def common_images(runs: Sequence[Run]) -> Images | None:
@@ -154,14 +160,16 @@ def compared_predictions(run: Run, images: Images | None = None) -> Predictions 
     Raises:
         ValueError: if the file of predictions is damaged, or of another run.
     """
-    split = run.record.evidence
-    predictions = (logits.read(run.directory, run.record, [split]) or {}).get(split)
-    if predictions is None:
-        return None
-    if images is not None:
-        pairs = zip(predictions.images, predictions.labels.tolist(), strict=True)
-        predictions = predictions.select_images(np.array([pair in images for pair in pairs]))
-    return predictions.sorted_by_image()
+    predictions = _predictions(run, run.record.evidence)
+    if predictions is None or images is None:
+        return predictions
+    pairs = zip(predictions.images, predictions.labels.tolist(), strict=True)
+    return predictions.select_images(np.array([pair in images for pair in pairs]))
+
+
+def _predictions(run: Run, split: str) -> Predictions | None:
+    found = (logits.read(run.directory, run.record, [split]) or {}).get(split)
+    return None if found is None else found.sorted_by_image()
 
 
 def single_losses(recipe: Recipe) -> RunLosses | None:

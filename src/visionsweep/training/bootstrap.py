@@ -92,16 +92,19 @@ def _uniform(images: Sequence[ImageFile], seed: int, samples: int) -> NDArray[np
     return numbers
 
 
-def bootstrap_losses(heads: Heads, batches: Batches, temperature: float) -> NDArray[np.float32]:
+def bootstrap_losses(
+    heads: Heads, batches: Batches, temperature: float, samples: int
+) -> NDArray[np.float32]:
     """Return the losses of the heads on bootstrap samples, `float32[B, N]`.
 
     Args:
         heads: trained heads.
         batches: features of N images with their labels.
         temperature: divisor of the logits; that of the deployed predictor.
+        samples: number of these heads, the first after the replicates, B.
     """
     losses = [
-        cross_entropy(heads.resampled(features) / temperature, labels)
+        cross_entropy(heads.resampled(features)[:samples] / temperature, labels)
         for features, labels in batches
     ]
     result: NDArray[np.float32] = torch.cat(losses, dim=1).cpu().numpy()

@@ -82,7 +82,7 @@ def out_of_fold(
     """Return the predictions of each image by the replicates of its fold, which did not see it.
 
     Args:
-        heads: R replicates and, for each fold, R further heads.
+        heads: R replicates and, as the last of the others, R heads for each fold.
         features: features of training and validation images.
         folds: folds of these.
         images: the images that are scored, `Splits.pool`.
@@ -90,10 +90,10 @@ def out_of_fold(
     replicates = heads.replicates
     logits = np.empty((replicates, len(images), heads.weight.shape[1]), np.float32)
     for k in range(FOLDS):
-        own = slice(k * replicates, (k + 1) * replicates)
         places = np.flatnonzero(folds.fold == k)
         for part in np.split(places, range(_CHUNK, len(places), _CHUNK)):
             rows = features[torch.from_numpy(folds.scored[part]).to(features.device)]
-            logits[:, part] = heads.resampled(rows)[own].cpu().numpy()
+            of_folds = heads.resampled(rows)[-FOLDS * replicates :].unflatten(0, (FOLDS, -1))
+            logits[:, part] = of_folds[k].cpu().numpy()
     labels = np.array([image.label for image in images])
     return Predictions(logits, labels, tuple(image.digest for image in images))

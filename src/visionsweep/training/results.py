@@ -39,14 +39,14 @@ def predict_splits(run: RunContext, state: TrainState) -> tuple[dict[str, Predic
     }  # fmt: skip
     temperature = fit_temperature(predictions["val"])
     heads = heads_of(state.deployed)
+    if run.bootstrap_heads:
+        losses = bootstrap_losses(heads, run.batches["val"], temperature, run.bootstrap_heads)
+        predictions["val"] = replace(predictions["val"], bootstrap=losses)
     if run.folds is not None:
         train, val, splits = run.batches["train"], run.batches["val"], run.resolved.splits
         assert isinstance(train, TensorBatches) and isinstance(val, TensorBatches)
         features = torch.cat([train.inputs[: len(splits.train)], val.inputs])
         predictions[CROSS_FIT] = out_of_fold(heads, features, run.folds, splits.pool)
-    elif run.resampled:
-        losses = bootstrap_losses(heads, run.batches["val"], temperature)
-        predictions["val"] = replace(predictions["val"], bootstrap=losses)
     return predictions, temperature
 
 

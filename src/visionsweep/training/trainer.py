@@ -61,7 +61,8 @@ class RunContext:
         dropout: dropout probability of the head.
         device: device to train on.
         seeds: seeds of each replicate.
-        resampled: seeds of each head on a bootstrap sample of the training images, or of a fold.
+        resampled: seeds of each head on a bootstrap sample of the training images, then of those of
+            each fold.
         samples: the images that these train on, `int64[H - R, N]`; None if there are none.
         shuffle_generators: generator of the training order of each head, used by `batches`.
         batches: batches of each split.
@@ -83,6 +84,12 @@ class RunContext:
     batches: Mapping[str, Batches]
     features: torch.Tensor | None = None
     folds: Folds | None = None
+
+    @property
+    def bootstrap_heads(self) -> int:
+        """Number of heads on bootstrap samples."""
+        of_folds = 0 if self.folds is None else len(self.folds.samples) * len(self.seeds)
+        return len(self.resampled) - of_folds
 
 
 def network_of(config: Config, resolved: Resolved) -> LazyModel:
@@ -121,9 +128,10 @@ def prepare(
     images = {split: resolved.splits[split] for split in SPLITS}
     rows = samples_of_heads(images["train"], config.seed, len(seeds), samples)
     if folds is not None:
-        resampled = fold_seeds(config.seed, len(seeds), len(folds.samples))
+        resampled += fold_seeds(config.seed, len(seeds), len(folds.samples))
         everything = torch.arange(len(images["train"])).expand(len(seeds), -1)
-        rows = torch.cat([everything, folds.samples.repeat_interleave(len(seeds), 0)])
+        of_folds = folds.samples.repeat_interleave(len(seeds), 0)
+        rows = torch.cat([everything if rows is None else rows, of_folds])
     generators = [torch.Generator() for _ in (*seeds, *resampled)]
     probed = (*images["train"], *(images["val"] if folds else ()))
     batches = inputs_of(images, config, network, resolved.preprocessing, device, generators, rows)
