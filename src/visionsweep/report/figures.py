@@ -70,22 +70,16 @@ def _write(run: Run) -> None:
 
     wrong, images = int((~predictions.correct).sum()), len(predictions.images)
     note = f"{images} validation images, {images - wrong} right"
-    confidence, correct = predictions.confidence, predictions.correct
+    confidence, correct, classes = predictions.confidence, predictions.correct, predictions.classes
+    ece = reliability(confidence, correct, ECE_BINS).ece
+    mistakes = mistakes_of(run, "val", predictions, COLUMNS * ROWS)
+    wrong_note = f"{wrong} of {images} validation images are wrong"
     figures = {
-        "confusion": confusion_figure(
-            predictions.confusion, predictions.classes, "Confusion matrix", note
-        ),
+        "confusion": confusion_figure(predictions.confusion, classes, "Confusion matrix", note),
         "reliability": reliability_figure(
-            reliability(confidence, correct),
-            reliability(confidence, correct, ECE_BINS).ece,
-            "Reliability",
-            note,
+            reliability(confidence, correct), ece, "Reliability", note
         ),
-        "mistakes": mistakes_figure(
-            mistakes_of(run, "val", predictions, COLUMNS * ROWS),
-            "Most confident mistakes",
-            f"{wrong} of {images} validation images are wrong",
-        ),
+        "mistakes": mistakes_figure(mistakes, "Most confident mistakes", wrong_note),
     }
     with SummaryWriter(run.directory, filename_suffix=_SUFFIX) as events:
         for name, pixels in figures.items():

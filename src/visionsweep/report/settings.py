@@ -37,7 +37,9 @@ def settings_of(runs: Sequence[Run]) -> list[dict[str, Any]]:
     shown = {name: columns.get(labels.get(name, name), missing) for name in ALWAYS}
     hidden = neutral_keys()
     swept = [
-        key for key, column in columns.items() if key not in hidden and len(_texts(column)) > 1
+        key
+        for key, column in columns.items()
+        if key not in hidden and len({text for _, text in column}) > 1
     ]
     shown |= {
         names.get(key, key): columns[key]
@@ -68,10 +70,7 @@ def _columns(configs: Sequence[Mapping[str, Any]]) -> dict[str, _Column]:
         written = [repr(config[name]) if name in config else "" for config in configs]
         parts = {text: config[name] for text, config in zip(written, configs, strict=True) if text}
         pieces = {
-            text: {
-                key: (_comparable(value), repr(_comparable(value)))
-                for key, value in flatten({name: part}).items()
-            }
+            text: {key: _cell(value) for key, value in flatten({name: part}).items()}
             for text, part in parts.items()
         }
         alike = len(set(written)) == 1
@@ -82,12 +81,8 @@ def _columns(configs: Sequence[Mapping[str, Any]]) -> dict[str, _Column]:
     return columns
 
 
-def _comparable(value: Any) -> Any:
-    return repr(value) if isinstance(value, Mapping | list) else value
-
-
-def _texts(column: _Column) -> set[str]:
-    return {text for _, text in column}
+def _cell(value: Any) -> tuple[Any, str]:
+    return (repr(value) if isinstance(value, Mapping | list) else value), repr(value)
 
 
 def _follows(key: str, columns: Mapping[str, _Column]) -> bool:
