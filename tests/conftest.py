@@ -37,7 +37,7 @@ from visionsweep.report.evidence import Evidence, gather
 from visionsweep.runs import logits as kept
 from visionsweep.runs.discovery import Run
 from visionsweep.runs.measures import estimate_metrics
-from visionsweep.runs.record import DataFacts, Failure, ModelFacts, Record
+from visionsweep.runs.record import INTERVALS_VERSION, DataFacts, Failure, ModelFacts, Record
 from visionsweep.runs.record_file import read_record, write_record
 from visionsweep.runs.scores import Epoch, Scores, SplitScores, summarize
 
@@ -154,6 +154,7 @@ def make_record(make_config, make_history) -> Callable[..., Record]:
             seconds={"total": seconds},
             started="2026-01-31T12:00:00+00:00",
             failure=failure,
+            intervals_version=INTERVALS_VERSION,
         )
 
     return make

@@ -22,7 +22,7 @@ from visionsweep.runs import claims
 from visionsweep.runs.facts import data_facts, model_facts
 from visionsweep.runs.measures import RunScores, score_splits, scores_of_first
 from visionsweep.runs.paths import CHECKPOINT, RECORD
-from visionsweep.runs.record import Failure, ModelFacts, Record, Status
+from visionsweep.runs.record import INTERVALS_VERSION, Failure, ModelFacts, Record, Status
 from visionsweep.runs.record_file import write_record
 from visionsweep.runs.scores import Epoch, summarize
 from visionsweep.runtime import provenance, signals
@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 _REUSED = (
     "history", "metrics", "evaluation", "deployed", "classes", "temperature", "model", "data",
-    "dataset", "device", "versions", "git",
+    "dataset", "device", "versions", "git", "intervals_version",
 )  # fmt: skip
 
 
@@ -229,6 +229,7 @@ class _Run:
             history=self.history,
             metrics=summarize(self.history) if self.scores.evaluation else None,
             **vars(self.scores),
+            intervals_version=INTERVALS_VERSION,
             temperature=self.temperature,
             continued_after=self.resumed_after,
             images_at_once=self.images_at_once,

@@ -20,6 +20,7 @@ from visionsweep.experiment import run_experiment
 from visionsweep.runs import logits
 from visionsweep.runs.discovery import Run
 from visionsweep.runs.paths import RECORD
+from visionsweep.runs.record import INTERVALS_VERSION
 from visionsweep.runs.record_diff import Agreement, compare
 from visionsweep.runs.record_file import read_record
 from visionsweep.runs.recorded_config import Recorded, read_back, require_places, update
@@ -99,6 +100,7 @@ def whats_changed(run: Run, config: Config, recorded: Recorded) -> list[Changed]
     facts += [
         ("weights", then.weights, backbone.weights),
         ("backbone", then.model.fingerprint, backbone.fingerprint),
+        ("method of intervals (not compared)", then.intervals_version, INTERVALS_VERSION),
         ("gray range", recorded_range(then.model.preprocessing), splits.gray_range),
     ]
     git = _git_facts(then.git, "yes"), _git_facts(provenance.git_state(), "yes, and maybe others")

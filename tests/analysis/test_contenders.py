@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from visionsweep.analysis.accuracy import accuracy_difference
+from visionsweep.analysis.best import above_best
 from visionsweep.analysis.calibration import calibrated
-from visionsweep.analysis.comparison import compare, could_be_best
+from visionsweep.analysis.comparison import compare
 from visionsweep.analysis.differences import losses_of
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.analysis.run_losses import RunLosses
@@ -15,6 +16,10 @@ SEEDS = tuple((42, place) for place in range(5))
 
 def losses(runs, seeds=()):
     return losses_of([RunLosses.of(run, seeds=seeds) for run in runs])
+
+
+def could_be_best(of_runs):
+    return ~(above_best(of_runs)[0] > 0)
 
 
 def test_run_significantly_above_another_cannot_be_the_best(population):
@@ -28,6 +33,48 @@ def test_significantly_worse_runs_cannot_be_the_best(population):
         runs = population().draw(source, 60, 3, np.linspace(1, 0, 6))
         runs = sorted(runs, key=lambda run: run.losses.mean())
         assert not any(c.distinguishable and c.could_be_best for c in compare(runs))
+
+
+def test_intervals_exclude_zero_exactly_for_runs_that_cannot_be_the_best(population):
+    source = np.random.default_rng(10)
+    marks = set()
+    for count in (2, 3, 6, 230):
+        for _ in range(12 if count < 10 else 1):
+            runs = population().draw(source, 30, 2, source.normal(scale=0.6, size=count))
+            runs = sorted(runs, key=lambda run: run.losses.mean())
+            for found in compare(runs):
+                assert found.difference.low <= found.difference.value <= found.difference.high
+                assert found.could_be_best == (found.difference.low <= 0)
+                marks.add((count, found.could_be_best))
+    assert len(marks) == 8
+
+
+def test_run_excluded_by_another_than_the_first_has_an_interval_above_zero(with_losses):
+    """The second run differs less from the third than the first does, so its pair decides."""
+    source = np.random.default_rng(11)
+    common = source.random(60) + 1
+    off = source.normal(size=60)
+    second, third = common + 0.01, common + 0.06 + 0.02 * source.normal(size=60)
+    first = common + 0.5 * (off - off.mean())
+    found = compare([with_losses(each) for each in (first, second, third)])
+    assert [each.could_be_best for each in found] == [True, False]
+    assert found[1].difference.low > 0 and found[1].p > 0.05
+
+
+@pytest.mark.exhaustive
+def test_intervals_of_a_sweep_hold_how_far_each_run_is_above_the_best_of_the_others(population):
+    people, source = population(), np.random.default_rng(12)
+    ahead = (0.5, 0.4, 0.3, 0.3, 0.0, 0.0)
+    true = np.array([people.truth(each)["loss"] for each in ahead])
+    held = []
+    for _ in range(400):
+        runs = people.draw(source, 136, 5, ahead)
+        order = np.argsort([run.losses.mean() for run in runs])
+        intervals = [each.difference for each in compare([runs[k] for k in order])]
+        truth = [true[k] - np.delete(true, k).min() for k in order[1:]]
+        held.append([i.low <= t <= i.high for i, t in zip(intervals, truth, strict=True)])
+    print(f"intervals of differences in a sweep of six: {np.mean(held):.1%}")
+    assert np.mean(held) >= 0.94
 
 
 def test_single_image_or_equal_runs_exclude_nothing(population):

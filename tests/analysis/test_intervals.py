@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from visionsweep.analysis.intervals import estimates, wilson
+from visionsweep.analysis.intervals import FEW, estimates, wilson
 from visionsweep.analysis.metrics import METRICS, per_replicate
 from visionsweep.analysis.predictions import Predictions
 
@@ -100,9 +100,11 @@ def test_run_that_is_always_wrong_is_measured():
     assert intervals["ece"].value > 0.9
 
 
-def test_equal_losses_have_an_interval_of_no_width(with_losses):
+def test_equal_losses_leave_the_wrong_images_that_others_may_have(with_losses):
     interval = estimates(with_losses(np.full((3, 40), 0.5)))["loss"]
-    assert (interval.value, interval.low, interval.high) == pytest.approx((0.5, 0.5, 0.5), abs=1e-6)
+    wrong = 1 - wilson(40, 40).low  # at a loss of 1 each
+    expected = (0.5, 0.5, 0.5 + wrong)
+    assert (interval.value, interval.low, interval.high) == pytest.approx(expected, abs=1e-6)
 
 
 RANGES = {"loss": np.inf, "accuracy": 1.0, "macro_f1": 1.0, "ece": 1.0}
@@ -158,3 +160,20 @@ def test_many_images_and_classes_are_resampled_in_chunks():
     intervals = estimates(Predictions(logits, labels, tuple(map(str, range(3000)))))
     for name in ("accuracy", "macro_f1"):
         assert 0.01 < intervals[name].high - intervals[name].low < 0.05
+
+
+def test_loss_of_a_perfect_run_may_be_as_high_as_wrong_images_elsewhere_make_it(with_losses):
+    """Resampling 136 losses near zero gives no hint of the one image in fifty that is wrong."""
+    losses = with_losses(np.random.default_rng(3).random(136) / 100)
+    found = estimates(losses)["loss"]
+    assert found.high == pytest.approx(found.value + 1 - wilson(136, 136).low, rel=1e-6)
+
+
+def test_loss_with_many_wrong_images_is_bounded_by_resampling_alone(population):
+    source = np.random.default_rng(4)
+    (run,) = population(ease=0.5).draw(source, 200, 1)
+    half = estimates(run)["loss"]
+    assert (~run.correct).sum() > FEW
+    assert half.high - half.value == pytest.approx(
+        1.96 * run.losses.std(ddof=1) / np.sqrt(200), rel=0.15
+    )

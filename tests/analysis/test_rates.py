@@ -58,6 +58,23 @@ def test_interval_of_the_calibration_error_covers_the_truth(coverage):
     assert coverage("seeds differ image by image")["ece"] >= 0.93
 
 
+@pytest.mark.parametrize(("ease", "sharpness"), [(4.3, 1.0), (4.3, 1.8), (5.0, 1.2)])
+@pytest.mark.parametrize("images", [20, 60, 136])
+def test_interval_of_the_loss_covers_the_truth_where_nearly_all_images_are_correct(
+    population, ease, sharpness, images
+):
+    people, source = (
+        population(ease=ease, sharpness=sharpness, seeds=0.0),
+        np.random.default_rng(13),
+    )
+    truth, held = people.truth()["loss"], []
+    for _ in range(300):
+        estimated = estimates(people.draw(source, images, 1)[0])["loss"]
+        held.append(estimated.low <= truth <= estimated.high)
+    print(f"loss, {images} images, ease {ease}, sharpness {sharpness}: {np.mean(held):.1%}")
+    assert np.mean(held) >= 0.93
+
+
 def test_wilson_interval_covers_the_truth_in_95_of_100_cases():
     source = np.random.default_rng(5)
     rates = []

@@ -98,7 +98,7 @@ def test_runs_are_made_in_other_processes_and_the_leaderboard_is_the_commands(la
     makers = {file.name.split(".")[-2] for file in sweep.directory.glob("*/events.out.*[0-9]")}
     assert makers and str(os.getpid()) not in makers
     assert len(makers) == {"joblib": 2, "ray": 2, "submitit_local": 8}[launcher]
-    assert sweep.done.stdout.count("confidence intervals (docs") == 1
+    assert sweep.done.stdout.count("★ is recommended: the") == 1
     assert (sweep.directory / "report.html").is_file()
 
 

@@ -295,7 +295,7 @@ def test_what_the_table_is_sorted_by_stays(rates, shown):
 
 def test_a_table_of_one_run_is_not_explained(write_run, shown):
     write_run("a", 0.3)
-    assert "confidence intervals (docs" not in shown()
+    assert "★ is recommended: the" not in shown()
 
 
 def test_an_unfinished_run_is_named_with_its_directory_where_that_is_not_plain(

@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.cli.compare import main
@@ -48,7 +49,8 @@ def test_csv_has_the_paired_difference_with_its_interval(outputs, capsys, name):
     assert value == pytest.approx(-10 / 40 / 3)
     # of the 40 images of class 0, ten contribute -0.75 and thirty 0.25; the others nothing
     error = np.sqrt((10 * 0.75**2 + 30 * 0.25**2) / 119 / 120)
-    assert (high - low) / 2 == pytest.approx(1.98 * error, rel=0.02)
+    # 95% for both differences together: Student's quantile at 1 - 0.025 / 2
+    assert (high - low) / 2 == pytest.approx(stdtrit(119, 1 - 0.025 / 2) * error, rel=0.02)
 
 
 def test_the_table_shows_the_metric_and_its_difference_in_every_form(outputs, capsys):
@@ -61,10 +63,11 @@ def test_the_table_shows_the_metric_and_its_difference_in_every_form(outputs, ca
 def test_an_accuracy_that_contradicts_the_ranking_significantly_is_named(outputs, capsys):
     assert main([outputs]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert (
-        "By accuracy, right is significantly better than bold: +25.0 points [+17.1, +32.9]"
-        in printed
-    )
+    assert "By accuracy, right is significantly better than bold: +25.0 points [+16.0," in printed
+    # the interval of the sentence is that of the table
+    assert main([outputs, "--csv", "--sort", "accuracy"]) == 0
+    bold = rows(capsys.readouterr().out)["bold"]
+    assert 100 * float(bold["val_accuracy_difference_high"]) == pytest.approx(-16.0, abs=0.05)
 
 
 def test_an_unknown_metric_is_refused_with_the_nearest_one(outputs, capsys):

@@ -160,3 +160,16 @@ def test_metrics_and_evaluation_are_compared_too(replicated):
     agreement = compare(before, after, logits, again)
     assert agreement.first.where == "evaluation.val.macro_f1.low"
     assert np.isclose(agreement.largest.size, 0.01)
+
+
+def test_bounds_of_another_method_are_not_compared_and_all_else_is(replicated):
+    (before, logits), (after, again) = replicated(), replicated()
+    before.intervals_version, after.intervals_version = 1, 2
+    loss = after.evaluation["val"]["loss"]
+    after.evaluation["val"]["loss"] = replace(loss, high=loss.high + 1)
+    agreement = compare(before, after, logits, again)
+    assert agreement.verdict == "identical"
+    after.evaluation["val"]["loss"] = replace(loss, low=loss.low - 1)
+    assert compare(before, after, logits, again).first.where == "evaluation.val.loss.low"
+    before.intervals_version = 2
+    assert compare(before, after, logits, again).verdict == "different"

@@ -37,13 +37,12 @@ def more_accurate(runs: Sequence[RunLosses], than: int) -> tuple[int, Estimate] 
         than: place of the run to compare with.
 
     Returns:
-        Its place, and the difference in accuracy, a share of 1.
+        Its place, and the difference in accuracy, a share of 1, with the interval that was tested.
     """
     best = max(range(len(runs)), key=lambda place: float(runs[place].correct.mean()))
     if best == than:
         return None
     ours, other = mean_of(runs[best].correct), mean_of(runs[than].correct)
     # Of the largest difference, Holm's correction is Bonferroni's.
-    if not ours.minus(other, tests=len(runs) - 1).low > 0:  # NaN with one image
-        return None
-    return best, ours.minus(other)
+    difference = ours.minus(other, tests=len(runs) - 1)
+    return (best, difference) if difference.low > 0 else None  # NaN with one image

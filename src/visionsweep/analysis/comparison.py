@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from visionsweep.analysis import bounds, resampling
+from visionsweep.analysis import bounds
+from visionsweep.analysis.best import RESOLUTION, above_best
 from visionsweep.analysis.differences import (
     MANY_IMAGES,
     Losses,
@@ -22,9 +22,7 @@ from visionsweep.analysis.run_losses import RunLosses
 
 ALPHA = 1 - bounds.CONFIDENCE
 POWER = 0.8
-RESOLUTION = 1e-6  # losses closer than this on every image differ only by float32 rounding
 MOST = 10**9  # largest number of images that is considered
-MOST_CONTENDERS = 200  # runs among which the best is sought; time grows with their square
 
 
 @dataclass(frozen=True)
@@ -32,12 +30,14 @@ class Comparison:
     """A run compared with the best run.
 
     Attributes:
-        difference: difference of the losses, run minus best, with its confidence interval.
+        difference: difference of the losses, run minus best. Its interval is that of the loss above
+            the best of the other runs, 95% for all runs together: it excludes zero exactly if the
+            run cannot be the best (see `above_best`).
         error: standard error of the difference over images, seeds, and, where it counts, training
             samples.
         p: p-value of no difference, corrected for all pairs of runs (Holm 1979).
         distinguishable: whether the difference is significant at 5% over the whole table.
-        could_be_best: whether the run could be the best one in truth (see `could_be_best`).
+        could_be_best: whether the run could be the best one in truth.
         training_error: the part of the error that is due to the training sample; 0 where that does
             not count or is unknown.
     """
@@ -74,124 +74,46 @@ def compare(predictions: Sequence[Predictions | RunLosses], *, seed: int = 0) ->
         return []
     losses = losses_of([RunLosses.of(each) for each in predictions])
     differences = losses.minus_first()
-    estimates, p = _against_first(differences, seed=seed)
-    corrected = holm(p, tests=len(predictions) * (len(predictions) - 1) // 2)
-    possible = could_be_best(losses, seed=seed)[1:]
+    p = _p_values(differences, seed=seed)
+    pairs = len(predictions) * (len(predictions) - 1) // 2
+    corrected = holm(p, tests=pairs)
+    value = differences.images.mean(1)
+    half = differences.half_widths(pairs - np.argsort(np.argsort(p)))
+    low, high = (bound[1:] for bound in above_best(losses, seed=seed))
+    # Holm's comparisons exclude runs, too, and alone beyond those that `above_best` considers.
+    alone = np.isnan(low)
+    low[alone] = np.minimum(value - half, 0)[alone]
+    low = np.where(corrected <= ALPHA, np.fmax(low, value - half), low)
+    high[alone] = (value + half)[alone]
     errors, training_errors = differences.errors.size, differences.counted_training()
-    rows = zip(estimates, errors, corrected, possible, training_errors, strict=True)
+    rows = zip(value, low, high, errors, corrected, training_errors, strict=True)
     return [
         Comparison(
-            difference,
+            Estimate(float(middle), float(start), float(end)),
             float(error),
             float(q),
-            bool(q <= ALPHA),
-            bool(best and not q <= ALPHA),
-            float(of_training),
+            distinguishable=bool(q <= ALPHA and start > 0),
+            could_be_best=not start > 0,
+            training_error=float(of_training),
         )
-        for difference, error, q, best, of_training in rows
+        for middle, start, end, error, q, of_training in rows
     ]
 
 
-def _against_first(differences: Losses, *, seed: int) -> tuple[list[Estimate], Floats]:
-    estimates, p = estimates_of_differences(differences, seed=seed)
+def _p_values(differences: Losses, *, seed: int) -> Floats:
+    _, p = estimates_of_differences(differences, seed=seed)
     p[np.abs(differences.images).max(1) < RESOLUTION] = 1.0
-    return estimates, p
+    return p
 
 
-def could_be_best(losses: Losses, *, seed: int = 0) -> NDArray[np.bool_]:
-    """Return which runs could have the lowest true loss: Hsu's multiple comparisons with the best.
+def corrected_difference(first: RunLosses, second: RunLosses, *, tests: int) -> Estimate:
+    """Return the loss of the second run minus that of the first, with its confidence interval.
 
-    A run is excluded if its loss is significantly above that of some other run, at 2.5% for all
-    others together (Hsu 1984); at 5%, few images with skewed losses exclude the true best too often
-    (`benchmarks/decisions.py`). The critical value is that of the largest studentized difference
-    over bootstrap resamples of the images, which takes the correlation between runs into account.
-    Of more than 200 runs, only the first 200 are considered; the others stay possible.
-
-    Args:
-        losses: losses of K runs, the lowest first.
-        seed: seed of the resampling.
-
-    Returns:
-        `bool[K]`; True with a single image.
+    By Student's t, 95% for a number of differences together (Bonferroni).
     """
-    possible = np.ones(len(losses.images), np.bool_)
-    count = losses.images.shape[1]
-    chosen = np.flatnonzero(np.isfinite(losses.images).all(1))[:MOST_CONTENDERS]
-    if count == 1 or len(chosen) < 2:
-        return possible
-    images = losses.images[chosen]
-    value = images.mean(1)
-    off = images - value[:, None]
-    of_images = _squared_distances(off) / (count - 1) / count
-    error = np.sqrt(of_images + _head_variances(losses, chosen))
-    shifts = resampling.resampled_means(off, seed, resampling.N_RESAMPLES)
-    tail = stdtrit(count - 1, bounds.UPPER) / stdtrit(np.inf, bounds.UPPER)  # for few images
-    for place in range(len(chosen)):
-        apart = of_images[place] > 0
-        if not apart.any():
-            continue
-        t = (shifts[place] - shifts[apart]) / np.sqrt(of_images[place, apart])[:, None]
-        critical = tail * np.quantile(t.max(0), bounds.UPPER)
-        above = (value[place] - value[apart]) / error[place, apart]
-        possible[chosen[place]] = bool(above.max() <= critical)
-    return possible
-
-
-def _squared_distances(rows: Floats) -> Floats:
-    """Return the sum of squared differences of each pair of rows, `float64[K, K]`."""
-    products = rows @ rows.T
-    square = np.diag(products)
-    distances: Floats = np.maximum(square[:, None] + square - 2 * products, 0.0)
-    distances[distances < 1e-12 * (square[:, None] + square)] = 0.0
-    return distances
-
-
-def _head_variances(losses: Losses, chosen: NDArray[np.int64]) -> Floats:
-    """Return the variance of the difference of each pair of runs due to heads, `float64[K, K]`.
-
-    That is due to seeds and, where it counts, to the training sample.
-    """
-
-    def independent(errors: SeedErrors) -> Floats:
-        size = errors.size[chosen]
-        sums: Floats = size[:, None] ** 2 + size**2
-        return sums
-
-    training = independent(losses.training)
-    if losses.by_replicate is None:
-        variances = independent(losses.seeds)
-    else:
-        common = _common_variances(losses.by_replicate[chosen])
-        variances = common / losses.by_replicate.shape[1]
-        if losses.by_sample is not None:
-            of_both = _common_variances(losses.by_sample[chosen])
-            training = np.maximum(of_both - common, 0.0)
-    sets = losses.training_sets[chosen]
-    counted = losses.counts_training(sets[:, None] - sets)
-    result: Floats = variances + np.where(counted, training, 0.0)
-    return result
-
-
-def _common_variances(table: NDArray[np.float32]) -> Floats:
-    """Return the variance over heads of the difference of each pair of runs, `float64[K, K]`.
-
-    Without the part that comes from the images, as in `resampling.seed_error`.
-
-    Args:
-        table: contributions of heads, `float32[K, R, N]`.
-    """
-    runs, heads, images = table.shape
-    if heads == 1:
-        return np.zeros((runs, runs))
-    values = table.mean(2, dtype=np.float64)
-    spread = _squared_distances(values - values.mean(1, keepdims=True)) / (heads - 1)
-    mean = table.mean(1, dtype=np.float64)
-    shown = np.zeros((runs, runs))
-    for head in range(heads):
-        own = table[:, head] - mean
-        shown += _squared_distances(own - own.mean(1, keepdims=True))
-    variances: Floats = np.maximum(spread - shown / ((heads - 1) * (images - 1)) / images, 0.0)
-    return variances
+    difference = losses_of([first, second]).minus_first()
+    (value,), (half,) = difference.images.mean(1), difference.half_widths(np.array([tests]))
+    return Estimate(float(value), float(value - half), float(value + half))
 
 
 def holm(p: Floats, tests: int) -> Floats:
@@ -233,7 +155,7 @@ def images_needed(
     """
     differences = losses_of([RunLosses.of(first), RunLosses.of(second)]).minus_first()
     images: int = differences.images.shape[1]
-    _, p = _against_first(differences, seed=seed)
+    p = _p_values(differences, seed=seed)
     if p[0] * tests <= ALPHA:
         return 0
     if images == 1 or np.isnan(p[0]):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from visionsweep.analysis import bounds, resampling
 from visionsweep.analysis.intervals import Estimate
@@ -139,6 +140,16 @@ class Losses:
             np.stack([of_images, of_heads.size], axis=1),
             np.stack([np.full(len(of_images), count - 1.0), of_heads.dof], axis=1),
         )
+
+    def half_widths(self, tests: NDArray[np.int64]) -> Floats:
+        """Return half the widths of 95% confidence intervals of the means by Student's t.
+
+        Args:
+            tests: number of means that the 95% are for, of each (Bonferroni), `int64[K]`.
+        """
+        errors = self.errors
+        half: Floats = stdtrit(errors.dof, 1 - (1 - bounds.UPPER) / tests) * errors.size
+        return half
 
 
 def _paired_errors(by_replicate: NDArray[np.float32]) -> SeedErrors:

@@ -15,8 +15,9 @@ from visionsweep.analysis.predictions import Floats, Predictions
 # Range of each metric, to which intervals are clipped.
 _LOWEST, _HIGHEST = 0.0, {"loss": np.inf, "accuracy": 1.0, "macro_f1": 1.0, "ece": 1.0}
 
-# With fewer wrong images, resampling does not cover the uncertainty of F1.
+# With fewer wrong images, resampling does not cover the uncertainty of F1 and of the loss.
 FEW = 10
+WRONG_LOSS = 1.0  # of a wrong image that the sample lacks, in nats, at least
 
 
 @dataclass(frozen=True)
@@ -112,12 +113,26 @@ def share_bounds(values: Floats, influence: Floats) -> tuple[float, float]:
 
 
 def _loss(predictions: Predictions, seed: int, n_resamples: int) -> tuple[float, float]:
-    losses = predictions.losses
+    """Resample the losses; with few wrong images, count that there may be more among others.
+
+    A few wrong images make up most of the loss, and resampling cannot draw those that this sample
+    happens to lack. The upper bound is then at least the loss with as many wrong images as
+    Wilson's lower bound of the accuracy allows. A further one is taken to lose as much as those of
+    the sample do on average, with one more of at least `WRONG_LOSS` among them.
+    """
+    losses, wrong = predictions.losses, ~predictions.correct
     seeds = resampling.seed_errors_of_run(losses.mean(1), losses)
-    low, high = bounds.studentized_ci(
+    lows, highs = bounds.studentized_ci(
         losses.mean(0)[None], seeds, seed=seed, n_resamples=n_resamples
     )
-    return float(low[0]), float(high[0])
+    replicates, images = losses.shape
+    count = float(wrong.sum()) / replicates
+    if count >= FEW:
+        return float(lows[0]), float(highs[0])
+    total = float(losses[wrong].sum()) / replicates
+    each = (total + max(WRONG_LOSS, total / max(count, 1))) / (count + 1)
+    more = 1 - count / images - _wilson(1 - count / images, images)[0]
+    return float(lows[0]), max(float(highs[0]), float(losses.mean()) + more * each)
 
 
 def _macro_f1(

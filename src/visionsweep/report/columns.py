@@ -58,7 +58,7 @@ COLUMNS = (
     Column(
         "difference", "diff. to best", difference("value"), difference_text, drop_priority=2,
         heading="difference to best", scale="difference",
-        hint="in validation loss, on the same images; above zero is worse",
+        hint="in validation loss, on the same images; above zero is worse; 95% for all together",
         estimate=lambda r: None if r.comparison is None else r.comparison.difference,
     ),
     Column(

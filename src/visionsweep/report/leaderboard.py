@@ -25,7 +25,9 @@ from visionsweep.text.shell import command, script
 
 READING = (
     "★ is recommended: the cheapest run within one standard error of the best. ≈ could be the best "
-    "run; the others cannot. Brackets hold 95% confidence intervals (docs/evidence.md)."
+    "run; the others cannot. Brackets hold 95% confidence intervals; those of differences to the "
+    "best hold for all runs together and exclude zero exactly where there is no mark "
+    "(docs/evidence.md)."
 )
 
 MOST = 200  # rows of a table that are shown where nobody says how many

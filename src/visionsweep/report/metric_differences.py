@@ -52,14 +52,21 @@ def difference_columns(groups: Sequence[Evidence], sort: str) -> list[Column]:
 
 
 def _differences(rows: Sequence[Row], metric: str) -> dict[Path, Estimate]:
-    """Return the difference of each compared row to the best one, by directory."""
+    """Return the difference of each compared row to the best one, by directory.
+
+    Intervals are 95% for all of them together, as is the test of `analysis.accuracy.more_accurate`.
+    """
     compared = [row for row in rows if row.mark != "unknown"]
     images = common_images([run for row in compared for run in row.runs or (row.run,)])
     values = {row.run.directory: found for row in compared if (found := _of(row, metric, images))}
     if not values:
         return {}
     best = max(values.values(), key=lambda value: value.value)
-    return {folder: value.minus(best) for folder, value in values.items() if value is not best}
+    return {
+        folder: value.minus(best, tests=len(values) - 1)
+        for folder, value in values.items()
+        if value is not best
+    }
 
 
 def _of(row: Row, metric: str, images: Images | None) -> Contributions | None:

@@ -46,10 +46,19 @@ def places_for(between: Between) -> int:
     return min(max(math.ceil(-math.log10(width)) + (width < 0.03), 2), 5)
 
 
+def _on_its_side(between: Between, places: int) -> int:
+    """Return as many more places, up to 6, as show on which side of zero each end is."""
+    ends = [end for end in (between.low, between.high) if end != 0]
+    while places < 6 and any(round(end, places) == 0 for end in ends):
+        places += 1
+    return places
+
+
 def interval(between: Between, places: int, *, signed: bool = False) -> str:
     """Write `[0.16, 0.27]`, or nothing where there are no bounds."""
     if not (math.isfinite(between.low) and math.isfinite(between.high)):
         return ""
+    places = _on_its_side(between, places) if signed else places
     low, high = (decimal(end, places, signed=signed) for end in (between.low, between.high))
     return f"[{low}, {high}]"
 
@@ -57,6 +66,7 @@ def interval(between: Between, places: int, *, signed: bool = False) -> str:
 def with_interval(between: Between, *, signed: bool = False) -> str:
     """Write `0.21 [0.16, 0.27]`."""
     places = places_for(between)
+    places = _on_its_side(between, places) if signed else places
     value = decimal(between.value, places, signed=signed)
     return f"{value} {interval(between, places, signed=signed)}".rstrip()
 

@@ -76,6 +76,7 @@ def cheapest_close(runs: Sequence[Run], comparisons: Sequence[Comparison | None]
         for index, (run, comparison) in enumerate(zip(runs, comparisons, strict=True))
         if comparison is not None
         and comparison.within_one_error
+        and comparison.could_be_best
         and not is_untrained(run.record)
         and is_cheaper(run, runs[0])
     ]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from visionsweep.analysis.comparison import ALPHA, compare
+from visionsweep.analysis.comparison import corrected_difference
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.report.recipes import Recipe, single_losses
 from visionsweep.runs.discovery import Run
@@ -34,10 +34,8 @@ def find_reversal(compared: Sequence[Recipe]) -> Reversal | None:
     losses = [found for recipe in (rival, best) if (found := single_losses(recipe)) is not None]
     if len(losses) < 2:
         return None
-    (comparison,) = compare(losses)
-    if comparison.p * (len(compared) - 1) > ALPHA:  # one was chosen of all others (Bonferroni)
-        return None
-    return Reversal(rival.runs[0], comparison.difference)
+    difference = corrected_difference(*losses, tests=len(compared) - 1)  # one was chosen of these
+    return Reversal(rival.runs[0], difference) if difference.low > 0 else None
 
 
 def _mean_loss(recipe: Recipe) -> float:

@@ -30,6 +30,7 @@ from visionsweep.runs.fields import (
 from visionsweep.runs.scores import ClassMeasures, Epoch, Measure, Metrics, Scores
 
 SCHEMA_VERSION: Final = 1
+INTERVALS_VERSION: Final = 2  # of how intervals are computed; 2: of a loss with few wrong images
 
 # `crashed` and `running` are statuses of runs that have no record (runs/claims.py).
 Status = Literal["completed", "failed", "interrupted", "crashed", "running"]
@@ -85,6 +86,7 @@ class RecordSummary(Struct, kw_only=True):
     # softmax(logits / temperature).
     deployed: dict[Split, dict[Name, Measure]] = {}
     temperature: Temperature | None = None  # fitted on the validation images
+    intervals_version: Natural = 1  # `INTERVALS_VERSION` of the version that scored the run
     model: ModelFacts | None = None  # None if the run failed before it was known
     data: DataFacts | None = None  # None if the run failed before they were known
     seconds: dict[Name, NonNegative] = {}  # wall-clock seconds per step, and `total`

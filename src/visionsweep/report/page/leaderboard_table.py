@@ -116,5 +116,7 @@ def _legend(scale: Scale | None) -> str:
         said += f", on one scale (loss {ends})"
     return (
         f"{said}. Marks compare runs image by image, for all runs together: go by them, not by "
-        "overlapping bars. Choose by validation scores; report test scores."
+        "overlapping bars. Intervals of differences are at the level of the marks: they exclude "
+        "zero exactly for runs that cannot be the best. Choose by validation scores; report test "
+        "scores."
     )
