@@ -89,7 +89,7 @@ def test_what_can_be_run_passes_in_silence(
         ("model=efnetb0", "model=efnetb0: no such option; did you mean 'effnetb0'"),
         ("data=20pcct", "data=20pcct: no such option; did you mean '20pct'"),
         ("data=5pct", "\n  data: 100pct, 10pct, 20pct, folder, sample"),
-        ("training=finetuning", "did you mean 'fine_tuning'?"),
+        ("training=finetuning", "did you mean 'fine_tuning'"),
         ("experiment=foodvision", "did you mean 'foodvision_mini'?"),
         ("model.name=resnet81", "model.name=resnet81: torchvision has no such"),
         # keys that do not exist

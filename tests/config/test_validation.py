@@ -75,7 +75,7 @@ def test_the_promised_groups_and_options_are_there() -> None:
         "model": "effnetb0 effnetb1 effnetb2 effnetb3 effnetb4 resnet18 resnet50 "
         "mobilenet_v3_small convnext_tiny vit_b_16 effnetlite0 effnetlite1 effnetlite2",
         "data": "10pct 20pct 100pct folder",
-        "training": "feature_extraction fine_tuning linear_probe",
+        "training": "feature_extraction fine_tuning fine_tuning_plain from_scratch linear_probe",
         "augmentation": "none trivial_augment",
         "transform": "resize pretrained",
         "optimizer": "adam adamw sgd",
