@@ -14,6 +14,7 @@ from visionsweep.data.images import ImageFile
 from visionsweep.data.splits import CROSS_FIT, Splits
 from visionsweep.errors import UserError
 from visionsweep.models.heads import Heads
+from visionsweep.models.seeds import ReplicateSeeds, fold_seeds
 
 _CHUNK = 1024  # features that are scored at once
 
@@ -33,6 +34,21 @@ class Folds:
     samples: torch.Tensor
     scored: NDArray[np.int64]
     fold: NDArray[np.int64]
+
+    def seeds(self, seed: int, replicates: int) -> list[ReplicateSeeds]:
+        """Return the seeds of the heads of each fold, for a run's seed."""
+        return fold_seeds(seed, replicates, len(self.samples))
+
+    def append_to(self, samples: torch.Tensor | None, replicates: int) -> torch.Tensor:
+        """Return the training images of all heads: of those so far, then of each fold's replicates.
+
+        Args:
+            samples: those so far, `int64[H, N]`; None if they are the replicates on all images.
+            replicates: number of replicates.
+        """
+        if samples is None:
+            samples = torch.arange(self.samples.shape[1]).expand(replicates, -1)
+        return torch.cat([samples, self.samples.repeat_interleave(replicates, 0)])
 
 
 def folds_of(config: Config, splits: Splits) -> Folds | None:

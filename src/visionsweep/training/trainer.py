@@ -18,12 +18,7 @@ from visionsweep.features.cached import cache_dir
 from visionsweep.models import classifier
 from visionsweep.models.heads import Heads
 from visionsweep.models.lazy_model import LazyModel
-from visionsweep.models.seeds import (
-    ReplicateSeeds,
-    bootstrap_seeds,
-    fold_seeds,
-    replicate_seeds,
-)
+from visionsweep.models.seeds import ReplicateSeeds, bootstrap_seeds, replicate_seeds
 from visionsweep.runs.paths import CHECKPOINT
 from visionsweep.runs.scores import Epoch
 from visionsweep.runtime.micro_batching import TRAINING_WARNING, AdaptiveMicroBatch
@@ -128,10 +123,8 @@ def prepare(
     images = {split: resolved.splits[split] for split in SPLITS}
     rows = samples_of_heads(images["train"], config.seed, len(seeds), samples)
     if folds is not None:
-        resampled += fold_seeds(config.seed, len(seeds), len(folds.samples))
-        everything = torch.arange(len(images["train"])).expand(len(seeds), -1)
-        of_folds = folds.samples.repeat_interleave(len(seeds), 0)
-        rows = torch.cat([everything if rows is None else rows, of_folds])
+        resampled += folds.seeds(config.seed, len(seeds))
+        rows = folds.append_to(rows, len(seeds))
     generators = [torch.Generator() for _ in (*seeds, *resampled)]
     probed = (*images["train"], *(images["val"] if folds else ()))
     batches = inputs_of(images, config, network, resolved.preprocessing, device, generators, rows)
