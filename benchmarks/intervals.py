@@ -29,8 +29,8 @@ from visionsweep.analysis.resampling import SeedErrors
 from visionsweep.runs.measures import estimate_deployed
 from visionsweep.runtime.threads import one_thread
 
-SAMPLES, TRAINING, EPOCHS = (20, 60, 136, 400), (100, 250), 10
-DRAWS = 100
+SAMPLES, TRAINING, EPOCHS = (20, 60, 136), (100, 250), 10
+DRAWS = 50
 METRICS = ("loss", "accuracy", "macro_f1", "balanced_accuracy", "ece", "auroc")
 EASE = {"50%": 0.4, "90%": 2.4, "97%": 3.4, "99%": 4.0}  # margin of the true class
 _NO_SEEDS = SeedErrors(np.zeros(1), np.ones(1))
