@@ -41,7 +41,7 @@ demo: $(INSTALLED)
 	$(BIN)/python scripts/predict_test_images.py
 
 # Threads that wait for one another must not spin while the other process needs the core.
-PYTEST = OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+PYTEST = OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 test: $(INSTALLED)
 	$(PYTEST) -m "not exhaustive"

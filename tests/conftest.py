@@ -46,7 +46,18 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run a file's tests in one process, and in one of its own all that need the sweep of eight."""
+    """Start what takes longest first, each file in one process.
+
+    All tests that need the sweep of eight run in one process, too. For pytest-xdist to keep the
+    order, it takes `--no-loadscope-reorder`.
+    """
+    items.sort(
+        key=lambda item: (
+            "sweep_of_eight" not in getattr(item, "fixturenames", ()),
+            "end_to_end" not in item.path.parts,
+            item.get_closest_marker("exhaustive") is None,
+        )
+    )
     for item in items:
         shared = "sweep_of_eight" in getattr(item, "fixturenames", ())
         item.add_marker(pytest.mark.xdist_group("sweep_of_eight" if shared else str(item.path)))

@@ -1,4 +1,4 @@
-"""Mistyped commands are refused at once, with the remedy, before anything is written."""
+"""Invalid commands are refused with a hint before anything is written."""
 
 import os
 import subprocess
@@ -55,7 +55,7 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     ],
     ids=lambda arguments: " ".join(arguments) or "nothing",
 )
-def test_what_can_be_run_passes_in_silence(
+def test_valid_commands_pass_without_output(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     validate_overrides(arguments, ROOT / "conf")
@@ -128,7 +128,7 @@ def test_what_can_be_run_passes_in_silence(
         ("-m optimizer.lr=interval(0.1,1)", "an interval wants a sweeper that searches"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_with_key_value_and_remedy(
+def test_invalid_settings_are_refused_with_key_value_and_hint(
     refusal: Callable[..., str], arguments: str, message: str
 ) -> None:
     assert message in refusal(*arguments.split())
@@ -149,13 +149,13 @@ def test_a_mistake_is_told_with_key_value_and_remedy(
         (["experiment=foodvision_mini", "optimizer.lr=0"], "optimizer.lr=0.0: should be"),
     ],
 )
-def test_later_values_of_a_sweep_are_checked_before_the_first_is_run(
+def test_every_value_of_a_sweep_is_validated(
     refusal: Callable[..., str], arguments: list[str], message: str
 ) -> None:
     assert message in refusal(*arguments)
 
 
-def test_the_values_of_a_study_are_checked(tmp_path: Path) -> None:
+def test_values_in_an_experiment_preset_are_validated(tmp_path: Path) -> None:
     conf = tmp_path / "conf"
     for path in (ROOT / "conf").rglob("*.yaml"):
         copy = conf / path.relative_to(ROOT / "conf")
@@ -187,7 +187,7 @@ def train(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_refused_command_ends_with_status_1_and_writes_nothing(tmp_path: Path) -> None:
+def test_refused_command_ends_with_status_1_and_writes_nothing(tmp_path: Path) -> None:
     ran = train(tmp_path, "-m", "model=effnetb0,efnetb2", "data=10pct", "epochs=5")
     assert ran.returncode == 1
     assert ran.stdout == ""
@@ -196,7 +196,7 @@ def test_a_refused_command_ends_with_status_1_and_writes_nothing(tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_manual_shows_groups_options_and_examples_and_writes_nothing(tmp_path: Path) -> None:
+def test_help_lists_groups_options_and_examples_and_writes_nothing(tmp_path: Path) -> None:
     ran = train(tmp_path, "--help")
     assert ran.returncode == 0
     for words in (

@@ -100,7 +100,7 @@ def test_no_completed_run_is_exit_status_1(tmp_path, write_run, capsys):
 
 
 @pytest.mark.parametrize("form", [[], ["--markdown"], ["--csv"]])
-def test_a_setting_that_was_swept_is_a_column_to_sort_by(tmp_path, write_run, capsys, form):
+def test_swept_settings_are_columns_and_sort_keys(tmp_path, write_run, capsys, form):
     for name, loss, lr in (("worst", 0.3, 0.01), ("best", 0.1, 0.1), ("middle", 0.2, 1e-4)):
         write_run(name, loss, lr=lr)
     assert main([str(tmp_path / "outputs"), "--sort", "optimizer.lr", *form]) == 0
@@ -122,26 +122,17 @@ def test_a_setting_that_was_swept_is_a_column_to_sort_by(tmp_path, write_run, ca
         (["--csv", "--markdown"], "not allowed with"),
     ],
 )
-def test_mistakes_are_named(outputs, capsys, arguments, message):
+def test_invalid_options_are_refused(outputs, capsys, arguments, message):
     assert main([outputs, *arguments]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path, capsys):
+def test_missing_folder_is_refused(tmp_path, capsys):
     assert main([str(tmp_path / "nowhere")]) == 1
     assert "nowhere: no such folder" in capsys.readouterr().err
 
 
-def test_the_command_itself_prints_and_ends_without_a_traceback(outputs, tmp_path):
-    def command(*arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, SCRIPT, *arguments], cwd=tmp_path, capture_output=True, text=True
-        )
-
-    good = command()  # the default is ./outputs
-    assert good.returncode == 0, good.stderr
-    assert places(good.stdout) == ["best", "middle", "worst"]
-    bad = command("nowhere")
-    assert bad.returncode == 1
-    assert bad.stderr.startswith("nowhere: no such folder")
-    assert "Traceback" not in bad.stderr
+def test_script_compares_the_runs_in_outputs(outputs, tmp_path):
+    done = subprocess.run([sys.executable, SCRIPT], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert places(done.stdout) == ["best", "middle", "worst"]

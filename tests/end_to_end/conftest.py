@@ -7,8 +7,10 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from visionsweep.data.synthetic import sample
@@ -98,14 +101,25 @@ class Commands:
     def train(self, *arguments: str) -> subprocess.CompletedProcess:
         return self.run("train.py", *arguments, *self.tiny)
 
-    def fork(self, script: str, *arguments: object) -> multiprocessing.Process:
-        """Start a command in a fork of this process, which has imported torch already.
+    def interrupt_when(self, pattern: str) -> None:
+        """Press Ctrl-C, as it were, when a file below the directory matches a pattern."""
 
-        It must compute in one thread (`threads=1`): OpenMP's threads do not survive a fork.
-        """
-        process = multiprocessing.get_context("fork").Process(
-            target=lambda: sys.exit(self.run(script, *arguments).returncode)
-        )
+        def press() -> None:
+            for _ in range(12_000):
+                if list(self.directory.glob(pattern)):
+                    return os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.01)
+
+        threading.Thread(target=press, daemon=True).start()
+
+    def fork(self, script: str, *arguments: object) -> multiprocessing.Process:
+        """Run a command in a fork of this process, which has imported torch already."""
+
+        def child() -> None:
+            torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
+            sys.exit(self.run(script, *arguments).returncode)
+
+        process = multiprocessing.get_context("fork").Process(target=child)
         process.start()
         return process
 
@@ -119,20 +133,6 @@ def sweep_of_eight(tmp_path_factory, sample_root):
         *commands.tiny,
     )  # fmt: skip
     return commands, done
-
-
-@pytest.fixture(scope="session")
-def commands_in(sample_root) -> Callable[..., Commands]:
-    """Make commands that run in a directory, with variables of their own or others' cache."""
-
-    def make(directory: Path, cache_of: Commands | None = None, **variables: str) -> Commands:
-        made = Commands(directory, sample_root)
-        if cache_of is not None:
-            made.environment["VISIONSWEEP_CACHE"] = cache_of.environment["VISIONSWEEP_CACHE"]
-        made.environment |= variables
-        return made
-
-    return make
 
 
 @pytest.fixture
@@ -221,9 +221,21 @@ def pictures(tmp_path, picture_folder, shared_cache) -> Pictures:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory, picture_folder, shared_cache) -> dict[str, dict]:
+def pictures_in(picture_folder) -> Callable[..., Pictures]:
+    """Make commands on the pictures in a directory, with a cache below it, and variables."""
+
+    def make(directory: Path, **variables: str) -> Pictures:
+        made = Pictures(directory, picture_folder, directory / "cache")
+        made.environment |= variables
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory, pictures_in) -> dict[str, dict]:
     """The records of the eight runs on pictures, made at one go."""
-    commands = Pictures(tmp_path_factory.mktemp("undisturbed"), picture_folder, shared_cache)
+    commands = pictures_in(tmp_path_factory.mktemp("undisturbed"))
     done = commands.train(*commands.grid)
     assert done.returncode == 0, done.stderr
     return commands.records()

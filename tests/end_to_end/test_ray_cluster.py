@@ -73,7 +73,7 @@ def test_a_lost_node_is_told_and_resuming_gives_the_numbers_of_an_undisturbed_sw
     address, secret, second = cluster
     pictures.environment |= secret
     tiny = [s for s in pictures.tiny if "replicates" not in s]
-    asked = ["-m", "model=mobilenet_v3_small", "training=fine_tuning", "seed=1,2", "threads=1"]
+    asked = ["-m", "model=mobilenet_v3_small", "training=fine_tuning", "seed=1,2"]
     asked += ["epochs=30", "checkpoint_seconds=0", *tiny]
     disturbed = pictures.directory / "disturbed"
     process = pictures.start(

@@ -2,8 +2,7 @@
 
 import json
 import shutil
-import signal
-import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -14,10 +13,6 @@ from visionsweep.runs.record_file import read_record
 
 pytestmark = pytest.mark.exhaustive
 
-SMALL = (
-    "model=resnet18", "model.weights=null", "data=sample", "data.fraction=0.05", "epochs=2",
-    "batch_size=28",
-)  # fmt: skip
 FEATURES = ("feature_extraction", "none")
 AUGMENTED = ("feature_extraction", "trivial_augment")
 TUNED = ("fine_tuning", "none")
@@ -32,15 +27,22 @@ def made_by(commands):
     return found
 
 
-@pytest.fixture(scope="module")
-def kinds(tmp_path_factory, commands_in):
-    """A sweep over every kind of training, and its runs."""
-    commands = commands_in(tmp_path_factory.mktemp("kinds"))
-    done = commands.train(
-        "-m", *SMALL, "training=feature_extraction,fine_tuning", "augmentation=none,trivial_augment"
+def sweep(commands, *settings):
+    """Train with the usual numbers of replicates, in two threads."""
+    tiny = [s for s in commands.tiny if not s.startswith(("replicates", "threads"))]
+    done = commands.run(
+        "train.py", "-m", "model=resnet18", "epochs=2", "threads=2", *tiny, *settings
     )
     assert done.returncode == 0, done.stderr
-    return commands, made_by(commands)
+    return made_by(commands)
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory, pictures_in):
+    """A sweep over every kind of training, and its runs."""
+    commands = pictures_in(tmp_path_factory.mktemp("kinds"))
+    swept = ("training=feature_extraction,fine_tuning", "augmentation=none,trivial_augment")
+    return commands, sweep(commands, *swept)
 
 
 def reproduced(commands, run, *arguments):
@@ -51,16 +53,13 @@ def reproduced(commands, run, *arguments):
 
 
 def test_in_reversed_order_cold_and_decoded_by_workers_every_number_is_the_same(
-    kinds, tmp_path, commands_in
+    kinds, tmp_path, pictures_in
 ):
     _, before = kinds
-    commands = commands_in(tmp_path, PYTHONHASHSEED="7")
-    done = commands.train(
-        "-m", *SMALL, "num_workers=1", "augmentation=trivial_augment,none",
+    after = sweep(
+        pictures_in(tmp_path), "num_workers=1", "augmentation=trivial_augment,none",
         "training=fine_tuning,feature_extraction",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    after = made_by(commands)
     assert len(before) == 4 and before.keys() == after.keys()
     for kind, run in before.items():
         places = (run, after[kind])
@@ -68,14 +67,14 @@ def test_in_reversed_order_cold_and_decoded_by_workers_every_number_is_the_same(
         logits = [logits_file.read(*pair) for pair in zip(places, records, strict=True)]
         found = compare(*records, *logits)
         assert found.verdict == "identical", (kind, str(found.first))
-        assert found.compared > 500
+        assert found.compared > 100
 
 
-def test_alone_with_a_cold_store_a_run_of_a_sweep_is_identical(kinds, tmp_path, commands_in):
+def test_alone_with_a_cold_store_a_run_of_a_sweep_is_identical(kinds, tmp_path, pictures_in):
     _, runs = kinds
     cold = f"features.cache_dir={tmp_path / 'cold'}"
     # The number of threads is the run's, whatever the environment says.
-    commands = commands_in(tmp_path, OMP_NUM_THREADS="1", PYTHONHASHSEED="8")
+    commands = pictures_in(tmp_path, OMP_NUM_THREADS="1")
     found, status = reproduced(commands, runs[TUNED] / "result.json", cold)
     assert (found["agreement"]["verdict"], status) == ("identical", 0)
     assert {each["what"] for each in found["changed"]} <= {"uncommitted changes"}
@@ -93,7 +92,7 @@ def test_with_another_number_of_threads_scores_are_the_same_within_a_millionth(k
     assert listed in found["changed"]
 
 
-def test_a_changed_number_and_a_changed_image_are_found_and_named(kinds, tmp_path, sample_root):
+def test_a_changed_number_and_a_changed_image_are_found_and_named(kinds, tmp_path):
     commands, runs = kinds
     planted = shutil.copytree(runs[FEATURES], tmp_path / "planted")
     content = json.loads((planted / "result.json").read_text())
@@ -105,9 +104,8 @@ def test_a_changed_number_and_a_changed_image_are_found_and_named(kinds, tmp_pat
     assert agreement["first"]["where"] == "history[1].replicates[2].val.loss"
     assert agreement["first"]["recorded"] == pytest.approx(agreement["first"]["now"] + 0.001)
 
-    moved = shutil.copytree(sample_root, tmp_path / "data")
-    image = next(iter(sorted(moved.glob("sample/val/*/*.jpg"))))
-    Image.new("RGB", (256, 256), "red").save(image)
+    moved = shutil.copytree(commands.root, tmp_path / "data")
+    Image.new("RGB", (40, 40), "red").save(moved / "val" / "steak" / "0.png")
     done = commands.run(
         "reproduce.py", runs[FEATURES], f"data.root={moved}", "--to", tmp_path / "to"
     )
@@ -118,22 +116,17 @@ def test_a_changed_number_and_a_changed_image_are_found_and_named(kinds, tmp_pat
     assert (tmp_path / "to" / "result.json").is_file()
 
 
-def test_ctrl_c_says_how_to_go_on_and_that_comes_to_the_same(pictures):
-    done = pictures.run("train.py", "model=resnet18", "epochs=1500", *pictures.tiny)
+def test_reproduction_interrupted_by_ctrl_c_is_resumed_by_the_printed_command(pictures):
+    done = pictures.run("train.py", "model=resnet18", "epochs=500", *pictures.tiny)
     assert done.returncode == 0, done.stderr
     (run,) = (file.parent for file in pictures.directory.glob("outputs/**/result.json"))
     into = pictures.directory / "again"
-    process = pictures.start("reproduce.py", run, *pictures.own, "--to", into)
-    while not list(into.glob("events.*")):
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=120)
-    assert process.returncode == 130 and "Traceback" not in error
+    pictures.interrupt_when("again/events.*")
+    done = pictures.run("reproduce.py", run, *pictures.own, "--to", into)
+    assert done.returncode == 130 and "Traceback" not in done.stderr
     assert read_record(into / "result.json").status == "interrupted"
-    command = error.rstrip().splitlines()[-1]
-    python, script, *arguments = command.split()
-    assert (python, script) == ("python", process.args[1])
+    python, script, *arguments = done.stderr.rstrip().splitlines()[-1].split()
+    assert python == "python" and Path(script).name == "reproduce.py"
     assert arguments == [str(run), *pictures.own, "--to", str(into)]
     done = pictures.run("reproduce.py", *arguments)
     assert done.returncode == 0, done.stderr

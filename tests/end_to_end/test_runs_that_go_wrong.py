@@ -2,9 +2,6 @@
 
 import json
 import math
-import os
-import signal
-import threading
 import time
 
 import pytest
@@ -128,11 +125,7 @@ def test_real_images_demand_real_weights(commands):
 
 
 def test_interrupted_run_leaves_a_record_and_ends_with_status_130(pictures):
-    def interrupt() -> None:
-        wait_until(lambda: list(pictures.directory.glob("outputs/*/*/events.*")))
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt).start()
+    pictures.interrupt_when("outputs/*/*/events.*")
     done = pictures.train("model=resnet18", "epochs=100000")
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr

@@ -115,7 +115,7 @@ def test_requeued_warned_and_cancelled_runs_end_with_the_numbers_of_undisturbed_
 ):
     others = {name.partition("_")[0] for name in slurm.jobs()}
     commands.tiny = [setting for setting in commands.tiny if "replicates" not in setting]
-    asked = ["-m", "model=mobilenet_v3_small", "training=fine_tuning", "seed=1,2,3", "threads=1"]
+    asked = ["-m", "model=mobilenet_v3_small", "training=fine_tuning", "seed=1,2,3"]
     asked += ["epochs=8", "checkpoint_seconds=0"]
     process = commands.start(
         "train.py", *asked, *commands.tiny, *FITTING, "hydra/launcher=submitit_slurm",

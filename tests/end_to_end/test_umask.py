@@ -9,16 +9,16 @@ import pytest
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("umask", [0o077], ids=oct)
 def test_nothing_that_a_run_writes_is_more_open_than_the_umask_says(
-    commands_in, tmp_path, publish, umask
+    pictures_in, tmp_path, publish, umask
 ):
     address = publish(tmp_path / "published")
     place = tmp_path / "place"
     place.mkdir(mode=0o755)
-    commands = commands_in(place)
+    commands = pictures_in(place)
     small = ("model=mobilenet_v3_small", "model.weights=null", "epochs=1", "transform.size=32")
     before = os.umask(umask)
     try:
-        done = commands.process(
+        done = commands.run(
             "train.py", "-m", *small, "data=10pct", "data.root=data", f"data.base_url={address}",
             "data.checksums=null", "replicates=2", "seed=1,2",
         )  # fmt: skip
