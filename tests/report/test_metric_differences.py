@@ -60,6 +60,16 @@ def test_the_table_shows_the_metric_and_its_difference_in_every_form(outputs, ca
         assert "diff. in F1" in printed
 
 
+def test_the_page_shows_the_metric_and_its_difference(outputs, tmp_path):
+    assert (
+        main([outputs, "--sort", "balanced_accuracy", "--html", str(tmp_path / "page.html")]) == 0
+    )
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "diff. in balanced acc" in page
+    assert main([outputs, "--html", str(tmp_path / "page.html")]) == 0
+    assert "diff. in balanced acc" not in (tmp_path / "page.html").read_text("utf-8")
+
+
 def test_an_accuracy_that_contradicts_the_ranking_significantly_is_named(outputs, capsys):
     assert main([outputs]) == 0
     printed = " ".join(capsys.readouterr().out.split())

@@ -63,7 +63,12 @@ def main(arguments: list[str]) -> int:
 
         again = shell.command("python", shell.script("compare.py"), *arguments)
         with explained(options.html, "Name another file with --html FILE."):
-            print(write_page(groups, discovered.unfinished, options.html, command=again))
+            more = difference_columns(groups, sort)
+            print(
+                write_page(
+                    groups, discovered.unfinished, options.html, command=again, sort=sort, more=more
+                )
+            )
     elif options.csv:
         more = [*swept, *difference_columns(groups, sort)]
         print(as_csv(ordered(rows, sort)[: options.top], more), end="")

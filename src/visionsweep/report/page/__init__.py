@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 
 import visionsweep
 from visionsweep.report import numbers
+from visionsweep.report.column_values import Column
 from visionsweep.report.evidence import Evidence
 from visionsweep.report.page import best_run, curves, leaderboard_table
 from visionsweep.report.page.colors import COLOURS, DASHES, LINES
@@ -26,14 +27,24 @@ _SCRIPTS = ("theme.js", "page.js", "charts.js")
 
 
 def write_page(
-    groups: Sequence[Evidence], failed: Sequence[Run], path: Path, *, command: str | None
+    groups: Sequence[Evidence],
+    failed: Sequence[Run],
+    path: Path,
+    *,
+    command: str | None,
+    sort: str = "",
+    more: Sequence[Column] = (),
 ) -> Path:
     """Write the report as one self-contained file, and return the file.
 
     Groups without runs are left out. The folder is made if missing. The command is the line that
-    makes this page again, if there is one.
+    makes this page again, if there is one. `sort` and `more` are columns to show in any case.
     """
-    shown = [group_of(f"g{n}", evidence) for n, evidence in enumerate(groups, 1) if evidence.rows]
+    shown = [
+        group_of(f"g{n}", evidence, sort, more)
+        for n, evidence in enumerate(groups, 1)
+        if evidence.rows
+    ]
     runs = [row.run for evidence in groups for row in evidence.rows]
     scripts = {name: (_HERE / name).read_text("utf-8") for name in _SCRIPTS}
     scripts["plotly"] = _plotly() if shown else ""

@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from visionsweep.report import numbers
+from visionsweep.report.column_values import Column
 from visionsweep.report.effects import EffectLine, curve_sentence, effect_lines
 from visionsweep.report.evidence import Evidence
 from visionsweep.report.headline import headline, labels_of
@@ -24,7 +25,9 @@ from visionsweep.text.shell import command, script
 _MOST_ORIGINS = 3  # command lines; runs gathered from many sweeps have as many
 
 
-def group_of(key: str, evidence: Evidence) -> dict[str, Any]:
+def group_of(
+    key: str, evidence: Evidence, sort: str = "", more: Sequence[Column] = ()
+) -> dict[str, Any]:
     """Return what the template shows of a group of at least one run, whose key is unique."""
     labels = labels_of(evidence)
     rows, chosen, curve, kind = evidence.rows, evidence.chosen, evidence.curve, evidence.kind
@@ -48,7 +51,7 @@ def group_of(key: str, evidence: Evidence) -> dict[str, Any]:
         "headline": summary,
         "notes": [*([summary.more] if summary.more else []), *hints(evidence)],
         "plot": difference_plot(evidence, labels),
-        "leaderboard": leaderboard_table(evidence),
+        "leaderboard": leaderboard_table(evidence, sort, more),
         "curves": lines,
         "twins": curves.have_twins(lines),
         "effects": _effects(evidence),

@@ -39,8 +39,12 @@ class Cell(NamedTuple):
     picture: Markup | None = None
 
 
-def leaderboard_table(evidence: Evidence) -> dict[str, Any]:
+def leaderboard_table(
+    evidence: Evidence, sort: str = "", more: Sequence[Column] = ()
+) -> dict[str, Any]:
     """Return the leaderboard of a group of at least one run, as the template reads it.
+
+    `sort` is a column to show in any case, `more` are those to show after it.
 
     Returns:
         `headings`; `lines`, which are (place, row, model, cells) of the first runs and of the
@@ -52,7 +56,9 @@ def leaderboard_table(evidence: Evidence) -> dict[str, Any]:
         if place <= MOST or row.run is evidence.recommended
     ]
     rows = [row for _, row in shown]
-    columns = [c for c in columns_of(evidence.rows, "page") if c.key != "model"]
+    columns = [
+        c for c in columns_of(evidence.rows, "page", sort=sort, more=more) if c.key != "model"
+    ]
     scales = {c.key: _scale(c, rows) for c in columns}
     best_loss = float(BY_KEY["val_loss"].value(rows[0]))
     return {
