@@ -89,9 +89,11 @@ def test_wilson_interval_covers_the_truth_in_95_of_100_cases():
 def test_two_equal_runs_differ_significantly_in_at_most_5_of_100_cases(population, kind):
     changes, replicates = KINDS[kind]
     people, source = population(**changes), np.random.default_rng(6)
-    alarms = [
-        compare(people.draw(source, 136, replicates, (0, 0)))[0].distinguishable for _ in range(600)
-    ]
+    alarms = []
+    for _ in range(600):
+        runs = people.draw(source, 136, replicates, (0, 0))
+        runs.sort(key=lambda run: run.losses.mean())  # the best first
+        alarms.append(compare(runs)[0].distinguishable)
     print(f"false alarms among two equal runs, {kind}: {np.mean(alarms):.1%}")
     assert 0.02 <= np.mean(alarms) <= 0.06
 
