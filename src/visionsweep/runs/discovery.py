@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -61,6 +62,7 @@ def find_runs(folders: Iterable[Path]) -> FoundRuns:
     runs: list[Run] = []
     seen: set[str] = set()
     skipped: list[str] = []
+    parts: dict[str, Any] = {}  # of configurations; runs have most in common
     for folder in folders:
         refuse_no_folder(folder)
         for directory, place, claimed in _run_directories(folder):
@@ -69,6 +71,10 @@ def find_runs(folders: Iterable[Path]) -> FoundRuns:
             seen.add(place)
             try:
                 if record := _read(directory, claimed=claimed):
+                    record.config = {
+                        name: parts.setdefault(repr(part), part)
+                        for name, part in record.config.items()
+                    }
                     runs.append(Run(directory, record))
             except OSError as error:
                 skipped.append(f"{directory / RECORD}: {why(error)}")
