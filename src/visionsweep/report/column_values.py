@@ -60,8 +60,8 @@ class Column:
         return isinstance(value, str), value
 
 
-def final_score(split: str, name: str) -> Callable[[Row], Value]:
-    """Return a getter of a score after the last epoch."""
+def score(split: str, name: str) -> Callable[[Row], Value]:
+    """Return a getter of a score of the deployed predictor; in older records of the last epoch."""
 
     def value(row: Row) -> float:
         measure = _measure(row, split, name)
@@ -93,7 +93,7 @@ def loss_text(split: str) -> Callable[[Row], str]:
 
     def shown(row: Row) -> str:
         found = _measure(row, split, "loss")
-        text = numbers.decimal(float(final_score(split, "loss")(row)), 4)
+        text = numbers.decimal(float(score(split, "loss")(row)), 4)
         return text if found is None else f"{text} {numbers.interval(found, 2)}".rstrip()
 
     return shown
@@ -104,7 +104,7 @@ def accuracy_text(split: str) -> Callable[[Row], str]:
 
     def shown(row: Row) -> str:
         found = _measure(row, split, "accuracy")
-        text = f"{100 * float(final_score(split, 'accuracy')(row)):.1f}%"
+        text = f"{100 * float(score(split, 'accuracy')(row)):.1f}%"
         if found is None:
             return text
         return f"{text} [{100 * found.low:.0f}, {100 * found.high:.0f}]"
