@@ -7,6 +7,7 @@ be compared are timed together, in turns, when the sweep ends.
 import json
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -73,6 +74,8 @@ def time_models(sweep_dir: Path, runs: Iterable[Run]) -> None:
     built = {}
     for key, record in models.items():
         config, size = config_of(record).model, int(key.rpartition("-")[2])
+        if record.weights == "random":
+            config = replace(config, weights=None)  # does not look for them, nor warn, once more
         try:
             spec = resolve_backbone(config, random_if_unavailable=True)
             built[key] = backbones.build(spec, size).module, size
