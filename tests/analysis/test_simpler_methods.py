@@ -101,9 +101,9 @@ def test_single_replicate_has_no_variance_of_seeds(rates):
     assert used < 0.8
 
 
-def test_thirty_images_miss_rare_ones_of_high_loss(rates):
+def test_loss_of_thirty_images_counts_wrong_ones_that_the_sample_may_lack(rates):
     _, used = rates(None, "loss", cases=200, images=30, ease=3.5, sharpness=3)
-    assert used < 0.9
+    assert used > 0.93
 
 
 def test_calibration_error_is_less_certain_if_nearly_all_images_are_correct(rates):
