@@ -1,5 +1,7 @@
 """A run of one second on eighteen images."""
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from visionsweep.config.schema import (
     TrainingConfig,
     TransformConfig,
 )
+from visionsweep.training import loop
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +54,26 @@ def config(tmp_path, cache) -> Config:
 @pytest.fixture
 def run_dir(tmp_path) -> Path:
     return tmp_path / "outputs" / "sweep" / "a-run"
+
+
+@pytest.fixture
+def interrupted(monkeypatch) -> Callable[[int], AbstractContextManager[None]]:
+    """Interrupt training, as Ctrl-C does, after the given epoch."""
+
+    @contextmanager
+    def interrupt(last: int) -> Iterator[None]:
+        fit = loop.fit
+
+        def cut(module, batches, optimizer, epochs, device, on_epoch, **more):
+            def interrupting(epoch):
+                on_epoch(epoch)
+                if epoch.epoch == last:
+                    raise KeyboardInterrupt
+
+            return fit(module, batches, optimizer, epochs, device, interrupting, **more)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(loop, "fit", cut)
+            yield
+
+    return interrupt

@@ -15,7 +15,6 @@ from visionsweep.config.schema import EvidenceConfig
 from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.experiment import run_experiment
 from visionsweep.runs import logits
-from visionsweep.training import loop
 from visionsweep.training.batches import TensorBatches
 from visionsweep.training.bootstrap import bootstrap_samples, samples_of_heads
 from visionsweep.training.checkpoint import read_checkpoint, write_checkpoint
@@ -110,20 +109,11 @@ def test_optimizer_that_mixes_heads_trains_none_on_samples(config, run_dir):
     assert logits.read(run_dir, record)["val"].bootstrap is None
 
 
-def test_run_that_an_earlier_version_interrupted_is_resumed(config, run_dir, monkeypatch):
+def test_run_that_an_earlier_version_interrupted_is_resumed(config, run_dir, interrupted):
     """Its checkpoint has no heads on samples, and its configuration does not know of them."""
-    fit = loop.fit
     whole = run_of(config, run_dir.with_name("whole"), 8)
 
-    def cut(module, batches, optimizer, epochs, device, on_epoch, **more):
-        def interrupting(epoch):
-            on_epoch(epoch)
-            raise KeyboardInterrupt
-
-        return fit(module, batches, optimizer, epochs, device, interrupting, **more)
-
-    with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
-        interrupted.setattr(loop, "fit", cut)
+    with interrupted(1):
         run_of(replace(config, checkpoint_seconds=0.0), run_dir, 0)
     tensors, progress = read_checkpoint(run_dir / "checkpoint.safetensors")
     del progress.config["evidence"]

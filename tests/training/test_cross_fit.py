@@ -148,20 +148,12 @@ def test_class_of_a_single_image_is_refused(cross_fitted, tmp_path):
 
 
 def test_interrupted_run_resumes_with_the_same_scores_of_each_image(
-    cross_fitted, run_dir, monkeypatch
+    cross_fitted, run_dir, interrupted
 ):
-    fit, whole_dir = loop.fit, run_dir.with_name("whole")
+    whole_dir = run_dir.with_name("whole")
     whole = run_experiment(cross_fitted, whole_dir, "a-run")
 
-    def cut(module, batches, optimizer, epochs, device, on_epoch, **more):
-        def interrupting(epoch):
-            on_epoch(epoch)
-            raise KeyboardInterrupt
-
-        return fit(module, batches, optimizer, epochs, device, interrupting, **more)
-
-    with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
-        interrupted.setattr(loop, "fit", cut)
+    with interrupted(1):
         run_experiment(replace(cross_fitted, checkpoint_seconds=0.0), run_dir, "a-run")
     resumed = run_experiment(cross_fitted, run_dir, "a-run")
     assert resumed.continued_after == [1] and resumed.deployed == whole.deployed

@@ -92,23 +92,12 @@ def test_failed_run_starts_anew_and_its_failure_is_removed(config, run_dir, monk
     ids=["plain", "balanced"],
 )
 def test_interrupted_run_is_resumed_from_its_checkpoint(
-    config, run_dir, trainings, monkeypatch, training
+    config, run_dir, trainings, interrupted, training
 ):
     config = replace(config, training=replace(config.training, **training))
     slow = replace(config, epochs=5, checkpoint_seconds=0.0)
     whole = run_experiment(slow, run_dir.with_name("whole"), "a-run")
-    fit = loop.fit
-
-    def cut(module, batches, optimizer, epochs, device, on_epoch, **more):
-        def interrupting(epoch):
-            on_epoch(epoch)
-            if epoch.epoch == 3:
-                raise KeyboardInterrupt
-
-        return fit(module, batches, optimizer, epochs, device, interrupting, **more)
-
-    with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
-        interrupted.setattr(loop, "fit", cut)
+    with interrupted(3):
         run_experiment(slow, run_dir, "a-run")
     cut_off = json.loads((run_dir / "result.json").read_text())
     assert cut_off["status"] == "interrupted" and len(cut_off["history"]) == 3
