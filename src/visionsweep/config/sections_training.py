@@ -1,10 +1,13 @@
 """The settings of the config group `training`, declared as in `schema`."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from omegaconf import MISSING
 
 from visionsweep.config.setting import setting
+
+_IN_STEPS: dict[str, Any] = {"added": True, "hparam": True, "in_steps": True}
 
 
 @dataclass
@@ -26,35 +29,27 @@ class TrainingConfig:
         "learning rate after the warm-up; cosine: falls to 0 at the last step",
         "constant",
         choices=("constant", "cosine"),
-        added=True,
-        hparam=True,
-        in_steps=True,
+        **_IN_STEPS,
     )
     warmup: float = setting(
         "share of all steps in which the learning rate rises linearly",
         0.0,
         ge=0,
         lt=1,
-        added=True,
-        hparam=True,
-        in_steps=True,
+        **_IN_STEPS,
     )
     clip_norm: float | None = setting(
         "largest norm of a gradient; longer ones are scaled down; null: any",
         None,
         gt=0,
-        added=True,
-        hparam=True,
-        in_steps=True,
+        **_IN_STEPS,
     )
     label_smoothing: float = setting(
         "share of each label that is spread over all classes",
         0.0,
         ge=0,
         lt=1,
-        added=True,
-        hparam=True,
-        in_steps=True,
+        **_IN_STEPS,
     )
     ema: float = setting(
         "decay per step of an exponential moving average of the weights, which is then scored and "
@@ -62,25 +57,19 @@ class TrainingConfig:
         0.0,
         ge=0,
         lt=1,
-        added=True,
-        hparam=True,
-        in_steps=True,
+        **_IN_STEPS,
     )
     freeze_batchnorm: bool = setting(
         "keep the statistics of BatchNorm while the backbone is trained",
         False,
-        added=True,
-        hparam=True,
-        in_steps=True,
+        **_IN_STEPS,
     )
     layer_decay: float = setting(
         "factor of the learning rate from each layer of a trained backbone to the one before it",
         1.0,
         gt=0,
         le=1,
-        added=True,
-        hparam=True,
-        in_steps=True,
+        **_IN_STEPS,
     )
     class_weights: str = setting(
         "weight of an image in the training loss; balanced: the rarer its class, the larger",
