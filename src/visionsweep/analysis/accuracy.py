@@ -21,9 +21,7 @@ def accuracy_difference(run: RunLosses, best: RunLosses, *, seed: int = 0) -> Es
     """
     none = SeedErrors(np.zeros(1), np.ones(1))
     difference = (run.correct - best.correct)[None].astype(np.float64)
-    (estimate,), _ = estimates_of_differences(
-        Losses(difference, none, none, np.zeros(1)), seed=seed
-    )
+    (estimate,) = estimates_of_differences(Losses(difference, none, none, np.zeros(1)), seed=seed)
     return estimate
 
 

@@ -9,12 +9,7 @@ from scipy.special import stdtrit
 
 from visionsweep.analysis import bounds
 from visionsweep.analysis.best import RESOLUTION, above_best
-from visionsweep.analysis.differences import (
-    MANY_IMAGES,
-    Losses,
-    estimates_of_differences,
-    losses_of,
-)
+from visionsweep.analysis.differences import MANY_IMAGES, Losses, losses_of
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.predictions import Floats, Predictions
 from visionsweep.analysis.resampling import SeedErrors
@@ -101,7 +96,7 @@ def compare(predictions: Sequence[Predictions | RunLosses], *, seed: int = 0) ->
 
 
 def _p_values(differences: Losses, *, seed: int) -> Floats:
-    _, p = estimates_of_differences(differences, seed=seed)
+    _, p = bounds.paired_bootstrap_ci(differences.images, differences.heads(), seed=seed)
     p[np.abs(differences.images).max(1) < RESOLUTION] = 1.0
     return p
 

@@ -99,7 +99,7 @@ class Losses:
         hide that other training images would have given other heads.
 
         Args:
-            training_sets: as the attribute, of the sums, of any shape.
+            training_sets: those of the sums, like the attribute, of any shape.
             images: number of images; by default those of these losses.
         """
         of_data: NDArray[np.bool_] = np.abs(training_sets) > _SAME
@@ -110,7 +110,7 @@ class Losses:
         """Return the standard errors due to the training sample, 0 where it is not counted.
 
         Args:
-            images: as for `counts_training`.
+            images: number of images; by default those of these losses.
         """
         counted = self.counts_training(self.training_sets, images)
         return np.where(counted, self.training.size, 0.0)
@@ -119,7 +119,7 @@ class Losses:
         """Return the standard errors due to seeds and, where it counts, to the training sample.
 
         Args:
-            images: as for `counts_training`.
+            images: number of images; by default those of these losses.
         """
         size = self.counted_training(images)
         if not size.any():
@@ -216,9 +216,9 @@ def estimates_of_losses(
     return [Estimate(*map(float, each)) for each in rows]
 
 
-def estimates_of_differences(differences: Losses, *, seed: int) -> tuple[list[Estimate], Floats]:
-    """Return differences of mean losses with confidence intervals, and p-values, `float64[K]`."""
-    half, p = bounds.paired_bootstrap_ci(differences.images, differences.heads(), seed=seed)
+def estimates_of_differences(differences: Losses, *, seed: int) -> list[Estimate]:
+    """Return differences of mean losses with confidence intervals."""
+    half, _ = bounds.paired_bootstrap_ci(differences.images, differences.heads(), seed=seed)
     value = differences.images.mean(1)
     rows = zip(value, value - half, value + half, strict=True)
-    return [Estimate(*map(float, each)) for each in rows], p
+    return [Estimate(*map(float, each)) for each in rows]

@@ -137,7 +137,7 @@ def _estimated(contrasts: Sequence[_Contrast], losses: Losses, seed: int) -> lis
     for row, contrast in enumerate(contrasts):
         np.add.at(weights[row], contrast.rows, 1 / len(contrast.rows))
         np.add.at(weights[row], contrast.partners, -1 / len(contrast.rows))
-    estimated, _ = estimates_of_differences(losses.combined(weights), seed=seed)
+    estimated = estimates_of_differences(losses.combined(weights), seed=seed)
     return [
         Effect(each.key, each.value, each.baseline, effect, len(each.rows))
         for each, effect in zip(contrasts, estimated, strict=True)
