@@ -78,7 +78,7 @@ def _clean_checkout(monkeypatch):
 # ----------------------------------------------------------------------------- what has changed
 
 
-def test_nothing_is_listed_where_nothing_differs(run):
+def test_identical_configurations_list_no_difference(run):
     assert changes(run) == {}
 
 
@@ -90,7 +90,7 @@ def test_a_replaced_image_is_listed_before_anything_is_trained(run, pictures, mo
     assert all(text.startswith("4 (") for text in found["val images"])
 
 
-def test_images_that_have_moved_and_are_the_same_are_not_listed(run, pictures, tmp_path):
+def test_moved_images_with_the_same_content_are_not_listed(run, pictures, tmp_path):
     pictures.rename(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="no such folder"):
         changes(run)
@@ -110,7 +110,7 @@ def test_versions_weights_and_devices_that_differ_are_listed(run):
     assert found["backbone"][0].endswith("abc") and len(found) == 5
 
 
-def test_another_commit_is_listed_and_so_are_changes_that_no_commit_names(run, monkeypatch):
+def test_other_commit_and_uncommitted_changes_are_listed(run, monkeypatch):
     run.record.git = {"commit": "aaa", "dirty": True}
     monkeypatch.setattr(provenance, "git_state", lambda: {"commit": "bbb", "dirty": True})
     assert changes(run) == {
@@ -153,7 +153,7 @@ def test_every_setting_comes_back_as_it_was_recorded(run):
     assert again["sweep_dir"] == "outputs/again" and not recorded.absent
 
 
-def test_where_and_on_what_it_runs_may_be_changed(run, tmp_path):
+def test_settings_of_place_and_machine_may_be_changed(run, tmp_path):
     settings = ["num_workers=2", "histograms=true", "data.base_url=null"]
     settings = settings_for(run, *settings, f"features.cache_dir={tmp_path}")
     config, _ = config_for(run, settings, Path("again"))
@@ -161,7 +161,7 @@ def test_where_and_on_what_it_runs_may_be_changed(run, tmp_path):
     assert config.features.cache_dir == str(tmp_path)
 
 
-def test_settings_that_decide_numbers_are_refused(run):
+def test_settings_that_affect_results_are_refused(run):
     for key in set(settings()) - CHANGEABLE:
         with pytest.raises(UserError, match="another experiment") as refused:
             config_for(run, [f"{key}=1"], Path("again"))
@@ -188,7 +188,7 @@ def test_a_run_on_the_users_images_never_falls_back_to_the_sample(run):
     assert config_for(run, settings_for(run), Path("again"))[0].data.if_unreachable == "sample"
 
 
-def test_it_computes_with_the_threads_of_the_run_or_as_many_as_asked_for(run):
+def test_threads_are_those_of_the_run_unless_set(run):
     before = torch.get_num_threads()
     run.record.device["threads"] = 3
     use_threads(run, None)
@@ -252,7 +252,7 @@ def test_places_and_addresses_of_a_record_are_listed_and_not_followed(run, tmp_p
     assert config_for(run, given, Path("again"))[0].data.base_url == "http://127.0.0.1:9/evil"
 
 
-def test_without_its_folder_a_run_says_the_whole_command(run, pictures):
+def test_run_without_its_folder_prints_the_whole_command(run, pictures):
     with pytest.raises(UserError) as error:
         config_for(run, ["device=cpu"], Path("again"))
     assert error.value.where == str(run.directory)
@@ -263,7 +263,7 @@ def test_without_its_folder_a_run_says_the_whole_command(run, pictures):
     assert config_for(run, arguments[1:], Path("again"))[0].data.root == str(pictures)
 
 
-def test_published_data_sets_come_from_where_this_machine_keeps_them(run):
+def test_published_datasets_are_read_from_this_machines_folder(run):
     run.record.config["data"] |= {
         "source": "archives", "name": "pizza_steak_sushi", "label": "20pct", "fraction": 0.2,
         "root": "/usr/lib/python3/dist-packages", "base_url": "http://127.0.0.1:9/",

@@ -51,7 +51,7 @@ def test_failed_runs_cannot_predict(write_run, tmp_path):
         choose_run(tmp_path / "outputs")
 
 
-def test_a_run_that_diverged_is_never_asked(write_run, tmp_path):
+def test_diverged_run_is_never_chosen(write_run, tmp_path):
     write_run("diverged", math.nan)
     with pytest.raises(UserError, match="train again with a smaller optimizer"):
         choose_run(tmp_path / "outputs")
@@ -73,7 +73,7 @@ def test_folders_are_searched_and_an_empty_one_refused(tmp_path):
         expand([tmp_path / "empty"])
 
 
-def test_neither_question_takes_the_import_of_torch():
+def test_choosing_a_run_does_not_import_torch():
     code = "import sys, visionsweep.cli.selection; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -86,14 +86,14 @@ def test_a_run_is_named_by_its_directory_or_by_its_record(write_run):
 
 
 @pytest.mark.parametrize("status", ["failed", "interrupted"])
-def test_a_run_that_came_to_no_numbers_is_refused_with_its_reason(write_run, status):
+def test_run_without_results_is_refused_with_its_reason(write_run, status):
     failure = Failure("UserError", "no such folder")
     directory = write_run("a", 0.5, status=status, failure=failure)
     with pytest.raises(UserError, match=rf"{status} \(UserError: no such folder\)"):
         named_run(directory)
 
 
-def test_a_record_of_another_form_is_refused(write_run):
+def test_record_with_another_schema_is_refused(write_run):
     directory = write_run("a", 0.5)
     content = json.loads((directory / "result.json").read_text())
     (directory / "result.json").write_text(json.dumps(content | {"schema_version": 0}))
@@ -107,7 +107,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
             named_run(place)
 
 
-def test_a_folder_of_runs_is_no_run_and_lists_the_commands_best_first(write_run, tmp_path):
+def test_folder_of_runs_is_refused_and_commands_are_listed_best_first(write_run, tmp_path):
     for name, loss in (("a 1", 0.5), ("b", 0.2)):
         write_run(name, loss)
     write_run("c", status="failed")
@@ -122,7 +122,7 @@ def test_a_folder_of_runs_is_no_run_and_lists_the_commands_best_first(write_run,
     assert all(Path(shlex.split(line)[1]).name == "reproduce.py" for line in commands)
 
 
-def test_a_folder_of_images_and_a_file_are_told_apart_from_runs(tmp_path):
+def test_folder_of_images_and_file_are_not_taken_for_runs(tmp_path):
     Image.new("L", (4, 4)).save(tmp_path / "a.png")
     with pytest.raises(UserError) as refused:
         named_run(tmp_path)
@@ -132,7 +132,7 @@ def test_a_folder_of_images_and_a_file_are_told_apart_from_runs(tmp_path):
     assert refused.value.where == str(tmp_path / "a.png") and "no record" in refused.value.what
 
 
-def test_what_is_not_there_is_refused_with_the_nearest_name(tmp_path):
+def test_missing_path_is_refused_with_the_nearest_name(tmp_path):
     Image.new("L", (4, 4)).save(tmp_path / "photo.png")
     (tmp_path / "outputs").mkdir()
     for ask in (
@@ -149,7 +149,7 @@ def test_what_is_not_there_is_refused_with_the_nearest_name(tmp_path):
         event_folders(tmp_path / "photo.png")
 
 
-def test_what_is_there_but_not_a_folder_is_said_so_and_never_suggested(tmp_path):
+def test_path_that_is_not_a_folder_is_refused_and_never_suggested(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "gone").symlink_to("nowhere")
     for name, why in (("pipe", "device, pipe, or socket"), ("gone", "broken link to 'nowhere'")):

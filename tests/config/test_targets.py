@@ -117,6 +117,6 @@ def test_momentum_is_refused_by_the_class_and_not_by_the_name() -> None:
     refuse_target("optimizer", "torch.optim.SGD", arguments | {"nesterov": True})
 
 
-def test_settings_of_a_record_without_names_have_no_implied_class() -> None:
+def test_record_without_names_implies_no_class() -> None:
     flat = result_settings({"optimizer": {"_target_": "torch.optim.Adam"}, "augmentation": {}})
     assert flat == {"optimizer._target_": "torch.optim.Adam"}

@@ -60,7 +60,7 @@ def refusal(config: DictConfig) -> str:
 # Files ---------------------------------------------------------------------------------------
 
 
-def test_the_default_configuration_is_the_one_promised() -> None:
+def test_default_configuration_is_the_documented_one() -> None:
     config = validate_config(composed())
     assert isinstance(config, Config)
     assert (config.model.label, config.data.label, config.epochs) == ("effnetb0", "10pct", 5)
@@ -70,7 +70,7 @@ def test_the_default_configuration_is_the_one_promised() -> None:
     assert config.augmentation.name == "none" and config.training.freeze_backbone is True
 
 
-def test_the_promised_groups_and_options_are_there() -> None:
+def test_documented_groups_and_options_exist() -> None:
     promised = {
         "model": "effnetb0 effnetb1 effnetb2 effnetb3 effnetb4 resnet18 resnet50 "
         "mobilenet_v3_small convnext_tiny vit_b_16 effnetlite0 effnetlite1 effnetlite2",
@@ -86,7 +86,7 @@ def test_the_promised_groups_and_options_are_there() -> None:
 
 
 @pytest.mark.parametrize("path", OPTIONS, ids=lambda p: f"{p.parent.name}/{p.stem}")
-def test_every_option_composes_and_passes_the_check(path: Path) -> None:
+def test_every_option_composes_and_is_valid(path: Path) -> None:
     option = f"{path.parent.name}/{path.stem}"
     validate_config(
         composed(f"{path.parent.name}={path.stem}", *WITH_WHAT_IT_NEEDS.get(option, []))
@@ -96,13 +96,13 @@ def test_every_option_composes_and_passes_the_check(path: Path) -> None:
 @pytest.mark.parametrize(
     "path", [*CONF.rglob("*.yaml")], ids=lambda p: str(p.relative_to(CONF).with_suffix(""))
 )
-def test_every_file_says_first_what_it_is_for(path: Path) -> None:
+def test_every_config_file_starts_with_its_purpose(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     lines = lines[1:] if lines[0].startswith("# @package") else lines
     assert lines[0].startswith("# ") and len(lines[0]) > 15 and lines[0].endswith((".", ",", "of"))
 
 
-def test_model_files_are_named_for_models_that_exist() -> None:
+def test_model_configs_name_existing_models() -> None:
     for path in (CONF / "model").glob("*.yaml"):
         config = OmegaConf.load(path)
         assert isinstance(config, DictConfig)
@@ -120,12 +120,12 @@ def test_fine_tuning_takes_the_optimizers_lower_rate() -> None:
     assert validate_config(composed("training=fine_tuning", "optimizer.lr=0.5")).optimizer.lr == 0.5
 
 
-def test_a_solved_head_has_no_epochs_and_one_replicate() -> None:
+def test_linear_probe_has_no_epochs_and_one_replicate() -> None:
     config = validate_config(composed("training=linear_probe", "epochs=10", "optimizer.lr=0.5"))
     assert (config.epochs, config.replicates, config.training.linear_probe) == (1, 1, "only")
 
 
-def test_the_list_of_models_is_torchvisions_own() -> None:
+def test_list_of_models_is_that_of_torchvision() -> None:
     theirs = torchvision.models.list_models(module=torchvision.models)
     assert list(torchvision_models()) == sorted(theirs)
     assert len(theirs) > 70
@@ -206,7 +206,7 @@ def test_an_unknown_choice_is_refused_with_the_known_ones(key: str) -> None:
 @pytest.mark.parametrize(
     "key", [k for k in settings() if k not in ("data.archives", "data.splits")]
 )
-def test_no_setting_accepts_an_empty_text(key: str) -> None:
+def test_no_setting_accepts_an_empty_string(key: str) -> None:
     with pytest.raises((UserError, ValueError)) as caught:
         validate_config(changed({key: ""}))  # numbers are refused before by the schema
     if isinstance(caught.value, UserError):
@@ -215,7 +215,7 @@ def test_no_setting_accepts_an_empty_text(key: str) -> None:
         )
 
 
-def test_what_is_finished_cannot_be_both_trained_again_and_taken_over() -> None:
+def test_force_and_reuse_are_mutually_exclusive() -> None:
     assert "give one of them" in refusal(changed({"force": True, "reuse": True}))
     assert (
         validate_config(changed({"force": True})).force
@@ -223,33 +223,33 @@ def test_what_is_finished_cannot_be_both_trained_again_and_taken_over() -> None:
     )
 
 
-def test_an_unknown_model_is_told_with_the_nearest_names() -> None:
+def test_unknown_model_is_refused_with_the_nearest_names() -> None:
     message = refusal(changed({"model.name": "efficientnet_b00"}))
     assert message.startswith("model.name=efficientnet_b00: torchvision has no such")
     assert "did you mean 'efficientnet_b0'" in message
     assert "one of alexnet, convnext_base" in refusal(changed({"model.name": "xyzzy"}))
 
 
-def test_a_key_that_a_plus_sign_brought_in_is_refused() -> None:
+def test_key_added_by_a_plus_sign_is_refused() -> None:
     message = refusal(composed("+optimizer.learning_rate=0.1", "+sede=1"))
     assert "optimizer.learning_rate=0.1: no such key" in message
     assert "sede=1: no such key; did you mean 'seed'?" in message
 
 
-def test_values_that_are_needed_are_asked_for() -> None:
+def test_missing_required_values_are_refused() -> None:
     assert "data.root: a value is needed; give data.root=..." in refusal(composed("data=folder"))
     asked = refusal(composed("model=torchvision"))
     assert asked.startswith("model.name: a value is needed; give model.name=...")
     assert "model.label" not in asked
 
 
-def test_an_interpolation_that_leads_nowhere_is_told() -> None:
+def test_unresolvable_interpolation_is_refused() -> None:
     message = refusal(composed("epochs=${epohcs}"))
     assert message.startswith("epochs: ") and "'epohcs' not found" in message
     assert "should be a whole number of at least 1" in message
 
 
-def test_every_problem_is_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     message = refusal(changed({"epochs": 0, "optimizer.lr": -1.0, "device": "gpu"}))
     assert [line.partition("=")[0] for line in message.splitlines()] == [
         "optimizer.lr",
@@ -307,7 +307,7 @@ def test_other_devices_are_refused(device: str) -> None:
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_values_that_do_not_go_together_are_told(
+def test_inconsistent_values_are_refused(
     settings: dict[str, object], words: tuple[str, ...]
 ) -> None:
     message = refusal(changed(settings))
@@ -370,7 +370,7 @@ def test_every_setting_describes_its_valid_values() -> None:
             assert "text" not in said[key], key
 
 
-def test_nearest_offers_what_is_close_and_nothing_else() -> None:
+def test_nearest_suggests_only_close_names() -> None:
     assert nearest("epohcs", ["epochs", "seed"]) == "; did you mean 'epochs'?"
     assert nearest("xyzzy", ["epochs", "seed"]) == ""
 

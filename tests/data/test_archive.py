@@ -62,7 +62,7 @@ def refused(archive: Path) -> UserError:
         ([("x" * 200 + "/" + "/".join(["y" * 200] * 5), b"1")], "a path longer than 1000"),
     ],
 )
-def test_impossible_names_are_refused(
+def test_invalid_names_are_refused(
     tmp_path: Path, entries: list[tuple[str, bytes]], said: str
 ) -> None:
     assert said in refused(packed(tmp_path / "photos.zip", entries)).what

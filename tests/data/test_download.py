@@ -274,7 +274,7 @@ def test_redirect_from_https_to_http_is_refused(
 
 
 @pytest.mark.parametrize("how", ["busy", "gone", "nonsense", "loop", "elsewhere"])
-def test_server_that_answers_anything_is_reachable(server: Server, how: str) -> None:
+def test_server_that_answers_with_any_status_is_reachable(server: Server, how: str) -> None:
     server.elsewhere = "file:///etc/passwd"
     assert why_unreachable(server.url(how)) is None
 

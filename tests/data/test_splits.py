@@ -189,7 +189,7 @@ def test_images_in_deeper_folders_belong_to_their_class(write: Write) -> None:
     assert sum(splits.counts.values()) == 20
 
 
-def test_digests_depend_on_contents_and_classes(write: Write, tmp_path: Path) -> None:
+def test_digest_of_a_split_depends_on_contents_and_classes(write: Write, tmp_path: Path) -> None:
     first = load_splits(folder_config(write({"a": range(0, 8), "b": range(10, 18)}, "one")))
     other = load_splits(folder_config(write({"a": range(10, 18), "b": range(0, 8)}, "two")))
     assert len({first.digest(split) for split in SPLITS}) == 3
@@ -337,7 +337,7 @@ def numbers(splits: Splits, split: str) -> list[int]:
     return sorted(int(image.path.stem.removeprefix("renamed-")) for image in splits[split])
 
 
-def test_test_set_is_the_small_archives_and_validation_the_rest_of_the_large_ones(
+def test_test_set_is_that_of_the_small_archive_and_validation_the_rest_of_the_large_one(
     published: Path,
 ) -> None:
     splits = load_splits(archives_config(published, 0.1))
@@ -353,7 +353,7 @@ def test_twenty_percent_trains_on_the_large_archive(published: Path) -> None:
     assert numbers(splits, "train") == [*range(1, 11), *range(101, 111)]
 
 
-def test_whole_training_set_holds_every_different_image_of_both_archives(published: Path) -> None:
+def test_full_training_set_is_the_deduplicated_union_of_both_archives(published: Path) -> None:
     splits = load_splits(archives_config(published, 1.0))
     assert numbers(splits, "train") == [*range(0, 11), *range(100, 111)]
     assert len(digests(splits, "train")) == len(splits.train) == 22

@@ -26,7 +26,7 @@ def wait_until(true) -> None:
     raise AssertionError("never came true")
 
 
-def test_ctrl_c_records_prints_what_is_finished_and_the_command_that_goes_on(pictures):
+def test_ctrl_c_prints_finished_runs_and_the_command_that_resumes(pictures):
     asked = ["-m", "epochs=2,400000,3", "model=resnet18"]
     process = pictures.start("train.py", *asked, *pictures.tiny)
     begun = "outputs/*/*/*_400000-*/events.*"
@@ -84,7 +84,7 @@ def test_fail_fast_stops_at_the_first_failure(pictures):
     assert "alexnet" in done.stdout and "sweep_dir=" in done.stdout.splitlines()[-1]
 
 
-def test_a_killed_fine_tuning_run_ends_as_one_that_was_never_killed(pictures):
+def test_killed_fine_tuning_run_resumes_to_identical_weights(pictures):
     asked = ["model=mobilenet_v3_small", "training=fine_tuning", "augmentation=trivial_augment"]
     tiny = [s for s in pictures.tiny if not s.startswith("replicates")]
     settings = [*asked, *tiny, "epochs=4", "checkpoint_seconds=0"]
@@ -125,7 +125,7 @@ def test_a_killed_fine_tuning_run_ends_as_one_that_was_never_killed(pictures):
 
 
 @pytest.mark.exhaustive
-def test_killed_at_twenty_moments_a_sweep_loses_the_run_in_hand_at_most(pictures, undisturbed):
+def test_sweep_killed_at_twenty_moments_loses_at_most_the_current_run(pictures, undisturbed):
     """Each round kills a sweep at a random moment; the next goes on with it, or begins another."""
     moments, kills, sweeps = random.Random(0), 0, 0
     seconds = 3.0  # of an undisturbed round, about; corrected by the first that gets to its end

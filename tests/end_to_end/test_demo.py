@@ -13,7 +13,7 @@ pytestmark = pytest.mark.exhaustive
 CHECKOUT = Path(__file__).parents[2]
 
 
-def test_demo_trains_real_weights_and_ends_with_truth_and_verdict(commands):
+def test_demo_trains_with_real_weights_and_prints_predictions_beside_labels(commands):
     demo = re.search(r"^demo:.*\n((?:\t.*\n)+)", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
     train, judge = (line.split("python ")[1].split() for line in demo[1].strip().splitlines())
     assert train == ["src/train.py", "experiment=demo"]

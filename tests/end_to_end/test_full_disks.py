@@ -7,7 +7,7 @@ from PIL import Image
 
 
 @pytest.mark.exhaustive
-def test_a_full_cache_changes_no_number_and_is_said_once(tmp_path, commands, small_disk):
+def test_full_cache_changes_no_number_and_is_reported_once(tmp_path, commands, small_disk):
     folder = tmp_path / "mine"
     for number in range(12):
         path = folder / ("cat", "dog")[number % 2] / f"{number}.png"
@@ -30,7 +30,7 @@ def test_a_full_cache_changes_no_number_and_is_said_once(tmp_path, commands, sma
 
 
 @pytest.mark.exhaustive
-def test_a_full_data_folder_is_an_error_without_traceback_and_the_same_command_goes_on(
+def test_full_data_folder_is_an_error_without_traceback_and_the_same_command_resumes(
     tmp_path, commands, small_disk, publish
 ):
     settings = ["model=resnet18", "model.weights=null", "transform.size=32", "epochs=1"]

@@ -52,7 +52,7 @@ def hostile(tmp_path: Path) -> Path:
 
 
 @pytest.mark.exhaustive
-def test_it_trains_and_predicts_and_files_swapped_later_are_seen(pictures, hostile):
+def test_hostile_folder_trains_and_predicts_and_swapped_files_are_noticed(pictures, hostile):
     given = f"data.root='{hostile}'"
     tiny = [each for each in pictures.tiny if not each.startswith("data.root")]
     skipped = [*tiny, given, "epochs=1", "data.on_bad_image=skip", "sweep_dir=outputs/run"]

@@ -28,13 +28,13 @@ def test_a_moved_run_still_predicts(a_run):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_changed_backbone_is_told(a_run):
+def test_changed_backbone_is_refused_by_predict(a_run):
     done = a_run(lambda record: record["model"].update(fingerprint="0" * 32))
     assert done.returncode == 1
     assert "another backbone" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_weights_that_cannot_be_had_are_told(a_run):
+def test_unreachable_weights_are_reported_by_predict(a_run):
     done = a_run(lambda record: record.update(weights="IMAGENET1K_V1"))
     assert done.returncode == 1
     assert "cannot be had" in done.stderr and "checkpoints/efficientnet_b0" in done.stderr

@@ -41,7 +41,7 @@ def predict(sweep_of_eight, photos, tmp_path):
     return ask, run
 
 
-def test_csv_and_json_stand_alone_on_standard_output_and_agree(predict, photos):
+def test_csv_and_json_are_alone_on_standard_output_and_agree(predict, photos):
     ask, run = predict
     as_csv, as_json = ask("--csv"), ask("--json")
     assert as_csv.returncode == as_json.returncode == 1  # one could not be read
@@ -69,7 +69,7 @@ def test_csv_and_json_stand_alone_on_standard_output_and_agree(predict, photos):
         )
 
 
-def test_below_the_confidence_asked_for_no_class_is_named_and_a_line_counts_them(predict, tmp_path):
+def test_predictions_below_min_confidence_name_no_class_and_are_counted(predict, tmp_path):
     ask, _ = predict
     table = ask("--min-confidence", "0.999999", "--figures", tmp_path / "figures")
     assert table.stdout.count("unsure (") == 2
@@ -97,9 +97,7 @@ def test_a_higher_temperature_makes_the_same_prediction_less_confident(predict, 
         assert 1 / 3 < after["confidence"] < before["confidence"]
 
 
-def test_explain_draws_the_heat_beside_each_image_even_where_only_json_was_asked_for(
-    predict, tmp_path
-):
+def test_explain_draws_heat_maps_also_with_json_output(predict, tmp_path):
     pytest.importorskip("captum")
     ask, _ = predict
     plain = ask("--figures", tmp_path / "plain")

@@ -29,7 +29,7 @@ def rows_of(text):
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_a_pipe_gets_a_line_per_run_and_a_reason_once(pictures, launcher):
+def test_piped_output_has_one_line_per_run_and_each_reason_once(pictures, launcher):
     # AlexNet cannot take images of 32 pixels.
     asked = ["-m", "model=resnet18", "model.name=resnet18,alexnet", "epochs=1,2"]
     asked += [f"hydra/launcher={launcher}", *pictures.tiny]
@@ -51,7 +51,7 @@ def test_a_pipe_gets_a_line_per_run_and_a_reason_once(pictures, launcher):
     assert "2 runs were finished earlier" in again.stderr or "1 run was" in again.stderr
 
 
-def test_a_refused_run_is_told_under_a_launcher_too(pictures, tmp_path):
+def test_refused_run_is_reported_under_a_launcher(pictures, tmp_path):
     asked = ["-m", "model=resnet18", "epochs=1", "seed=1,2", "sweep_dir=sweep"]
     assert pictures.train(*asked).returncode == 0
     for path in (tmp_path / "sweep").glob("*seed-1*/result.json"):
@@ -95,7 +95,7 @@ class Terminal:
         return re.split(r"[\r\n]|\x1b\[[A-Z]", self.text)
 
 
-def test_a_terminal_shows_where_the_sweep_is_and_ctrl_c_is_acknowledged_at_once(pictures):
+def test_terminal_shows_progress_and_acknowledges_ctrl_c_at_once(pictures):
     # Images go through the network; the second run would take minutes.
     tiny = [setting for setting in pictures.tiny if "replicates" not in setting]
     terminal = Terminal(
@@ -119,7 +119,7 @@ def test_a_terminal_shows_where_the_sweep_is_and_ctrl_c_is_acknowledged_at_once(
 
 
 @pytest.mark.parametrize("columns", [80, 120, 200])
-def test_a_long_name_goes_on_below_itself_in_a_terminal(monkeypatch, columns):
+def test_long_name_wraps_below_itself_in_a_terminal(monkeypatch, columns):
     name = "mobilenet_v3_small_folder_15-epochs_batch_size-4_weights-null_seed-1_size-32_4a7392d5"
     start = "1/4    1.1166     46.4%    114.0  "
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -133,7 +133,7 @@ def test_a_long_name_goes_on_below_itself_in_a_terminal(monkeypatch, columns):
     assert progress._hung(start, name) == start + name
 
 
-def test_a_run_that_is_queued_again_counts_once(tmp_path, capfd):
+def test_requeued_run_counts_once(tmp_path, capfd):
     shown = progress.Progress(tmp_path / "sweep", [{"seed": "1"}, {"seed": "2"}], watching=True)
     done = {"status": "completed", "val_loss": 0.5, "val_accuracy": 0.75}
     shown.end(Ending("a", "interrupted", reason="Interrupted: SIGINT"), ["seed=1"])

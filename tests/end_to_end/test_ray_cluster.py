@@ -67,9 +67,7 @@ def raylet_of(process, said, seconds=120):
     raise TimeoutError(said.read_text())
 
 
-def test_a_lost_node_is_told_and_resuming_gives_the_numbers_of_an_undisturbed_sweep(
-    pictures, cluster
-):
+def test_lost_node_is_reported_and_resuming_gives_identical_numbers(pictures, cluster):
     address, secret, second = cluster
     pictures.environment |= secret
     tiny = [s for s in pictures.tiny if "replicates" not in s]

@@ -15,7 +15,7 @@ def shown_runs(page) -> list[bool]:
     )
 
 
-def test_it_is_drawn_without_an_error_or_a_request(page):
+def test_page_is_drawn_without_errors_or_requests(page):
     page.open()
     time.sleep(0.5)  # for what a timer may start
     assert page.browser.get_log("browser") == []
@@ -71,7 +71,7 @@ def test_split_and_score_are_chosen_by_keyboard_and_keep_the_switches(page):
     assert shown_runs(page) == [False] + [True] * 7
 
 
-def test_the_numbers_behind_the_curves_are_a_table(page):
+def test_numbers_of_the_curves_are_available_as_a_table(page):
     page.open()
     page.run("document.querySelector('#g1 .behind-chart summary').focus()")
     page.press("\ue007")
@@ -115,7 +115,7 @@ def test_columns_sort_by_keyboard(page):
     assert page.run(sorted_heads) == 1
 
 
-def test_copy_hands_over_the_command(page):
+def test_copy_button_copies_the_command(page):
     page.open()
     page.run(
         "window.copied = null;"

@@ -48,7 +48,7 @@ def contrast(one: list[float], other: list[float]) -> float:
 
 
 @pytest.mark.parametrize("width", [360, 768])
-def test_a_small_screen_never_scrolls_sideways(page, width: int):
+def test_small_screen_never_scrolls_horizontally(page, width: int):
     page.open(width=width)
     page.run(OPEN_ALL)
     wide, inside = page.run(
@@ -63,7 +63,7 @@ def test_a_small_screen_never_scrolls_sideways(page, width: int):
     assert box == [width > 640, 0]
 
 
-def test_the_dark_follows_the_system_and_the_button(page):
+def test_dark_mode_follows_the_system_and_the_button(page):
     page.open(theme="dark")
     paper = "return getComputedStyle(document.body).backgroundColor"
     line = "return document.getElementById('g1-chart').data[1].line.color"
@@ -76,7 +76,7 @@ def test_the_dark_follows_the_system_and_the_button(page):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_text_has_contrast(page, theme: str):
+def test_every_text_has_sufficient_contrast(page, theme: str):
     page.open(theme=theme)
     page.run(OPEN_ALL)
     texts = page.run(TEXTS)
@@ -89,7 +89,7 @@ def test_every_text_has_contrast(page, theme: str):
     assert not poor
 
 
-def test_the_tab_key_reaches_everything_in_order_and_leaves_again(page):
+def test_tab_key_reaches_every_control_in_order_and_leaves_the_page(page):
     page.open()
     usable = page.run(
         "return [...document.querySelectorAll("
@@ -114,7 +114,7 @@ def test_the_tab_key_reaches_everything_in_order_and_leaves_again(page):
     assert page.run("return document.activeElement.dataset.place") in (None, "0")
 
 
-def test_the_skip_link_leads_past_the_head(page):
+def test_skip_link_skips_the_header(page):
     page.open()
     page.press("\ue004")
     assert page.run("return document.activeElement.className") == "skip"
@@ -122,7 +122,7 @@ def test_the_skip_link_leads_past_the_head(page):
     assert page.run("return document.activeElement.id") == "main"
 
 
-def test_it_prints_light_whatever_the_screen_shows(page):
+def test_page_prints_in_light_colors_in_either_mode(page):
     page.open(theme="dark")
     page.run(
         "addEventListener('beforeprint', () => { window.printed = "
@@ -134,7 +134,7 @@ def test_it_prints_light_whatever_the_screen_shows(page):
     assert paper == "rgb(23, 23, 21)"
 
 
-def test_every_control_has_a_name_for_those_who_hear_the_page(page):
+def test_every_control_has_an_accessible_name(page):
     page.open()
     nodes = page.browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     named: dict[str, list[str]] = {}
@@ -146,7 +146,7 @@ def test_every_control_has_a_name_for_those_who_hear_the_page(page):
     assert "Copy the command: Predict with the recommended run" in named["button"]
 
 
-def test_controls_are_large_enough_to_hit(page):
+def test_controls_are_large_enough_to_tap(page):
     page.open(width=360)
     small = page.run(
         "return [...document.querySelectorAll('button, summary, .runs label, .choice label')]"

@@ -52,7 +52,7 @@ def reproduced(commands, run, *arguments):
     return json.loads(done.stdout), done.returncode
 
 
-def test_in_reversed_order_cold_and_decoded_by_workers_every_number_is_the_same(
+def test_numbers_are_identical_in_reversed_order_cold_and_with_decoding_workers(
     kinds, tmp_path, pictures_in
 ):
     _, before = kinds
@@ -70,7 +70,7 @@ def test_in_reversed_order_cold_and_decoded_by_workers_every_number_is_the_same(
         assert found.compared > 100
 
 
-def test_alone_with_a_cold_store_a_run_of_a_sweep_is_identical(kinds, tmp_path, pictures_in):
+def test_single_run_of_a_sweep_is_identical_with_a_cold_store(kinds, tmp_path, pictures_in):
     _, runs = kinds
     cold = f"features.cache_dir={tmp_path / 'cold'}"
     # The number of threads is the run's, whatever the environment says.
@@ -82,7 +82,7 @@ def test_alone_with_a_cold_store_a_run_of_a_sweep_is_identical(kinds, tmp_path, 
     assert again.status == "completed" and again.name == runs[TUNED].name
 
 
-def test_with_another_number_of_threads_scores_are_the_same_within_a_millionth(kinds, tmp_path):
+def test_scores_with_another_number_of_threads_agree_within_a_millionth(kinds, tmp_path):
     commands, runs = kinds
     then = read_record(runs[AUGMENTED] / "result.json").device["threads"]
     cold = f"features.cache_dir={tmp_path / 'cold'}"
@@ -92,7 +92,7 @@ def test_with_another_number_of_threads_scores_are_the_same_within_a_millionth(k
     assert listed in found["changed"]
 
 
-def test_a_changed_number_and_a_changed_image_are_found_and_named(kinds, tmp_path):
+def test_changed_number_and_changed_image_are_named(kinds, tmp_path):
     commands, runs = kinds
     planted = shutil.copytree(runs[FEATURES], tmp_path / "planted")
     content = json.loads((planted / "result.json").read_text())

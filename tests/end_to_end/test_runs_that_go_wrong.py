@@ -28,7 +28,7 @@ def test_refused_command_writes_nothing(commands):
     assert list(commands.directory.iterdir()) == []
 
 
-def test_weights_that_no_run_could_have_are_refused_before_the_first_run(commands):
+def test_unreachable_weights_are_refused_before_the_first_run(commands):
     done = commands.train("-m", "model=resnet18", "epochs=1", "model.weights=NONSENSE,null")
     assert done.returncode == 1 and "NONSENSE" in done.stderr and "IMAGENET1K_V1" in done.stderr
     assert not list(commands.directory.glob("outputs/*/*/*/result.json"))
@@ -79,7 +79,7 @@ def test_unreadable_image_is_named_and_can_be_skipped(commands):
 
 
 @pytest.mark.exhaustive
-def test_a_folder_that_goes_in_mid_sweep_fails_the_rest_with_records_and_a_later_sweep_goes_on(
+def test_folder_removed_during_a_sweep_fails_the_remaining_runs_and_a_later_sweep_completes(
     commands,
 ):
     folder = folder_of_cats_and_dogs(commands)
@@ -114,7 +114,7 @@ def wait_until(true):
     raise AssertionError("never came true")
 
 
-def test_real_images_demand_real_weights(commands):
+def test_real_images_require_pretrained_weights(commands):
     folder = folder_of_cats_and_dogs(commands)
     done = commands.run(
         "train.py", "data=folder", f"data.root={folder}", "model.weights_url=http://127.0.0.1:9"

@@ -68,7 +68,7 @@ def numbers(run: Path, record: dict) -> tuple:
 
 
 @pytest.mark.exhaustive
-def test_four_sweeps_at_once_lose_nothing_and_do_nothing_twice(tmp_path, publish):
+def test_four_simultaneous_sweeps_complete_and_extract_each_image_once(tmp_path, publish):
     # Archives of 30 MB, which take a while to unpack.
     address = publish(tmp_path / "published", padding=30_000_000)
     processes = start(tmp_path, 4, address)
@@ -102,7 +102,7 @@ def test_four_sweeps_at_once_lose_nothing_and_do_nothing_twice(tmp_path, publish
 
 
 @pytest.mark.exhaustive
-def test_when_the_one_that_extracts_is_killed_the_other_says_so_and_goes_on(tmp_path, publish):
+def test_killed_extraction_is_reported_and_taken_over_by_the_other_process(tmp_path, publish):
     processes = start(tmp_path, 2, publish(tmp_path / "published"))
     notes = tmp_path / "cache" / "features"
     while not (signed := [note.read_bytes() for note in notes.glob("*.holder")]) or not signed[0]:

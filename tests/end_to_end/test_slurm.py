@@ -51,9 +51,7 @@ def wait_until(condition, process, seconds=300):
     ],
     ids=str,
 )
-def test_what_the_partition_can_never_give_is_refused_with_what_it_has(
-    slurm, monkeypatch, asked, said
-):
+def test_job_larger_than_the_partition_is_refused_with_its_limits(slurm, monkeypatch, asked, said):
     monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
     usual = {"cpus_per_task": 2, "timeout_min": 60, "nodes": 1, "partition": None}
     ours.refuse_impossible(usual)
@@ -66,7 +64,7 @@ def test_what_the_partition_can_never_give_is_refused_with_what_it_has(
     assert not slurm.jobs()
 
 
-def test_a_command_that_asks_for_too_much_submits_nothing(commands, slurm):
+def test_command_that_requests_too_much_submits_nothing(commands, slurm):
     before = slurm.jobs()
     done = commands.process(
         "train.py",
@@ -82,7 +80,7 @@ def test_a_command_that_asks_for_too_much_submits_nothing(commands, slurm):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl_c", "sigterm"])
-def test_who_waits_is_told_why_and_stopping_the_command_cancels_its_jobs(commands, slurm, number):
+def test_user_who_waits_sees_the_reason_and_ctrl_c_cancels_the_jobs(commands, slurm, number):
     other = slurm.ask("sbatch", "--parsable", "-c2", "-o/dev/null", "--wrap=sleep 600").strip()
     process = commands.start(
         "train.py", "-m", "hydra/launcher=submitit_slurm", "model=resnet18", "epochs=1,2",

@@ -32,7 +32,7 @@ def records(commands):
     return {file.parent.name: json.loads(file.read_text()) for file in files}
 
 
-def test_the_command_leaves_eight_completed_runs_under_readable_names(sweep_of_eight):
+def test_sweep_of_eight_completes_under_readable_names(sweep_of_eight):
     commands, done = sweep_of_eight
     assert done.returncode == 0, done.stderr
     found = records(commands)
@@ -54,7 +54,7 @@ def test_every_run_is_scored_on_the_same_images(sweep_of_eight):
     assert {(r["data"]["counts"]["val"], r["data"]["counts"]["test"]) for r in found} == {(135, 75)}
 
 
-def test_nobody_can_miss_that_sample_and_random_weights_were_used(sweep_of_eight):
+def test_use_of_the_sample_and_random_weights_is_prominent(sweep_of_eight):
     commands, done = sweep_of_eight
     assert done.stderr.count("!  THE PHOTOGRAPHS CANNOT BE REACHED") == 1  # framed, for all runs
     assert "!  PRETRAINED WEIGHTS ARE UNAVAILABLE" in done.stderr
@@ -63,7 +63,7 @@ def test_nobody_can_miss_that_sample_and_random_weights_were_used(sweep_of_eight
     assert re.search(r"dataset: sample.*weights: random", done.stdout)
 
 
-def test_run_directory_holds_what_was_trained_and_what_it_predicts(sweep_of_eight):
+def test_run_directory_holds_weights_and_predictions(sweep_of_eight):
     commands, _ = sweep_of_eight
     for directory in commands.directory.glob("outputs/*/*/effnet*"):
         names = {file.name for file in directory.iterdir()}
@@ -97,7 +97,7 @@ def test_run_directory_holds_what_was_trained_and_what_it_predicts(sweep_of_eigh
             assert np.allclose(written, expected, atol=1e-6)
 
 
-def test_leaderboard_is_printed_best_first_at_the_end_and_by_compare(sweep_of_eight):
+def test_leaderboard_is_printed_best_first_by_train_and_compare(sweep_of_eight):
     commands, done = sweep_of_eight
     ranked = sorted(
         records(commands), key=lambda n: records(commands)[n]["deployed"]["val"]["loss"]["value"]
@@ -173,7 +173,7 @@ def test_real_tensorboard_lists_exactly_eight_runs_and_eight_hparams_rows(sweep_
         board.wait()
 
 
-def test_best_run_predicts_from_another_directory_after_the_data_has_gone(sweep_of_eight, tmp_path):
+def test_best_run_predicts_from_another_directory_without_its_data(sweep_of_eight, tmp_path):
     commands, _ = sweep_of_eight
     for number in range(27):
         Image.new("RGB", (40, 30), (9 * number, 90, 20)).save(tmp_path / f"photo {number}.png")
@@ -191,7 +191,7 @@ def test_best_run_predicts_from_another_directory_after_the_data_has_gone(sweep_
             assert min(image.size) > 100
 
 
-def test_files_that_cannot_be_read_are_reported_and_do_not_stop_the_rest(sweep_of_eight, tmp_path):
+def test_unreadable_files_are_reported_and_the_others_predicted(sweep_of_eight, tmp_path):
     commands, _ = sweep_of_eight
     Image.new("RGB", (40, 30)).save(tmp_path / "good.png")
     (tmp_path / "broken.jpg").write_bytes(b"not an image")

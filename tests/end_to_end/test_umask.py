@@ -8,9 +8,7 @@ import pytest
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("umask", [0o077], ids=oct)
-def test_nothing_that_a_run_writes_is_more_open_than_the_umask_says(
-    pictures_in, tmp_path, publish, umask
-):
+def test_files_of_a_run_respect_the_umask(pictures_in, tmp_path, publish, umask):
     address = publish(tmp_path / "published")
     place = tmp_path / "place"
     place.mkdir(mode=0o755)

@@ -8,7 +8,7 @@ from visionsweep.runs.discovery import find_runs
 
 
 @pytest.mark.exhaustive
-def test_a_full_disk_costs_the_runs_that_found_no_room_and_the_same_command_does_them(
+def test_full_disk_fails_the_runs_without_room_and_the_same_command_completes_them(
     pictures, undisturbed, small_disk
 ):
     small_disk.fill(but=700_000)
@@ -35,7 +35,7 @@ def test_a_full_disk_costs_the_runs_that_found_no_room_and_the_same_command_does
         assert pictures.numbers(each) == pictures.numbers(undisturbed[name]), name
 
 
-def test_a_folder_that_can_only_be_read_is_refused_before_anything_is_run(pictures, small_disk):
+def test_read_only_outputs_folder_is_refused_before_any_run(pictures, small_disk):
     small_disk.remount("ro")
     refused = pictures.train("model=resnet18", f"outputs_dir={small_disk.path}/outputs")
     small_disk.remount("rw")

@@ -83,7 +83,7 @@ def runs_at(address: str, count: int) -> set[str]:
     return set(found)
 
 
-def test_of_all_outputs_the_latest_sweep_is_served_under_short_names(outputs, view):
+def test_latest_sweep_is_served_under_short_names(outputs, view):
     process, address = view("--no-browser")
     assert runs_at(address, 2) == {"a", "c"}
     told = process.stdout.readline()
@@ -147,15 +147,13 @@ def test_a_browser_first_sees_validation_curves_and_then_all_splits_in_one_chart
     assert sorted(matches) == ["Matches (2)"] * 2 + ["Matches (6)"] * 2
 
 
-def test_a_sweep_that_is_named_is_all_there_is(outputs, view):
+def test_only_the_named_sweep_is_served(outputs, view):
     _, address = view(outputs / "2026-01-30" / "09-00-00-000000", "--no-browser")
     assert runs_at(address, 2) == {"a", "b"}
 
 
 @pytest.mark.parametrize("more", [[], ["--all"]], ids=["", "all"])
-def test_run_that_is_named_keeps_its_name_and_nothing_beside_it_is_served(
-    outputs, view, tmp_path, more
-):
+def test_only_the_named_run_is_served_under_its_name(outputs, view, tmp_path, more):
     run = outputs / "2026-01-30" / "09-00-00-000000" / "b"
     process, address = view(run, "--no-browser", *more, TMPDIR=str(tmp_path))
     assert runs_at(address, 1) == {"b"}
@@ -165,7 +163,7 @@ def test_run_that_is_named_keeps_its_name_and_nothing_beside_it_is_served(
     assert list(tmp_path.glob("visionsweep-view-*")) == []
 
 
-def test_run_of_any_name_keeps_it(outputs, view):
+def test_run_is_served_under_any_name(outputs, view):
     name = "a,b:c with space, ü [1]"
     run = outputs / "2026-01-30" / "09-00-00-000000" / "b"
     run = run.rename(run.with_name(name))
@@ -205,7 +203,7 @@ def test_all_shows_every_run(outputs, view):
     assert process.stdout.readline().startswith("It shows 5 runs in outputs. ")
 
 
-def test_only_this_machine_reaches_it(outputs, view):
+def test_server_listens_on_loopback_only(outputs, view):
     _, address = view("--no-browser")
     port = urlsplit(address).port
     assert urlsplit(address).hostname == "127.0.0.1"
@@ -214,7 +212,7 @@ def test_only_this_machine_reaches_it(outputs, view):
         socket.create_connection(("127.0.0.2", port), timeout=5).close()
 
 
-def test_ctrl_c_ends_it_without_a_word(outputs, view):
+def test_ctrl_c_stops_the_server_silently(outputs, view):
     process, address = view("--no-browser")
     process.stdout.readline()
     runs_at(address, 2)
@@ -236,7 +234,7 @@ pathlib.Path("part").rename("opened")
 """
 
 
-def test_the_browser_opens_on_the_address_when_the_runs_are_there(outputs, view, tmp_path):
+def test_browser_opens_once_the_runs_are_loaded(outputs, view, tmp_path):
     (tmp_path / "browser").write_text(BROWSER)
     (tmp_path / "browser").chmod(0o755)
     _, address = view(BROWSER=str(tmp_path / "browser"))
@@ -249,7 +247,7 @@ def test_the_browser_opens_on_the_address_when_the_runs_are_there(outputs, view,
     assert set(seen) == {"a", "c"}
 
 
-def test_a_port_that_is_taken_is_told_and_without_one_another_is_found(outputs, view, tmp_path):
+def test_occupied_port_is_refused_and_another_chosen_by_default(outputs, view, tmp_path):
     with socket.socket() as usual, socket.socket() as other:
         if usual.connect_ex(("127.0.0.1", 6006)):  # nobody has TensorBoard's usual port
             usual.close()

@@ -75,7 +75,7 @@ def sweep(directory, name):
 
 
 @pytest.mark.exhaustive
-def test_a_sweep_is_the_same_to_the_last_bit_cold_warm_and_half_warm(tmp_path, picture_root):
+def test_sweep_is_bitwise_identical_cold_warm_and_half_warm(tmp_path, picture_root):
     cold, did = sweep(tmp_path, "cold")
     assert len(did["images"]) == 27 and did["built"] == 1
 

@@ -88,7 +88,7 @@ def test_copies_in_different_folders_share_an_entry(
     assert rows(tmp_path / "cache") == 12
 
 
-def test_one_changed_byte_misses(tmp_path, files, look_at, make_network, features):
+def test_changed_byte_is_a_cache_miss(tmp_path, files, look_at, make_network, features):
     before = features(files, make_network())
     changed = files[0].path
     changed.write_bytes(changed.read_bytes() + b"\0")  # after the image's end: the same pixels
@@ -106,14 +106,16 @@ def test_one_changed_byte_misses(tmp_path, files, look_at, make_network, feature
     ],
     ids=["interpolation", "mean", "crop"],
 )
-def test_another_transform_misses(tmp_path, files, make_network, features, other):
+def test_another_transform_is_a_cache_miss(tmp_path, files, make_network, features, other):
     network = make_network()
     first = features(files, network)
     assert not torch.equal(first, features(files, network, other))
     assert rows(tmp_path / "cache") == 24
 
 
-def test_other_weights_or_another_model_miss(tmp_path, files, make_network, features, monkeypatch):
+def test_other_weights_or_model_are_a_cache_miss(
+    tmp_path, files, make_network, features, monkeypatch
+):
     """Weights are identified by the content of the file, whatever its name."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     folder = tmp_path / "torch" / "hub" / "checkpoints"
@@ -141,7 +143,7 @@ def test_other_weights_or_another_model_miss(tmp_path, files, make_network, feat
     assert len({tuple(f[0].tolist()) for f in results}) == 3
 
 
-def test_image_changed_unnoticed_is_refused_and_nothing_is_stored_for_it(
+def test_image_changed_since_its_digest_is_refused_and_not_stored(
     tmp_path, files, draw_to, make_network, features
 ):
     draw_to(files[5].path, 99)

@@ -325,7 +325,7 @@ def test_max_size_applies_to_all_stores_together(tmp_path, filled):
     assert len(left) == 3 and len(list(other.folder.glob("*.safetensors"))) == 1
 
 
-def test_store_smaller_than_a_request_still_answers_it(tmp_path, backbone):
+def test_request_larger_than_the_store_is_answered(tmp_path, backbone):
     tiny = open_store(tmp_path, max_bytes=1)
     assert torch.equal(tiny.get(DIGESTS, backbone), table(DIGESTS))
     assert torch.equal(tiny.get(DIGESTS, backbone), table(DIGESTS))

@@ -58,7 +58,7 @@ def test_a_class_without_images_has_an_empty_row(drawn):
     assert not any("nan" in text for text in texts(drawn[0]))
 
 
-def test_of_many_classes_the_most_frequent_confusions_are_listed_instead_of_numbers(drawn):
+def test_many_classes_list_the_most_frequent_confusions_instead_of_a_matrix(drawn):
     counts = np.eye(101, dtype=int) * 50
     counts[7, 30], counts[64, 2] = 12, 31
     confusion_figure(counts, [f"dish {number}" for number in range(101)], "Confusion")
@@ -113,7 +113,7 @@ def mistake(number: int = 0, **changes) -> Mistake:
     return Mistake(**fields | changes)
 
 
-def test_a_mistake_shows_its_image_with_both_classes(drawn):
+def test_mistake_is_drawn_with_true_and_predicted_class(drawn):
     pixels = mistakes_figure([mistake(), mistake(1, image=None)], "Mistakes", "2 of 9 are wrong")
     assert_on_white(pixels)
     assert pixels.shape[1] == CARD and has_pixels(pixels, (200, 40, 40))
@@ -121,7 +121,7 @@ def test_a_mistake_shows_its_image_with_both_classes(drawn):
     assert {"Mistakes", "2 of 9 are wrong", "a 96%", "true: b", "b/0.jpg", "b/1.jpg"} <= set(words)
 
 
-def test_twelve_mistakes_are_drawn_at_most_and_none_is_no_error(drawn):
+def test_at_most_twelve_mistakes_are_drawn_and_none_is_valid(drawn):
     mistakes_figure([mistake(number) for number in range(30)], "Mistakes")
     assert texts(drawn[0]).count("true: b") == 12
     assert_on_white(mistakes_figure([], "Mistakes", "0 of 9 are wrong"))

@@ -49,7 +49,7 @@ def test_mutated_archives_are_unpacked_whole_or_leave_nothing(tmp_path: Path) ->
 
 
 @pytest.mark.exhaustive
-def test_mutated_records_take_no_other_run_down(tmp_path: Path, simulated_sweep) -> None:
+def test_mutated_record_never_affects_other_runs(tmp_path: Path, simulated_sweep) -> None:
     simulated_sweep(models=("effnetb0",), data=("10pct",))
     sweep = tmp_path / "outputs" / "sweep"
     outcomes = fuzz("records", 500, tmp_path / "fuzz", FUZZ_RUNS=str(sweep))

@@ -83,7 +83,7 @@ def red_and_green() -> torch.Tensor:
     ("backbone", "method"), [(Colours, GRAD_CAM), (ColoursOfTokens, OCCLUSION)]
 )
 @pytest.mark.parametrize(("label", "there", "elsewhere"), [(0, RED, GREEN), (1, GREEN, RED)])
-def test_the_heat_lies_on_what_speaks_for_the_class_and_not_on_what_speaks_for_another(
+def test_heat_lies_on_evidence_for_the_class_and_not_for_another(
     red_and_green, backbone, method, label, there, elsewhere
 ):
     model = colour_classifier(backbone())
@@ -106,7 +106,7 @@ def test_every_image_is_explained_for_its_own_class(red_and_green):
 
 
 @pytest.mark.parametrize("backbone", [Colours, ColoursOfTokens])
-def test_what_speaks_for_all_classes_alike_is_no_evidence(red_and_green, backbone):
+def test_evidence_common_to_all_classes_is_ignored(red_and_green, backbone):
     model = colour_classifier(backbone())
     _, before = explain(model, red_and_green, torch.tensor([0]))
     with torch.no_grad():
@@ -150,7 +150,7 @@ def test_grad_cam_on_pooled_maps_is_the_class_activation_map(resnet):
     assert np.allclose(heat, expected, atol=1e-4)
 
 
-def test_a_frozen_backbone_is_as_it_was_after_it_was_explained(resnet):
+def test_explanation_leaves_a_frozen_backbone_unchanged(resnet):
     model = classifier_on(resnet, 512, 3, replicates=2)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     explain(model, torch.randn(1, 3, 128, 128), torch.tensor([1]))
@@ -196,7 +196,7 @@ def test_a_real_vision_transformer_is_explained_by_occlusion():
     assert heat.shape == (2, SIDE, SIDE) and heat.max() == 1
 
 
-def test_pretrained_weights_see_a_patch_of_another_texture():
+def test_pretrained_weights_localize_a_patch_of_another_texture():
     """EfficientNet-Lite0, under a head that tells images with a speckled patch from all others."""
     config = ModelConfig(
         label="effnetlite0", name="tf_efficientnet_lite0", source="package",
@@ -239,13 +239,11 @@ def test_pretrained_weights_see_a_patch_of_another_texture():
         (Preprocessing((100, 200), 100, "bilinear", (), ()), (300, 300), (0.25, 0, 0.75, 1)),
     ],
 )
-def test_the_part_that_the_model_saw_is_what_its_preprocessing_leaves(
-    preprocessing, size, expected
-):
+def test_visible_part_is_the_crop_of_the_preprocessing(preprocessing, size, expected):
     assert seen_part(preprocessing, *size) == pytest.approx(expected)
 
 
-def test_what_was_cut_off_is_grey_and_the_rest_is_coloured_where_it_is_hot():
+def test_cropped_margin_is_gray_and_evidence_is_colored():
     image = np.full((20, 40, 3), (200, 30, 30), np.uint8)
     heat = np.zeros((10, 10), np.float32)
     heat[:, 5:] = 1

@@ -37,7 +37,7 @@ def prediction(name: str = "pizza", p: float = 0.8, *, abstained=False, heat=Non
     ("images", "explained", "count"),
     [(1, False, 1), (25, False, 1), (26, False, 2), (12, True, 1), (13, True, 2)],
 )
-def test_at_most_25_images_stand_in_a_figure_or_12_that_are_explained(
+def test_figure_holds_at_most_25_images_or_12_explanations(
     drawn, tmp_path, images, explained, count
 ):
     heat = np.eye(8, dtype=np.float32) if explained else None
@@ -52,7 +52,7 @@ def test_at_most_25_images_stand_in_a_figure_or_12_that_are_explained(
             assert figure.format == "PNG" and figure.convert("L").getextrema() != (255, 255)
 
 
-def test_verdict_stands_under_each_image_whose_class_is_known(drawn, tmp_path):
+def test_verdict_is_shown_below_each_image_of_known_class(drawn, tmp_path):
     prediction_figures([prediction()] * 2, tmp_path / "plain", "title")
     assert "right" not in texts(drawn)
     prediction_figures([prediction()] * 2, tmp_path / "judged", "title", ["pizza", "steak\x1b"])
@@ -61,12 +61,12 @@ def test_verdict_stands_under_each_image_whose_class_is_known(drawn, tmp_path):
     assert {style.GREEN, style.RED} <= colors
 
 
-def test_an_unsure_prediction_says_so_and_what_it_would_guess(drawn, tmp_path):
+def test_unsure_prediction_is_marked_with_its_best_guess(drawn, tmp_path):
     prediction_figures([prediction(p=0.41, abstained=True)], tmp_path, "title")
     assert "unsure (pizza 41.0%)" in texts(drawn)
 
 
-def test_nothing_uncertain_reads_as_certain(drawn, tmp_path):
+def test_confidence_is_never_rounded_up_to_certainty(drawn, tmp_path):
     prediction_figures([prediction(p=0.99969)], tmp_path, "title")
     assert "pizza  > 99.9%" in texts(drawn) and "then steak < 0.1%" in texts(drawn)
 
@@ -92,13 +92,13 @@ def test_an_explanation_stands_beside_its_image_with_its_method(drawn, tmp_path)
     assert Image.open(file).width >= 646
 
 
-def test_what_the_model_did_not_see_is_explained(drawn, tmp_path):
+def test_cropped_margin_is_explained_in_the_caption(drawn, tmp_path):
     shown = prediction(heat=np.eye(8, dtype=np.float32))
     cut = replace(shown, explanation=replace(shown.explanation, seen=(0.1, 0.0, 0.9, 1.0)))
     prediction_figures([cut], tmp_path, "title")
     assert "much; gray is cut off" in texts(drawn)
 
 
-def test_where_nothing_speaks_for_a_class_that_is_said(drawn, tmp_path):
+def test_missing_evidence_is_stated(drawn, tmp_path):
     prediction_figures([prediction(heat=np.zeros((8, 8), np.float32))], tmp_path, "title")
     assert "no part of the image supports pizza" in texts(drawn)

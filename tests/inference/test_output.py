@@ -54,7 +54,7 @@ def test_csv_has_a_column_for_each_class_and_every_bit_of_its_probability(answer
     assert set(broken.values()) == {""}
 
 
-def test_csv_comes_line_by_line(answers):
+def test_csv_is_written_line_by_line(answers):
     def endless():
         yield answers[0]
         raise AssertionError("asked for more than was read")
@@ -63,7 +63,7 @@ def test_csv_comes_line_by_line(answers):
     assert next(lines).startswith("image,") and next(lines).startswith('"a [b], c.png"')
 
 
-def test_json_says_what_was_asked_of_what_and_every_answer(answers, predictor):
+def test_json_holds_the_run_options_and_all_predictions(answers, predictor):
     content = json.loads(as_json(answers, predictor, 0.6))
     sure, unsure, broken = content.pop("predictions")
     assert content == {"run": "outputs/run", "temperature": 1.5, "min_confidence": 0.6}
@@ -98,7 +98,7 @@ def rows_of(table) -> list[str]:
     return [" ".join(line.strip("│┃ ").split()) for line in text.splitlines() if ".png" in line]
 
 
-def test_the_table_shows_as_many_classes_as_asked_for(answers):
+def test_table_shows_top_k_classes(answers):
     predictions = [p for _, p in answers[:1]]
     assert rows_of(as_table(predictions, 1)) == ['a [b], c.png │ steak, "rare" │ 70.0%']
     assert rows_of(as_table(predictions, 2)) == [
@@ -107,7 +107,7 @@ def test_the_table_shows_as_many_classes_as_asked_for(answers):
     assert rows_of(as_table(predictions, 9))[0].count("%") == 3
 
 
-def test_the_table_says_unsure_with_the_guess_in_grey(answers):
+def test_table_marks_unsure_predictions_with_a_gray_guess(answers):
     table = as_table([answers[1][1]], 2)
     assert rows_of(table) == ["unsure.png │ unsure (sushi) │ (46.7%) │ pizza │ 33.3%"]
     console = Console(file=io.StringIO(), force_terminal=True, color_system="standard", width=99)
@@ -127,5 +127,5 @@ def test_the_table_says_unsure_with_the_guess_in_grey(answers):
         (1.0, "100.0%"),
     ],
 )
-def test_only_the_certain_reads_as_certain(probability, written):
+def test_confidence_in_the_table_is_never_rounded_up_to_certainty(probability, written):
     assert percent(probability) == written

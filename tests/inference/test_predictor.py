@@ -81,7 +81,7 @@ def test_confidence_is_the_mean_over_replicates_at_the_temperature(
     assert prediction.probabilities[0] == ("bright", pytest.approx(sum(both) / 2, abs=1e-6))
 
 
-def test_a_class_is_named_only_at_the_confidence_asked_for(predictor, grey_image):
+def test_class_is_named_only_at_min_confidence(predictor, grey_image):
     (sure,) = predict(predictor, [grey_image], min_confidence=0.9)
     confidence = sure.probabilities[0][1]
     assert not sure.abstained
@@ -91,7 +91,7 @@ def test_a_class_is_named_only_at_the_confidence_asked_for(predictor, grey_image
     assert unsure.probabilities == sure.probabilities
 
 
-def test_a_folder_that_goes_away_meanwhile_is_told_of_file_by_file(predictor, tmp_path):
+def test_folder_removed_during_prediction_is_reported_per_file(predictor, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
     paths = [folder / f"{number}.png" for number in range(20)]
@@ -107,7 +107,7 @@ def test_a_folder_that_goes_away_meanwhile_is_told_of_file_by_file(predictor, tm
         assert str(path) in str(outcome) and "No such file" in str(outcome)
 
 
-def test_a_device_that_is_too_small_for_a_batch_gives_the_same_predictions(predictor, grey_image):
+def test_micro_batches_give_the_same_predictions(predictor, grey_image):
     sizes = []
 
     class Small(BrightnessModel):
@@ -123,7 +123,7 @@ def test_a_device_that_is_too_small_for_a_batch_gives_the_same_predictions(predi
     assert sizes == [16, 8, 4] + [2] * 10
 
 
-def test_a_model_that_diverged_names_no_class(predictor, grey_image):
+def test_diverged_model_names_no_class(predictor, grey_image):
     broken = BrightnessModel()
     broken.forward = lambda images: torch.full((1, len(images), 2), math.nan)
     (prediction,) = predict(replace(predictor, model=broken), [grey_image])
@@ -153,7 +153,7 @@ def trained_run(write_run, make_record, tmp_path):
     return write
 
 
-def test_all_replicates_and_the_temperature_are_read_from_the_checkpoint(trained_run, caplog):
+def test_all_replicates_and_the_temperature_are_read_from_the_weights_file(trained_run, caplog):
     weight, bias = torch.randn(4, 3, 512), torch.randn(4, 3)
     stored = {"head.weight": weight, "head.bias": bias, "temperature": torch.tensor(2.5)}
     predictor = load_predictor(trained_run(**stored), torch.device("cpu"))
@@ -164,7 +164,7 @@ def test_all_replicates_and_the_temperature_are_read_from_the_checkpoint(trained
     assert not caplog.records
 
 
-def test_a_checkpoint_of_one_head_without_temperature_still_loads_and_says_so_once(
+def test_weights_of_one_head_without_temperature_load_with_one_notice(
     trained_run, caplog, grey_image
 ):
     weight, bias = torch.randn(3, 512), torch.randn(3)
@@ -190,13 +190,13 @@ def test_a_checkpoint_of_one_head_without_temperature_still_loads_and_says_so_on
         ({"other": (1,)}, "not the checkpoint of this run"),
     ],
 )
-def test_a_checkpoint_of_something_else_is_refused(trained_run, tensors, message):
+def test_weights_of_something_else_are_refused(trained_run, tensors, message):
     stored = {name: torch.zeros(shape) for name, shape in tensors.items()}
     with pytest.raises(UserError, match=message):
         load_predictor(trained_run(**stored), torch.device("cpu"))
 
 
-def test_a_damaged_checkpoint_is_refused(trained_run):
+def test_damaged_weights_file_is_refused(trained_run):
     run = trained_run(**{"head.weight": torch.zeros(1)})
     (run.directory / "head.safetensors").write_bytes(b"damaged")
     with pytest.raises(UserError, match=r"head\.safetensors: the checkpoint cannot be read"):
@@ -237,7 +237,7 @@ GOOD = {
         {"backbone.conv1.weight": torch.zeros(64, 3, 7, 7)},
     ],
 )
-def test_weights_that_no_run_of_this_record_left_are_refused(trained_run, changed):
+def test_weights_that_contradict_the_record_are_refused(trained_run, changed):
     run = trained_run(**GOOD | changed)
     with pytest.raises(UserError) as error:
         load_predictor(run, torch.device("cpu"))
@@ -245,7 +245,7 @@ def test_weights_that_no_run_of_this_record_left_are_refused(trained_run, change
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "directory"])
-def test_weights_that_are_no_plain_file_are_refused_at_once(trained_run, tmp_path, kind):
+def test_weights_that_are_no_regular_file_are_refused_at_once(trained_run, tmp_path, kind):
     run = trained_run(**GOOD)
     path = run.directory / "head.safetensors"
     path.rename(tmp_path / "elsewhere")

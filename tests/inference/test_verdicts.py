@@ -12,7 +12,7 @@ def prediction(path: str, *probabilities: tuple[str, float]) -> Prediction:
     return Prediction(Path(path), Image.new("RGB", (4, 4)), list(probabilities))
 
 
-def test_table_says_of_each_image_what_it_is_what_it_was_taken_for_and_whether_that_is_right():
+def test_table_shows_true_class_predicted_class_and_verdict_of_each_image():
     predictions = [
         prediction("a.jpg", ("pizza", 0.75), ("steak", 0.25)),
         prediction("b\x1b[2J.jpg", ("steak", 1.0), ("pizza", 0.0)),

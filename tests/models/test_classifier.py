@@ -84,21 +84,21 @@ def test_frozen_backbone_keeps_its_batchnorm_statistics(make, batches):
     assert changed(before, dict(model.backbone.named_buffers())) == set()
 
 
-def test_frozen_backbone_is_bit_for_bit_the_same_after_training_and_its_head_is_not(make, batches):
+def test_training_changes_the_head_and_no_bit_of_a_frozen_backbone(make, batches):
     model = make(frozen=True)
     before = copy.deepcopy(model.state_dict())
     train(model, batches)
     assert changed(before, model.state_dict()) == {"head.weight", "head.bias"}
 
 
-def test_the_optimizer_of_a_frozen_classifier_sees_the_head_alone(make):
+def test_optimizer_of_a_frozen_classifier_has_only_the_head(make):
     model = make(frozen=True)
     optimizer = make_optimizer(OptimizerConfig(name="Adam", lr=0.01), model)
     seen = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert seen == {id(p) for p in model.head.parameters()}
 
 
-def test_unfrozen_everything_trains(make, batches):
+def test_unfrozen_classifier_trains_all_parameters(make, batches):
     model = make(frozen=False)
     before = copy.deepcopy(model.state_dict())
     assert all(m.training for m in model.modules())
@@ -116,18 +116,18 @@ def test_a_backbone_that_was_frozen_once_can_be_unfrozen(resnet):
     assert all(m.training for m in model.modules())
 
 
-def test_a_frozen_classifier_computes_its_head_of_its_backbones_features(make, batches):
+def test_frozen_classifier_is_its_head_on_the_features_of_its_backbone(make, batches):
     model = make(frozen=True).eval()
     images, _ = next(iter(batches))
     assert torch.equal(model(images), model.head(model.backbone(images).flatten(1)))
 
 
 @pytest.mark.parametrize(("asked", "expected"), [(None, 0.0), (0.4, 0.4), (0.0, 0.0)])
-def test_dropout_is_the_originals_unless_asked_for(make, asked, expected):
+def test_dropout_is_that_of_the_original_model_by_default(make, asked, expected):
     assert make(frozen=True, dropout=asked).head.dropout == expected
 
 
-def test_dropout_of_nothing_is_not_taken_for_none_asked():
+def test_dropout_of_zero_is_not_taken_for_the_default():
     original = backbones.Backbone(nn.Flatten(), 12, 0.3, spec=None)
     assert classifier.build(original, 2, dropout=None, frozen=True).head.dropout == 0.3
     assert classifier.build(original, 2, dropout=0.0, frozen=True).head.dropout == 0.0

@@ -137,7 +137,7 @@ def kinds(network: nn.Module) -> list[str]:
 @pytest.mark.parametrize("size", [32, 33])
 @pytest.mark.parametrize("kernel", [3, 5])
 @torch.inference_mode()
-def test_padding_and_relu6_become_part_of_the_convolution_to_the_bit(size, kernel):
+def test_padding_and_relu6_are_fused_bitwise_identically(size, kernel):
     timm_layers = pytest.importorskip("timm.layers")
     torch.manual_seed(0)
     network = nn.Sequential(

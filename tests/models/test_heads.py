@@ -44,7 +44,7 @@ def trained(replicates: int, width: int, classes: int, optimizer: str, images: i
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize(("width", "classes"), list(itertools.product((5, 513, 1280), (2, 3, 101))))
-def test_the_first_of_five_replicates_is_bit_for_bit_the_only_one(
+def test_first_of_five_replicates_is_bitwise_identical_to_a_single_one(
     width: int, classes: int, optimizer: str
 ):
     only, history = trained(1, width, classes, optimizer)
@@ -56,7 +56,7 @@ def test_the_first_of_five_replicates_is_bit_for_bit_the_only_one(
         assert torch.equal(only.eval()(inputs)[0], five.eval()(inputs)[0])
 
 
-def test_every_replicate_comes_to_something_else_and_their_mean_is_told():
+def test_replicates_differ_and_their_mean_is_reported():
     heads, history = trained(5, 40, 3, "adam")
     losses = [scores.val.loss for scores in history[-1].replicates]
     assert len(set(losses)) == 5
@@ -64,7 +64,7 @@ def test_every_replicate_comes_to_something_else_and_their_mean_is_told():
     assert len({tuple(weight.flatten().tolist()) for weight in heads.weight}) == 5
 
 
-def test_neighbouring_seeds_share_no_replicate():
+def test_consecutive_seeds_share_no_replicate():
     drawn = [seeds for seed in range(20) for seeds in replicate_seeds(seed, 5)]
     for part in ("init", "shuffle", "dropout"):
         assert len({getattr(seeds, part) for seeds in drawn}) == 100
@@ -83,7 +83,7 @@ def test_weights_are_drawn_as_by_a_linear_layer():
 
 
 @pytest.mark.parametrize("rate", [1e-6, 0.2, 0.5, 0.999])
-def test_dropout_drops_its_share_in_every_replicate_and_keeps_the_mean(rate: float):
+def test_dropout_zeroes_its_share_in_every_replicate_and_keeps_the_mean(rate: float):
     heads = Heads(1280, 3, rate, replicate_seeds(0, 3))
     shape = torch.Size((3, 200, 1280))
     mask, scale = heads.dropout_mask(shape)

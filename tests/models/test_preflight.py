@@ -53,14 +53,14 @@ def test_a_file_with_another_hash_than_its_name_promises_is_refused(checkpoints,
     assert RESNET18 in str(refused.value)
 
 
-def test_names_are_tried_in_combination_with_their_models(checkpoints, unreachable_url):
+def test_weights_are_checked_with_each_model_of_the_sweep(checkpoints, unreachable_url):
     """Each value is right beside the first ones of the other key; one pair is not."""
     with pytest.raises(UserError) as refused:
         sweep("model=resnet50,resnet18", "model.weights=IMAGENET1K_V1,IMAGENET1K_V2")
     assert "resnet18" in refused.value.what and "IMAGENET1K_V2" in refused.value.what
 
 
-def test_the_sample_may_do_without(checkpoints, unreachable_url):
+def test_sample_may_lack_pretrained_weights(checkpoints, unreachable_url):
     elsewhere = f"model.weights_url={unreachable_url}"
     sweep("model=resnet18,resnet50", elsewhere, data=["data=sample"])
     unreachable = ["data=10pct", f"data.base_url={unreachable_url}"]
@@ -69,7 +69,7 @@ def test_the_sample_may_do_without(checkpoints, unreachable_url):
         sweep("model=resnet18", elsewhere, data=[*unreachable, "data.if_unreachable=error"])
 
 
-def test_random_weights_and_runs_elsewhere_are_not_looked_at(checkpoints, unreachable_url):
+def test_random_weights_and_remote_runs_are_not_checked(checkpoints, unreachable_url):
     elsewhere = f"model.weights_url={unreachable_url}"
     sweep("model=resnet18,resnet50", "model.weights=null", elsewhere)
     for launcher, here in (

@@ -184,7 +184,7 @@ def test_a_second_thread_waits_for_the_first_ones_file(checkpoints, weights_serv
 # --------------------------------------------------------------------------------- unreachable
 
 
-def test_weights_out_of_reach_are_an_error_with_three_ways_out(checkpoints):
+def test_unreachable_weights_are_an_error_with_three_remedies(checkpoints):
     with pytest.raises(WeightsUnavailableError) as raised:
         load(url="http://127.0.0.1:9/models")
     message = str(raised.value)
@@ -195,7 +195,7 @@ def test_weights_out_of_reach_are_an_error_with_three_ways_out(checkpoints):
     assert "model.weights=null" in message
 
 
-def test_the_first_way_out_works(plant, tmp_path):
+def test_first_suggested_remedy_works(plant, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     plant(trained_state(), FILE).rename(elsewhere)
     with pytest.raises(WeightsUnavailableError) as raised:
@@ -205,12 +205,12 @@ def test_the_first_way_out_works(plant, tmp_path):
     assert load().spec.weights == "IMAGENET1K_V1"
 
 
-def test_a_file_that_the_server_does_not_have_is_said_to_be_missing(checkpoints, weights_server):
+def test_file_missing_on_the_server_is_reported(checkpoints, weights_server):
     with pytest.raises(WeightsUnavailableError, match="404"):
         load(url=weights_server.url)
 
 
-def test_weights_out_of_reach_only_warn_where_random_ones_will_do(checkpoints, caplog):
+def test_unreachable_weights_only_warn_where_random_ones_are_allowed(checkpoints, caplog):
     with caplog.at_level(logging.WARNING):
         backbone = load(random_if_unavailable=True)
     assert backbone.spec.weights == "random"
@@ -222,15 +222,15 @@ def test_weights_out_of_reach_only_warn_where_random_ones_will_do(checkpoints, c
     assert backbone.spec.fingerprint == fresh.spec.fingerprint
 
 
-def test_a_random_stand_in_still_knows_how_its_weights_would_have_seen_images(checkpoints):
+def test_random_fallback_keeps_the_transform_of_its_weights(checkpoints):
     assert load(random_if_unavailable=True).spec.preprocessing is not None
 
 
-def test_no_weights_asked_for_is_never_an_error(checkpoints):
+def test_random_weights_on_request_are_never_an_error(checkpoints):
     assert load(chosen=None).spec.weights == "random"
 
 
-def test_a_damaged_file_is_an_error_even_where_random_weights_would_do(checkpoints):
+def test_damaged_file_is_an_error_even_where_random_weights_are_allowed(checkpoints):
     (checkpoints / FILE).write_bytes(b"half a file")
     with pytest.raises(UserError) as refused:
         load(random_if_unavailable=True)
@@ -275,7 +275,7 @@ def test_malicious_pickle_in_the_cache_is_refused_by_name_and_not_executed(
     assert marker.exists()
 
 
-def test_pickle_that_torch_reads_one_way_and_torchvision_another_runs_no_code(publish, tmp_path):
+def test_ambiguous_pickle_executes_no_code(publish, tmp_path):
     """torch reads a tar file its own way; torchvision a zip of one file, after unpacking it."""
     marker = tmp_path / "code-was-run"
     with zipfile.ZipFile(tmp_path / "zip", "w") as archive:
@@ -308,7 +308,7 @@ def test_file_swapped_between_hashing_and_reading_is_refused(plant, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "folder"])
-def test_what_is_no_regular_file_is_refused_by_name_and_not_waited_for(plant, tmp_path, kind):
+def test_irregular_file_is_refused_by_name_without_waiting(plant, tmp_path, kind):
     path = plant(trained_state(), FILE)
     path.rename(tmp_path / "moved")
     if kind == "pipe":
@@ -362,14 +362,14 @@ def test_damaged_file_is_named_with_the_remedy(plant, publish, damage):
         ({"state_dict": {"conv1.0.weight": torch.zeros(3)}}, "'state_dict'"),
     ],
 )
-def test_a_file_of_something_else_is_refused(publish, content, what):
+def test_file_without_weights_is_refused(publish, content, what):
     path = publish(saved(content), FILE)
     with pytest.raises(UserError) as refused:
         load()
     assert refused.value.where == str(path) and what in refused.value.what
 
 
-def test_file_whose_module_versions_are_not_what_torch_reads_is_refused(publish):
+def test_file_with_unknown_module_versions_is_refused(publish):
     state = trained_state()
     state._metadata = [1, 2]
     path = publish(saved(state), FILE)

@@ -10,7 +10,7 @@ from visionsweep.runtime.devices import pick_device
 from visionsweep.training.inputs import features_device
 
 
-def test_auto_picks_a_device_that_is_there_and_a_missing_one_is_refused():
+def test_auto_picks_an_available_device_and_a_missing_one_is_refused():
     assert torch.zeros(1, device=pick_device("auto")).sum() == 0
     assert pick_device("cpu") == torch.device("cpu")
     missing = f"cuda:{torch.cuda.device_count()}"
@@ -19,7 +19,7 @@ def test_auto_picks_a_device_that_is_there_and_a_missing_one_is_refused():
     assert error.value.where == f"device={missing}" and "device=auto" in str(error.value.hint)
 
 
-def test_cuda_is_told_to_repeat_its_numbers(monkeypatch):
+def test_cuda_is_configured_to_be_deterministic(monkeypatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # so that it is taken away afterwards
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -43,7 +43,7 @@ def test_cuda_is_told_to_repeat_its_numbers(monkeypatch):
             getattr(torch.backends.cuda, f"enable_{kernel}_sdp")(usual)
 
 
-def test_cuda_is_asked_for_only_where_there_is_a_driver(monkeypatch):
+def test_cuda_is_queried_only_with_a_driver(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UserError) as error:

@@ -104,7 +104,7 @@ def test_gradients_of_parts_add_up_to_the_step_of_the_whole_batch(count, batch_s
             assert getattr(ours, split).loss == pytest.approx(loss, rel=1e-4)
 
 
-def test_so_do_those_of_a_network_on_images():
+def test_gradients_of_parts_of_images_add_up_to_that_of_the_batch():
     torch.manual_seed(0)
 
     class Network(nn.Sequential):
@@ -140,7 +140,7 @@ def test_gradients_of_an_attempt_that_failed_half_way_are_dropped():
     assert torch.allclose(parts.weight, whole.weight, atol=1e-6)
 
 
-def test_the_limit_is_found_once_and_kept_for_all_batches_epochs_and_splits():
+def test_limit_is_determined_once_for_all_batches_epochs_and_splits():
     model, micro_batch = Small(heads(), 6), AdaptiveMicroBatch()
     fitted(model, splits(60, 20), micro_batch)
     assert micro_batch.limit == 5
@@ -161,7 +161,7 @@ def test_where_memory_suffices_each_batch_is_computed_once_and_whole():
     assert model.sizes == [16, 16, 8, 17, 11] * 3 and micro_batch.limit is None
 
 
-def test_what_an_attempt_computed_is_freed_before_the_next():
+def test_failed_attempt_is_freed_before_the_next():
     held: list[weakref.ref[torch.Tensor]] = []
     alive: list[int] = []
 
@@ -214,7 +214,7 @@ assert abs(ours[0].loss - scores[0].loss) < 1e-5
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts the pages of its process in /proc")
-def test_a_process_that_really_has_too_little_memory_trains_to_the_same():
+def test_process_short_of_memory_trains_to_the_same_weights():
     done = subprocess.run([sys.executable, "-c", REALLY], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "OUT OF MEMORY WITH 256 IMAGES AT ONCE" in done.stderr
@@ -240,7 +240,7 @@ def test_scores_and_logits_of_parts_are_those_of_the_whole(room: int):
 
 
 @pytest.mark.parametrize("step", ["train", "test", "predict"])
-def test_memory_too_small_for_one_image_is_an_error_that_says_what_to_do(step: str):
+def test_memory_too_small_for_one_image_is_an_error_with_a_hint(step: str):
     model = Small(heads(), 0)
     batches = TensorBatches(*points(12), 12)
     steps: dict[str, Callable[[], object]] = {
@@ -255,7 +255,7 @@ def test_memory_too_small_for_one_image_is_an_error_that_says_what_to_do(step: s
     assert model.sizes == [12, 6, 3, 2, 1]
 
 
-def test_it_is_said_loudly_how_many_are_computed_from_now_on(caplog):
+def test_micro_batch_size_is_reported_in_a_framed_warning(caplog):
     with caplog.at_level(logging.WARNING):
         fitted(Small(heads(), 11), splits(44, 22), AdaptiveMicroBatch(warning=TRAINING_WARNING))
     (record,) = caplog.records
@@ -264,7 +264,7 @@ def test_it_is_said_loudly_how_many_are_computed_from_now_on(caplog):
     assert "BatchNorm" in record.getMessage()
 
 
-def test_the_cpus_own_error_is_told_from_others():
+def test_cpu_out_of_memory_errors_are_recognized():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**55, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
@@ -274,12 +274,12 @@ def test_the_cpus_own_error_is_told_from_others():
 
 
 @pytest.mark.parametrize("message", MESSAGES)
-def test_so_are_those_of_other_devices(message: str):
+def test_device_out_of_memory_errors_are_recognized(message: str):
     assert is_out_of_memory(RuntimeError(message))
     assert not is_out_of_memory(ValueError(message))
 
 
-def test_another_error_is_not_taken_for_it():
+def test_other_errors_are_not_taken_for_out_of_memory():
     model = nn.Linear(5, 3)  # wants other inputs
     micro_batch = AdaptiveMicroBatch()
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
@@ -287,7 +287,7 @@ def test_another_error_is_not_taken_for_it():
     assert micro_batch.limit is None
 
 
-def test_what_fewer_images_do_not_mend_is_put_into_words():
+def test_out_of_memory_without_a_batch_is_explained():
     model = heads()
     optimizer = sgd(model)
 

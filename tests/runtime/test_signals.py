@@ -28,7 +28,7 @@ def _installed():
         yield
 
 
-def test_a_signal_raises_where_nothing_is_at_stake():
+def test_signal_raises_at_once_unless_deferred():
     with pytest.raises(Interrupted) as ended:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(5)
@@ -41,7 +41,7 @@ def test_an_interruption_can_be_sent_to_another_process():
     assert (sent.status, str(sent)) == (143, "SIGTERM")
 
 
-def test_in_a_process_of_many_runs_what_was_asked_of_one_is_not_asked_of_the_next():
+def test_interruption_of_a_run_does_not_affect_the_next_in_the_process():
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for _ in range(2):
         with pytest.raises(Interrupted), signals.installed(), signals.deferred():
@@ -52,14 +52,14 @@ def test_in_a_process_of_many_runs_what_was_asked_of_one_is_not_asked_of_the_nex
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_sigterm_is_told_from_ctrl_c():
+def test_sigterm_is_distinguished_from_ctrl_c():
     with pytest.raises(Interrupted):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
     assert signals.status() == 143
 
 
-def test_a_deferred_signal_raises_at_the_next_check_and_nowhere_else():
+def test_deferred_signal_raises_only_at_the_next_check():
     reached = []
     with pytest.raises(Interrupted), signals.deferred():
         os.kill(os.getpid(), signal.SIGINT)
@@ -70,7 +70,7 @@ def test_a_deferred_signal_raises_at_the_next_check_and_nowhere_else():
     assert reached == ["after the signal"]
 
 
-def test_what_is_deferred_to_its_end_is_finished():
+def test_deferred_block_runs_to_its_end():
     with signals.deferred():
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.05)
@@ -79,12 +79,12 @@ def test_what_is_deferred_to_its_end_is_finished():
         signals.check()
 
 
-def test_nothing_asked_is_status_zero_and_no_interruption():
+def test_without_a_signal_status_is_zero():
     signals.check()
     assert signals.status() == 0
 
 
-def test_a_second_signal_leaves_at_once():
+def test_second_signal_exits_at_once():
     script = (
         "import time\nfrom visionsweep.runtime import signals\n"
         "with signals.installed(), signals.deferred():\n    print('ready', flush=True)\n"

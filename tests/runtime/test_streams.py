@@ -38,14 +38,14 @@ def test_standard_error_cannot_drive_a_terminal(tmp_path):
     assert done.stderr == b"\\x1b]0;title\\x07 \\u202e said\n"
 
 
-def test_a_full_device_is_a_sentence_and_exit_status_1(tmp_path):
+def test_full_device_is_one_line_and_exit_status_1(tmp_path):
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = run(tmp_path, stdout=full)
     assert done.returncode == 1 and b"standard output" in done.stderr
     assert b"Traceback" not in done.stderr and (tmp_path / "file").read_text() == "kept"
 
 
-def test_a_reader_that_left_is_exit_status_141_and_no_word(tmp_path):
+def test_closed_pipe_is_exit_status_141_without_output(tmp_path):
     reading, writing = os.pipe()
     os.close(reading)
     done = run(tmp_path, stdout=writing)
@@ -53,7 +53,7 @@ def test_a_reader_that_left_is_exit_status_141_and_no_word(tmp_path):
     assert done.returncode == 141 and done.stderr == b""
 
 
-def test_closed_standard_output_is_exit_status_1_and_no_file_gets_its_number(tmp_path):
+def test_closed_standard_output_is_exit_status_1_and_its_descriptor_is_not_reused(tmp_path):
     command = f'exec "{sys.executable}" -c "$PROGRAM" "{tmp_path}/file" >&-'
     done = subprocess.run(
         ["bash", "-c", command], env=os.environ | {"PROGRAM": PROGRAM}, timeout=60, check=False,
@@ -63,7 +63,7 @@ def test_closed_standard_output_is_exit_status_1_and_no_file_gets_its_number(tmp
     assert (tmp_path / "file").read_text() == "kept"
 
 
-def test_a_deleted_current_folder_is_a_sentence(tmp_path):
+def test_deleted_working_directory_is_one_line(tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()
     command = f'cd "{gone}" && rmdir "{gone}" && exec "{sys.executable}" -c "$PROGRAM" /dev/null'

@@ -46,7 +46,7 @@ def test_temporary_files_of_a_killed_process_are_deleted_by_the_next_write(tmp_p
     assert sorted(tmp_path.iterdir()) == [left[1], tmp_path / "a.json"]
 
 
-def test_user_without_a_home_is_asked_for_a_folder(monkeypatch):
+def test_user_without_a_home_must_name_a_folder(monkeypatch):
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr("os.getuid", lambda: 4_000_000_001)  # in no passwd file
     with pytest.raises(UserError) as error:

@@ -126,7 +126,7 @@ def test_file_mode_follows_the_umask(tmp_path, umask, mode):
     assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
-def test_planted_link_at_the_target_is_replaced_and_what_it_names_is_untouched(tmp_path):
+def test_planted_link_at_the_target_is_replaced_and_its_target_untouched(tmp_path):
     somebodys = tmp_path / "somebodys"
     somebodys.write_bytes(b"theirs")
     os.utime(somebodys, (1, 1))

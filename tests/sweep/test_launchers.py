@@ -113,7 +113,7 @@ def test_simultaneous_runs_take_turns_on_three_gpus(launcher, monkeypatch, make_
         assert gpus.now == 0
 
 
-def test_named_device_and_sequential_runs_take_no_turns(monkeypatch, make_config):
+def test_named_device_and_sequential_runs_are_not_rotated(monkeypatch, make_config):
     gpus = Gpus(monkeypatch, 3)
     config = make_config()
     with machine_share.machine_share(hydra_of("basic", job=2), config):
@@ -209,7 +209,7 @@ def raised_in(module, error):
         return caught
 
 
-def test_failures_of_launchers_are_explained_and_others_are_not():
+def test_failures_of_launchers_are_explained():
     error = raised_in("hydra_plugins.hydra_ray_launcher._core", ConnectionError("no\nno cluster"))
     assert launchers.explained(error) == "ray failed: ConnectionError: no cluster"
     assert launchers.explained(raised_in("visionsweep.training.loop", ValueError("a bug"))) is None

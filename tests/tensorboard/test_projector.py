@@ -106,7 +106,7 @@ def test_tensorboard_shows_the_features_with_thumbnails_framed_by_class(
         assert all((apart[other] < 20) == (other == label) for other in apart)
 
 
-def test_a_tensorboard_on_the_sweep_alone_shows_them_too(
+def test_tensorboard_on_the_sweep_directory_shows_the_projector(
     tmp_path, features, pictures, start_tensorboard
 ):
     home = tmp_path / "outputs" / "2026-01-31" / "12-00-00-000001"
@@ -118,7 +118,7 @@ def test_a_tensorboard_on_the_sweep_alone_shows_them_too(
     assert board.get(f"plugin/projector/sprite_image?{asked}")
 
 
-def test_the_second_run_with_a_key_writes_nothing(tmp_path, features, pictures):
+def test_second_run_with_the_same_key_writes_nothing(tmp_path, features, pictures):
     first, second, third = (a_run(tmp_path, name) for name in ("first", "second", "third"))
     before = files_of(second)
     assert project(tmp_path, first, "b0", features, LABELS, CLASSES, pictures, NAMES)
@@ -130,7 +130,7 @@ def test_the_second_run_with_a_key_writes_nothing(tmp_path, features, pictures):
     assert {name: (first / name).stat().st_mtime_ns for name in ALL} == stamps
 
 
-def test_when_the_run_that_wrote_is_gone_the_next_writes(tmp_path, features, pictures):
+def test_files_of_a_deleted_run_are_written_again(tmp_path, features, pictures):
     first, second = a_run(tmp_path, "first"), a_run(tmp_path, "second")
     project(tmp_path, first, "b0", features, LABELS, CLASSES, pictures, NAMES)
     shutil.rmtree(first)
@@ -138,7 +138,7 @@ def test_when_the_run_that_wrote_is_gone_the_next_writes(tmp_path, features, pic
     assert files_of(second) > ALL
 
 
-def test_a_run_without_a_sweep_has_its_own(tmp_path, features, pictures):
+def test_single_run_writes_its_own_projector(tmp_path, features, pictures):
     run_dir = a_run(tmp_path, "run")
     assert project(run_dir, run_dir, "b0", features, LABELS, CLASSES, pictures, NAMES)
     assert files_of(run_dir) > ALL
@@ -161,7 +161,7 @@ def _worker(home: Path, name: str, pictures: Thumbnails, barrier, answers) -> No
     answers.put((name, wrote))
 
 
-def test_of_workers_that_come_at_once_one_writes(tmp_path, pictures):
+def test_one_of_several_workers_writes(tmp_path, pictures):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads
         fork = multiprocessing.get_context("fork")
@@ -200,7 +200,7 @@ def test_numbers_that_look_like_text_are_not_read_as_text(tmp_path, pictures, va
     np.testing.assert_allclose(binary(run_dir, 7), same.numpy(), rtol=4e-5, atol=1e-42)
 
 
-def test_a_file_name_that_is_no_text_does_not_stop_the_run(tmp_path, features, pictures):
+def test_undecodable_file_name_does_not_stop_the_run(tmp_path, features, pictures):
     run_dir = a_run(tmp_path, "run")
     names = ["\udcff.jpg", *NAMES[1:]]
     project(tmp_path, run_dir, "b0", features, LABELS, CLASSES, pictures, names)

@@ -36,18 +36,18 @@ def slow_board():
     server.server_close()
 
 
-def test_runs_are_waited_for_until_all_are_there_and_then_the_tabs_are_asked_for(slow_board):
+def test_server_waits_for_all_runs_before_it_requests_the_tabs(slow_board):
     address, asked = slow_board
     assert wait_for(address, ["a", "b"], seconds=60)
     assert asked == [*["/data/runs"] * 3, "/data/plugins_listing"]
 
 
-def test_runs_that_never_come_are_not_waited_for_forever(slow_board):
+def test_waiting_for_runs_ends(slow_board):
     address, _ = slow_board
     assert not wait_for(address, ["absent"], seconds=0.5)
 
 
-def test_the_address_opens_on_validation_and_colors_runs_that_share_a_curve_alike():
+def test_address_opens_on_validation():
     address = urlsplit(address_of("http://127.0.0.1:6006/"))
     query = parse_qs(address.query)
     pinned = [card["tag"] for card in json.loads(query["pinnedCards"][0])]
@@ -58,7 +58,7 @@ def test_the_address_opens_on_validation_and_colors_runs_that_share_a_curve_alik
     assert kind == "regex" and groups == [("a", "_b"), ("a", "_b"), ("c", None)]
 
 
-def test_the_sweep_begun_last_is_the_latest_whatever_the_files_times_are(tmp_path):
+def test_latest_sweep_is_the_last_started_whatever_the_file_times(tmp_path):
     for sweep, begun in (("copied-first", 300), ("copied-last", 200)):
         (tmp_path / sweep / "run").mkdir(parents=True)
         (tmp_path / sweep / "multirun.yaml").touch()
@@ -68,7 +68,7 @@ def test_the_sweep_begun_last_is_the_latest_whatever_the_files_times_are(tmp_pat
     assert latest_sweep(folders, tmp_path) == tmp_path / "copied-first"
 
 
-def test_a_folder_above_the_one_searched_is_not_taken_for_the_sweep(tmp_path):
+def test_parent_of_the_searched_folder_is_not_taken_for_the_sweep(tmp_path):
     (tmp_path / "sweep" / "run").mkdir(parents=True)
     (tmp_path / "sweep" / "multirun.yaml").touch()
     (tmp_path / "sweep" / "run" / "events.out.tfevents.1.host").touch()

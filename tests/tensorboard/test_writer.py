@@ -89,7 +89,7 @@ def cut_off_and_go_on(run_dir: Path, make_config, make_history) -> None:
         writer.end(make_config(epochs=5), facts, deployed_of(0.5))
 
 
-def test_curves_of_a_run_that_was_taken_up_have_no_seam(tmp_path, make_config, make_history):
+def test_curves_of_a_resumed_run_are_continuous(tmp_path, make_config, make_history):
     cut_off_and_go_on(tmp_path / "run", make_config, make_history)
     assert len(list((tmp_path / "run").iterdir())) == 1
     events = read_back(tmp_path / "run")
@@ -99,7 +99,7 @@ def test_curves_of_a_run_that_was_taken_up_have_no_seam(tmp_path, make_config, m
     assert "run/text_summary" in events.Tags()["tensors"]
 
 
-def test_a_run_that_begins_anew_forgets_the_events_of_its_failed_try(tmp_path, write_events):
+def test_restarted_run_deletes_the_events_of_its_failed_attempt(tmp_path, write_events):
     write_events(tmp_path, 0.9, 0.4, 0.3)
     write_events(tmp_path, 0.8, 0.5)
     assert len(list(tmp_path.glob("events.*"))) == 1
@@ -124,7 +124,7 @@ def test_every_epoch_has_its_point_in_every_curve(tmp_path, write_events):
     assert points(events, "training/seconds_per_epoch") == [(n, 0.5) for n in (1, 2, 3)]
 
 
-def test_nothing_is_written_that_nobody_asked_for(tmp_path, write_events):
+def test_optional_summaries_are_not_written_by_default(tmp_path, write_events):
     write_events(tmp_path, 0.9)
     extra = {"training/learning_rate", "training/seconds_per_epoch"}
     assert set(read_back(tmp_path).Tags()["scalars"]) == {*CURVES, *RESULTS, *extra}
@@ -147,7 +147,7 @@ def test_the_layout_shows_validation_first_and_then_all_splits_in_one_chart_per_
     assert set(CURVES) <= set(events.Tags()["scalars"])
 
 
-def test_configuration_and_dataset_are_there_as_text(tmp_path, write_events):
+def test_configuration_and_dataset_are_written_as_text(tmp_path, write_events):
     write_events(tmp_path, 0.9)
     texts = {
         tag: read_back(tmp_path).Tensors(tag)[0].tensor_proto.string_val[0].decode()
@@ -169,7 +169,7 @@ def hparams_of(run_dir: Path) -> dict[str, HParamsPluginData]:
     }
 
 
-def test_what_was_chosen_stands_in_the_runs_own_event_file(tmp_path, write_events):
+def test_settings_of_a_run_are_in_its_own_event_file(tmp_path, write_events):
     write_events(tmp_path, 0.9, 0.4, model="effnetb2", data="20pct", lr=0.01)
     found = hparams_of(tmp_path)
     assert set(found) == {
@@ -200,7 +200,7 @@ def test_the_last_score_is_that_of_the_deployed_predictor_and_no_chart_has_a_sin
     }
 
 
-def test_a_run_that_stops_half_way_keeps_what_it_had(tmp_path, make_history):
+def test_interrupted_run_keeps_its_events(tmp_path, make_history):
     with pytest.raises(RuntimeError, match="out of memory"), RunWriter(tmp_path) as writer:
         writer.begin({"dataset": "sample"}, "epochs: 2")
         writer.epoch(make_history(0.9)[0])
@@ -310,7 +310,7 @@ def test_parameters_that_do_not_train_have_no_histogram(tmp_path):
     ]
 
 
-def test_a_diverged_head_has_a_histogram_of_what_is_finite(tmp_path):
+def test_histogram_of_a_diverged_head_holds_its_finite_values(tmp_path):
     head = nn.Linear(2, 2)
     with torch.no_grad():
         head.weight.copy_(torch.tensor([[math.nan, 1.0], [math.inf, 3.0]]))
@@ -342,7 +342,7 @@ def _has_read_all(board) -> bool:
     return sum(set(RESULTS) <= set(of_run) for of_run in tags.values()) >= 2
 
 
-def test_tensorboard_lists_one_run_an_experiment_and_its_hparams_table_a_row_each(tensorboard):
+def test_tensorboard_lists_one_run_and_one_hparams_row_per_experiment(tensorboard):
     runs = [
         "2026-01-31/12-00-00-000001/effnetb0_10pct",
         "2026-01-31/12-00-00-000001/effnetb2_20pct",

@@ -80,7 +80,7 @@ def run_of(config, run_dir, heads: int):
     return run_experiment(given, run_dir, "a-run")
 
 
-def test_heads_on_samples_change_no_number_of_the_run(config, run_dir):
+def test_bootstrap_heads_change_no_number_of_the_run(config, run_dir):
     none, some = run_dir.with_name("none"), run_dir
     without, beside = run_of(config, none, 0), run_of(config, some, 8)
     assert beside.fingerprint == without.fingerprint

@@ -235,7 +235,7 @@ HARM = {
 
 
 @pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
-def test_tensors_of_no_such_state_are_refused_and_change_nothing(harm):
+def test_tensors_of_another_state_are_refused_and_change_nothing(harm):
     trained, batches = heads("Adam")
     loop.fit(trained.module, batches, trained.optimizer, 1, CPU, lambda epoch: None)
     tensors = trained.tensors()

@@ -116,5 +116,5 @@ def train(config: TrainingConfig) -> float:
 
 
 @pytest.mark.parametrize("config", IMBALANCED.values(), ids=IMBALANCED)
-def test_both_raise_the_balanced_accuracy_of_an_imbalanced_set(config):
+def test_class_weights_and_balanced_sampling_raise_balanced_accuracy(config):
     assert train(config) > train(PLAIN) + 0.1

@@ -67,7 +67,7 @@ def trained(updates: Updates, *, replicates: int = 1, epochs: int = 3):
     return heads, [epoch.learning_rate for epoch in history]
 
 
-def test_rate_of_an_epoch_is_that_of_its_last_step():
+def test_learning_rate_of_an_epoch_is_that_of_its_last_step():
     updates = Updates("cosine", warmup=0.25)
     _, rates = trained(updates)  # three steps per epoch, nine in all
     assert rates == pytest.approx([0.5 * updates.rate(step, 9) for step in (2, 5, 8)])
