@@ -145,7 +145,7 @@ def test_tensorboard_ends_with_the_scores_of_the_deployed_predictor(tmp_path, co
     for split in ("val", "test"):
         for name in ("loss", "accuracy"):
             written = events.Scalars(f"replicates_averaged/{split}_{name}")
-            assert [event.step for event in written] == [1, 2]
+            assert [event.step for event in written] == [0, 1, 2]
             expected = deployed[split][name].value
             assert written[-1].value == pytest.approx(expected, rel=1e-4, abs=1e-7)
 

@@ -20,7 +20,7 @@ from visionsweep.data.splits import CROSS_FIT
 from visionsweep.errors import UserError, let_go
 from visionsweep.runs import claims
 from visionsweep.runs.facts import data_facts, model_facts
-from visionsweep.runs.measures import RunScores, score_splits, scores_of_first
+from visionsweep.runs.measures import RunScores, score_splits, scores_by_replicates
 from visionsweep.runs.paths import CHECKPOINT, RECORD
 from visionsweep.runs.record import INTERVALS_VERSION, Failure, ModelFacts, Record, Status
 from visionsweep.runs.record_file import write_record
@@ -184,8 +184,9 @@ class _Run:
         facts = {"name": self.name, "dataset": splits.dataset, "weights": weights}
         facts |= {f"{split} images": str(count) for split, count in splits.counts.items()}
         facts["evidence"] = config.evidence.name
+        has_curves = config.epochs > 1 and config.training.linear_probe != "only"
         with (
-            RunWriter(self.run_dir, after_epoch=len(self.history)) as events,
+            RunWriter(self.run_dir, len(self.history), has_curves=has_curves) as events,
             one_thread(when=trains_on_features(config)),
         ):
             if not self.history:
@@ -199,7 +200,7 @@ class _Run:
             if predictions["val"].finite.all():
                 probabilities = calibrated(predictions["val"].logits, temperature)
                 events.pr_curves(predictions["val"].labels, probabilities, splits.classes)
-            deployed = {s: scores_of_first(p, temperature) for s, p in predictions.items()}
+            deployed = {s: scores_by_replicates(p, temperature) for s, p in predictions.items()}
             events.end(config, facts, deployed)
             write_projector(context)
         return state, predictions, temperature

@@ -97,22 +97,22 @@ def test_latest_run_outside_a_sweep_is_served_alone(outputs, view):
     assert "1 run in outputs/2026-02-01" in process.stdout.readline()
 
 
-# Places and titles of the categories of charts, and the number of lines in each chart.
+# Titles of the categories of charts, by their places, and the number of curves in each open chart.
 CHARTS = """
 const roots = [document], titles = [], matches = [];
 while (roots.length) {
     for (const each of roots.pop().querySelectorAll("*")) {
         if (each.shadowRoot) roots.push(each.shadowRoot);
-        if (each.matches(".category-name"))
-            titles.push([each.getBoundingClientRect().top, each.innerText]);
+        if (each.matches(".category-name")) titles.push(each);
         if (each.matches(".matches-text")) matches.push(each.innerText);
     }
 }
+titles.sort((a, b) => a.getBoundingClientRect().top - b.getBoundingClientRect().top);
 return [titles, matches]
 """
 
 
-def test_a_browser_first_sees_validation_curves_and_then_all_splits_in_one_chart(
+def test_a_browser_first_sees_validation_curves_and_all_splits_in_one_chart_on_demand(
     outputs, view, tmp_path, make_history
 ):
     webdriver = pytest.importorskip("selenium.webdriver")
@@ -133,18 +133,23 @@ def test_a_browser_first_sees_validation_curves_and_then_all_splits_in_one_chart
     (outputs / "2026-02-01" / "sweep" / "multirun.yaml").touch()
     _, address = view("--no-browser")
     assert runs_at(address, 2) == {"a", "b"}
-    titles, matches = [], []
-    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as page:
-        page.get(address)
+
+    def wait_for_charts(*curves: int) -> list:
         for _ in range(100):
             titles, matches = page.execute_script(CHARTS)
-            if sorted(matches) == ["Matches (2)"] * 2 + ["Matches (6)"] * 2:
-                break
+            if sorted(matches) == [f"Matches ({count})" for count in curves]:
+                return titles
             time.sleep(0.2)
-    assert [title.partition(" (")[0] for _, title in sorted(titles)] == [
-        "Validation", "Training, validation, and test",
-    ]  # fmt: skip
-    assert sorted(matches) == ["Matches (2)"] * 2 + ["Matches (6)"] * 2
+        raise AssertionError(matches)
+
+    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as page:
+        page.get(address)
+        titles = wait_for_charts(2, 2)
+        assert [title.text.split()[0] for title in titles] == [
+            "Validation", "Training", "Training,", "Validation",
+        ]  # fmt: skip
+        page.execute_script("arguments[0].click()", titles[2])  # below the fold
+        wait_for_charts(2, 2, 6, 6)
 
 
 def test_only_the_named_sweep_is_served(outputs, view):

@@ -28,10 +28,10 @@ RESULTS = [
 
 
 def deployed_of(loss: float) -> dict[str, list[Scores]]:
-    """Scores of the mean of one and of two replicates, the second the deployed predictor's."""
+    """Scores of two replicates: single, of the first calibrated, and of both, as deployed."""
     return {
-        "val": [Scores(loss + 0.1, 0.7), Scores(loss, 0.8)],
-        "test": [Scores(loss + 0.2, 0.8), Scores(loss + 0.1, 0.9)],
+        "val": [Scores(loss + 0.2, 0.6), Scores(loss + 0.1, 0.7), Scores(loss, 0.8)],
+        "test": [Scores(loss + 0.3, 0.7), Scores(loss + 0.2, 0.8), Scores(loss + 0.1, 0.9)],
     }
 
 
@@ -44,7 +44,7 @@ def write_events(make_config, make_history):
         history = make_history(*val_losses)
         config = make_config(epochs=len(history), **choices)
         facts = {"name": run_dir.name, "dataset": "sample", "weights": "random"}
-        with RunWriter(run_dir) as writer:
+        with RunWriter(run_dir, has_curves=len(history) > 1) as writer:
             writer.begin(facts, "epochs: 2\nmodel:\n  name: efficientnet_b0")
             for epoch in history:
                 writer.epoch(epoch)
@@ -125,26 +125,45 @@ def test_every_epoch_has_its_point_in_every_curve(tmp_path, write_events):
 
 
 def test_optional_summaries_are_not_written_by_default(tmp_path, write_events):
-    write_events(tmp_path, 0.9)
+    write_events(tmp_path, 0.9, 0.4)
     extra = {"training/learning_rate", "training/seconds_per_epoch"}
     assert set(read_back(tmp_path).Tags()["scalars"]) == {*CURVES, *RESULTS, *extra}
 
 
-def test_the_layout_shows_validation_first_and_then_all_splits_in_one_chart_per_metric(
+def layout_of(events: EventAccumulator) -> list[tuple[str, bool, list[list[str]]]]:
+    """First word of each category's title, whether it starts closed, and the tags of its charts."""
+    (tensor,) = events.Tensors("custom_scalars__config__")
+    layout = Layout.FromString(tensor.tensor_proto.string_val[0])
+    return [
+        (each.title.split()[0], each.closed, [list(chart.multiline.tag) for chart in each.chart])
+        for each in layout.category
+    ]
+
+
+def test_layout_opens_on_validation_alone(tmp_path, write_events):
+    write_events(tmp_path, 0.9, 0.4)
+    events = read_back(tmp_path)
+    opened, split, together, replicates = layout_of(events)
+    assert opened == ("Validation", False, [["loss/val"], ["accuracy/val"]])
+    assert split[1] and all(len(tags) == 1 for tags in split[2])  # a curve per run in each chart
+    assert together[1:] == (True, [CURVES[:3], CURVES[3:]])
+    assert replicates[1:] == (True, [[tag] for tag in RESULTS[:2]])
+    charts = [tags for _, _, charts in layout_of(events) for tags in charts]
+    assert {tag for tags in charts for tag in tags} <= set(events.Tags()["scalars"])
+
+
+def test_run_of_one_epoch_has_a_table_of_its_scores_and_no_chart_with_a_single_dot(
     tmp_path, write_events
 ):
     write_events(tmp_path, 0.9)
     events = read_back(tmp_path)
-    (tensor,) = events.Tensors("custom_scalars__config__")
-    layout = Layout.FromString(tensor.tensor_proto.string_val[0])
-    charts = [
-        [(c.title, list(c.multiline.tag)) for c in category.chart] for category in layout.category
-    ]
-    assert charts == [
-        [("loss", ["loss/val"]), ("accuracy", ["accuracy/val"])],
-        [("loss", CURVES[:3]), ("accuracy", CURVES[3:])],
-    ]
-    assert set(CURVES) <= set(events.Tags()["scalars"])
+    assert set(events.Tags()["scalars"]) == set(RESULTS)
+    assert all(len(events.Scalars(tag)) > 1 for tag in RESULTS)
+    ((_, closed, charts),) = layout_of(events)
+    assert not closed and charts == [[tag] for tag in RESULTS[:2]]
+    (table,) = events.Tensors("scores/text_summary")
+    text = table.tensor_proto.string_val[0].decode()
+    assert "| loss/val | 0.9 |" in text and "| accuracy/train | " in text
 
 
 def test_configuration_and_dataset_are_written_as_text(tmp_path, write_events):
@@ -191,8 +210,8 @@ def test_the_last_score_is_that_of_the_deployed_predictor_and_no_chart_has_a_sin
 ):
     write_events(tmp_path, 0.9, 0.4, 0.6)
     events = read_back(tmp_path)
-    assert points(events, "replicates_averaged/val_loss") == [(1, 0.7), (2, 0.6)]
-    assert points(events, "replicates_averaged/test_accuracy") == [(1, 0.8), (2, 0.9)]
+    assert points(events, "replicates_averaged/val_loss") == [(0, 0.8), (1, 0.7), (2, 0.6)]
+    assert points(events, "replicates_averaged/test_accuracy") == [(0, 0.7), (1, 0.8), (2, 0.9)]
     assert all(len(events.Scalars(tag)) > 1 for tag in events.Tags()["scalars"])
     metrics = hparams_of(tmp_path)["_hparams_/experiment"].experiment.metric_infos
     assert {m.name.tag: m.display_name for m in metrics} == {
@@ -356,7 +375,7 @@ def test_tensorboard_lists_one_run_and_one_hparams_row_per_experiment(tensorboar
     assert set(tensorboard.ask("plugin/text/tags")[runs[0]]) == texts
     layout = tensorboard.ask("plugin/custom_scalars/layout")
     titles = [[chart["title"] for chart in each["chart"]] for each in layout["category"]]
-    assert titles == [["loss", "accuracy"]] * 2  # of both runs, and drawn once
+    assert [len(charts) for charts in titles] == [2, 4, 2, 2]  # of both runs, and drawn once
 
     experiment = tensorboard.ask("plugin/hparams/experiment", {"experimentName": ""})
     columns = {info["name"] for info in experiment["hparamInfos"]}

@@ -116,17 +116,18 @@ def _measure(estimate: Estimate, replicates: list[float] | None = None) -> Measu
     return Measure(estimate.value, estimate.low, estimate.high, values)
 
 
-def scores_of_first(predictions: Predictions, temperature: float) -> list[Scores]:
+def scores_by_replicates(predictions: Predictions, temperature: float) -> list[Scores]:
     """Return the scores of the calibrated mean of the first 1, 2, ... R replicates.
 
-    The logits of all of them are divided by the temperature of all replicates.
+    Before them, at index 0, are the mean scores of single replicates before calibration. The logits
+    of all replicates are divided by the temperature of their mean.
     """
     rows = np.arange(len(predictions.labels))
     total = np.zeros(predictions.logits.shape[1:])
-    scores: list[Scores] = []
-    for logits in predictions.logits:
+    scores = [Scores(float(predictions.losses.mean()), float(predictions.correct.mean()))]
+    for count, logits in enumerate(predictions.logits, 1):
         total += calibrated(logits[None], temperature)
-        mean = np.maximum(total / (len(scores) + 1), SMALLEST)
+        mean = np.maximum(total / count, SMALLEST)
         right = float((mean.argmax(1) == predictions.labels).mean())
         scores.append(Scores(float(-np.log(mean[rows, predictions.labels]).mean()), right))
     return scores

@@ -9,10 +9,11 @@ from typing import Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import nn
 from torch.utils.tensorboard import FileWriter, SummaryWriter
-from torch.utils.tensorboard.summary import hparams
+from torch.utils.tensorboard.summary import custom_scalars, hparams
 
 from visionsweep.config.derived import (
     always_shown,
@@ -26,16 +27,25 @@ from visionsweep.config.schema import Config
 from visionsweep.runs.scores import Epoch, Scores
 from visionsweep.text.escaping import class_columns, markdown, visible
 
-# Charts of the Custom Scalars tab, which `view.py` opens. A curve is scored before calibration.
-_LAYOUT = {
-    f"{title} (mean over replicates, not calibrated)": {
-        name: ["Multiline", [f"{name}/{split}" for split in splits]]
-        for name in ("loss", "accuracy")
+# Custom Scalars, the tab that `view.py` opens: curves by chart and category. Only the first one
+# starts open, because all splits of eight runs are 24 curves.
+_BY_EPOCH = "(mean over replicates, not calibrated)"
+_EPOCHS = {
+    f"Validation {_BY_EPOCH}": {"loss": ["loss/val"], "accuracy": ["accuracy/val"]},
+    f"Training and test {_BY_EPOCH}": {
+        f"{split} {score}": [f"{score}/{tag}"]
+        for split, tag in (("training", "train"), ("test", "test"))
+        for score in ("loss", "accuracy")
+    },
+    f"Training, validation, and test of a few runs, selected on the left {_BY_EPOCH}": {
+        score: [f"{score}/{split}" for split in ("train", "val", "test")]
+        for score in ("loss", "accuracy")
+    },
+}
+_REPLICATES = {
+    "Validation by number of averaged replicates (0: single, not calibrated; last: deployed)": {
+        score: [f"replicates_averaged/val_{score}"] for score in ("loss", "accuracy")
     }
-    for title, splits in (
-        ("Validation", ("val",)),
-        ("Training, validation, and test", ("train", "val", "test")),
-    )
 }
 # By default, TensorBoard shows five columns of its HParams table: those marked as differing between
 # runs first, then alphabetically. Without the mark, the model would not be among them.
@@ -43,7 +53,7 @@ _SHOWN_FIRST = frozenset({*always_shown(), "lr"})
 
 # Tags written before training and with each epoch; the others are written at the end of a run.
 _KEPT = (
-    "run/", "config/", "custom_scalars__config__",
+    "run/", "config/", "scores/", "custom_scalars__config__",
     "loss/", "accuracy/", "training/", "weights/", "gradients/",
 )  # fmt: skip
 
@@ -66,9 +76,12 @@ class RunWriter:
         run_dir: directory of the run. Event files of an earlier attempt are replaced.
         after_epoch: epoch after which the run is resumed; events up to it are copied from the
             earlier attempt.
+        has_curves: whether there is more than one epoch. Scores of a single one are a table in
+            place of charts with one dot.
     """
 
-    def __init__(self, run_dir: Path, after_epoch: int = 0) -> None:
+    def __init__(self, run_dir: Path, after_epoch: int = 0, *, has_curves: bool = True) -> None:
+        self._has_curves = has_curves
         earlier = sorted(run_dir.glob("events.out.tfevents.*"))
         self._writer = SummaryWriter(run_dir, flush_secs=_FLUSH_SECONDS)
         self._events = cast(FileWriter, self._writer.file_writer)
@@ -114,7 +127,9 @@ class RunWriter:
         self.facts(facts)
         lines = [f"    {visible(line)}" for line in config_yaml.split("\n")]
         self._writer.add_text("config", "\n".join(lines))
-        self._writer.add_custom_scalars(_LAYOUT)
+        self._events.add_summary(
+            _layout(_EPOCHS | _REPLICATES if self._has_curves else _REPLICATES)
+        )
 
     def flush(self) -> None:
         """Flush all events to disk."""
@@ -122,18 +137,29 @@ class RunWriter:
 
     def facts(self, facts: dict[str, str]) -> None:
         """Write facts about the run as a table under the tag `run`."""
-        rows = "\n".join(f"| {markdown(key)} | {markdown(value)} |" for key, value in facts.items())
-        self._writer.add_text("run", f"| | |\n|---|---|\n{rows}", self._last_epoch)
+        self._table("run", facts)
+
+    def _table(self, tag: str, cells: Mapping[str, str]) -> None:
+        rows = "\n".join(f"| {markdown(key)} | {markdown(value)} |" for key, value in cells.items())
+        self._writer.add_text(tag, f"| | |\n|---|---|\n{rows}", self._last_epoch)
 
     def epoch(self, epoch: Epoch) -> None:
         """Write the scores of an epoch."""
         self._last_epoch = epoch.epoch
-        for split in ("train", "val", "test"):
-            scores: Scores = getattr(epoch, split)
-            self._writer.add_scalar(f"loss/{split}", scores.loss, epoch.epoch)
-            self._writer.add_scalar(f"accuracy/{split}", scores.accuracy, epoch.epoch)
-        self._writer.add_scalar("training/learning_rate", epoch.learning_rate, epoch.epoch)
-        self._writer.add_scalar("training/seconds_per_epoch", epoch.seconds, epoch.epoch)
+        values = {
+            f"{score}/{split}": getattr(getattr(epoch, split), score)
+            for score in ("loss", "accuracy")
+            for split in ("train", "val", "test")
+        }
+        values |= {
+            "training/learning_rate": epoch.learning_rate,
+            "training/seconds_per_epoch": epoch.seconds,
+        }
+        if not self._has_curves:
+            self._table("scores", {tag: f"{value:.4g}" for tag, value in values.items()})
+            return
+        for tag, value in values.items():
+            self._writer.add_scalar(tag, value, epoch.epoch)
 
     def histograms(self, epoch: int, module: nn.Module) -> None:
         """Write histograms of the trained parameters and of their gradients, finite values only.
@@ -168,8 +194,8 @@ class RunWriter:
         """Write the row of the HParams table: settings, and scores of the deployed predictor.
 
         The table takes the last value of a curve. So that no chart holds a single dot, the curves
-        are over the number of averaged replicates: `deployed` has for each split the scores of the
-        calibrated mean of the first 1, 2, ... R replicates.
+        are over the number of averaged replicates: `deployed` has for each split the scores of
+        single replicates before calibration, and of the calibrated mean of the first 1, 2, ... R.
         """
         curves = {
             f"replicates_averaged/{split}_{name}": [getattr(each, name) for each in scores]
@@ -181,8 +207,22 @@ class RunWriter:
         for summary in (columns, *session):
             self._events.add_summary(summary)
         for tag, values in curves.items():
-            for replicates, value in enumerate(values, 1):
+            for replicates, value in enumerate(values):
                 self._writer.add_scalar(tag, value, replicates)
+
+
+def _layout(categories: Mapping[str, Mapping[str, Sequence[str]]]) -> Any:
+    """Return the summary that lays out charts, of which only the first category starts open."""
+    summary = custom_scalars(
+        {title: {chart: ["Multiline", tags] for chart, tags in charts.items()}
+         for title, charts in categories.items()}
+    )  # fmt: skip
+    stored = summary.value[0].tensor
+    layout = Layout.FromString(stored.string_val[0])
+    for category in layout.category[1:]:
+        category.closed = True
+    stored.string_val[0] = layout.SerializeToString()
+    return summary
 
 
 def _show_first(columns: Any) -> None:
