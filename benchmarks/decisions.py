@@ -87,8 +87,12 @@ def unpaired_error(runs: Sequence[DrawnRun], comparisons: Sequence[Comparison]) 
 
 
 def paired_error(runs: Sequence[DrawnRun], comparisons: Sequence[Comparison]) -> DrawnRun:
-    """Pick the cheapest run within one standard error of the paired difference: ours."""
-    close = [r for r, c in zip(runs[1:], comparisons, strict=True) if c.within_one_error]
+    """Pick the cheapest run within one standard error of the paired difference: ours.
+
+    As in `report.recommendation.cheapest_close`, it must be one that could be the best.
+    """
+    pairs = zip(runs[1:], comparisons, strict=True)
+    close = [run for run, c in pairs if c.within_one_error and c.could_be_best]
     return _cheapest([runs[0], *close])
 
 
