@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from visionsweep.command_memory import remembered
+from visionsweep.installation import localized
 from visionsweep.text.escaping import visible
 
 
@@ -26,9 +27,9 @@ class UserError(Exception):
 
     def __init__(self, what: str, *, where: object = None, hint: str | None = None) -> None:
         super().__init__(what)
-        self.what = what
+        self.what = localized(what)
         self.where = None if where is None else str(where)
-        self.hint = hint
+        self.hint = None if hint is None else localized(hint)
 
     def __str__(self) -> str:
         located = self.what if self.where is None else f"{visible(self.where)}: {self.what}"

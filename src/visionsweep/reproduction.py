@@ -76,7 +76,7 @@ def config_for(run: Run, settings: Sequence[str], into: Path) -> tuple[Config, R
                 where=where,
             )
         update(changed, key, value, where=where)
-    require_places(run.directory, recorded, settings, "reproduce.py")
+    require_places(run.directory, recorded, settings, "reproduce")
     return validate_config(changed), recorded
 
 

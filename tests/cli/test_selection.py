@@ -112,7 +112,7 @@ def test_folder_of_runs_is_refused_and_commands_are_listed_best_first(write_run,
         write_run(name, loss)
     write_run("c", status="failed")
     with pytest.raises(UserError) as refused:
-        named_run(tmp_path / "outputs", "reproduce.py")
+        named_run(tmp_path / "outputs", "reproduce")
     assert refused.value.where == str(tmp_path / "outputs")
     assert "2 completed runs" in refused.value.what and "1 more" in refused.value.what
     _, *commands = refused.value.hint.splitlines()

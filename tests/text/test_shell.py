@@ -84,6 +84,7 @@ def test_path_is_neither_an_option_nor_a_home_folder(name):
 
 
 def test_scripts_are_named_so_that_they_are_found_from_the_working_directory(monkeypatch):
-    assert shell.script("predict.py").is_file()
-    monkeypatch.chdir(shell.script("predict.py").parents[1])
-    assert shell.script("predict.py") == Path("src/predict.py")
+    script = Path(shell.program("predict"))
+    assert script.is_file()
+    monkeypatch.chdir(script.parents[1])
+    assert shell.program("predict") == "src/predict.py"

@@ -21,7 +21,7 @@ from visionsweep.text import shell
 from visionsweep.text.escaping import one_line
 
 
-@command("compare.py")
+@command("compare")
 def main(arguments: list[str]) -> int:
     """Print the leaderboard; exit status 1 if there is no completed run."""
     gc.disable()  # it would traverse ten thousand records again and again, and find no cycle
@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
     if options.html:
         from visionsweep.report.page import write_page
 
-        again = shell.command("python", shell.script("compare.py"), *arguments)
+        again = shell.run("compare", *arguments)
         with explained(options.html, "Name another file with --html FILE."):
             more = difference_columns(groups, sort)
             print(

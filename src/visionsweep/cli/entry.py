@@ -14,6 +14,7 @@ from pathlib import Path
 
 from visionsweep.command_memory import fresh_memory
 from visionsweep.errors import UserError
+from visionsweep.installation import localized
 from visionsweep.runtime import streams
 from visionsweep.runtime.signals import Interrupted
 from visionsweep.runtime.streams import OutputError
@@ -22,13 +23,13 @@ from visionsweep.text import shell
 from visionsweep.text.escaping import make_logs_visible, visible
 
 
-def command(script: str) -> Callable[[Callable[[list[str]], int]], Callable[..., int]]:
-    """Make a function the `main` of a script, whose arguments default to those of the process."""
+def command(name: str) -> Callable[[Callable[[list[str]], int]], Callable[..., int]]:
+    """Make a function the `main` of a command, whose arguments default to those of the process."""
 
     def decorate(function: Callable[[list[str]], int]) -> Callable[..., int]:
         @wraps(function)
         def main(arguments: Sequence[str] | None = None) -> int:
-            return run(function, arguments, script=script)
+            return run(function, arguments, name=name)
 
         return main
 
@@ -39,7 +40,7 @@ def run(
     function: Callable[[list[str]], int],
     arguments: Sequence[str] | None = None,
     *,
-    script: str = "",
+    name: str = "",
 ) -> int:
     """Run a command and return its exit status.
 
@@ -50,11 +51,11 @@ def run(
     Args:
         function: function from arguments to exit status.
         arguments: command-line arguments; None takes those of the process.
-        script: name of the command's script, `train.py`, for commands to paste.
+        name: name of the command, such as `train`, for commands to paste.
     """
     with fresh_memory(), _restored_process():
         if arguments is not None:
-            sys.argv[:] = [str(shell.script(script)), *arguments]
+            sys.argv[:] = [shell.program(name), *arguments]
         streams.prepare()
         try:
             os.getcwd()  # noqa: PTH109 - what fails in Path.cwd() as well
@@ -117,14 +118,15 @@ def _status(function: Callable[[list[str]], int]) -> int:
 
 
 def _failed(message: str) -> int:
-    print(visible(message, lines=True), file=sys.stderr)
+    print(visible(localized(message), lines=True), file=sys.stderr)
     return 1
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
     """Return a parser whose help begins with a module's docstring as it is written."""
     return argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=localized(description or ""),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 

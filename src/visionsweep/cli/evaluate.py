@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _MOST_CLASSES = 30  # in the table; JSON has all
 
 
-@command("evaluate.py")
+@command("evaluate")
 def main(arguments: list[str]) -> int:
     """Score a run and print its metrics."""
     parse = parser(__doc__)
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
 
     from visionsweep.cli.selection import named_run
 
-    run = named_run(options.run, "evaluate.py")
+    run = named_run(options.run, "evaluate")
     data = _data(run, options.settings)
 
     # These import torch: not for --help and refusals.
@@ -161,7 +161,7 @@ def _data(run: "Run", settings: list[str]) -> "DataConfig":
     config = recorded_config.composed(*(f"data={v}" for key, v in values.items() if key == "data"))
     if "data" not in values:
         recorded = recorded_config.read_back(run.record)
-        recorded_config.require_places(run.directory, recorded, settings, "evaluate.py")
+        recorded_config.require_places(run.directory, recorded, settings, "evaluate")
         if said := recorded_config.not_followed(recorded, settings):
             print(visible(said), file=sys.stderr)
         config.data = recorded.config.data

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from visionsweep.inference.predictor import Prediction, Predictor
 
 
-@command("predict.py")
+@command("predict")
 def main(arguments: list[str]) -> int:
     """Classify; exit status 1 if a file could not be read."""
     options = _parse(arguments)

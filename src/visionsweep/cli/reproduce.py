@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from visionsweep.runs.record_diff import Agreement
 
 
-@command("reproduce.py")
+@command("reproduce")
 def main(arguments: list[str]) -> int:
     """Run a record again; exit status 1 if it comes to other numbers."""
     parse = parser(__doc__)
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
     from visionsweep.report.console import wide_console
     from visionsweep.runs.recorded_config import not_followed
 
-    run = named_run(options.run, "reproduce.py")
+    run = named_run(options.run, "reproduce")
     from visionsweep import reproduction  # torch comes with this: not for --help and refusals
 
     into = options.to or Path("outputs") / f"{datetime.now():%Y-%m-%d/%H-%M-%S-%f}"
@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> int:
             agreement = reproduction.run_again(run, config, into)
     except KeyboardInterrupt:
         destination = [] if options.to else ["--to", into]
-        again = shell.command("python", Path(sys.argv[0]), *arguments, *destination)
+        again = shell.rerun(sys.argv, *destination)
         print(f"Interrupted. {goes_on(into)}:\n  {again}", file=sys.stderr)
         raise
     if options.json:

@@ -69,16 +69,16 @@ def _apart(run: Run, others: Sequence[Run]) -> str:
     return "on other images or evidence" if kinds else "on other images"
 
 
-def named_run(place: Path, script: str = "evaluate.py") -> Run:
+def named_run(place: Path, command: str = "evaluate") -> Run:
     """Return the completed run that a directory or a `result.json` holds.
 
     Raises:
         UserError: if there is none, or if it did not complete; of a folder of runs, with their
-            commands for `script`.
+            commands to paste.
     """
     file = place / RECORD if place.is_dir() else place
     if not file.is_file():
-        raise _no_run(place, script)
+        raise _no_run(place, command)
     if file.name != RECORD:
         raise UserError(
             "is no record of a run", where=file, hint=f"Name a run's directory or its {RECORD}"
@@ -93,7 +93,7 @@ def named_run(place: Path, script: str = "evaluate.py") -> Run:
     return Run(file.parent, record)
 
 
-def _no_run(place: Path, script: str) -> UserError:
+def _no_run(place: Path, command: str) -> UserError:
     """Say what a place is that holds no record: a folder of runs, of images, or nothing."""
     what, hint = "this folder holds no run", f"Name a folder that holds {RECORD}"
     runs = find_runs([place]).runs if place.is_dir() else []
@@ -103,7 +103,7 @@ def _no_run(place: Path, script: str) -> UserError:
         what = why_no_folder(place)
     elif best_first := completed(runs):
         shown = best_first[:_MOST_LISTED]
-        lines = [shell.command("python", shell.script(script), run.directory) for run in shown]
+        lines = [shell.run(command, run.directory) for run in shown]
         if more := len(best_first) - len(shown):
             lines.append(f"and {more} more")
         unfinished = len(runs) - len(best_first)

@@ -20,15 +20,15 @@ from visionsweep.cli.command_line import validate_overrides
 from visionsweep.cli.help import manual
 from visionsweep.config.validation import validate_config
 from visionsweep.errors import UserError
+from visionsweep.installation import CONF, localized
 from visionsweep.runs import names
-from visionsweep.runs.recorded_config import CONF
 from visionsweep.runtime import signals
 from visionsweep.runtime.allocation import keep_freed_memory
 from visionsweep.sweep import callback, launchers, machine_share, session
 from visionsweep.text.escaping import make_logs_visible
 
 
-@entry.command("train.py")
+@entry.command("train")
 def main(arguments: list[str]) -> int:
     """Validate the whole command, then let Hydra run it."""
     launchers.prepare_composition()
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
             nothing = "Nothing was run. The manual: python src/train.py --help"
             raise SystemExit(f"{error}\n{nothing}") from None
     if {"-h", "--help"} & set(sys.argv):  # also where it was abbreviated
-        print(manual(CONF))
+        print(localized(manual(CONF)))
         return 0
     try:
         with signals.installed():

@@ -23,7 +23,7 @@ from visionsweep.tensorboard import server
 PATIENCE = 20.0  # seconds for TensorBoard to read the runs, before the browser opens all the same
 
 
-@command("view.py")
+@command("view")
 def main(arguments: list[str]) -> int:
     """Serve until Ctrl-C; exit status 0."""
     parse = parser(__doc__)

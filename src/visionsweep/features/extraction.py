@@ -21,7 +21,7 @@ ROUND = 2  # batches that are decoded together
 PIXEL_BYTES = 128_000_000  # limit of the decoded images that are kept
 _MICRO_BATCH_WARNING = (
     "Kernels differ by batch size, so the last bits of these features may differ from those of",
-    "whole batches. Both are stored under one key: scripts/feature_store.py clear deletes them.",
+    "whole batches. Both are stored under one key: python src/cache.py clear deletes them.",
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from visionsweep.installation import localized
 from visionsweep.report import numbers
 from visionsweep.report.evidence import Evidence
 from visionsweep.report.recommendation import (
@@ -118,7 +119,7 @@ _WITHHELD: dict[Withheld, str] = {
 def _withheld(evidence: Evidence, labels: Sequence[str]) -> str:
     """Return why no run is recommended, and what to do."""
     if evidence.withheld != "inseparable":
-        return _WITHHELD[evidence.withheld]
+        return localized(_WITHHELD[evidence.withheld])
     runs, comparisons = zip(*((row.run, row.comparison) for row in evidence.rows), strict=True)
     cheapest = labels[cheapest_close(runs, comparisons)]
     return (

@@ -20,8 +20,8 @@ from visionsweep.report.numbers import counted
 from visionsweep.report.settings import ALWAYS
 from visionsweep.report.unfinished import unfinished_lines
 from visionsweep.runs.discovery import FoundRuns, Run, comparable, completed
+from visionsweep.text import shell
 from visionsweep.text.escaping import markdown, visible
-from visionsweep.text.shell import command, script
 
 READING = (
     "★ is recommended: the cheapest run within one standard error of the best. ≈ could be the best "
@@ -181,9 +181,9 @@ def show(
         console.print(entry)
     if not found.runs:
         where = visible(", ".join(map(str, folders)))
-        console.print(Text(f"No runs under {where}. Start one: python src/train.py"))
+        console.print(Text(f"No runs under {where}. Start one: {shell.run('train')}"))
     elif not as_text:
         where = " ".join(map(str, folders))
         console.print(Text(visible(f"Results are in {where}. View them in TensorBoard:")))
-        look = command("python", script("view.py"), folders[0], "--all")
+        look = shell.run("view", folders[0], "--all")
         console.print(Text(f"  {look}"), style="cyan", soft_wrap=True)  # it is to be pasted

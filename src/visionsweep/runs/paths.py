@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from visionsweep.errors import UserError, why_no_folder
+from visionsweep.installation import CHECKOUT
 
 RECORD = "result.json"  # record of a run that has ended
 CLAIM = "claim"  # claim of the process that trains a run
@@ -15,7 +16,7 @@ MULTIRUN_FILE = "multirun.yaml"  # written by Hydra to a sweep's directory befor
 def default_outputs() -> Path:
     """Return `outputs` of the working directory if it exists, else of the checkout."""
     here = Path("outputs")
-    return here if here.is_dir() else Path(__file__).resolve().parents[3] / "outputs"
+    return here if CHECKOUT is None or here.is_dir() else CHECKOUT / "outputs"
 
 
 def refuse_no_folder(folder: Path) -> None:

@@ -21,11 +21,10 @@ from visionsweep.config.derived import flatten, keys, settings
 from visionsweep.config.published_weights import torchvision_models
 from visionsweep.config.schema import Config, register_schema
 from visionsweep.errors import UserError
+from visionsweep.installation import CONF
 from visionsweep.runs import names
 from visionsweep.runs.record import RecordSummary
 from visionsweep.text import shell
-
-CONF = Path(__file__).resolve().parents[3] / "conf"
 
 PLACES = keys(place=True)
 # Taken from this machine's `conf/`: paths, addresses, and settings that affect no number.
@@ -184,11 +183,11 @@ def _check_model(model: DictConfig) -> None:
     raise UserError(reason, where="config.model of the record", hint=hint)
 
 
-def require_places(run_dir: Path, recorded: Recorded, settings: Sequence[str], script: str) -> None:
+def require_places(run_dir: Path, recorded: Recorded, settings: Sequence[str], name: str) -> None:
     """Refuse a run whose images are located by its record and not by the settings given.
 
     Raises:
-        UserError: names the settings to give, their recorded values, and the script's command.
+        UserError: names the settings to give, their recorded values, and the command to run again.
     """
     given = {setting.partition("=")[0] for setting in settings}
     data = recorded.config.data
@@ -207,7 +206,7 @@ def require_places(run_dir: Path, recorded: Recorded, settings: Sequence[str], s
             shell.setting(k, Path(v)) if k in keys(path=True) else f"{k}={v}"
             for k, v in places.items()
         ]
-        command = shell.command("python", shell.script(script), run_dir, *settings, *again)
+        command = shell.run(name, run_dir, *settings, *again)
         hint = f"If you trust the record:\n  {command}"
     listed = ", ".join(f"{key}={value}" for key, value in places.items()) or "nothing"
     raise UserError(

@@ -5,11 +5,11 @@ import platform
 import subprocess
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import visionsweep
 from visionsweep.command_memory import remembered
+from visionsweep.installation import CHECKOUT
 
 _PACKAGES = ("torch", "torchvision", "timm", "pillow", "numpy", "hydra-core")
 
@@ -27,9 +27,11 @@ def versions() -> dict[str, str]:
 @remembered()
 def git_state() -> dict[str, Any] | None:
     """Return the commit and whether tracked files differ from it; None outside a checkout."""
+    if CHECKOUT is None:  # the installed package may lie within a repository of the user's
+        return None
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        command = ["git", "-C", str(CHECKOUT), *arguments]
         done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=10)
         return done.stdout.strip()
 

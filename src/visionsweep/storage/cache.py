@@ -53,7 +53,7 @@ def keep(path: Path, content: bytes) -> bool:
             "AGAIN.",
             f"{place}: {reason}",
             "Results are not affected. Another folder: features.cache_dir=FOLDER, or the variable",
-            "VISIONSWEEP_CACHE. To free space: python scripts/feature_store.py clear",
+            "VISIONSWEEP_CACHE. To free space: python src/cache.py clear",
         )
         return False
     remove_leftovers(path.parent)

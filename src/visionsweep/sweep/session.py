@@ -76,11 +76,10 @@ def _finish_run(directory: Path, status: int) -> None:
         from visionsweep.runs.discovery import find_runs
 
         draw_figures(runs_to_draw(groups_of(find_runs([directory]).runs), command_state().figures))
-        predict = ("python", shell.script("predict.py"), "PHOTO", "--run", directory)
         print(
             f"Results are in {directory}. View them in TensorBoard, or predict with the model:\n"
-            f"  {shell.command('python', shell.script('view.py'), directory)}\n"
-            f"  {shell.command(*predict)}"
+            f"  {shell.run('view', directory)}\n"
+            f"  {shell.run('predict', 'PHOTO', '--run', directory)}"
         )
 
 
@@ -106,8 +105,7 @@ def finish_sweep(directory: Path, status: int) -> int:
     if status < 128:
         draw_figures(runs_to_draw(groups, state.figures))
     if groups:  # before printing, which may fail
-        compare = shell.script("compare.py")
-        command = shell.command("python", compare, directory, "--html", page)
+        command = shell.run("compare", directory, "--html", page)
         try:
             with disk_errors_explained(page):
                 write_page(groups, listing.unfinished, page, command=command)
@@ -138,4 +136,4 @@ def _again(directory: Path) -> str:
     """Return the command that completes the sweep or run in a directory."""
     asked = [a for a in sys.argv[1:] if a.partition("=")[0] not in ("sweep_dir", "resume", "force")]
     place = shell.setting("sweep_dir", directory)
-    return shell.command("python", Path(sys.argv[0]), *asked, place)
+    return shell.rerun([sys.argv[0], *asked, place])

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from visionsweep.installation import localized
+
 # Cc, Zl, Zp, and Cs of Unicode; Default_Ignorable_Code_Point except those below; interlinear
 # annotations, the Braille blank, and noncharacters.
 _UNSEEN = (
@@ -147,7 +149,7 @@ class _VisibleRecord(logging.LogRecord):
     """A log record whose message is visible in every handler."""
 
     def getMessage(self) -> str:  # noqa: N802 - logging's name
-        return visible(super().getMessage(), lines=True)
+        return visible(localized(super().getMessage()), lines=True)
 
 
 def make_logs_visible() -> None:

@@ -3,16 +3,16 @@
 import os
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
+from visionsweep.installation import CHECKOUT
 from visionsweep.text.escaping import visible
 
-_SCRIPTS = Path(__file__).resolve().parents[2]
 _PLAIN = re.compile(r"[\w./:+-]+", re.ASCII)
 
 
@@ -50,12 +50,29 @@ def place(path: Path) -> str:
     return f"./{text}" if text.startswith(("-", "~")) else text
 
 
-def script(name: str) -> Path:
-    """Return the path of a script of this checkout, relative to the working directory if below."""
+def program(name: str) -> str:
+    """Return `sys.argv[0]` of a command: its script in a checkout, else `visionsweep NAME`.
+
+    A script's path is relative to the working directory if it is below it.
+    """
+    if CHECKOUT is None:
+        return f"visionsweep {name}"
+    script = CHECKOUT / "src" / f"{name}.py"
     try:
-        return (_SCRIPTS / name).relative_to(Path.cwd())
+        return str(script.relative_to(Path.cwd()))
     except (ValueError, OSError):  # OSError: the working directory was deleted
-        return _SCRIPTS / name
+        return str(script)
+
+
+def run(name: str, *words: str | Path) -> str:
+    """Return the command line that runs a command of this package with arguments."""
+    return rerun([program(name)], *words)
+
+
+def rerun(argv: Sequence[str], *words: str | Path) -> str:
+    """Return the command line of a process with this `sys.argv`, and more arguments."""
+    start = ("python", Path(argv[0])) if argv[0].endswith(".py") else argv[0].split(maxsplit=1)
+    return command(*start, *argv[1:], *words)
 
 
 def setting(key: str, path: Path) -> str:

@@ -20,7 +20,7 @@ from visionsweep.report.page.difference_plot import difference_plot
 from visionsweep.report.page.interval_svg import common_scale, strip
 from visionsweep.report.page.leaderboard_table import leaderboard_table
 from visionsweep.runs.discovery import Run
-from visionsweep.text.shell import command, script
+from visionsweep.text import shell
 
 _MOST_ORIGINS = 3  # command lines; runs gathered from many sweeps have as many
 
@@ -80,11 +80,11 @@ def _commands(evidence: Evidence) -> list[tuple[str, str]]:
     """Return what a command does and its line, for a group of at least one run."""
     runs = [row.run for row in evidence.rows]
     which = "recommended" if evidence.recommended is not None else "best"
-    use = ("python", script("predict.py"), "PHOTO.jpg", "--run", evidence.chosen.directory)
-    look = ("python", script("view.py"), _common_folder(runs), "--all")
+    use = shell.run("predict", "PHOTO.jpg", "--run", evidence.chosen.directory)
+    look = shell.run("view", _common_folder(runs), "--all")
     lines = [
-        (f"Predict with the {which} run", command(*use)),
-        ("Look at the runs in TensorBoard", command(*look)),
+        (f"Predict with the {which} run", use),
+        ("Look at the runs in TensorBoard", look),
     ]
     origins: dict[tuple[str, ...], list[Run]] = defaultdict(list)
     for run in runs:
@@ -92,7 +92,7 @@ def _commands(evidence: Evidence) -> list[tuple[str, str]]:
             origins[tuple(run.record.command)].append(run)
     for origin, made in list(origins.items())[:_MOST_ORIGINS]:
         what = "it" if len(origins) == 1 else f"what made {_common_folder(made)}"
-        lines.append((f"Run {what} again", command("python", *origin)))
+        lines.append((f"Run {what} again", shell.rerun(origin)))
     return lines
 
 

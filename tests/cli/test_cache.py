@@ -1,9 +1,7 @@
-"""`scripts/feature_store.py`: what it shows and mends, what it deletes and what it does not."""
+"""`python src/cache.py`: what it shows and mends, what it deletes and what it does not."""
 
 import os
 import re
-import runpy
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +11,10 @@ import pytest
 import torch
 from filelock import FileLock
 
+from visionsweep.cli.cache import main
 from visionsweep.data.images import digest_of
 from visionsweep.features.store import FeatureStore
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "feature_store.py"
 DIGESTS = [digest_of(bytes([i])) for i in range(5)]
 MODELS = ("resnet18", "convnext_tiny")
 
@@ -51,17 +49,14 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., Done]:
-    """Run the script in this process, for importing torch takes seconds; there is no terminal."""
+    """Run the command in this process, without a terminal."""
 
     def run(cache: Path, *arguments: str | Path) -> Done:
         monkeypatch.setenv("VISIONSWEEP_CACHE", str(cache))
         monkeypatch.setenv("COLUMNS", "160")
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
+        status = main([*map(str, arguments)])
         printed = capsys.readouterr()
-        said = ended.value.code if isinstance(ended.value.code, str) else ""
-        return Done(1 if said else ended.value.code, printed.out, printed.err + said)
+        return Done(status, printed.out, printed.err)
 
     return run
 

@@ -1,8 +1,8 @@
 """Look at the feature store, verify it, or delete what it holds.
 
-    python scripts/feature_store.py list
-    python scripts/feature_store.py verify
-    python scripts/feature_store.py clear [--model efficientnet_b0] [--yes]
+    python src/cache.py list
+    python src/cache.py verify
+    python src/cache.py clear [--model efficientnet_b0] [--yes]
 
 Each takes --cache-dir DIR; without it, $VISIONSWEEP_CACHE or ~/.cache/visionsweep.
 """
@@ -18,15 +18,17 @@ from rich.filesize import decimal
 from rich.table import Table
 from tqdm import tqdm
 
-from visionsweep.cli.entry import parser, path_argument, run
+from visionsweep.cli.entry import command, parser, path_argument
 from visionsweep.errors import UserError
 from visionsweep.features import maintenance
 from visionsweep.features.maintenance import StoreInfo
 from visionsweep.report.console import PlainConsole
 from visionsweep.storage.cache import cache_folder
 from visionsweep.storage.files import explained
+from visionsweep.text import shell
 
 
+@command("cache")
 def main(arguments: list[str]) -> int:
     """Do what was asked; exit status 1 if a shard was damaged or a store could not be deleted."""
     parse = parser(__doc__)
@@ -38,21 +40,21 @@ def main(arguments: list[str]) -> int:
         default=os.environ.get("VISIONSWEEP_CACHE", "~/.cache/visionsweep"),
         help="the folder of features.cache_dir (%(default)s)",
     )
-    command = parse.add_subparsers(dest="command", required=True)
-    command.add_parser("list", parents=[everywhere], help="show what is stored")
-    command.add_parser("verify", parents=[everywhere], help="read every shard, set damaged aside")
-    clear = command.add_parser("clear", parents=[everywhere], help="delete what is stored")
+    actions = parse.add_subparsers(dest="action", required=True)
+    actions.add_parser("list", parents=[everywhere], help="show what is stored")
+    actions.add_parser("verify", parents=[everywhere], help="read every shard, set damaged aside")
+    clear = actions.add_parser("clear", parents=[everywhere], help="delete what is stored")
     clear.add_argument("--model", metavar="NAME", help="only this backbone's features")
     clear.add_argument("--yes", action="store_true", help="do not ask")
-    asked = parse.parse_args(arguments)
-    cache = cache_folder(asked.cache_dir)
-    match asked.command:
+    options = parse.parse_args(arguments)
+    cache = cache_folder(options.cache_dir)
+    match options.action:
         case "list":
             return show(cache)
         case "verify":
             return verify(cache)
         case _:
-            return delete(cache, asked.model, sure=asked.yes)
+            return delete(cache, options.model, sure=options.yes)
 
 
 def show(cache: Path) -> int:
@@ -84,7 +86,8 @@ def show(cache: Path) -> int:
         console.print(f"{name}: {len(files)} files, {decimal(size)}")
     console.print(f"total: {decimal(total)}")
     if unreadable := sum(stored.unreadable for stored in stores):
-        console.print(f"{unreadable} shards cannot be read: python scripts/feature_store.py verify")
+        again = shell.run("cache", "verify")
+        console.print(f"{unreadable} shards cannot be read: {again}")
     return 0
 
 
@@ -143,9 +146,5 @@ def _named(stored: StoreInfo) -> str:
 
 def _agreed(cache: Path) -> bool:
     if not sys.stdin.isatty():
-        raise UserError("clear asks before it deletes, and here is no terminal to ask on: --yes")
+        raise UserError("clear asks before it deletes, and there is no terminal: add --yes")
     return input(f"Delete them from {cache}? [y/N] ").strip().lower() in ("y", "yes")
-
-
-if __name__ == "__main__":
-    sys.exit(run(main))
