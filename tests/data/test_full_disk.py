@@ -1,6 +1,7 @@
 """A data folder that is full or closed to us: a clear error, nothing half-done, then on."""
 
 import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -13,7 +14,6 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import filelock
 import pytest
 from PIL import Image
 
@@ -142,7 +142,7 @@ def test_file_system_without_locks_is_an_error(tmp_path, monkeypatch):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     address = publish(tmp_path / "published", images=1, size=10)
-    monkeypatch.setattr(filelock._unix.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(
         UserError, match=rf"{tmp_path / 'data'}: this file system cannot lock files"
     ):

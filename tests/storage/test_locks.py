@@ -1,6 +1,7 @@
 """A lock ends with its holder, however that ends, and whoever comes next says so."""
 
 import errno
+import fcntl
 import logging
 import os
 import re
@@ -11,7 +12,6 @@ import sys
 import threading
 from pathlib import Path
 
-import filelock
 import pytest
 
 from visionsweep.storage.locks import held
@@ -112,7 +112,7 @@ def test_file_system_without_locks_is_an_error_and_leaves_no_lock(tmp_path, monk
     def refuse(*_: object) -> None:
         raise OSError(refusal, os.strerror(refusal))
 
-    monkeypatch.setattr(filelock._unix.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(OSError) as refused, held(tmp_path / "a.lock", "extracting features"):
         raise AssertionError("held")
     assert refused.value.errno == refusal
