@@ -89,7 +89,7 @@ def test_sweep_is_bitwise_identical_cold_warm_and_half_warm(tmp_path, picture_ro
     shard.unlink()
     about = json.loads((shard.parent / "about.json").read_text())
     store = FeatureStore(shard.parent, shard.parent.name, about, 10**9)
-    store.get(whole.digests[::2], lambda missing: iter([(missing, whole.features[::2])]))
+    store.get(whole.digests[::2], lambda missing: iter([([*missing], whole.features[::2])]))
     half, did = sweep(tmp_path, "half")
     assert len(did["images"]) == 13 and did["built"] == 1
     assert half == cold

@@ -1,8 +1,10 @@
 """Features by content: what hits, what misses, and that they are the same numbers every time."""
 
 import hashlib
+import multiprocessing
 import random
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from visionsweep.data.decoding import open_rgb
 from visionsweep.data.transforms import resized
 from visionsweep.errors import UserError
 from visionsweep.features import extraction
-from visionsweep.features.extraction import BATCH_SIZE
+from visionsweep.features.extraction import BATCH_SIZE, ROUND
 from visionsweep.features.shards import read_shard
 from visionsweep.models import pretrained_weights
 from visionsweep.models.backbone_spec import resolve_backbone
@@ -185,6 +187,31 @@ def test_features_are_bitwise_identical_cold_warm_half_filled_and_in_any_order(
     assert torch.equal(cold[order], features([files[i] for i in order], network)), "warm, reordered"
     alone = features(files[7:8], network, cache="alone")
     assert torch.equal(cold[7:8], alone), "alone in a batch"
+
+
+def test_features_that_two_processes_extract_together_are_bitwise_identical(
+    tmp_path, draw_to, look_at, make_network, features
+):
+    count = ROUND * BATCH_SIZE["cpu"] + 9  # more than one process takes at a time
+    files = look_at([draw_to(tmp_path / "images" / f"{i:02d}.jpg", i) for i in range(count)])
+    network = make_network("mobilenet_v3_small")
+
+    def extract(own: Path, other: Path) -> None:
+        own.touch()
+        while not other.exists():
+            time.sleep(0.001)
+        torch.save(features(files, network, cache="shared"), own)
+
+    paths = tmp_path / "first", tmp_path / "second"
+    fork = multiprocessing.get_context("fork")
+    both = [fork.Process(target=extract, args=order) for order in (paths, paths[::-1])]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    alone = features(files, network, cache="alone")
+    assert all(torch.equal(alone, torch.load(path)) for path in paths)
+    assert rows(tmp_path / "shared") == count
 
 
 def test_features_are_identical_after_some_were_evicted(tmp_path, files, make_network, features):

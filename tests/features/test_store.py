@@ -1,22 +1,29 @@
 """The store: what is written is whole, what is damaged is noticed, and the oldest goes first."""
 
+import io
 import logging
 import multiprocessing
 import os
 import resource
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save, save_file
+from tqdm import tqdm
 
 from visionsweep.data.images import digest_of
-from visionsweep.features import shards
+from visionsweep.features import maintenance, shards
 from visionsweep.features import store as store_module
+from visionsweep.features.leases import Lease
 from visionsweep.features.shards import DamagedShardError, read_shard
 from visionsweep.features.store import FeatureStore, evict_lru
+from visionsweep.runtime import terminal
 from visionsweep.storage import files
 
 KEY = digest_of(b"a backbone under a transform")
@@ -34,15 +41,14 @@ def table(digests: list[str]) -> torch.Tensor:
 
 
 class Backbone:
-    """Extracts in parts of four, and counts what it is asked for."""
+    """Extracts in batches of four, and counts what it is asked for."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def __call__(self, digests: list[str]):
-        self.asked += digests
-        for start in range(0, len(digests), 4):
-            part = digests[start : start + 4]
+    def __call__(self, digests: Iterator[str]):
+        while part := list(islice(digests, 4)):
+            self.asked += part
             yield part, table(part)
 
 
@@ -220,12 +226,16 @@ def extract(cache: Path, how: str) -> None:
     store_module.SHARD_IMAGES = 4
 
     class Noted(Backbone):
-        def __call__(self, digests: list[str]):
+        def __call__(self, digests: Iterator[str]):
             for part in super().__call__(digests):
                 with (cache / "extracted.txt").open("a") as log:
-                    log.writelines(f"{digest}\n" for digest in part[0])
-                if how == "slowly":
-                    time.sleep(0.1)
+                    log.writelines(f"{os.getpid()} {digest}\n" for digest in part[0])
+                while (
+                    how.endswith("beside another") and len({pid for pid, _ in extracted(cache)}) < 2
+                ):
+                    time.sleep(0.01)  # until both have begun
+                if how == "killed beside another":
+                    os.kill(os.getpid(), signal.SIGKILL)
                 if part[0][0] == DIGESTS[4] and how == "killed before the rename":
                     files.os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
                 if part[0][0] == DIGESTS[4] and how == "killed while writing":
@@ -233,10 +243,13 @@ def extract(cache: Path, how: str) -> None:
                     resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
                 yield part
 
-    (cache / f"ready-{os.getpid()}").touch()
-    while how == "slowly" and len(list(cache.glob("ready-*"))) < 2:
-        time.sleep(0.01)
-    assert torch.equal(open_store(cache).get(DIGESTS, Noted()), table(DIGESTS))
+    assert torch.equal(open_store(cache).get(DIGESTS, Noted(), part=4), table(DIGESTS))
+
+
+def extracted(cache: Path) -> list[tuple[int, str]]:
+    """Return which process extracted which image, in order."""
+    lines = [line.split() for line in (cache / "extracted.txt").read_text().splitlines()]
+    return [(int(pid), digest) for pid, digest in lines]
 
 
 def start(cache: Path, how: str) -> multiprocessing.Process:
@@ -246,15 +259,69 @@ def start(cache: Path, how: str) -> multiprocessing.Process:
     return process
 
 
-def test_one_of_two_processes_extracts_and_the_other_waits(tmp_path):
+def leases(cache: Path) -> list[Path]:
+    return [path for path in (cache / "features").iterdir() if KEY + "." in path.name]
+
+
+def test_two_processes_extract_each_image_once_together(tmp_path):
     cache = tmp_path / "cache"
-    both = [start(cache, "slowly") for _ in range(2)]
+    both = [start(cache, "beside another") for _ in range(2)]
     for process in both:
         process.join()
     assert [process.exitcode for process in both] == [0, 0]
-    extracted = (cache / "extracted.txt").read_text().split()
-    assert extracted == DIGESTS
+    pids, images = zip(*extracted(cache), strict=True)
+    assert sorted(images) == sorted(DIGESTS)
+    assert set(pids) == {process.pid for process in both}
     assert len(shards_of(cache)) == 3
+    assert [path.name for path in leases(cache)] == [f"{KEY}.lock"]
+
+
+def test_process_takes_over_the_part_of_a_killed_one(tmp_path):
+    cache = tmp_path / "cache"
+    killed, other = start(cache, "killed beside another"), start(cache, "beside another")
+    killed.join()
+    other.join()
+    assert (killed.exitcode, other.exitcode) == (-signal.SIGKILL, 0)
+    lost = [digest for pid, digest in extracted(cache) if pid == killed.pid]
+    rest = [digest for pid, digest in extracted(cache) if pid == other.pid]
+    assert len(lost) == 4 and sorted(rest) == sorted(DIGESTS)
+    assert [path.name for path in leases(cache)] == [f"{KEY}.lock"]
+
+
+def test_images_that_another_process_did_not_store_are_extracted_and_shown(
+    tmp_path, backbone, monkeypatch
+):
+    """The other process ends, as on a disk that is full for it."""
+    bar = tqdm(total=len(DIGESTS), file=io.StringIO(), mininterval=0)
+    monkeypatch.setattr(terminal, "bar", lambda **_: bar)
+    other = Lease(tmp_path / "features" / KEY)
+    with ExitStack() as leased:
+        leased.enter_context(other.held())
+        theirs = other.take(lambda: dict.fromkeys(DIGESTS), 4)
+
+        def extract(digests: Iterator[str]):
+            for part in backbone(digests):
+                yield part
+                if part[0] == DIGESTS[8:]:
+                    assert bar.n == 12 and bar.desc == "Features, 2 processes: "
+                    leased.close()
+
+        assert torch.equal(open_store(tmp_path).get(DIGESTS, extract, part=4), table(DIGESTS))
+    assert theirs == DIGESTS[:4] and backbone.asked == DIGESTS[4:] + theirs
+    assert bar.n == 12 and bar.desc == "Features: "
+
+
+def test_store_that_another_process_extracts_for_is_not_deleted(tmp_path):
+    open_store(tmp_path).get(DIGESTS[:4], Backbone())
+    left = tmp_path / "features" / KEY / f".{DIGESTS[0]}.safetensors-abcd1234.part"
+    left.write_bytes(b"being written")
+    (stored,) = maintenance.stores(tmp_path)
+    with Lease(stored.folder).held():
+        left.write_bytes(b"being written")
+        assert maintenance.tidy(tmp_path) == [] and not maintenance.delete(stored)
+        open_store(tmp_path).get(DIGESTS, Backbone())
+        assert left.is_file()
+    assert maintenance.tidy(tmp_path) == [left] and maintenance.delete(stored)
 
 
 @pytest.mark.parametrize(
@@ -272,10 +339,10 @@ def test_process_killed_while_writing_leaves_no_partial_shard(tmp_path, backbone
     assert (left.stat().st_size == 300) == (how == "killed while writing")
 
     assert torch.equal(open_store(cache).get(DIGESTS, backbone), table(DIGESTS))
-    assert backbone.asked == DIGESTS[4:]  # the shard before is kept, and the lock is free
-    assert f"died while extracting the same features (process {killed.pid} on" in caplog.text
-    left_over = [p for p in (cache / "features").rglob("*") if p.suffix in (".damaged", ".holder")]
-    assert not left_over and not left.exists()
+    assert backbone.asked == DIGESTS[4:]  # the shard before is kept, and no lock is held
+    assert f"died while extracting features (process {killed.pid} on" in caplog.text
+    assert not left.exists() and not list((cache / "features").rglob("*.damaged"))
+    assert [path.name for path in leases(cache)] == [f"{KEY}.lock"]
 
 
 # --- room

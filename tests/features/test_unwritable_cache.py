@@ -1,10 +1,11 @@
 """A cache that is full, read-only or somebody else's: runs go on, and keep what can be kept."""
 
 import errno
+import fcntl
 import os
 import re
+from itertools import islice
 
-import filelock
 import torch
 
 from visionsweep.command_memory import fresh_memory
@@ -20,15 +21,14 @@ FULL = "No space left on device"
 
 
 class Backbone:
-    """Gives each image features of its own, 40 kB, in parts of four; counts what it is asked."""
+    """Gives each image features of its own, 40 kB, in batches of four; counts what it is asked."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
 
     def __call__(self, digests):
-        self.asked += digests
-        for start in range(0, len(digests), 4):
-            part = digests[start : start + 4]
+        while part := list(islice(digests, 4)):
+            self.asked += part
             yield part, table(part)
 
 
@@ -119,7 +119,7 @@ def test_features_are_stored_without_file_locks(tmp_path, monkeypatch, caplog):
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(filelock._unix.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     backbone = Backbone()
     assert torch.equal(open_store(tmp_path).get(DIGESTS, backbone), table(DIGESTS))
     assert "others may do the same work now: this file system cannot lock files" in caplog.text

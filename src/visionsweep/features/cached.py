@@ -11,7 +11,7 @@ from visionsweep.config.values import parse_size
 from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.features.device_backbone import DeviceBackbone, feature_dtype
-from visionsweep.features.extraction import BATCH_SIZE, extract
+from visionsweep.features.extraction import BATCH_SIZE, ROUND, extract
 from visionsweep.features.store import FeatureStore
 from visionsweep.models.lazy_model import LazyModel
 from visionsweep.runtime import provenance
@@ -71,11 +71,12 @@ def cached_features(
     store = _store(cache_dir(config), config.max_size, key, tuple(about.items()))
     by_digest = {file.digest: file for file in files}
 
-    def extract_missing(missing: list[str]) -> Iterator[tuple[list[str], torch.Tensor]]:
+    def extract_missing(missing: Iterator[str]) -> Iterator[tuple[list[str], torch.Tensor]]:
         backbone = DeviceBackbone(network.backbone.module, preprocessing, device, spec.name)
-        return extract(backbone, [by_digest[digest] for digest in missing])
+        return extract(backbone, (by_digest[digest] for digest in missing))
 
-    return store.get([file.digest for file in files], extract_missing)
+    digests = [file.digest for file in files]
+    return store.get(digests, extract_missing, part=ROUND * BATCH_SIZE[device.type])
 
 
 def _kernels(device: torch.device) -> list[str]:

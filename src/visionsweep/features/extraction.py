@@ -1,7 +1,8 @@
 """Extract the features of images: decode them in threads, send them through a backbone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import cycle, islice
 
 import torch
 
@@ -11,7 +12,6 @@ from visionsweep.data.images import ImageFile, read_content
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError
 from visionsweep.features.device_backbone import DeviceBackbone
-from visionsweep.runtime import terminal
 from visionsweep.runtime.micro_batching import AdaptiveMicroBatch
 from visionsweep.runtime.threads import cores
 
@@ -69,16 +69,16 @@ def remember_pixels() -> None:
 
 
 def extract(
-    backbone: DeviceBackbone, files: Sequence[ImageFile]
+    backbone: DeviceBackbone, files: Iterable[ImageFile]
 ) -> Iterator[tuple[list[str], torch.Tensor]]:
-    """Compute features batch by batch, with a progress bar.
+    """Compute features batch by batch.
 
     The last batch is padded, so the features of an image are bitwise identical whichever images
     are in its batch.
 
     Args:
         backbone: the backbone on its device.
-        files: distinct images.
+        files: distinct images, each taken when it is to be decoded.
 
     Yields:
         Content digests and their features, `float32[n, width]` on the CPU.
@@ -89,21 +89,18 @@ def extract(
     """
     size = BATCH_SIZE[backbone.device.type]
     micro_batch = AdaptiveMicroBatch(warning=_MICRO_BATCH_WARNING)
-    batches = [files[start : start + size] for start in range(0, len(files), size)]
-    with terminal.bar(total=len(files), desc="Features", unit="image") as bar:
-        for batch, pixels in zip(batches, _decoded(backbone, batches), strict=True):
-            padding = pixels[:1].expand(size - len(batch), -1, -1, -1)
-            padded = torch.cat([pixels, padding]) if len(batch) < size else pixels
-            features = torch.cat(micro_batch.map(backbone, padded))[: len(batch)]
-            _refuse_not_finite(backbone.name, batch, features)
-            yield [file.digest for file in batch], features
-            bar.update(len(batch))
+    for batch, pixels in _decoded(backbone, iter(files)):
+        padding = pixels[:1].expand(size - len(batch), -1, -1, -1)
+        padded = torch.cat([pixels, padding]) if len(batch) < size else pixels
+        features = torch.cat(micro_batch.map(backbone, padded))[: len(batch)]
+        _refuse_not_finite(backbone.name, batch, features)
+        yield [file.digest for file in batch], features
 
 
 def _decoded(
-    backbone: DeviceBackbone, batches: Sequence[Sequence[ImageFile]]
-) -> Iterator[torch.Tensor]:
-    """Yield the pixels of each batch, decoded in threads.
+    backbone: DeviceBackbone, files: Iterator[ImageFile]
+) -> Iterator[tuple[list[ImageFile], torch.Tensor]]:
+    """Yield batches with their pixels, decoded in threads.
 
     With an accelerator, the next batches are decoded while one is computed. On a CPU, decoding and
     the forward pass would compete for cores, which took 1.25 times as long; there a round of
@@ -113,32 +110,31 @@ def _decoded(
     size = backbone.preprocessing.size
     shape = (1 + parallel, ROUND, BATCH_SIZE[backbone.device.type], 3, size, size)
     pinned = backbone.device.type == "cuda"  # for asynchronous copies
-    buffers = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+    buffers = cycle(torch.empty(shape, dtype=torch.uint8, pin_memory=pinned))
     # On a CPU, other runs may share the machine. A GPU needs all cores to be kept busy.
     n_threads = cores() if parallel else min(cores(), torch.get_num_threads())
     with ThreadPoolExecutor(n_threads, thread_name_prefix="decode") as threads:
 
-        def submit(start: int) -> list[Future[None]]:
-            return [
+        def begin_round() -> tuple[list[tuple[list[ImageFile], torch.Tensor]], list[Future[None]]]:
+            batches = [
+                (batch, rows) for rows in next(buffers) if (batch := list(islice(files, len(rows))))
+            ]
+            return batches, [
                 threads.submit(_decode, backbone.preprocessing, file, row)
-                for batch, rows in in_round(start)
+                for batch, rows in batches
                 for file, row in zip(batch, rows, strict=False)
             ]
 
-        def in_round(start: int) -> Iterator[tuple[Sequence[ImageFile], torch.Tensor]]:
-            buffer = buffers[start // ROUND % len(buffers)]
-            return zip(batches[start : start + ROUND], buffer, strict=False)
-
-        pending = submit(0)
-        for start in range(0, len(batches), ROUND):
-            current, pending = pending, submit(start + ROUND) if parallel else []
-            for future in current:
+        batches, decoding = begin_round()
+        while batches:
+            following = begin_round() if parallel else None
+            for future in decoding:
                 future.result()
-            for batch, rows in in_round(start):
+            for batch, rows in batches:
                 for file, row in zip(batch, rows, strict=False):
                     pixel_memory().keep(backbone.preprocessing, file.digest, row)
-                yield rows[: len(batch)]
-            pending = pending or submit(start + ROUND)
+                yield batch, rows[: len(batch)]
+            batches, decoding = following or begin_round()
 
 
 def _decode(preprocessing: Preprocessing, file: ImageFile, row: torch.Tensor) -> None:

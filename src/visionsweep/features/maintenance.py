@@ -9,10 +9,9 @@ from pathlib import Path
 from filelock import Timeout
 from safetensors import SafetensorError, safe_open
 
+from visionsweep.features.leases import nobody_extracting
 from visionsweep.features.shards import DAMAGED, SUFFIX, DamagedShardError, quarantine, read_shard
-from visionsweep.features.store import lock_of
 from visionsweep.storage.files import A_DAY, remove_leftovers
-from visionsweep.storage.locks import NOTE
 from visionsweep.storage.untrusted import MB, check_regular, decode_json, read_regular
 from visionsweep.text.escaping import visible
 
@@ -92,12 +91,12 @@ def verify(shard: Path) -> str | None:
 def tidy(cache: Path) -> list[Path]:
     """Remove temporary files of killed processes, and quarantined shards after a day.
 
-    A temporary file is removed if no process can be writing it: the lock of its store is free, or,
-    without a lock, it is a day old. Returns the removed files.
+    A temporary file is removed if no process can be writing it: none extracts for its store, or,
+    outside a store, it is a day old. Returns the removed files.
     """
     removed = []
     for folder in (cache / "features").glob(_KEY):
-        with suppress(Timeout, OSError), lock_of(folder).acquire(timeout=0):
+        with suppress(Timeout, OSError), nobody_extracting(folder):
             removed += remove_leftovers(folder, age=0)
         for path in folder.glob(f"*{DAMAGED}"):
             with suppress(OSError):
@@ -110,11 +109,10 @@ def tidy(cache: Path) -> list[Path]:
 
 
 def delete(stored: StoreInfo) -> bool:
-    """Delete a store; return False if a process holds its lock."""
+    """Delete a store; return False if a process extracts for it."""
     try:
-        with lock_of(stored.folder).acquire(timeout=0):
+        with nobody_extracting(stored.folder):
             shutil.rmtree(stored.folder)
-            stored.folder.with_suffix(NOTE).unlink(missing_ok=True)
     except Timeout:
         return False
     return True

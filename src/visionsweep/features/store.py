@@ -2,33 +2,33 @@
 
 `CACHE/features/KEY/` holds the features of one backbone and transform in shards: immutable
 safetensors files of up to 512 images with the images' digests. Readers map the shards into memory.
-There is no server and no database. A lock file lets one process extract while others wait for its
-results.
+There is no server and no database. Processes that lack the same images lease them in parts.
 """
 
 import json
 import logging
 import os
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 
 from visionsweep.features import shards
+from visionsweep.features.leases import Lease
 from visionsweep.features.shards import SUFFIX, DamagedShardError, Shard, quarantine, read_shard
+from visionsweep.runtime import terminal
 from visionsweep.storage.cache import keep
-from visionsweep.storage.files import remove_leftovers, why
-from visionsweep.storage.locks import held, lock_at
 
 log = logging.getLogger(__name__)
 
 SHARD_IMAGES = 512  # per shard: the most that a killed process loses
+_POLL_SECONDS = 0.1
 
-Extract = Callable[[list[str]], Iterator[tuple[list[str], torch.Tensor]]]
+Extract = Callable[[Iterator[str]], Iterator[tuple[list[str], torch.Tensor]]]
 
 
 @dataclass
@@ -43,13 +43,19 @@ class FeatureStore:
     about: dict[str, str]  # meaning of the key, stored for humans
     max_bytes: int  # maximum size of all features of the cache together
     _shards: dict[Path, Shard] = field(default_factory=dict, repr=False)
+    _refused: set[Path] = field(default_factory=set, repr=False)  # damaged shards
+    _lacking: dict[str, None] = field(default_factory=dict, repr=False)  # digests, in a request
+    _width: int | None = None  # of features that this process has extracted
 
-    def get(self, digests: Sequence[str], extract: Extract) -> torch.Tensor:
+    def get(self, digests: Sequence[str], extract: Extract, part: int = 32) -> torch.Tensor:
         """Return the features of images, after extracting and storing missing ones.
+
+        Processes that lack the same images share the work: each image is extracted by one of them.
 
         Args:
             digests: content digests; may repeat.
-            extract: function that yields the features of a list of digests in parts.
+            extract: function that yields the features of digests, which it takes one by one.
+            part: number of images that a process takes at a time.
 
         Returns:
             `float32[N, width]` in the order of `digests`.
@@ -59,30 +65,15 @@ class FeatureStore:
         """
         self._refresh()
         if self._missing(digests):
-            with self._alone():
-                self._refresh()
-                stored = False
-                for _ in range(2):  # a second time for shards that had another width
-                    if missing := self._missing(digests):
-                        stored = self._fill(missing, extract)
-                if stored:
-                    places = self._places()
-                    in_use = {places[digest][0].path for digest in digests}
-                    evict_lru(self.folder.parent, self.max_bytes, in_use)
+            lease, stored = Lease(self.folder), False
+            with lease.held():
+                while missing := self._missing(digests):  # again after shards of another width
+                    stored = self._fill(missing, lease, extract, part)
+            if stored:
+                places = self._places()
+                in_use = {places[digest][0].path for digest in digests}
+                evict_lru(self.folder.parent, self.max_bytes, in_use)
         return self._gather(digests)
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the store's lock, or warn if the file system has no locks."""
-        path = lock_path(self.folder)
-        with ExitStack() as stack:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(held(path, "extracting the same features"))
-                remove_leftovers(self.folder, age=0)  # no other process is writing
-            except OSError as error:
-                log.warning("%s: no lock, others may do the same work now: %s", path, why(error))
-            yield
 
     def _places(self) -> dict[str, tuple[Shard, int]]:
         """Return the shard and the row of each image; of copies, the first."""
@@ -95,40 +86,81 @@ class FeatureStore:
 
     def _refresh(self) -> None:
         """Read new shards, and drop those that were deleted."""
-        paths: set[Path] = set()
-        with suppress(OSError):  # an unreadable cache
-            paths = set(self.folder.glob(f"*{SUFFIX}")) if self.folder.is_dir() else set()
+        paths = self._paths()
         self._shards = {path: shard for path, shard in self._shards.items() if path in paths}
-        for path in sorted(paths - set(self._shards)):
+        self._refused &= paths
+        self._read_new()
+
+    def _paths(self) -> set[Path]:
+        with suppress(OSError):  # an unreadable cache
+            return set(self.folder.glob(f"*{SUFFIX}")) if self.folder.is_dir() else set()
+        return set()
+
+    def _read_new(self) -> None:
+        for path in sorted(self._paths() - set(self._shards) - self._refused):
             try:
-                self._shards[path] = read_shard(path, self.key)
+                self._add(read_shard(path, self.key))
             except OSError:
                 continue
             except DamagedShardError as error:
-                quarantine(path, str(error))
+                self._refuse(path, str(error))
         if len({shard.features.shape[1] for shard in self._shards.values()}) > 1:
-            self._quarantine_other_widths(None)  # the next extraction shows which one is right
+            # If the width is unknown, the next extraction shows which one is right.
+            self._refuse_other_widths(self._width)
 
-    def _quarantine_other_widths(self, width: int | None) -> None:
+    def _add(self, shard: Shard) -> None:
+        self._shards[shard.path] = shard
+        for digest in shard.digests:
+            self._lacking.pop(digest, None)
+
+    def _refuse(self, path: Path, reason: str) -> None:
+        """Quarantine a shard, and ignore it if it cannot be renamed."""
+        quarantine(path, reason)
+        self._refused.add(path)
+
+    def _refuse_other_widths(self, width: int | None) -> None:
         """Quarantine shards of another feature width; all shards if the width is None."""
         for path, shard in list(self._shards.items()):
             if shard.features.shape[1] != width:
-                quarantine(path, f"has features of another width: {shard.features.shape[1]}")
+                self._refuse(path, f"has features of another width: {shard.features.shape[1]}")
                 del self._shards[path]
 
-    def _fill(self, missing: list[str], extract: Extract) -> bool:
-        """Extract missing features; return True if all of them are on disk."""
+    def _fill(self, missing: list[str], lease: Lease, extract: Extract, part: int) -> bool:
+        """Wait until missing features are there, and extract those that no other process does.
+
+        Return True if those that this process extracted are on disk.
+        """
         log.info("Extracting the features of %d images", len(missing))
-        writable = keep(self.folder / "about.json", json.dumps(self.about, indent=2).encode())
-        digests: list[str] = []
-        rows: list[torch.Tensor] = []
-        for some, features in extract(missing):
-            digests += some
-            rows.append(features)
-            if len(digests) >= SHARD_IMAGES:
-                writable = self._write(digests, torch.cat(rows), writable)
-                digests, rows = [], []
-        return self._write(digests, torch.cat(rows), writable) if digests else writable
+        self._lacking = dict.fromkeys(missing)
+        stored = keep(self.folder / "about.json", json.dumps(self.about, indent=2).encode())
+        mine = 0
+        with terminal.bar(total=len(missing), desc="Features", unit="image") as bar:
+
+            def leased() -> Iterator[str]:
+                while digests := lease.take(self._still_lacking, part):
+                    yield from digests
+
+            def show(unwritten: int) -> None:
+                done = len(missing) - len(self._lacking) + unwritten + lease.elsewhere
+                together = f", {1 + lease.others} processes" if lease.others else ""
+                bar.set_description(f"Features{together}", refresh=False)
+                bar.update(done - bar.n)
+
+            while self._lacking:
+                if lease.any_free(self._still_lacking):
+                    for digests, features in _in_shards(extract(leased()), show):
+                        stored = self._write(digests, features, stored)
+                        mine += len(digests)
+                else:  # others extract the rest
+                    show(0)
+                    time.sleep(_POLL_SECONDS)
+        if mine < len(missing):
+            log.info("Other processes extracted %d of them", len(missing) - mine)
+        return stored
+
+    def _still_lacking(self) -> Collection[str]:
+        self._read_new()
+        return self._lacking
 
     def _write(self, digests: list[str], features: torch.Tensor, writable: bool) -> bool:
         """Add a shard, on disk if possible; return True if it is on disk.
@@ -137,8 +169,9 @@ class FeatureStore:
         """
         path = self.folder / shards.file_name(digests)
         features = features.float().contiguous()
-        self._quarantine_other_widths(features.shape[1])
-        self._shards[path] = Shard(path, digests, features)
+        self._width = features.shape[1]
+        self._refuse_other_widths(self._width)
+        self._add(Shard(path, digests, features))
         writable = writable and keep(path, shards.encode(self.key, digests, features))
         if writable:
             with suppress(FileNotFoundError):  # evicted by another process
@@ -161,14 +194,21 @@ class FeatureStore:
         return out
 
 
-def lock_path(folder: Path) -> Path:
-    """Return the lock file that a process holds while it extracts features for a store."""
-    return folder.with_suffix(".lock")
-
-
-def lock_of(folder: Path) -> FileLock:
-    """Return the lock of a store."""
-    return lock_at(lock_path(folder))
+def _in_shards(
+    parts: Iterator[tuple[list[str], torch.Tensor]], show: Callable[[int], None]
+) -> Iterator[tuple[list[str], torch.Tensor]]:
+    """Join features until they fill a shard; `show` gets the number of joined images."""
+    digests: list[str] = []
+    rows: list[torch.Tensor] = []
+    for some, features in parts:
+        digests += some
+        rows.append(features)
+        show(len(digests))
+        if len(digests) >= SHARD_IMAGES:
+            yield digests, torch.cat(rows)
+            digests, rows = [], []
+    if digests:
+        yield digests, torch.cat(rows)
 
 
 def evict_lru(features_dir: Path, max_bytes: int, in_use: set[Path]) -> list[Path]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 from filelock import FileLock, Timeout
+from msgspec import field
 
 from visionsweep.storage.files import write_atomically
 from visionsweep.storage.untrusted import decode_json, read_regular
@@ -23,10 +24,14 @@ log = logging.getLogger(__name__)
 NOTE = ".holder"  # suffix of the note
 
 
-class _Holder(msgspec.Struct):
-    host: str
-    pid: int
-    since: str
+class Holder(msgspec.Struct):
+    """The process that holds a lock."""
+
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+    since: str = field(
+        default_factory=lambda: datetime.now().astimezone().isoformat(" ", "seconds")
+    )
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, since {self.since}"
@@ -66,10 +71,8 @@ def held(path: Path, doing: str) -> Iterator[None]:
                 doing,
                 _read(note) or "unknown process",
             )
-        since = datetime.now().astimezone().isoformat(" ", "seconds")
-        holder = _Holder(socket.gethostname(), os.getpid(), since)
         with suppress(OSError):  # a full disk need not stop the block
-            write_atomically(note, msgspec.json.encode(holder), durable=False)
+            write_atomically(note, msgspec.json.encode(Holder()), durable=False)
         yield
     finally:
         with suppress(OSError):
@@ -77,8 +80,8 @@ def held(path: Path, doing: str) -> Iterator[None]:
         lock.release()
 
 
-def _read(note: Path) -> _Holder | None:
+def _read(note: Path) -> Holder | None:
     try:
-        return decode_json(read_regular(note, 4096), _Holder)
+        return decode_json(read_regular(note, 4096), Holder)
     except (OSError, ValueError):
         return None
