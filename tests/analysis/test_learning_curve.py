@@ -45,6 +45,13 @@ def test_band_covers_the_curve_and_the_gain_of_doubling(runs_of):
     assert curve.change.low < curve.change.value < curve.change.high < 0
 
 
+def test_band_widens_gradually_beyond_the_largest_size(runs_of):
+    curve = learning_curve([100, 200], runs_of([0.5, 0.35], seeds=0.02))
+    assert (curve.low[-1], curve.high[-1]) == (curve.doubled.low, curve.doubled.high)
+    steps = np.abs(np.diff([curve.low, curve.high]))
+    assert steps.max() < 3 * np.median(steps)
+
+
 def test_variance_of_seeds_widens_the_band(runs_of):
     calm, loud = (
         learning_curve([100, 200], runs_of([0.8, 0.6], seeds=seeds)) for seeds in (0, 0.1)

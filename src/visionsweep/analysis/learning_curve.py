@@ -88,7 +88,12 @@ def learning_curve(
     if len(sizes) >= FOR_A_FLOOR:
         curve = _allowing_a_floor(curve, sizes, losses, drawn, sought, seed)
     *points, change = curve
-    points[-1] = _with_misfit(points[-1], change.value)
+    largest = points[-1].value - change.value
+    changes = [*(point.value - largest for point in points[:-1]), change.value]
+    points = [
+        _with_misfit(point, changed) if size > sizes[-1] else point
+        for point, changed, size in zip(points, changes, at, strict=True)
+    ]
     change = _with_misfit(change, change.value)
     points = [_not_negative(each) for each in points]
     return LearningCurve(
@@ -139,7 +144,7 @@ def _with_misfit(estimate: Estimate, change: float) -> Estimate:
     errors are independent, so the distances to the bounds add in quadrature.
 
     Args:
-        estimate: loss at the doubled size, or its change.
+        estimate: loss at a size beyond the largest, or its change from there.
         change: forecast change.
     """
     below, above = sorted((factor - 1) * change for factor in MISFIT)

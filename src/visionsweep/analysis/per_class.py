@@ -23,14 +23,16 @@ class ClassScores:
             predicted as the class.
         recall: share of its images that are predicted as the class, with Wilson's interval; NaN if
             there are none.
-        f1: harmonic mean of precision and recall; NaN if the class occurs nowhere.
+        f1: harmonic mean of precision and recall; NaN if the class occurs nowhere. Its interval is
+            Wilson's of the share s of correct images among those of the class or predicted as it,
+            since F1 = 2 s / (1 + s).
     """
 
     images: int
     predicted: int
     precision: Estimate
     recall: Estimate
-    f1: float
+    f1: Estimate
 
 
 def class_scores(confusion: NDArray[np.int64]) -> list[ClassScores]:
@@ -43,17 +45,21 @@ def class_scores(confusion: NDArray[np.int64]) -> list[ClassScores]:
     for place in range(len(confusion)):
         correct = int(confusion[place, place])
         images, predicted = int(confusion[place].sum()), int(confusion[:, place].sum())
-        occurrences = images + predicted
+        either = images + predicted - correct
         scores.append(
             ClassScores(
                 images,
                 predicted,
                 wilson(correct, predicted) if predicted else _NONE,
                 wilson(correct, images) if images else _NONE,
-                2 * correct / occurrences if occurrences else float("nan"),
+                _f1(wilson(correct, either)) if either else _NONE,
             )
         )
     return scores
+
+
+def _f1(share: Estimate) -> Estimate:
+    return Estimate(*(2 * s / (1 + s) for s in (share.value, share.low, share.high)))
 
 
 class Counted(Protocol):
@@ -75,7 +81,7 @@ def never_predicted(scores: Mapping[str, Counted]) -> list[str]:
 
 def lowest_f1_first(scores: Mapping[str, ClassScores]) -> list[tuple[str, ClassScores]]:
     """Return class names with their scores, the lowest F1 first, ties by name."""
-    return sorted(scores.items(), key=lambda item: (item[1].f1, item[0]))
+    return sorted(scores.items(), key=lambda item: (item[1].f1.value, item[0]))
 
 
 def balanced_accuracy(confusion: NDArray[np.int64]) -> float:

@@ -92,7 +92,8 @@ def _print_tables(run: "Run", done: "Evaluation", scores: "Mapping[str, ClassSco
     from visionsweep.report.console import wide_console
 
     about = f"{run.directory} on {done.dataset}, {done.split}: {done.images} images"
-    table = Table("metric", "value", "95% interval", "each replicate by itself", title=about)
+    print(visible(about))
+    table = Table("metric", "value", "95% interval", "each replicate by itself")
     for name, m in done.deployed.items():
         replicates = done.measures[name].replicates if name in done.measures else []
         values = ", ".join(f"{value:.4f}" for value in replicates)
@@ -137,10 +138,9 @@ def _class_table(scores: "Mapping[str, ClassScores]") -> "Table":
     for name, of_class in rows[:_MOST_CLASSES]:
         shares = (
             f"{numbers.percent(share.value)} {numbers.percent_interval(share)}".rstrip()
-            for share in (of_class.precision, of_class.recall)
+            for share in (of_class.precision, of_class.recall, of_class.f1)
         )
-        counts = f"{of_class.images:,}", f"{of_class.predicted:,}"
-        table.add_row(name, *counts, *shares, f"{of_class.f1:.3f}")
+        table.add_row(name, f"{of_class.images:,}", f"{of_class.predicted:,}", *shares)
     return table
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from visionsweep.analysis.factors import Effect
-from visionsweep.analysis.learning_curve import LearningCurve, images_for
+from visionsweep.analysis.learning_curve import FOR_A_FLOOR, MISFIT, LearningCurve, images_for
 from visionsweep.report import numbers
 
 
@@ -61,13 +61,29 @@ def curve_sentence(curve: LearningCurve, kind: str = "validation") -> str:
     )
 
 
+def curve_caption(curve: LearningCurve) -> str:
+    """Return what the figure of a learning curve shows, and what it takes for granted."""
+    caption = (
+        "Filled dots were measured, the line is a power law fitted to them, the band its 95% "
+        "interval. The open dot is the forecast. Beyond the largest size the power law is an "
+        f"assumption, and the band allows for a change of {MISFIT[0]:g} to {MISFIT[1]:g} times the "
+        "line's."
+    )
+    if len(curve.images) < FOR_A_FLOOR:
+        caption += f" Fewer than {FOR_A_FLOOR} sizes cannot show whether the loss levels off."
+    if curve.runs > 1:
+        caption += f" Dots are means over {curve.runs} settings, not the best run's loss."
+    return caption
+
+
 def _inverse(curve: LearningCurve) -> str:
     """Return how many training images would lower the loss by a tenth, if that can be said."""
     needed = images_for(curve, 0.9)
-    if not needed.low < needed.value < 100 * curve.doubled_images:
+    farthest = 100 * curve.doubled_images
+    if not needed.low < needed.value < farthest:
         return ""
     value, low, high = (
         f"{float(f'{n:.2g}'):,.0f}" for n in (needed.value, needed.low, min(needed.high, 1e15))
     )
-    bounds = f"[{low}, {high}]" if needed.high < 1e12 else f"(at least {low})"
+    bounds = f"[{low}, {high}]" if needed.high < farthest else f"(at least {low})"
     return f" A loss 10% lower would take about {value} training images {bounds}."

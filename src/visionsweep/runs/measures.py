@@ -44,7 +44,9 @@ def score_splits(
         scores.evaluation[CROSS_FIT] = _widened(scores.evaluation[CROSS_FIT])
         scores.deployed[CROSS_FIT] = _widened(scores.deployed[CROSS_FIT])
         scores.classes[CROSS_FIT] = {
-            name: replace(each, precision=widened(each.precision), recall=widened(each.recall))
+            name: replace(
+                each, **{of: widened(getattr(each, of)) for of in ("precision", "recall", "f1")}
+            )
             for name, each in scores.classes[CROSS_FIT].items()
         }
     return scores
@@ -73,10 +75,9 @@ def measure_classes(deployed: Predictions, classes: Sequence[str]) -> dict[str, 
     matrix = metrics.confusion(deployed.labels, deployed.predicted[0], len(classes))
     measured = {}
     for name, scores in zip(classes, class_scores(matrix), strict=True):
-        shares = (scores.precision, scores.recall)
-        precision, recall = (Interval(share.value, share.low, share.high) for share in shares)
-        counts = scores.images, scores.predicted
-        measured[name] = ClassMeasures(*counts, precision, recall, scores.f1)
+        shares = (scores.precision, scores.recall, scores.f1)
+        intervals = (Interval(share.value, share.low, share.high) for share in shares)
+        measured[name] = ClassMeasures(scores.images, scores.predicted, *intervals)
     return measured
 
 

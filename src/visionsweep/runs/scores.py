@@ -99,7 +99,7 @@ class ClassMeasures(_NullIsNaN, frozen=True):
     predicted: Count  # as the class
     precision: Interval  # NaN if nothing is predicted as the class
     recall: Interval  # NaN if the class has no images
-    f1: NullableScore  # harmonic mean of both; NaN if the class occurs nowhere
+    f1: Interval | NullableScore  # NaN if the class occurs nowhere; older records: a number
 
 
 def summarize(history: list[Epoch]) -> Metrics:

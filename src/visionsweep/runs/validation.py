@@ -10,7 +10,7 @@ from msgspec import Meta
 from visionsweep.config.derived import SECTIONS, flatten, settings
 from visionsweep.runs.fields import MOST_REPLICATES, SPLITS, Positive
 from visionsweep.runs.record import DataFacts, ModelFacts, Record
-from visionsweep.runs.scores import ClassMeasures, Epoch, Measure, Metrics
+from visionsweep.runs.scores import ClassMeasures, Epoch, Interval, Measure, Metrics
 
 _Pixels = Annotated[int, Meta(ge=1, le=4_096)]  # height or width of a network's input
 _UNBOUNDED = ("loss",)  # metrics that are not between 0 and 1
@@ -171,9 +171,9 @@ def _check_classes(split: str, scores: Mapping[str, ClassMeasures], data: DataFa
         f"{where}: as many images should be predicted as there are",
     )
     for name, of_class in scores.items():
-        shares = [of_class.f1]
-        for each in (of_class.precision, of_class.recall):
-            shares += [each.value, each.low, each.high]
+        shares: list[float] = []
+        for each in (of_class.precision, of_class.recall, of_class.f1):
+            shares += [each.value, each.low, each.high] if isinstance(each, Interval) else [each]
         outside = [share for share in shares if share < 0 or share > 1]
         _require(not outside, f"{where}.{name}: {outside} is not between 0 and 1")
 

@@ -23,7 +23,11 @@ _METRICS = {
     "loss": "loss",
     "accuracy": "accuracy",
     "accuracy_wilson": "accuracy (Wilson's interval)",
+    "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "top5_accuracy": "top-5 accuracy",
     "ece": "calibration error (ECE)",
 }
 
@@ -82,6 +86,6 @@ def _metric(scores: Scores, split: str, name: str) -> str:
     measure = scores.get(split, {}).get(name)
     if measure is None:
         return "–"
-    if name.startswith("accuracy"):
+    if "accuracy" in name:
         return f"{numbers.percent(measure.value)} {numbers.percent_interval(measure)}".rstrip()
     return f"{numbers.decimal(measure.value)} {numbers.interval(measure, 3)}".rstrip()

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from visionsweep.report import numbers
 from visionsweep.report.column_values import Column
-from visionsweep.report.effects import EffectLine, curve_sentence, effect_lines
+from visionsweep.report.effects import EffectLine, curve_caption, curve_sentence, effect_lines
 from visionsweep.report.evidence import Evidence
 from visionsweep.report.headline import headline, labels_of
 from visionsweep.report.hints import hints, warnings
@@ -57,6 +57,7 @@ def group_of(
         "effects": _effects(evidence),
         "learning_curve": curves.learning_curve(curve, kind) if curve else None,
         "learning_sentence": curve_sentence(curve, kind) if curve else "",
+        "learning_caption": curve_caption(curve) if curve else "",
         "best": close_up(chosen, labels[place], rows[place].scores),
         "recommended": evidence.recommended is not None,
         "commands": _commands(evidence),
