@@ -32,7 +32,12 @@ MESSAGES = (
     "memory: you tried to allocate 113246208 bytes.",
     "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some",
     "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CUDA driver error: out of memory",
     "HIP error: out of memory",
+    "HIP error: hipErrorOutOfMemory",
+    "CUDA ran out of memory outside PyTorch's allocator. If this workload uses many dyn",
+    "Unable to find a valid cuDNN algorithm to run convolution",
+    "GET was unable to find an engine to execute this computation",
     "Invalid buffer size: 24.00 GB",
     "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
 )

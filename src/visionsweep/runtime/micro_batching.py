@@ -18,8 +18,14 @@ Result = TypeVar("Result")
 # devices raise a RuntimeError (such as torch.AcceleratorError) that only its message identifies.
 _MESSAGES = (
     "CUDA error: out of memory",
+    "CUDA driver error: out of memory",  # of expandable segments
+    "CUDA ran out of memory outside PyTorch's allocator",
     "HIP error: out of memory",
+    "hipErrorOutOfMemory",
     "CUDNN_STATUS_ALLOC_FAILED",
+    # cuDNN without memory for a workspace
+    "unable to find an engine to execute this computation",
+    "Unable to find a valid cuDNN algorithm to run convolution",
     "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
     "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
     "CUSOLVER_STATUS_ALLOC_FAILED",
