@@ -17,7 +17,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from gpu_check_runs import Setup, check_memory, check_repeats, check_resume, check_sweep
+from gpu_check_runs import (
+    Setup,
+    check_leases,
+    check_memory,
+    check_repeats,
+    check_resume,
+    check_sweep,
+)
 from rich.console import Console
 from rich.table import Table
 from torch import nn
@@ -246,6 +253,7 @@ CHECKS: dict[str, Check] = {
     "sweep": check_sweep,
     "resume": check_resume,
     "memory": check_memory,
+    "leases": check_leases,
     "speed": check_speed,
     "heads": check_heads,
 }

@@ -11,6 +11,23 @@ from pathlib import Path
 
 import torch
 
+from visionsweep.sweep.gpus import gpu_count
+
+# Leases a GPU, waits until as many processes as argument 2 says have one, and prints its index and
+# those of the GPUs on which this process has a context.
+LEASING = """
+import os, sys, time
+from pathlib import Path
+import torch
+from visionsweep.sweep.gpus import gpu_count, leased_gpu
+folder, processes = Path(sys.argv[1]), int(sys.argv[2])
+with leased_gpu(folder / "gpus", gpu_count("cuda"), alone=False) as gpu, torch.cuda.device(gpu):
+    torch.ones(1, device="cuda")
+    (folder / f"{os.getpid()}.leased").touch()
+    while len(list(folder.glob("*.leased"))) < processes:
+        time.sleep(0.01)
+print(gpu, *(n for n in range(gpu_count("cuda")) if torch._C._cuda_hasPrimaryContext(n)))
+"""
 TRAIN = Path(__file__).resolve().parent.parent / "src" / "train.py"
 
 
@@ -132,3 +149,32 @@ def check_memory(setup: Setup) -> Iterator[tuple[bool, str]]:
     ]
     measured = warnings[0].strip("! ") if warnings else done.stderr[-200:]
     yield done.returncode == 0 and bool(warnings), measured
+
+
+def check_leases(setup: Setup) -> Iterator[tuple[bool, str]]:
+    """Runs at once share the GPUs evenly, and each process uses one."""
+    gpus = gpu_count(setup.device.type)
+    if not gpus:
+        yield True, "skipped: only CUDA's GPUs are leased"
+        return
+    command = [sys.executable, "-c", LEASING, str(setup.folder), str(2 * gpus)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        for _ in range(2 * gpus)
+    ]
+    answers = [list(map(int, process.communicate()[0].split())) for process in processes]
+    leased, contexts = [gpu for gpu, *_ in answers], [others for _, *others in answers]
+    even = sorted(leased) == sorted([*range(gpus)] * 2)
+    yield even, f"{2 * gpus} processes on {gpus} GPUs: {leased}"
+    yield contexts == [[gpu] for gpu in leased], f"contexts: {contexts}"
+
+    root = f"data.root={setup.folder / 'three'}"
+    seeds = "seed=" + ",".join(map(str, range(2 * gpus)))
+    cold = f"features.cache_dir={setup.folder / 'cold'}"
+    device = "device=cuda"  # without a number: any of them
+    command = setup.command("sweep", "model=resnet18", root, seeds, cold, device)
+    done = subprocess.run([*command, "hydra/launcher=joblib"], capture_output=True, text=True)
+    records = list((setup.folder / "sweep").glob("*/result.json"))
+    last = "" if done.returncode == 0 else f": {done.stderr.strip()[-300:]}"
+    yield done.returncode == 0 and len(records) == 2 * gpus, f"{len(records)} runs by joblib{last}"

@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parent.parent / "scripts" / "gpu_check.py"
 
 def test_the_checks_pass_on_a_cpu():
     command = [sys.executable, str(SCRIPT), "--device", "cpu", "--quick", "--markdown", "--only"]
-    checks = ["features", "overflow", "not-finite", "memory", "speed", "heads"]
+    checks = ["features", "overflow", "not-finite", "memory", "leases", "speed", "heads"]
     done = subprocess.run([*command, *checks], capture_output=True, text=True)
     rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,6 +6,8 @@ import importlib.util
 import os
 import signal
 import sys
+import threading
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,17 +16,15 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from visionsweep.cli import command_line
-from visionsweep.config.schema import register_schema
 from visionsweep.errors import UserError
-from visionsweep.runs import names
 from visionsweep.runtime import signals
+from visionsweep.sweep import gpus as gpus_module
 from visionsweep.sweep import launchers, machine_share, slurm
 
 CONF = Path(__file__).parents[2] / "conf"
 PRESETS = ("joblib", "ray", "submitit_local", "submitit_slurm")
 pytestmark = pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher/")  # pytest resets ours
-register_schema()
-names.register_resolvers()
+launchers.prepare_composition()
 
 
 @functools.cache
@@ -91,37 +91,131 @@ def test_run_uses_its_threads_and_restores_the_process(make_config):
 
 
 class Gpus:
-    """As many simulated GPUs as one likes."""
+    """As many simulated GPUs as one likes.
+
+    Attributes:
+        used: indices of the GPUs that were selected, as by `torch.cuda.device`.
+    """
 
     def __init__(self, monkeypatch, count):
-        self.now = 0
+        self.used = []
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-        monkeypatch.setattr(torch.cuda, "current_device", lambda: self.now)
-        monkeypatch.setattr(torch.cuda, "set_device", self.set)
+        monkeypatch.setattr(torch.cuda, "device", self.select)
 
-    def set(self, number):
-        self.now = number
+    @contextmanager
+    def select(self, number):
+        self.used.append(number)
+        yield
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "ray", "submitit_local", "submitit_slurm"])
-def test_simultaneous_runs_take_turns_on_three_gpus(launcher, monkeypatch, make_config):
+@pytest.fixture
+def share(make_config, tmp_path):
+    """Return a function that gives a run its share of the machine."""
+
+    def make(launcher, device="auto"):
+        config = make_config()
+        config.device, config.features.cache_dir = device, str(tmp_path)
+        return machine_share.machine_share(hydra_of(launcher), config)
+
+    return make
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "ray", "submitit_slurm"])
+def test_run_leases_the_gpu_that_the_fewest_runs_have(launcher, monkeypatch, share):
     gpus = Gpus(monkeypatch, 3)
-    for job in range(7):
-        with machine_share.machine_share(hydra_of(launcher, job=job), make_config()):
-            assert gpus.now == job % 3
-        assert gpus.now == 0
+    with ExitStack() as others, share(launcher):
+        second = others.enter_context(ExitStack())
+        second.enter_context(share(launcher))
+        for _ in range(3):
+            others.enter_context(share(launcher))
+        second.close()
+        for _ in range(2):
+            others.enter_context(share(launcher))
+    assert sorted(gpus.used[:3]) == [0, 1, 2]
+    assert sorted(gpus.used[3:5]) == sorted(set(gpus.used[3:5]))  # two more, on two GPUs
+    assert gpus.used[5] == gpus.used[1]  # the only one that was free
+    with share(launcher):
+        assert gpus.used[-1] == gpus.used[-2]  # where the process still has a context
 
 
-def test_named_device_and_sequential_runs_are_not_rotated(monkeypatch, make_config):
-    gpus = Gpus(monkeypatch, 3)
+def test_run_of_submitit_local_waits_for_a_free_gpu(monkeypatch, share):
+    gpus = Gpus(monkeypatch, 2)
+    released = threading.Event()
+
+    def check():
+        assert len(gpus.used) == 2
+        first.close()
+        released.set()
+
+    monkeypatch.setattr(gpus_module.signals, "check", check)
+    monkeypatch.setattr(gpus_module, "_POLL_SECONDS", 0.01)
+    with ExitStack() as first, share("submitit_local"):
+        first.enter_context(share("submitit_local"))
+        with share("submitit_local"):
+            assert released.is_set() and gpus.used[2] == gpus.used[1]
+
+
+def test_gpus_are_leased_by_the_names_that_a_scheduler_gave(monkeypatch, share):
+    gpus = Gpus(monkeypatch, 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    with share("joblib"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+        with share("joblib"), share("joblib"):
+            pass
+    assert gpus.used[0] == 0  # GPU 2
+    assert sorted(gpus.used[1:]) == [0, 1]  # GPUs 5 and 7
+
+
+def test_process_that_cannot_lease_a_gpu_uses_the_first(monkeypatch, make_config, tmp_path, caplog):
+    gpus = Gpus(monkeypatch, 2)
     config = make_config()
-    with machine_share.machine_share(hydra_of("basic", job=2), config):
-        assert gpus.now == 0
+    config.features.cache_dir = str(tmp_path / "file")
+    (tmp_path / "file").touch()
+    with machine_share.machine_share(hydra_of("joblib"), config):
+        assert gpus.used == [0] and "no GPU can be leased" in caplog.text
+
+
+def test_runs_on_a_named_device_lease_nothing(monkeypatch, share):
+    gpus = Gpus(monkeypatch, 3)
     for device in ("cpu", "cuda:0"):
-        config.device = device
-        with machine_share.machine_share(hydra_of("joblib", job=2), config):
-            assert gpus.now == 0
+        with share("joblib", device):
+            assert gpus.used == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_launchers_train_one_run_per_gpu(monkeypatch, count):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count or 8)  # without a driver
+    joblib, ray = hydra_of("joblib").launcher, hydra_of("ray").launcher
+    assert joblib.n_jobs == (count or -1)
+    assert ray.ray.remote.num_gpus == min(1, count)
+    on_cpu = hydra_of("joblib", "device=cpu").launcher
+    assert on_cpu.n_jobs == -1 and launchers.processes_of(on_cpu, 6) == 6
+    cluster = hydra_of("ray", "hydra.launcher.ray.init.address=host:6379").launcher
+    assert cluster.ray.remote.num_gpus == 0  # unknown here
+    one = hydra_of("joblib", "hydra.launcher.n_jobs=1").launcher
+    assert not launchers.runs_elsewhere(one) and launchers.runs_elsewhere(ray)
+
+
+@pytest.mark.parametrize(
+    ("commands", "count", "expected"),
+    [("4,6", 0, "4,6"), ("4,6", 1, "4"), (None, 0, None), (None, 2, "0,1")],
+)
+def test_submitit_local_sees_the_gpus_of_the_command(monkeypatch, commands, count, expected):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # pytest restores it
+    monkeypatch.setattr(sys, "argv", sys.argv[:])
+    os.environ.pop("CUDA_VISIBLE_DEVICES")
+    if commands is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = commands
+    command = launchers.Command()
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, range(count)))  # submitit's
+    local = f"hydra.launcher.gpus_per_node={count}"
+    command.join(hydra_of("submitit_local", local).launcher)
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == expected
+    os.environ["CUDA_VISIBLE_DEVICES"] = "reserved"
+    command.join(hydra_of("ray").launcher)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "reserved"
 
 
 class UntravelledError(Exception):
@@ -194,7 +288,7 @@ def test_process_of_a_launcher_has_command_and_cache(monkeypatch):
     command = launchers.Command()
     monkeypatch.setattr(sys, "argv", ["default_worker.py"])
     monkeypatch.setenv("VISIONSWEEP_CACHE", "/elsewhere")
-    command.join()
+    command.join(hydra_of("joblib").launcher)
     assert sys.argv == ["src/train.py", "-m", "epochs=1,2"]
     assert os.environ["VISIONSWEEP_CACHE"] == "/here"
 

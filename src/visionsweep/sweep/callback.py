@@ -65,7 +65,7 @@ class SweepCallback(Callback):
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Take over arguments and environment of the command; show that a run begins."""
-        self.command.join()
+        self.command.join(config.hydra.launcher)
         if config.hydra.mode != RunMode.MULTIRUN:
             return
         state = command_state()
@@ -100,7 +100,7 @@ class SweepCallback(Callback):
         planned = planned_runs(config.hydra)
         state.planned = None if planned is None else len(planned)
         (state.sweep_dir / _STOPPED).unlink(missing_ok=True)
-        watching = launchers.kind_of(config.hydra.launcher) != "BasicLauncher"
+        watching = launchers.runs_elsewhere(config.hydra.launcher)
         state.progress = Progress(state.sweep_dir, planned, watching=watching)
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:

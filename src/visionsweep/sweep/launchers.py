@@ -18,11 +18,14 @@ from visionsweep.config.schema import register_schema
 from visionsweep.errors import UserError
 from visionsweep.runs import names
 from visionsweep.runtime import terminal
+from visionsweep.runtime.threads import cores
 from visionsweep.sweep import slurm
+from visionsweep.sweep.gpus import gpu_count
 
 # Hydra's plugins by the extras of this package that install them.
 _PLUGIN = re.compile(r"hydra_plugins\.hydra_(joblib|ray|submitit)_launcher")
 _FOR_RUNS = {"VISIONSWEEP_CACHE", "TORCH_HOME"}  # environment variables that runs need
+_VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 # Read when Ray is imported or started. By default it sends usage statistics, drops log lines that
 # resemble others, and hides GPUs from runs that reserve none.
 _RAY = {
@@ -35,17 +38,41 @@ _RAY = {
 def prepare_composition() -> None:
     """Prepare a process for composing configurations: schema, resolvers, warnings.
 
+    The resolvers `one_process_per_gpu` and `one_gpu_per_run` give launchers their defaults.
+
     Hydra warns that presets in `conf/hydra/launcher/` have the plugins' names. It validates them
     against the plugins' schemas, which is intended.
     """
     register_schema()
     names.register_resolvers()
+    OmegaConf.register_new_resolver(
+        "one_process_per_gpu", lambda device: gpu_count(device) or -1, replace=True
+    )
+    OmegaConf.register_new_resolver(
+        "one_gpu_per_run",
+        lambda device, address: min(1, gpu_count(device)) if address is None else 0,
+        replace=True,
+    )
     warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore")
 
 
 def kind_of(launcher: Mapping[str, Any]) -> str:
     """Return the name of the class in `hydra.launcher`, such as `JoblibLauncher`."""
     return str(launcher["_target_"]).rpartition(".")[2]
+
+
+def processes_of(launcher: Mapping[str, Any], cores: int) -> int:
+    """Return the number of processes of the joblib launcher, which counts cores from -1 down."""
+    jobs = int(launcher["n_jobs"])
+    return jobs if jobs > 0 else max(1, cores + 1 + jobs)
+
+
+def runs_elsewhere(launcher: Mapping[str, Any]) -> bool:
+    """Return whether runs are trained in other processes; one process of joblib is the command."""
+    kind = kind_of(launcher)
+    return kind != "BasicLauncher" and (
+        kind != "JoblibLauncher" or processes_of(launcher, cores()) > 1
+    )
 
 
 def refuse_impossible(config: DictConfig) -> None:
@@ -89,6 +116,8 @@ class Command:
         default_factory=lambda: {name: os.environ[name] for name in _FOR_RUNS & os.environ.keys()}
     )
 
+    visible_gpus: str | None = field(default_factory=lambda: os.environ.get(_VISIBLE_GPUS))
+
     def prepare(self, launcher: Mapping[str, Any]) -> None:
         """Set the environment variables that launchers read when they are imported."""
         for name, value in _RAY.items():
@@ -96,10 +125,19 @@ class Command:
         if kind_of(launcher) == "SlurmLauncher":
             slurm.watch(terminal.write)
 
-    def join(self) -> None:
-        """Take over the command's arguments and environment in this process."""
+    def join(self, launcher: Mapping[str, Any]) -> None:
+        """Take over the command's arguments and environment in this process.
+
+        submitit_local numbers GPUs from 0; its processes get those that the command sees.
+        """
         sys.argv[:] = self.arguments
         os.environ.update(self.environment)
+        if kind_of(launcher) == "LocalLauncher":
+            count, visible = launcher.get("gpus_per_node"), self.visible_gpus
+            if visible is not None:
+                os.environ[_VISIBLE_GPUS] = ",".join(visible.split(",")[: count or None])
+            elif not count:
+                os.environ.pop(_VISIBLE_GPUS, None)
 
 
 def end_workers() -> None:

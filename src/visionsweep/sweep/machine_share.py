@@ -11,7 +11,9 @@ from typing import Any, cast
 from visionsweep.config.schema import Config
 from visionsweep.runtime import signals
 from visionsweep.runtime.threads import cores
-from visionsweep.sweep.launchers import kind_of
+from visionsweep.storage.cache import cache_folder
+from visionsweep.sweep.gpus import gpu_count, leased_gpu
+from visionsweep.sweep.launchers import kind_of, processes_of, runs_elsewhere
 
 
 def threads_of(launcher: Mapping[str, Any], asked: int | None, cores: int) -> int | None:
@@ -23,8 +25,7 @@ def threads_of(launcher: Mapping[str, Any], asked: int | None, cores: int) -> in
         return asked
     kind = kind_of(launcher)
     if kind == "JoblibLauncher":
-        jobs = int(launcher["n_jobs"])
-        return max(1, cores // (jobs if jobs > 0 else max(1, cores + 1 + jobs)))
+        return max(1, cores // processes_of(launcher, cores))
     if kind == "RayLauncher":
         return max(1, int(launcher["ray"]["remote"].get("num_cpus") or 1))
     if kind in ("LocalLauncher", "SlurmLauncher"):
@@ -32,31 +33,23 @@ def threads_of(launcher: Mapping[str, Any], asked: int | None, cores: int) -> in
     return None
 
 
-def gpu_of(launcher: Mapping[str, Any], job: int, gpus: int) -> int | None:
-    """Return the index of a run's GPU; None if there is at most one, or runs are sequential."""
-    turns = gpus > 1 and kind_of(launcher) != "BasicLauncher"
-    return job % gpus if turns else None
-
-
 @contextmanager
 def machine_share(hydra: Any, config: Config) -> Iterator[None]:
-    """Set the threads and the GPU of a run, and restore them afterwards."""
+    """Set the threads and the GPU of a run, and restore them afterwards.
+
+    Under submitit_local, which starts all runs at once, a run waits until a GPU is free.
+    """
     import torch
 
     before = torch.get_num_threads()
     chosen = threads_of(hydra.launcher, config.threads, cores())
-    counting = config.device in ("auto", "cuda") and torch.cuda.is_available()
-    gpus = torch.cuda.device_count() if counting else 0
-    gpu = gpu_of(hydra.launcher, hydra.job.get("num", 0), gpus)
-    usual = None if gpu is None else torch.cuda.current_device()
     torch.set_num_threads(chosen or before)
-    if gpu is not None:
-        torch.cuda.set_device(gpu)  # the meaning of `cuda` without a number
-    elsewhere = kind_of(hydra.launcher) != "BasicLauncher"
+    elsewhere = runs_elsewhere(hydra.launcher)
     try:
         with (
             signals.installed(acknowledge=False) if elsewhere else nullcontext(),
             _requeued_after(),
+            _gpu(kind_of(hydra.launcher), config),
         ):
             yield
     except Exception as error:
@@ -68,8 +61,26 @@ def machine_share(hydra: Any, config: Config) -> Iterator[None]:
         raise
     finally:
         torch.set_num_threads(before)
-        if usual is not None:
-            torch.cuda.set_device(usual)
+
+
+@contextmanager
+def _gpu(launcher: str, config: Config) -> Iterator[None]:
+    """Lease a GPU, and give `cuda` without a number its meaning inside the block.
+
+    Unlike `torch.cuda.set_device`, `torch.cuda.device` creates no context on the GPU that it
+    restores.
+    """
+    import torch
+
+    if not (gpus := gpu_count(config.device)):
+        yield
+        return
+    folder = cache_folder(config.features.cache_dir) / "gpus"
+    with (
+        leased_gpu(folder, gpus, alone=launcher == "LocalLauncher") as gpu,
+        torch.cuda.device(gpu),
+    ):
+        yield
 
 
 @contextmanager
