@@ -13,7 +13,8 @@ from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.schema import OptimizerConfig, register_schema
 from visionsweep.config.validation import validate_config
 from visionsweep.data.images import ImageFile, digest_of
-from visionsweep.features.cached import cached_features
+from visionsweep.data.transforms import build_augmentation
+from visionsweep.features.cached import cached_features, cached_views
 from visionsweep.models.heads import Heads
 from visionsweep.models.seeds import bootstrap_seeds, replicate_seeds
 from visionsweep.runs import names
@@ -32,7 +33,10 @@ REPLICATES = 5
 def features_of(
     overrides: Sequence[str], models: Sequence[str] = MODELS
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor, int]:
-    """Return the features of all images by model, their labels, and the number of classes."""
+    """Return the features of all images by model, their labels, and the number of classes.
+
+    Features are `float32[N, width]`, with augmentation.views=V `float32[N, V, width]`.
+    """
     register_schema()
     names.register_resolvers()
     features, labels, classes = {}, torch.empty(0), 0
@@ -48,9 +52,13 @@ def features_of(
         images = list(files.values())
         network = network_of(config, resolved)
         device = torch.device("cpu")
-        features[model] = cached_features(
-            images, network, resolved.preprocessing, device, config.features
-        )
+        given = network, resolved.preprocessing, device, config.features
+        features[model] = cached_features(images, *given)
+        if config.augmentation.views:
+            augmentation = build_augmentation(config.augmentation)
+            features[model] = cached_views(
+                features[model], images, config.augmentation.views, augmentation, *given
+            )
         labels, classes = torch.tensor([image.label for image in images]), len(splits.classes)
     return features, labels, classes
 
@@ -65,13 +73,13 @@ def train(
 ) -> Heads:
     """Train heads on some images as a run does, and further ones on bootstrap samples of these."""
     seeds, resampled = replicate_seeds(42, REPLICATES), bootstrap_seeds(42, samples)
-    heads = Heads(features.shape[1], classes, 0.2, seeds, resampled)
+    heads = Heads(features.shape[-1], classes, 0.2, seeds, resampled)
     orders = [torch.Generator().manual_seed(seed.shuffle) for seed in (*seeds, *resampled)]
     chosen = torch.as_tensor(images)
     files = [ImageFile(Path(str(i)), int(labels[i]), digest_of(b"%d" % i)) for i in images]
     rows = samples_of_heads(files, 42, REPLICATES, samples)
     train_batches = TensorBatches(features[chosen], labels[chosen], 32, orders, samples=rows)
-    one = TensorBatches(features[chosen[:1]], labels[chosen[:1]], 32, ())
+    one = TensorBatches(features[chosen[:1]].flatten(0, -2)[:1], labels[chosen[:1]], 32, ())
     batches = SplitBatches(train=train_batches, val=one, test=one)
     optimizer = make_optimizer(OptimizerConfig(name="Adam", lr=1e-3), heads)
     loop.fit(heads, batches, optimizer, epochs, torch.device("cpu"), lambda _: None)

@@ -31,7 +31,8 @@ from visionsweep.models.seeds import replicate_seeds
 from visionsweep.runs import names
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches
-from visionsweep.training.inputs import predict, probe_features
+from visionsweep.training.feature_inputs import probe_features
+from visionsweep.training.inputs import predict
 from visionsweep.training.linear_probe import start_from_probe
 from visionsweep.training.optimizers import make_optimizer
 from visionsweep.training.resolve import resolve

@@ -32,7 +32,7 @@ from visionsweep.runtime.threads import one_thread
 from visionsweep.storage.files import disk_errors_explained, remove_leftovers, write_atomically
 from visionsweep.tensorboard.writer import RunWriter
 from visionsweep.text.escaping import visible
-from visionsweep.training.inputs import trains_on_features
+from visionsweep.training.feature_inputs import trains_on_features
 from visionsweep.training.resolve import Resolved, resolve
 from visionsweep.training.results import (
     predict_splits,

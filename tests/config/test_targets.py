@@ -1,7 +1,10 @@
 """Optimizers and augmentations are classes from an allow-list, named in YAML."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 
 from visionsweep.config.derived import result_settings
@@ -10,6 +13,8 @@ from visionsweep.config.targets import refuse_target
 from visionsweep.data.transforms import build_augmentation, resized
 from visionsweep.errors import UserError
 from visionsweep.training.optimizers import make_optimizer, refuse_optimizer
+
+CONF = Path(__file__).parents[2] / "conf"
 
 
 def optimizer(target: str, lr: float = 0.01, **arguments: object) -> OptimizerConfig:
@@ -39,6 +44,16 @@ def test_optimizers_outside_the_allow_list_are_refused(target):
 def test_augmentations_outside_the_allow_list_are_refused(target):
     with pytest.raises(UserError, match="augmentation"):
         refuse_target("augmentation", target, {})
+
+
+@pytest.mark.parametrize("target", ["os.system", "torch.nn.Linear", "torchvision.transforms.v2.no"])
+@pytest.mark.parametrize("listed", [True, False])
+def test_transforms_inside_an_augmentation_are_from_the_allow_list(target, listed):
+    inside = {"_target_": target, "command": "true"}
+    arguments = {"transforms": [inside] if listed else inside}
+    with pytest.raises(UserError) as refused:
+        refuse_target("augmentation", "torchvision.transforms.v2.Compose", arguments)
+    assert refused.value.where == f"augmentation._target_={target}"
 
 
 @pytest.mark.parametrize(
@@ -100,13 +115,36 @@ def test_augmentation_is_applied_to_training_images_alone():
     assert torch.allclose(flipped, plain.flip(-1), atol=1e-5)
 
 
+def test_augmentation_is_a_sequence_of_transforms():
+    v2 = "torchvision.transforms.v2"
+    invert = {"_target_": f"{v2}.RandomSolarize", "threshold": 0, "p": 1.0}
+    parts = [
+        {"_target_": f"{v2}.RandomHorizontalFlip", "p": 1.0},
+        {"_target_": f"{v2}.RandomApply", "p": 1.0, "transforms": [invert]},
+    ]
+    config = AugmentationConfig(
+        name="both", _target_=f"{v2}.Compose", arguments={"transforms": parts}
+    )
+    image = Image.linear_gradient("L").rotate(90).convert("RGB")
+    changed = resized(32).pixels(image, build_augmentation(config))
+    assert torch.equal(changed, 255 - resized(32).pixels(image).flip(-1))
+
+
+@pytest.mark.parametrize("file", [*(CONF / "augmentation").glob("*.yaml")], ids=lambda p: p.stem)
+def test_augmentations_of_the_manual_keep_the_size(file):
+    config = AugmentationConfig(**OmegaConf.to_container(OmegaConf.load(file)))
+    assert config.name == file.stem
+    image = Image.effect_noise((300, 200), 90).convert("RGB")
+    assert resized(32).pixels(image, build_augmentation(config)).shape == (3, 32, 32)
+
+
 def test_records_without_targets_mean_the_classes_of_their_names():
     old = OptimizerConfig(name="SGD", lr=0.1, fine_tuning_lr=0.1, momentum=0.9)
     made = make_optimizer(old, torch.nn.Linear(2, 2))
     assert type(made) is torch.optim.SGD and made.defaults["momentum"] == 0.9
     assert build_augmentation(AugmentationConfig(name="none")) is None
     augmented = build_augmentation(AugmentationConfig(name="trivial_augment"))
-    assert type(augmented).__name__ == "TrivialAugmentWide"
+    assert type(augmented.transform).__name__ == "TrivialAugmentWide"
 
 
 def test_momentum_is_refused_by_the_class_and_not_by_the_name() -> None:

@@ -300,6 +300,28 @@ def test_other_devices_are_refused(device: str) -> None:
             ("augmentation=", "as they are"),
         ),
         (
+            {"augmentation.crop_scale": 0.5, "augmentation.test_views": 6},
+            ("test_views=6", "stored views"),
+        ),
+        (
+            {
+                "augmentation.crop_scale": 0.5,
+                "augmentation.views": 6,
+                "training.freeze_backbone": False,
+                "replicates": 1,
+            },
+            ("augmentation.views=6", "trained backbone"),
+        ),
+        (
+            {
+                "augmentation.crop_scale": 0.5,
+                "augmentation.views": 2,
+                "augmentation.test_views": 3,
+                "evidence.name": "cross_fit",
+            },
+            ("test_views=3", "2 views"),
+        ),
+        (
             {**SOLVED, "training.sampling": "balanced"},
             ("sampling=balanced", "class_weights=balanced"),
         ),

@@ -14,6 +14,7 @@ from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.transforms import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    Augmentation,
     Preprocessing,
     build_augmentation,
     resized,
@@ -78,6 +79,20 @@ def test_trivial_augment_is_random_and_seeded() -> None:
     assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
     assert len({tensor.numpy().tobytes() for tensor in first}) > 3
     assert all(tensor.shape == (3, 32, 32) for tensor in first)
+
+
+def test_random_crop_is_cut_from_the_whole_image_in_all_its_pixels() -> None:
+    stripes = np.zeros((320, 640, 3), np.uint8)
+    stripes[:, ::2] = 255  # gray after resizing, black and white in a small enough crop
+    stripes[:, :160, 1:], stripes[:, -160:, :2] = 0, 0  # red and blue, outside the center crop
+    preset = Preprocessing((64,), 64, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
+    picture, crop = Image.fromarray(stripes), Augmentation(None, crop_scale=0.005)
+    torch.manual_seed(0)
+    crops = [preset.pixels(picture, crop).float() for _ in range(40)]
+    assert all(pixels.shape == (3, 64, 64) for pixels in crops)
+    assert any(pixels[2].max() < 9 < pixels[0].max() for pixels in crops)
+    assert max(float(pixels.std(-1).max()) for pixels in crops) > 60
+    assert preset.pixels(picture).float().std(-1).max() < 20
 
 
 def test_only_training_images_are_augmented(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

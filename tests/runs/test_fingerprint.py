@@ -52,6 +52,7 @@ def test_runtime_settings_do_not_change_the_fingerprint(config):
         {"optimizer.name": "SGD"},
         {"transform.size": 64},
         {"augmentation.name": "trivial_augment"},
+        {"augmentation.crop_scale": 0.5},
         {"training.freeze_backbone": False},
         {"model.dropout": 0.5},
         {"data.fraction": 0.5},
@@ -100,6 +101,16 @@ def test_another_class_or_argument_changes_the_fingerprint(config, change):
     assert fingerprint.of(changed, SPLITS, SPEC) != fingerprint.of(config, SPLITS, SPEC)
 
 
+def test_views_change_the_fingerprint_unless_all_would_be_equal(config):
+    def prints(augmentation: str) -> list[str]:
+        counts = ({}, {"views": 6}, {"views": 6, "test_views": 6})
+        settings = [replace(config.augmentation, name=augmentation, **c) for c in counts]
+        return [fingerprint.of(replace(config, augmentation=s), SPLITS, SPEC) for s in settings]
+
+    assert len(set(prints("trivial_augment"))) == 3
+    assert set(prints("none")) == {fingerprint.of(config, SPLITS, SPEC)}
+
+
 def test_implied_target_keeps_the_fingerprint_of_records_without_targets(config):
     named = replace(config, optimizer=replace(config.optimizer, _target_="torch.optim.Adam"))
     assert fingerprint.of(named, SPLITS, SPEC) == fingerprint.of(config, SPLITS, SPEC)
@@ -125,7 +136,8 @@ def test_every_setting_determines_the_result_unless_it_is_declared_otherwise(con
         "data.gray_range", "data.label", "data.name", "data.root", "data.splits", 
         "model.label", "optimizer.fine_tuning_lr", "training.name", "training.replicates",
         # with the values that older records imply
-        "augmentation._target_", "augmentation.arguments", "evidence.name",
+        "augmentation._target_", "augmentation.arguments", "augmentation.crop_scale",
+        "augmentation.test_views", "augmentation.views", "evidence.name",
         "optimizer._target_", "optimizer.arguments",
         "training.class_weights", "training.clip_norm", "training.ema", "training.focal_gamma",
         "training.freeze_batchnorm", "training.label_smoothing", "training.layer_decay",

@@ -7,7 +7,7 @@ import torch
 
 from visionsweep.errors import UserError
 from visionsweep.runtime.devices import pick_device
-from visionsweep.training.inputs import features_device
+from visionsweep.training.feature_inputs import features_device
 
 
 def test_auto_picks_an_available_device_and_a_missing_one_is_refused():

@@ -43,6 +43,14 @@ def test_estimate_of_a_model_uses_runs_of_the_same_model():
     assert estimate.seconds_left() == pytest.approx(3 + 3 * 25)
 
 
+def test_estimate_of_extraction_counts_views():
+    six = {"epochs": "5", "augmentation.views": "6", "augmentation.test_views": "6"}
+    settings = [six | {"model": m, "augmentation": a} for m in "ab" for a in ("none", "flip")]
+    estimate = Estimate(settings)
+    estimate.ended(settings[0], ended(settings[0], features=10))
+    assert estimate.seconds_left() == pytest.approx(3 * (1 + 5) + 10 * (6 + 1 + 6))
+
+
 def test_no_time_is_left_when_all_runs_have_ended():
     estimate = Estimate(GRID)
     for run in GRID:

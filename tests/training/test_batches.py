@@ -27,6 +27,17 @@ def test_shuffled_batches_hold_every_image_once_beside_its_own_label():
     assert sorted(torch.cat([y[0] for _, y in drawn]).tolist()) == list(range(23))
 
 
+def test_each_drawn_image_is_one_of_its_views_with_its_label():
+    inputs = torch.arange(20).float().view(5, 4, 1)
+    sources = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+    samples = torch.tensor([[0, 1, 2], [4, 4, 3]])
+    batches = TensorBatches(inputs, torch.arange(5), 2, sources, samples=samples)
+    drawn, truth = zip(*[batch for _ in range(30) for batch in batches], strict=True)
+    rows, labels = torch.cat(drawn, 1).squeeze(2).long(), torch.cat(truth, 1)
+    assert torch.equal(rows // 4, labels)
+    assert [sorted(set(row.tolist())) for row in rows] == [list(range(12)), list(range(12, 20))]
+
+
 def test_each_replicate_has_its_own_order():
     sources = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
     batches = TensorBatches(torch.zeros(23, 1), torch.arange(23), 5, sources)

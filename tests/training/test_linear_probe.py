@@ -85,6 +85,22 @@ def test_heads_of_folds_may_train_on_further_images():
         assert gradient(probe, features[rows], labels[rows], None, head) < 3e-5
 
 
+def test_views_of_an_image_share_its_weight_and_its_fold():
+    features, labels = clouds(45, 20, distance=0.3)
+    views = features.unsqueeze(1) + 0.1 * torch.randn(45, 3, 20)
+    samples = torch.randint(45, (1, 45), generator=torch.Generator().manual_seed(0))
+    probe = solve(views, labels, 3, samples=samples)
+    rows, repeated = views.flatten(0, 1), labels.repeat_interleave(3)
+    assert gradient(probe, rows, repeated) < 3e-5
+    own = samples[0]
+    rows, repeated = views[own].flatten(0, 1), labels[own].repeat_interleave(3)
+    assert gradient(probe, rows, repeated, head=1) < 3e-5
+    alone = solve(features, labels, 3)
+    copies = solve(features.unsqueeze(1).expand(-1, 3, -1), labels, 3)
+    assert copies.penalty == pytest.approx(alone.penalty)  # copies are no evidence of their images
+    torch.testing.assert_close(copies.weight, alone.weight, rtol=0, atol=1e-4)
+
+
 def test_features_without_information_are_penalized_down_to_guessing():
     noise = torch.randn(90, 200, generator=torch.Generator().manual_seed(1))
     labels = torch.arange(90) % 3

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from visionsweep.config.published_weights import torchvision_models, torchvision_weights
 from visionsweep.config.targets import (
     augmentation_target,
+    is_augmented,
     optimizer_arguments,
     optimizer_target,
     refuse_target,
@@ -50,14 +51,15 @@ def _wrong_targets(config: DictConfig) -> list[str]:
 def _unsolvable(config: DictConfig) -> list[str]:
     """Return the settings that a head which is solved and not trained cannot have."""
     training = config.training
-    augmentation = augmentation_target(config.augmentation)
+    augmentation = config.augmentation
     reasons = {
         f"replicates={config.replicates}": config.replicates > 1
         and "it has no seed, so replicates would be equal",
         f"training.freeze_backbone={training.freeze_backbone}": not training.freeze_backbone
         and "its features are those of a frozen backbone",
-        f"augmentation={config.augmentation.name}": augmentation
-        and "its features are those of the images as they are",
+        f"augmentation={augmentation.name}": is_augmented(augmentation)
+        and not augmentation.views
+        and "its features are those of the images as they are, or of augmentation.views",
         f"training.sampling={training.sampling}": training.sampling != "uniform"
         and "training.class_weights=balanced gives classes equal weight",
         f"training.focal_gamma={training.focal_gamma}": training.focal_gamma
@@ -76,7 +78,8 @@ def _wrong_evidence(config: DictConfig) -> list[str]:
         return []
     reasons = {
         "the backbone is trained": not config.training.freeze_backbone,
-        "training images are augmented": augmentation_target(config.augmentation) is not None,
+        "training images are augmented anew in every epoch": is_augmented(config.augmentation)
+        and not config.augmentation.views,
     }
     return [
         f"evidence=cross_fit: heads of five folds train side by side on stored features, of which "
@@ -84,6 +87,26 @@ def _wrong_evidence(config: DictConfig) -> list[str]:
         for reason, holds in reasons.items()
         if holds
     ]
+
+
+def _wrong_views(config: DictConfig) -> list[str]:
+    """Return why features of views cannot be stored, or not be used, if they should be."""
+    settings = config.augmentation
+    if not is_augmented(settings):
+        return []  # all views are equal
+    given = [f"augmentation.views={settings.views}"] if settings.views else []
+    if settings.test_views > 1:
+        given.append(f"augmentation.test_views={settings.test_views}")
+    if not config.training.freeze_backbone:
+        reason = "a trained backbone has no features to store; leave it out"
+    elif settings.test_views > 1 and not settings.views:
+        given, reason = given[-1:], "needs stored views to train on, 1 for the images as they are"
+    elif config.evidence.name == "cross_fit" and settings.test_views > settings.views:
+        given = given[-1:]
+        reason = f"evidence=cross_fit also scores training images, of which {settings.views} views"
+    else:
+        return []
+    return [f"{setting}: {reason}" for setting in given]
 
 
 def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
@@ -131,6 +154,7 @@ def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
             f"see how they differ; at least {_FEWEST_SAMPLES}, or 0 for none"
         )
     problems += _wrong_evidence(config)
+    problems += _wrong_views(config)
     if config.force and config.reuse:
         problems.append(
             "force=true trains finished runs again, reuse=true copies them: give one of them"

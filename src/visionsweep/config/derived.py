@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
+from types import SimpleNamespace
 from typing import Any, cast, get_type_hints
 
 from visionsweep.config.schema import Config
 from visionsweep.config.setting import Setting
+from visionsweep.config.targets import is_augmented
 
 
 @cache
@@ -81,10 +83,21 @@ def always_shown() -> tuple[str, ...]:
 
 
 def unused_keys(config: Mapping[str, Any]) -> frozenset[str]:
-    """Return the settings without effect: those of training in steps, if the head is solved."""
-    training = config.get("training")
-    solved = isinstance(training, Mapping) and training.get("linear_probe") == "only"
-    return keys(in_steps=True) if solved else frozenset()
+    """Return the settings without effect.
+
+    Those of training in steps, if the head is solved, and of views, if all would be equal.
+    """
+    flat = flatten(config)
+    solved = flat.get("training.linear_probe") == "only"
+    augmentation = SimpleNamespace(
+        name=flat.get("augmentation.name"),
+        _target_=flat.get("augmentation._target_"),
+        crop_scale=flat.get("augmentation.crop_scale", 1.0),
+    )
+    views = {"augmentation.views", "augmentation.test_views"}
+    return (keys(in_steps=True) if solved else frozenset()) | (
+        frozenset() if is_augmented(augmentation) else views
+    )
 
 
 def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:

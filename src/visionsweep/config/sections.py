@@ -17,6 +17,7 @@ _LABEL: dict[str, Any] = {
     "hparam": True,
 }
 _ARGUMENTS: dict[str, Any] = {"factory": dict, "expected": "{name: value}", "added": True}
+_ADDED: dict[str, Any] = {"added": True, "hparam": True}
 
 
 @dataclass
@@ -155,6 +156,29 @@ class AugmentationConfig:
     )
     arguments: dict[str, Any] = setting(
         "arguments of the class: +augmentation.arguments.NAME=VALUE", **_ARGUMENTS
+    )
+    crop_scale: float = setting(
+        "least share of an image's area in a random crop, which becomes the model's input; 1: none",
+        1.0,
+        gt=0,
+        le=1,
+        **_ADDED,
+    )
+    views: int = setting(
+        "for a frozen backbone: views of each training image to store and train on, itself and "
+        "random ones, for as many times the extraction; 0: new random ones in each epoch",
+        0,
+        ge=0,
+        le=1000,
+        **_ADDED,
+    )
+    test_views: int = setting(
+        "for a frozen backbone: views of each image over which predictions are averaged, itself "
+        "and random ones, for as many times the cost of a prediction",
+        1,
+        ge=1,
+        le=1000,
+        **_ADDED,
     )
 
 

@@ -6,7 +6,8 @@ and only classes of the expected kind are called.
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from visionsweep.errors import UserError, nearest
@@ -22,6 +23,7 @@ _STANDARD = {
     "torch.optim.AdamW": {"lr", "weight_decay"},
     "torch.optim.SGD": {"lr", "weight_decay", "momentum"},
     "torchvision.transforms.v2.TrivialAugmentWide": set(),
+    "torchvision.transforms.v2.RandomHorizontalFlip": {"p"},
 }
 
 
@@ -57,8 +59,28 @@ def augmentation_target(config: Any) -> str | None:
     return config._target_ or implied_target("augmentation", config.name)
 
 
+def is_augmented(config: Any) -> bool:
+    """Return whether an augmentation changes training images at random."""
+    return augmentation_target(config) is not None or config.crop_scale < 1
+
+
+def _items(argument: Any) -> list[Any] | None:
+    """Return the items of an argument that is a list, or None."""
+    is_list = isinstance(argument, Sequence) and not isinstance(argument, str)
+    return list(argument) if is_list else None
+
+
+def _part(argument: Any) -> tuple[str, dict[str, Any]] | None:
+    """Return class and arguments of an argument that is an augmentation itself, or None."""
+    if not (isinstance(argument, Mapping) and isinstance(argument.get("_target_"), str)):
+        return None
+    return argument["_target_"], {str(k): v for k, v in argument.items() if k != "_target_"}
+
+
 def refuse_target(group: str, target: str, arguments: Mapping[str, Any]) -> None:
     """Refuse a class that is not allowed or does not take these arguments; build nothing.
+
+    Augmentations among the arguments of one, as those of `Compose`, are examined like it.
 
     Raises:
         UserError: if the module is not on the list, or has no such class, or if an argument is
@@ -80,6 +102,10 @@ def refuse_target(group: str, target: str, arguments: Mapping[str, Any]) -> None
             where=where,
             hint=f"Write the name as {MODULES[group][0]}.NAME.",
         )
+    if group == "augmentation":
+        items = chain.from_iterable(_items(value) or [value] for value in arguments.values())
+        for part in filter(None, map(_part, items)):
+            refuse_target(group, *part)
     reserved = [key for key in arguments if str(key).startswith("_")]
     if reserved:
         raise UserError(f"no such argument: {', '.join(reserved)}", where=f"{group}.arguments")
@@ -118,11 +144,18 @@ def build_target(group: str, target: str, arguments: Mapping[str, Any], **object
         UserError: if the class is not allowed, or refuses the arguments.
     """
     refuse_target(group, target, arguments)
-    from hydra.utils import instantiate
-
-    call = {"_target_": target, "_partial_": True, "_recursive_": False, "_convert_": "all"}
+    module, _, name = target.rpartition(".")
     try:
-        return instantiate(call | dict(arguments))(**objects)
+        if group == "augmentation":
+            arguments = {key: _with_parts(value) for key, value in arguments.items()}
+        return getattr(importlib.import_module(module), name)(**objects, **arguments)
     except Exception as error:
-        cause = error.__cause__ or error
-        raise UserError(f"{target}: {cause}", where=f"{group}.arguments") from error
+        raise UserError(f"{target}: {error}", where=f"{group}.arguments") from error
+
+
+def _with_parts(argument: Any) -> Any:
+    """Return an argument of an augmentation with the augmentations that it names."""
+    if (items := _items(argument)) is not None:
+        return [_with_parts(item) for item in items]
+    part = _part(argument)
+    return argument if part is None else build_target("augmentation", *part)

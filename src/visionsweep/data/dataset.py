@@ -52,7 +52,7 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
             image = open_rgb(read_content(file), self.gray_range, where=file.path)
         except UnreadableImageError as error:
             raise lost(file.path, str(error)) from error
-        with _seeded(seed):
+        with seeded(seed):
             return self.transform(image), file.label
 
     def __getitems__(self, keys: Sequence[Draw]) -> list[tuple[torch.Tensor, int]] | UserError:
@@ -64,7 +64,7 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Seed torch's generator inside the block, and restore its state afterwards."""
     before = torch.get_rng_state()
     torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU too

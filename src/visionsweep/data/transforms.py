@@ -1,5 +1,6 @@
 """Transform images to tensors, with optional augmentation."""
 
+import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -8,12 +9,21 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
 from visionsweep.config.schema import AugmentationConfig
-from visionsweep.config.targets import augmentation_target, build_target
+from visionsweep.config.targets import augmentation_target, build_target, is_augmented
 from visionsweep.data.gray import GrayRange
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _MOST_ELONGATED = 16
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A random transform of training images."""
+
+    transform: torch.nn.Module | None  # of the resized image
+    crop_scale: float = 1.0  # least share of the area in a random crop of the image; 1: no crop
+    name: str = ""  # class, arguments, and crop scale, which determine the transform
 
 
 @dataclass(frozen=True)
@@ -44,19 +54,21 @@ class Preprocessing:
         """The part that determines the pixels; equal parts share decoded images."""
         return replace(self, mean=(), std=())
 
-    def _to_pixels(self, augmentation: torch.nn.Module | None) -> list[torch.nn.Module]:
-        steps = (
+    def _to_pixels(self, augmentation: Augmentation | None) -> list[torch.nn.Module]:
+        random = augmentation or Augmentation(None)
+        mode = InterpolationMode(self.interpolation)
+        steps = [
             None if len(self.resize) > 1 else _CutLongSide(),
-            v2.Resize(list(self.resize), InterpolationMode(self.interpolation), antialias=True),
+            v2.Resize(list(self.resize), mode, antialias=True),
             v2.CenterCrop(self.crop) if self.crop else None,
-            augmentation,
-            v2.PILToTensor(),
-        )
-        return [step for step in steps if step is not None]
+        ]
+        if random.crop_scale < 1:  # of the whole image in all its pixels, in place of these steps
+            steps = [v2.RandomResizedCrop(self.size, (random.crop_scale, 1), interpolation=mode)]
+        return [step for step in (*steps, random.transform, v2.PILToTensor()) if step is not None]
 
-    def pixels(self, image: Image.Image) -> torch.Tensor:
+    def pixels(self, image: Image.Image, augmentation: Augmentation | None = None) -> torch.Tensor:
         """Transform a PIL image to `uint8[3, size, size]`, before normalization."""
-        pixels: torch.Tensor = v2.Compose(self._to_pixels(None))(image)
+        pixels: torch.Tensor = v2.Compose(self._to_pixels(augmentation))(image)
         return pixels
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -65,7 +77,7 @@ class Preprocessing:
         scaled: torch.Tensor = v2.functional.normalize(values, list(self.mean), list(self.std))
         return scaled
 
-    def build(self, augmentation: torch.nn.Module | None = None) -> v2.Compose:
+    def build(self, augmentation: Augmentation | None = None) -> v2.Compose:
         """Return the transform from a PIL image to `float32[3, size, size]`."""
         return v2.Compose([*self._to_pixels(augmentation), self.normalize])
 
@@ -92,14 +104,15 @@ def resized(size: int) -> Preprocessing:
     return Preprocessing((size, size), None, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
 
 
-def build_augmentation(config: AugmentationConfig) -> torch.nn.Module | None:
+def build_augmentation(config: AugmentationConfig) -> Augmentation | None:
     """Return the random transform of training images, or None.
 
     Raises:
         UserError: if the class is not allowed, or does not accept its arguments.
     """
-    target = augmentation_target(config)
-    if target is None:
+    if not is_augmented(config):
         return None
-    transform: torch.nn.Module = build_target("augmentation", target, config.arguments)
-    return transform
+    target = augmentation_target(config)
+    transform = build_target("augmentation", target, config.arguments) if target else None
+    name = json.dumps([target, config.arguments, config.crop_scale], sort_keys=True)
+    return Augmentation(transform, config.crop_scale, name)

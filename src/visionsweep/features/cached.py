@@ -9,7 +9,8 @@ from visionsweep.command_memory import remembered
 from visionsweep.config.schema import FeaturesConfig
 from visionsweep.config.values import parse_size
 from visionsweep.data.images import ImageFile, digest_of
-from visionsweep.data.transforms import Preprocessing
+from visionsweep.data.transforms import Augmentation, Preprocessing
+from visionsweep.data.views import View, views_of
 from visionsweep.features.device_backbone import DeviceBackbone, feature_dtype
 from visionsweep.features.extraction import BATCH_SIZE, ROUND, extract
 from visionsweep.features.store import FeatureStore
@@ -43,13 +44,14 @@ def _store(
 
 
 def cached_features(
-    files: Sequence[ImageFile],
+    files: Sequence[ImageFile | View],
     network: LazyModel,
     preprocessing: Preprocessing,
     device: torch.device,
     config: FeaturesConfig,
+    augmentation: Augmentation | None = None,
 ) -> torch.Tensor:
-    """Return the features of images under a frozen backbone.
+    """Return the features of images, or of views under an augmentation, of a frozen backbone.
 
     The backbone is built, and images are opened, only if the store lacks features. Copies of an
     image share an entry.
@@ -67,6 +69,8 @@ def cached_features(
         "device": ", ".join([*_kernels(device), f"batches of {BATCH_SIZE[device.type]}"]),
         "versions": ", ".join(f"{p} {versions[p]}" for p in _NUMERIC_PACKAGES if p in versions),
     }
+    if augmentation is not None:
+        about["augmentation"] = augmentation.name
     key = digest_of(repr(sorted(about.items())).encode())
     store = _store(cache_dir(config), config.max_size, key, tuple(about.items()))
     by_digest = {file.digest: file for file in files}
@@ -77,6 +81,28 @@ def cached_features(
 
     digests = [file.digest for file in files]
     return store.get(digests, extract_missing, part=ROUND * BATCH_SIZE[device.type])
+
+
+def cached_views(
+    features: torch.Tensor,
+    files: Sequence[ImageFile],
+    count: int,
+    augmentation: Augmentation | None,
+    network: LazyModel,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    config: FeaturesConfig,
+) -> torch.Tensor:
+    """Return the features of `count` views of each image, `float32[N, count, width]` on the CPU.
+
+    The first view is the image, whose features are given. Other arguments as of `cached_features`.
+    """
+    first = features.unsqueeze(1)
+    if count == 1 or augmentation is None:
+        return first
+    views = [view for file in files for view in views_of(file, augmentation, count)]
+    random = cached_features(views, network, preprocessing, device, config, augmentation)
+    return torch.cat([first, random.unflatten(0, (len(files), -1))], dim=1)
 
 
 def _kernels(device: torch.device) -> list[str]:

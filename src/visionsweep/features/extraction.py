@@ -10,10 +10,13 @@ from visionsweep.command_memory import remembered
 from visionsweep.data.decoding import open_rgb
 from visionsweep.data.images import ImageFile, read_content
 from visionsweep.data.transforms import Preprocessing
+from visionsweep.data.views import View
 from visionsweep.errors import UserError
 from visionsweep.features.device_backbone import DeviceBackbone
 from visionsweep.runtime.micro_batching import AdaptiveMicroBatch
 from visionsweep.runtime.threads import cores
+
+Source = ImageFile | View
 
 # Images per batch. Fixed per device type: kernels for other batch sizes round differently.
 BATCH_SIZE = {"cpu": 16, "mps": 32, "cuda": 128}
@@ -69,7 +72,7 @@ def remember_pixels() -> None:
 
 
 def extract(
-    backbone: DeviceBackbone, files: Iterable[ImageFile]
+    backbone: DeviceBackbone, files: Iterable[Source]
 ) -> Iterator[tuple[list[str], torch.Tensor]]:
     """Compute features batch by batch.
 
@@ -78,7 +81,7 @@ def extract(
 
     Args:
         backbone: the backbone on its device.
-        files: distinct images, each taken when it is to be decoded.
+        files: distinct images or views of them, each taken when it is to be decoded.
 
     Yields:
         Content digests and their features, `float32[n, width]` on the CPU.
@@ -98,8 +101,8 @@ def extract(
 
 
 def _decoded(
-    backbone: DeviceBackbone, files: Iterator[ImageFile]
-) -> Iterator[tuple[list[ImageFile], torch.Tensor]]:
+    backbone: DeviceBackbone, files: Iterator[Source]
+) -> Iterator[tuple[list[Source], torch.Tensor]]:
     """Yield batches with their pixels, decoded in threads.
 
     With an accelerator, the next batches are decoded while one is computed. On a CPU, decoding and
@@ -115,7 +118,7 @@ def _decoded(
     n_threads = cores() if parallel else min(cores(), torch.get_num_threads())
     with ThreadPoolExecutor(n_threads, thread_name_prefix="decode") as threads:
 
-        def begin_round() -> tuple[list[tuple[list[ImageFile], torch.Tensor]], list[Future[None]]]:
+        def begin_round() -> tuple[list[tuple[list[Source], torch.Tensor]], list[Future[None]]]:
             batches = [
                 (batch, rows) for rows in next(buffers) if (batch := list(islice(files, len(rows))))
             ]
@@ -137,20 +140,22 @@ def _decoded(
             batches, decoding = following or begin_round()
 
 
-def _decode(preprocessing: Preprocessing, file: ImageFile, row: torch.Tensor) -> None:
+def _decode(preprocessing: Preprocessing, file: Source, row: torch.Tensor) -> None:
     """Write the pixels of an image into `uint8[3, size, size]`.
 
     Copied by NumPy, since torch would start threads of its own in this thread.
     """
     pixels = pixel_memory().find(preprocessing, file.digest)
-    if pixels is None:
+    if isinstance(file, View):
+        pixels = file.pixels(preprocessing) if pixels is None else pixels
+    elif pixels is None:
         content = read_content(file)  # checks the digest, under which features are stored
         image = open_rgb(content, preprocessing.gray_range, where=file.path)
         pixels = preprocessing.pixels(image)
     row.numpy()[:] = pixels.numpy()
 
 
-def _refuse_not_finite(name: str, batch: Sequence[ImageFile], features: torch.Tensor) -> None:
+def _refuse_not_finite(name: str, batch: Sequence[Source], features: torch.Tensor) -> None:
     """Refuse features that are not finite; stored, they would affect every run."""
     finite = torch.isfinite(features).all(1).tolist()
     if not all(finite):

@@ -25,7 +25,8 @@ from visionsweep.runs.recorded_config import config_of
 from visionsweep.runs.scores import Measure
 from visionsweep.runtime.micro_batching import AdaptiveMicroBatch, explain_out_of_memory
 from visionsweep.runtime.threads import one_thread
-from visionsweep.training.inputs import inputs_of, predict, training_device, trains_on_features
+from visionsweep.training.feature_inputs import trains_on_features
+from visionsweep.training.inputs import inputs_of, predict, training_device
 from visionsweep.training.resolve import resolve_splits
 
 

@@ -11,10 +11,12 @@ import torch
 from PIL import Image
 
 from visionsweep.analysis.calibration import calibrated
-from visionsweep.data.decoding import decode
+from visionsweep.data.decoding import decode, read_file
 from visionsweep.data.formats import UnreadableImageError
 from visionsweep.data.image_facts import warn_of_repairs
-from visionsweep.data.transforms import Preprocessing
+from visionsweep.data.images import digest_of
+from visionsweep.data.transforms import Augmentation, Preprocessing, build_augmentation
+from visionsweep.data.views import mean_of_views, pixels_of_view, view_digest
 from visionsweep.errors import UserError
 from visionsweep.inference.explanation import Explanation, HeatMap, explain, seen_part
 from visionsweep.models import backbones, classifier
@@ -41,6 +43,8 @@ class Predictor:
             `float32[R, N, classes]`.
         classes: class names in the order of the logits.
         temperature: divisor of the logits for a calibrated confidence.
+        augmentation: random transform of the views over which predictions are averaged, if any.
+        views: their number, the image itself included.
     """
 
     run: Run
@@ -50,6 +54,8 @@ class Predictor:
     device: torch.device
     temperature: float
     spec: BackboneSpec
+    augmentation: Augmentation | None = None
+    views: int = 1
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,8 @@ def load_predictor(run: Run, device: torch.device) -> Predictor:
     if run.record.status != "completed" or facts is None or data is None:
         raise UserError(f"{run.directory}: this run is {run.record.status}; it has no model")
     whole = facts.checkpoint == "model.safetensors"
-    config = config_of(run.record).model
+    recorded = config_of(run.record)
+    config, augmentation = recorded.model, build_augmentation(recorded.augmentation)
     if whole or run.record.weights == "random":
         config.weights = None  # all tensors come from the weights file or the fixed seed
     preprocessing = msgspec.convert(facts.preprocessing, Preprocessing)  # lists into tuples
@@ -104,7 +111,10 @@ def load_predictor(run: Run, device: torch.device) -> Predictor:
     )
     weights_file.load(model, trained.tensors, path, whole=whole)
     model.to(device).eval()
-    return Predictor(run, model, data.classes, preprocessing, device, trained.temperature, spec)
+    return Predictor(
+        run, model, data.classes, preprocessing, device, trained.temperature, spec, augmentation,
+        1 if augmentation is None else recorded.augmentation.test_views,
+    )  # fmt: skip
 
 
 def predict(
@@ -123,19 +133,24 @@ def predict(
     deep, repaired = [], {}
     for start in range(0, len(paths), BATCH_SIZE):
         opened: list[Image.Image | UnreadableImageError] = []
+        digests = []
         for path in paths[start : start + BATCH_SIZE]:
             try:
-                decoded = decode(path, gray_range)
+                content = read_file(path)
+                decoded = decode(content, gray_range, where=path)
             except UnreadableImageError as error:
                 opened.append(error)
                 continue
             opened.append(decoded.image)
+            digests.append(digest_of(content))
             if decoded.deep:
                 deep.append(path)
             if decoded.repair:
                 repaired[path] = decoded.repair
         images = [image for image in opened if isinstance(image, Image.Image)]
-        answers = iter(_classify(predictor, images, micro_batch, explained) if images else [])
+        answers = iter(
+            _classify(predictor, images, digests, micro_batch, explained) if images else []
+        )
         for path, image in zip(paths[start:], opened, strict=False):
             if isinstance(image, UnreadableImageError):
                 yield image
@@ -155,18 +170,43 @@ def predict(
         )
 
 
+def _views(
+    predictor: Predictor, images: list[Image.Image], digests: list[str]
+) -> Iterator[torch.Tensor]:
+    """Yield the images as a batch, and then each of their other views."""
+    preprocessing, augmentation = predictor.preprocessing, predictor.augmentation
+    transform = preprocessing.build()
+    yield torch.stack([transform(image) for image in images])
+    for number in range(1, predictor.views):
+        assert augmentation is not None
+        pixels = [
+            pixels_of_view(
+                image, preprocessing, augmentation, view_digest(digest, augmentation, number)
+            )
+            for image, digest in zip(images, digests, strict=True)
+        ]
+        yield preprocessing.normalize(torch.stack(pixels))
+
+
 def _classify(
     predictor: Predictor,
     images: list[Image.Image],
+    digests: list[str],
     micro_batch: AdaptiveMicroBatch,
     explained: bool,
 ) -> list[tuple[list[float], Explanation | None]]:
-    """Return the class probabilities of each image, and an explanation of the highest."""
-    transform, device = predictor.preprocessing.build(), predictor.device
-    batch = torch.stack([transform(image) for image in images])
+    """Return the class probabilities of each image, and an explanation of the highest.
+
+    Explanations are of the image itself.
+    """
+    device, batches = predictor.device, _views(predictor, images, digests)
+    batch = next(batches)
     with torch.inference_mode():
-        parts = micro_batch.map(lambda part: predictor.model(part.to(device)).cpu(), batch)
-    rows = calibrated(torch.cat(parts, dim=1).numpy(), predictor.temperature)
+        logits = [
+            torch.cat(micro_batch.map(lambda x: predictor.model(x.to(device)).cpu(), view), dim=1)
+            for view in (batch, *batches)
+        ]
+    rows = calibrated(mean_of_views(torch.stack(logits, 1)).numpy(), predictor.temperature)
     explanations: list[Explanation | None] = [None] * len(images)
     if explained:
 

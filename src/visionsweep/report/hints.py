@@ -86,7 +86,10 @@ def _offer_of_cross_fitting(evidence: Evidence) -> list[str]:
     configs = [row.run.record.config for row in evidence.rows]
     able = all(
         config.get("training", {}).get("freeze_backbone", False)
-        and config.get("augmentation", {}).get("name") == "none"
+        and (
+            config.get("augmentation", {}).get("name") == "none"
+            or config["augmentation"].get("views")
+        )
         for config in configs
     )
     few = len(configs) > 1 and evidence.images < FEW_FOR_CROSS_FITTING

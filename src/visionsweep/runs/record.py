@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-from visionsweep.config.derived import unused_keys
+from visionsweep.config.derived import flatten
 from visionsweep.config.schema import SAMPLE
 from visionsweep.data.splits import CROSS_FIT
 from visionsweep.runs.fields import (
@@ -125,7 +125,7 @@ class RecordSummary(Struct, kw_only=True):
     @property
     def is_solved(self) -> bool:
         """Whether the head was solved, without epochs or seed (`training.linear_probe=only`)."""
-        return bool(unused_keys(self.config))
+        return flatten(self.config).get("training.linear_probe") == "only"
 
     @property
     def is_synthetic(self) -> bool:

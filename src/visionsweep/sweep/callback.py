@@ -111,7 +111,7 @@ class SweepCallback(Callback):
 
 
 def planned_runs(hydra: DictConfig) -> list[dict[str, str]] | None:
-    """Return the swept settings of each run in order; None if the sweeper decides them."""
+    """Return the given settings of each run in order; None if the sweeper decides them."""
     if not hydra.sweeper._target_.endswith(".BasicSweeper"):
         return None
     params = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
@@ -119,9 +119,8 @@ def planned_runs(hydra: DictConfig) -> list[dict[str, str]] | None:
     overrides = parser.parse_overrides([*params, *hydra.overrides.task])
     # If a key is given twice, Hydra uses the last.
     lists = {override.get_key_element(): values_of(override) for override in overrides}
-    swept = {key: values for key, values in lists.items() if len(values) != 1}
-    texts = [[value.partition("=")[2] for value in values] for values in swept.values()]
-    return [dict(zip(swept, values, strict=True)) for values in itertools.product(*texts)]
+    texts = [[value.partition("=")[2] for value in values] for values in lists.values()]
+    return [dict(zip(lists, values, strict=True)) for values in itertools.product(*texts)]
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from visionsweep.sweep.endings import Ending
 
 # Settings that determine the time of an epoch or of feature extraction.
 _COSTLY = ("model", "data", "transform", "training", "augmentation", "batch_size", "replicates")
-_FEATURES = ("model", "data", "transform")
+_FEATURES = ("model", "data", "transform", "augmentation")
+_TRAINING_SHARE = 0.7  # of all images, usually; the others have augmentation.test_views
 
 
 class Estimate:
@@ -23,7 +24,8 @@ class Estimate:
         self._varied = [key for key in planned[0] if len({run[key] for run in planned}) > 1]
         self._left = Counter(map(self._key, planned))
         self._rates: dict[tuple[str, ...], list[float]] = {}  # seconds per epoch
-        self._extraction: dict[tuple[str, ...], float] = {}  # seconds, of the first run
+        self._views = {self._key(run)[0]: _views(run) for run in planned}
+        self._extraction: dict[tuple[str, ...], float] = {}  # seconds per view, of the first run
         self._fixed: list[float] = []  # seconds beside training and features
 
     def _key(self, run: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...], int]:
@@ -42,15 +44,15 @@ class Estimate:
         parts = ending.seconds
         training, extraction = parts.get("training", 0.0), parts.get("features", 0.0)
         self._rates.setdefault(costly, []).append(training / max(ending.epochs, 1))
-        self._extraction.setdefault(features, extraction)
+        self._extraction.setdefault(features, extraction / self._views[features])
         self._fixed.append(max(parts.get("total", 0.0) - training - extraction, 0.0) + overhead)
         self._epochs = ending.epochs
 
     def seconds_left(self) -> float | None:
         """Return the seconds of work of the remaining runs, or None before the first has ended.
 
-        Extraction for new combinations of backbone and images is assumed to take as long as the
-        first extractions; epochs are assumed to take as long as those of similar runs.
+        Extraction for new combinations of backbone and images is assumed to take as long per view
+        as the first extractions; epochs are assumed to take as long as those of similar runs.
         """
         if not self._rates:
             return None
@@ -64,8 +66,19 @@ class Estimate:
             seconds += count * (fixed + rate * (epochs or self._epochs))
             if features not in seen:
                 seen.add(features)
-                seconds += first
+                seconds += first * self._views[features]
         return seconds
+
+
+def _views(run: Mapping[str, str]) -> float:
+    """Return the number of stored views per image, the mean over all images."""
+    if run.get("augmentation", "none") == "none":
+        return 1.0
+    views, test_views = (
+        float(count) if (count := run.get(f"augmentation.{name}", "")).isdigit() else 1.0
+        for name in ("views", "test_views")
+    )
+    return _TRAINING_SHARE * max(views, 1.0) + (1 - _TRAINING_SHARE) * test_views
 
 
 def in_words(seconds: float) -> str:

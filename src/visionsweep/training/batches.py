@@ -30,7 +30,8 @@ class TensorBatches:
     """Batches of tensors in memory.
 
     Args:
-        inputs: `float32[N, width]`.
+        inputs: `float32[N, width]`, or `float32[N, V, width]` of V views of each image, one of
+            which is drawn whenever the image is.
         labels: `int64[N]`.
         batch_size: rows per batch; the last batch may be smaller.
         shuffle: generator of the order of each of R replicates; batches are then
@@ -67,12 +68,17 @@ class TensorBatches:
         orders = torch.stack([random_order(count, self.weights, g) for g in self.shuffle])
         if self.samples is not None:
             orders = self.samples.gather(1, orders)
+        views, table = 1, self.inputs
+        if table.ndim == 3:
+            views, table = table.shape[1], table.flatten(0, 1)
+            draws = [torch.randint(views, (count,), generator=g) for g in self.shuffle]
+            orders = orders * views + torch.stack(draws)
         batches = orders.to(self.labels.device).split(self.batch_size, dim=1)
         # index_select takes a quarter of the time that inputs[rows] takes.
         return (
             (
-                self.inputs.index_select(0, rows.flatten()).unflatten(0, rows.shape),
-                self.labels[rows],
+                table.index_select(0, rows.flatten()).unflatten(0, rows.shape),
+                self.labels[rows // views],
             )
             for rows in batches
         )

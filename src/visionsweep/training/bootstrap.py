@@ -15,7 +15,7 @@ from visionsweep.data.images import ImageFile
 from visionsweep.models.heads import Heads
 from visionsweep.training.batches import Batches
 from visionsweep.training.checkpoint import read_progress
-from visionsweep.training.inputs import trains_on_features
+from visionsweep.training.feature_inputs import trains_on_features
 from visionsweep.training.objective import cross_entropy
 from visionsweep.training.optimizers import mixes_heads
 

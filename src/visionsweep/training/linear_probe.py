@@ -54,30 +54,36 @@ def solve(
 ) -> LinearProbe:
     """Return the head that minimizes the penalized cross-entropy of the training images.
 
-    Heads of samples are solved with the same penalty.
+    Heads of samples are solved with the same penalty. An image's views share its weight and fold.
 
     Rotating the features changes neither the loss nor the penalty, so the solver works in their
     span, with at most N numbers per image.
 
     Args:
-        features: `float32[N, D]`, on any device.
+        features: `float32[N, D]`, or `float32[N, V, D]` of V views of each image; on any device.
         labels: `int64[N]`.
         classes: number of classes, `C`.
         class_weights: weight of the images of each class, `float32[C]`; None for equal weights.
         samples: samples of the images, `int64[F - 1, M]`; None for none.
         images: number of training images, the first of N; None for all.
     """
-    labels, rows = labels.cpu(), features.cpu().double()
+    images = len(labels) if images is None else images
+    fold, views = folds(labels[:images].cpu()), math.prod(features.shape[1:-1])
+    labels, rows = (
+        labels.cpu().repeat_interleave(views),
+        features.cpu().double().reshape(-1, features.shape[-1]),
+    )
     weights = torch.ones(len(labels), dtype=torch.float64)
     if class_weights is not None:
         weights = class_weights.cpu().double()[labels]
-    count = len(rows) if images is None else images
+    count = images * views
     problem = _Problem.of(rows[:count], labels[:count], classes)
-    penalty, loss, start = _choose_penalty(problem, weights[:count])
+    penalty, loss, start = _choose_penalty(problem, weights[:count], fold, views)
     head = problem.solve(weights[:count, None], penalty, start[:, :1], _EXACT)
     weight, bias = problem.heads(head)
     if samples is not None:  # apart from the first head, whose bits do not depend on them
-        counts = torch.stack([row.bincount(minlength=len(rows)) for row in samples.cpu()], 1)
+        counts = torch.stack([s.bincount(minlength=len(features)) for s in samples.cpu()], 1)
+        counts = counts.repeat_interleave(views, 0)
         start = head.expand(-1, len(samples), -1)
         if count < len(rows):
             problem = _Problem.of(rows, labels, classes)
@@ -212,13 +218,14 @@ class _Problem:
         return solution
 
 
-def _choose_penalty(problem: _Problem, weights: torch.Tensor) -> tuple[float, float, torch.Tensor]:
+def _choose_penalty(
+    problem: _Problem, weights: torch.Tensor, fold: torch.Tensor, views: int
+) -> tuple[float, float, torch.Tensor]:
     """Return the penalty with the lowest held-out loss, that loss, and its heads."""
-    images, width = problem.rows.shape
-    variance = float(problem.rows.square().sum()) / images
-    fold = folds(problem.labels)
-    used = min(FOLDS, -(-_HELD_OUT * FOLDS // images), max(1, int(fold.max()) + 1))
-    held_out = fold.unsqueeze(1) == torch.arange(used)
+    rows, width = problem.rows.shape
+    variance = float(problem.rows.square().sum()) / rows
+    used = min(FOLDS, -(-_HELD_OUT * FOLDS // len(fold)), max(1, int(fold.max()) + 1))
+    held_out = fold.repeat_interleave(views).unsqueeze(1) == torch.arange(used)
     heads = torch.zeros(width + 1, used, problem.classes, dtype=torch.float64)
     if not held_out.any():
         return _PENALTIES[len(_PENALTIES) // 2] * variance, math.nan, heads

@@ -11,6 +11,7 @@ from visionsweep.analysis.calibration import calibrated, fit_temperature
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.data.splits import CROSS_FIT, Splits
 from visionsweep.data.thumbnails import thumbnails
+from visionsweep.data.views import mean_of_views
 from visionsweep.features.cached import cache_dir
 from visionsweep.runs import logits, predictions_csv
 from visionsweep.storage.files import write_atomically
@@ -45,7 +46,10 @@ def predict_splits(run: RunContext, state: TrainState) -> tuple[dict[str, Predic
     if run.folds is not None:
         train, val, splits = run.batches["train"], run.batches["val"], run.resolved.splits
         assert isinstance(train, TensorBatches) and isinstance(val, TensorBatches)
-        features = torch.cat([train.inputs[: len(splits.train)], val.inputs])
+        features = train.inputs[: len(splits.train)]
+        if features.ndim == 3:
+            features = mean_of_views(features[:, : run.config.augmentation.test_views])
+        features = torch.cat([features, val.inputs])
         predictions[CROSS_FIT] = out_of_fold(heads, features, run.folds, splits.pool)
     return predictions, temperature
 

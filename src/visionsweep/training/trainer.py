@@ -14,6 +14,7 @@ from torch import nn
 
 from visionsweep.config.schema import Config
 from visionsweep.data.splits import SPLITS
+from visionsweep.errors import warn_once
 from visionsweep.features.cached import cache_dir
 from visionsweep.models import classifier
 from visionsweep.models.heads import Heads
@@ -28,12 +29,8 @@ from visionsweep.training.batches import Batches, SplitBatches
 from visionsweep.training.bootstrap import bootstrap_heads, samples_of_heads
 from visionsweep.training.checkpoint import Progress, write_checkpoint
 from visionsweep.training.cross_fit import Folds, folds_of
-from visionsweep.training.inputs import (
-    inputs_of,
-    probe_features,
-    training_device,
-    trains_on_features,
-)
+from visionsweep.training.feature_inputs import probe_features, trains_on_features
+from visionsweep.training.inputs import inputs_of, training_device
 from visionsweep.training.linear_probe import start_from_probe
 from visionsweep.training.objective import objective_of
 from visionsweep.training.optimizers import averaged, make_optimizer
@@ -42,6 +39,12 @@ from visionsweep.training.train_state import TrainState
 from visionsweep.training.updates import Updates
 
 log = logging.getLogger(__name__)
+
+_AUGMENTED_ANEW = (
+    "Images are augmented anew and go through the whole frozen backbone in every epoch. "
+    "augmentation.views=6 stores six views of each image once, and an epoch takes a fraction of a "
+    "second"
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ class RunContext:
         shuffle_generators: generator of the training order of each head, used by `batches`.
         batches: batches of each split.
         features: those of the training images for the linear probe, followed by those of the
-            validation images if there are folds, `float32[N, width]`; None if there is no probe.
+            validation images if there are folds, `float32[N, V, width]` of V views; None if there
+            is no probe.
         folds: folds of a cross-fitted run; else None.
     """
 
@@ -168,8 +172,10 @@ def _new_module(run: RunContext) -> nn.Module:
     network, seeds = run.network, run.seeds
     if trains_on_features(run.config):
         return Heads(network.summary.width, network.classes, run.dropout, seeds, run.resampled)
-    reason = "training images are augmented" if network.frozen else "the backbone is trained"
-    log.info("Images pass through the whole network in every epoch, since %s", reason)
+    if network.frozen:
+        warn_once(log, _AUGMENTED_ANEW)
+    else:
+        log.info("Images pass through the whole network in every epoch, since it is trained")
     backbone = network.backbone
     if network.frozen and run.device.type != "cpu":  # the shared backbone stays on the CPU
         backbone = replace(backbone, module=copy.deepcopy(backbone.module))
