@@ -103,3 +103,27 @@ def test_without_dropout_and_in_evaluation_nothing_is_dropped():
     assert not torch.allclose(heads.train()(features), expected, atol=1e-3)
     heads.dropout = 0.0
     assert torch.allclose(heads(features), expected, atol=1e-6)
+
+
+def test_gradients_of_many_classes_are_those_of_autograd():
+    heads = Heads(12, 100, 0.3, replicate_seeds(4, 3))
+    assert heads.has_many_classes
+    inputs, labels = torch.randn(3, 8, 12, requires_grad=True), torch.randint(100, (3, 8))
+    torch.nn.functional.cross_entropy(heads(inputs).flatten(0, 1), labels.flatten()).backward()
+
+    heads.sources = Heads(12, 100, 0.3, replicate_seeds(4, 3)).sources  # the same mask again
+    mask, scale = heads.dropout_mask(inputs.shape)
+    same, weight, bias = (t.detach().requires_grad_() for t in (inputs, heads.weight, heads.bias))
+    logits = torch.einsum("hnw,hcw->hnc", scale * mask * same, weight) + bias.unsqueeze(1)
+    torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten()).backward()
+    for ours, expected in zip(
+        (inputs, heads.weight, heads.bias), (same, weight, bias), strict=True
+    ):
+        torch.testing.assert_close(ours.grad, expected.grad)
+
+
+@pytest.mark.parametrize(("classes", "fused"), [(99, False), (100, True)])
+def test_one_kernel_updates_the_weights_of_many_classes(classes: int, fused: bool):
+    heads = Heads(16, classes, 0.0, replicate_seeds(0, 2))
+    optimizer = make_optimizer(OPTIMIZERS["adam"], heads)
+    assert bool(optimizer.param_groups[0].get("fused")) == fused

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+MANY_CLASSES = 100  # from which heads train with fused kernels and files are compact
+
 
 @dataclass(frozen=True)
 class Predictions:

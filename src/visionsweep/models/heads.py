@@ -2,13 +2,38 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
+from visionsweep.analysis.predictions import MANY_CLASSES
 from visionsweep.models.seeds import ReplicateSeeds
 
 _LEVELS = 2**16  # of the 16-bit random numbers that select dropped features
+
+
+class _Linear(torch.autograd.Function):
+    """Linear layers side by side, `scale * features @ weight.T + bias`, with their gradient.
+
+    Autograd computes the gradient of the weights transposed, copies it, and multiplies it by the
+    scale in another tensor. With many classes, that takes longer than the product.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        ctx.save_for_backward(features, weight)
+        ctx.scale = scale
+        return torch.baddbmm(bias.unsqueeze(1), features, weight.transpose(1, 2), alpha=scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        features, weight = ctx.saved_tensors
+        scaled = gradient * ctx.scale
+        of_features = scaled @ weight if ctx.needs_input_grad[0] else None
+        return of_features, scaled.transpose(1, 2) @ features, gradient.sum(1), None
 
 
 class Heads(nn.Module):
@@ -29,6 +54,8 @@ class Heads(nn.Module):
         replicates: number of replicates, R, the first of H heads.
         weight: `float32[H, classes, width]`, initialized as in `nn.Linear`.
         bias: `float32[H, classes]`.
+        has_many_classes: whether gradients are computed in place and the optimizer is fused, which
+            is faster and rounds differently.
         sources: random generators of dropout, one per head.
     """
 
@@ -43,6 +70,7 @@ class Heads(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.replicates = len(seeds)
+        self.has_many_classes = classes >= MANY_CLASSES
         seeds = [*seeds, *resampled]
         bound = 1 / math.sqrt(width)
         weights, biases = [], []
@@ -67,6 +95,10 @@ class Heads(nn.Module):
             features = features.expand(len(self.weight), *features.shape[-2:])
             mask, scale = self.dropout_mask(features.shape)
             features = torch.where(mask.to(features.device), features, 0.0)
+        if self.has_many_classes:
+            features = features.expand(len(self.weight), *features.shape[-2:])
+            logits: torch.Tensor = _Linear.apply(features, self.weight, self.bias, scale)
+            return logits
         return self._logits(features, slice(None), scale)
 
     def _logits(self, features: torch.Tensor, heads: slice, scale: float = 1.0) -> torch.Tensor:

@@ -15,6 +15,9 @@ from visionsweep.config.targets import (
     optimizer_target,
 )
 from visionsweep.errors import UserError
+from visionsweep.models.heads import Heads
+
+_VECTOR = 16  # numbers of the widest vector instructions, AVX-512
 
 
 def make_optimizer(
@@ -31,6 +34,8 @@ def make_optimizer(
     Raises:
         UserError: if the class is not allowed, or refuses its arguments or these parameters.
     """
+    if isinstance(model, Heads) and model.has_many_classes:
+        return _build(config, [_fused(parameter) for parameter in model.parameters()])
     if layer_decay == 1:
         return _build(config, [p for p in model.parameters() if p.requires_grad])
     return _build(
@@ -40,6 +45,17 @@ def make_optimizer(
             for depth, parameters in enumerate(reversed(layers(model).values()))
         ],
     )
+
+
+def _fused(parameter: nn.Parameter) -> dict[str, Any]:
+    """Return the parameter group of a parameter of heads, updated by one kernel where that is safe.
+
+    torch's kernels for a CPU round the last elements of a tensor differently from the others, if
+    they are no multiple of the vector width. They must not be those of one head alone. Optimizers
+    without a fused kernel ignore the entry.
+    """
+    whole_vectors = parameter[0].numel() % _VECTOR == 0 and parameter.device.type == "cpu"
+    return {"params": [parameter]} | ({"fused": True} if whole_vectors else {})
 
 
 def averaged(
