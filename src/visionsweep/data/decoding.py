@@ -108,7 +108,11 @@ def decode(
 
 
 def examine(content: bytes, where: object) -> ImageFacts:
-    """Return what decoding a file's bytes shows; raises as `decode`."""
+    """Return what decoding a file's bytes shows; raises as `decode`.
+
+    A JPEG is decoded at an eighth of its size: all of its compressed data is read, and hardly a
+    pixel computed.
+    """
 
     def look(image: ImageFile.ImageFile, _: Image.Transpose | None) -> GrayFacts | None:
         if gray.is_deep(image.mode):
@@ -117,10 +121,12 @@ def examine(content: bytes, where: object) -> ImageFacts:
             to_rgb(image, None)
         return None
 
-    return ImageFacts(*_read(content, where, look))
+    return ImageFacts(*_read(content, where, look, small=True))
 
 
-def _read(content: bytes, where: object, use: _Use[_Result]) -> tuple[_Result, str | None]:
+def _read(
+    content: bytes, where: object, use: _Use[_Result], small: bool = False
+) -> tuple[_Result, str | None]:
     """Apply a function to a decoded image, and say what had to be repaired for that."""
     kind = format_of(content)
     if kind is None:
@@ -128,7 +134,7 @@ def _read(content: bytes, where: object, use: _Use[_Result]) -> tuple[_Result, s
         raise UnreadableImageError(f"cannot be read as an image: {reason}", where=where)
     _ignore_pillow_warnings()
     try:
-        result, problem = _decoded(content, kind, use)
+        result, problem = _decoded(content, kind, use, small)
         return result, problem if _END_MARKERS.get(kind, b"") in content else _NO_END_MARKER
     except UnreadableImageError as error:
         raise UnreadableImageError(
@@ -154,8 +160,13 @@ def _ignore_pillow_warnings() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def _decoded(content: bytes, kind: str, use: _Use[_Result]) -> tuple[_Result, str | None]:
-    """Apply a function to an image that fits into memory, and say what its EXIF lacks."""
+def _decoded(
+    content: bytes, kind: str, use: _Use[_Result], small: bool = False
+) -> tuple[_Result, str | None]:
+    """Apply a function to an image that fits into memory, and say what its EXIF lacks.
+
+    If `small`, a JPEG that would not be reduced anyway is decoded at an eighth of its size.
+    """
     with open_header(content, kind) as image:
         if kind.startswith("JPEG") and (scans := content.count(b"\xff\xda")) > MAX_SCANS:
             raise UnreadableImageError(f"it has {scans:,} scans; the limit is {MAX_SCANS}")
@@ -172,6 +183,8 @@ def _decoded(content: bytes, kind: str, use: _Use[_Result]) -> tuple[_Result, st
                 f"memory to decode; the limit is {MAX_BYTES / 1e6:,.0f} MB",
                 hint="Reduce the image first.",
             )
+        if small and kind == "JPEG" and scale == 1:
+            image.draft(None, (1, 1))
         with _one_large_image if needed > _LARGE_BYTES else nullcontext():
             image.load()
             upright, problem = orientation(image)
