@@ -54,12 +54,16 @@ def tiles_of(
 def to_rgb(
     image: Image.Image, gray_range: GrayRange | None, upright: Image.Transpose | None = None
 ) -> Image.Image:
-    """Convert an image to RGB tile by tile, reduced if it is large, and turn it upright."""
+    """Convert an image to RGB tile by tile, reduced if it is large, and turn it upright.
+
+    Returns:
+        The image itself if nothing is to be changed.
+    """
     width, height = image.size
     factor = math.ceil(math.sqrt(width * height / LARGE_PIXELS))
     factors = (max(factor, -(-width // MAX_SIDE)), max(factor, -(-height // MAX_SIDE)))
     if factors == (1, 1) and image.mode == "RGB" and not image.has_transparency_data:
-        return image.copy() if upright is None else image.transpose(upright)
+        return image if upright is None else image.transpose(upright)
     result = Image.new("RGB", (-(-width // factors[0]), -(-height // factors[1])))
     for (left, top), tile in tiles_of(image, factors):
         rgb = _tile_to_rgb(tile, gray_range)
