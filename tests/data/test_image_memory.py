@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from visionsweep.command_memory import forget
+from visionsweep.data import image_facts
+from visionsweep.data.decoding import ImageFacts, examine
 from visionsweep.data.image_facts import inspect
 from visionsweep.data.images import ImageFile, digest_of, read_content
 from visionsweep.errors import UserError
@@ -69,6 +71,22 @@ def test_second_inspection_opens_no_image(tmp_path, paths, opened):
     assert inspect(paths, memory) == first
     assert opened == [str(memory)]
     assert len({*first.values()}) == 4
+
+
+def test_copies_of_an_image_are_decoded_once_per_thread_at_most(paths, monkeypatch):
+    threads = os.cpu_count() or 1
+    copies = [
+        Path(shutil.copy(paths[0], paths[0].with_stem(f"copy{i}"))) for i in range(2 * threads)
+    ]
+    examined: list[object] = []
+
+    def noting(content: bytes, where: object) -> ImageFacts:
+        examined.append(where)
+        return examine(content, where)
+
+    monkeypatch.setattr(image_facts, "examine", noting)
+    assert len({*inspect(copies).values()}) == 1
+    assert 1 <= len(examined) <= threads
 
 
 def swap_by_renaming(one: Path, other: Path) -> None:

@@ -6,6 +6,7 @@ import stat
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -60,9 +61,10 @@ def _verified() -> set[tuple[str, Stamp | None]]:
 def inspect(
     paths: Sequence[Path], cache_file: Path | None = None, *, verify: bool = False
 ) -> dict[Path, Inspected | UnreadableImageError]:
-    """Read and decode image files, and return their facts, or why they cannot be used.
+    """Read and examine image files, and return their facts, or why they cannot be used.
 
-    Decoding releases the interpreter lock, so threads use all cores.
+    Of files with the same content, one is decoded. Decoding releases the interpreter lock, so
+    threads use all cores.
 
     Args:
         paths: image files.
@@ -84,8 +86,10 @@ def inspect(
         p for p in paths if p not in hits or (verify and (keys[p], stamps[p]) not in _verified())
     ]
     start = time.time_ns()
+    facts: dict[str, ImageFacts] = {}  # by digest
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        results = dict(zip(missing, threads.map(_inspect, missing), strict=True))
+        examined = threads.map(partial(_inspect, facts=facts), missing)
+        results = dict(zip(missing, examined, strict=True))
     if verify:
         _verified().update((keys[path], stamps[path]) for path in missing)
     if changed := [
@@ -120,10 +124,14 @@ def inspect(
     return {path: results.get(path) or hits[path] for path in paths}
 
 
-def _inspect(path: Path) -> Inspected | UnreadableImageError:
+def _inspect(path: Path, facts: dict[str, ImageFacts]) -> Inspected | UnreadableImageError:
+    """Read a file, and examine it unless `facts` holds its digest, to which it is added."""
     try:
         content = read_file(path)
-        return Inspected(digest_of(content), examine(content, path))
+        digest = digest_of(content)
+        if digest not in facts:
+            facts[digest] = examine(content, path)
+        return Inspected(digest, facts[digest])
     except UnreadableImageError as error:
         return error
 
