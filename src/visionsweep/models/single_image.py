@@ -36,7 +36,7 @@ def image_size(model: ModelConfig, transform: TransformConfig) -> int | None:
     """Return the image size of a run in pixels, or None if its weights do not define one."""
     if transform.name == "resize":
         return transform.size
-    if model.source == "package":
+    if model.source != "torchvision":
         try:
             import timm
         except ImportError:

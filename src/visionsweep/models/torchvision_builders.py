@@ -62,7 +62,7 @@ def _options_of(name: str, entry: WeightsEnum) -> dict[str, Any]:
 
 
 def load(network: nn.Module, name: str, state: dict[str, torch.Tensor]) -> None:
-    """Load tensors from `pickled_weights.read` into a network from `build`.
+    """Load tensors from `weights_files.read` into a network from `build`.
 
     In files without module versions, `num_batches_tracked` may be missing.
 

@@ -1,7 +1,7 @@
 """Values of the leaderboard's columns: how each is read from a run and written."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from visionsweep.runs.scores import Measure
 
 Value = float | str
 NAN = math.nan
+# In names of licenses that timm states; amlr and seer are for research.
+_NON_COMMERCIAL = ("-nc", "noncommercial", "amlr", "seer")
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Column:
         percent: whether the report shows the estimate in percent.
         scale: name of the scale on which the report draws the estimate; empty if it is not drawn.
         views: of `table` (terminal and Markdown) and `page`; CSV has every column.
-        sparse: True to leave the column out of CSV if no run has a number in it.
+        sparse: True to leave the column out if no row has a value in it.
     """
 
     key: str
@@ -49,6 +51,12 @@ class Column:
     scale: str = ""
     views: tuple[str, ...] = ("table", "page")
     sparse: bool = False
+
+    def is_shown(self, rows: Sequence[Row]) -> bool:
+        """Return whether the column says something of some rows."""
+        return not self.sparse or any(
+            value == value and value != "" for value in map(self.value, rows)
+        )
 
     def text(self, row: Row) -> str:
         """Return the text of a row."""
@@ -145,6 +153,19 @@ def difference_text(row: Row) -> str:
     if row.comparison is None:
         return "?" if row.mark == "unknown" else ""
     return numbers.with_interval(row.comparison.difference, signed=True)
+
+
+def weights_of(rows: Sequence[Row]) -> list[str]:
+    """Return the weights of rows, each with its license if there is one, sorted."""
+    named = {(str(row.run.record.weights), license_of(row)) for row in rows}
+    return sorted(f"{name} ({license})" if license else name for name, license in named)
+
+
+def license_of(row: Row) -> str:
+    """Return the license of the weights, marked if it forbids commercial use."""
+    license = model_facts(row).license or ""
+    restricted = any(part in license for part in _NON_COMMERCIAL)
+    return f"{license}, non-commercial" if restricted else license
 
 
 def model_facts(row: Row) -> ModelFacts:

@@ -23,6 +23,7 @@ from visionsweep.report.column_values import (
     difference_text,
     epochs_of,
     estimate_of,
+    license_of,
     loss_text,
     measured,
     milliseconds,
@@ -99,6 +100,9 @@ COLUMNS = (
     Column(
         "trainable", "trainable", lambda r: model_facts(r).trainable,
         lambda r: f"{model_facts(r).trainable:,}", drop_priority=8, views=_TABLE,
+    ),
+    Column(
+        "license", "license", license_of, hint="of the weights", views=_PAGE, sparse=True,
     ),
     Column(
         "seconds", "seconds", lambda r: r.run.record.seconds["total"],
@@ -188,7 +192,7 @@ def columns_of(
     """
     place = 1 + max(COLUMNS.index(BY_KEY[key]) for key in ALWAYS)
     columns = [*COLUMNS[:place], *swept_columns(rows), *COLUMNS[place:]]
-    shown = [column for column in columns if view in column.views]
+    shown = [column for column in columns if view in column.views and column.is_shown(rows)]
     if sort in BY_KEY and BY_KEY[sort] not in shown:
         shown.insert(shown.index(BY_KEY["val_accuracy"]) + 1, BY_KEY[sort])
     after = 1 + max((k for k, column in enumerate(shown) if column.key == sort), default=len(shown))
@@ -233,11 +237,7 @@ def as_csv(rows: Sequence[Row], more: Sequence[Column] = ()) -> str:
         rows: rows of the leaderboard.
         more: further columns, of swept settings for example.
     """
-    columns = {
-        key: column
-        for key, column in BY_KEY.items()
-        if not column.sparse or any(not math.isnan(float(column.value(row))) for row in rows)
-    }
+    columns = {key: column for key, column in BY_KEY.items() if column.is_shown(rows)}
     columns |= {column.key: column for column in more if column.key not in BY_KEY}
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from visionsweep.report.column_values import Column
+from visionsweep.report.column_values import Column, weights_of
 from visionsweep.report.columns import BY_KEY, columns_of, ordered
 from visionsweep.report.console import wide_console
 from visionsweep.report.effects import curve_sentence, effect_lines
@@ -56,7 +56,7 @@ def heading(evidence: Evidence) -> str:
     first = evidence.rows[0].run.record
     assert first.data is not None
     counts = first.data.counts
-    weights = sorted({str(row.run.record.weights) for row in evidence.rows})
+    weights = weights_of(evidence.rows)
     return (
         f"dataset: {first.dataset}; {evidence.images} {evidence.kind} and {counts['test']} test "
         f"images; "

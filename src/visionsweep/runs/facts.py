@@ -33,4 +33,5 @@ def model_facts(config: Config, network: LazyModel, preprocessing: Preprocessing
         preprocessing=preprocessing.facts(),
         checkpoint="head.safetensors" if network.frozen else "model.safetensors",
         milliseconds=summary.milliseconds,
+        license=network.spec.license,
     )

@@ -49,6 +49,7 @@ class ModelFacts(Struct, frozen=True):
     preprocessing: dict[Name, Leaf | list[Leaf]]  # `data.transforms.Preprocessing` as a mapping
     checkpoint: Literal["head.safetensors", "model.safetensors"]  # the trained weights
     milliseconds: Positive | None = None  # of a forward pass per image, on one CPU core
+    license: Name | None = None  # of the weights, where timm states it
 
 
 class DataFacts(Struct, frozen=True):

@@ -176,7 +176,7 @@ def _check_model(model: DictConfig) -> None:
             "Packages named only by a record are not loaded. If you trust it, describe the model "
             "in a file there."
         )
-    elif model.source == "package" and not re.fullmatch(r"\w+(\.\w+)?", str(model.name)):
+    elif model.source != "torchvision" and not re.fullmatch(r"\w+(\.\w+)?", str(model.name)):
         reason = f"name: timm has no model {model.name}"  # it fetches hf-hub:..., too
     else:
         return

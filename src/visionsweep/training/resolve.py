@@ -47,6 +47,10 @@ def resolve(config: Config) -> Resolved:
     backbone = resolve_backbone(config.model, random_if_unavailable=splits.is_synthetic)
     if config.transform.name == "resize":
         preprocessing = resized(config.transform.size)
+        if config.model.source == "timm" and (own := backbone.preprocessing) is not None:
+            preprocessing = replace(
+                preprocessing, interpolation=own.interpolation, mean=own.mean, std=own.std
+            )
     elif backbone.preprocessing is not None:
         preprocessing = backbone.preprocessing
     else:

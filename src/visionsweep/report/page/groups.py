@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from visionsweep.report import numbers
-from visionsweep.report.column_values import Column
+from visionsweep.report.column_values import Column, weights_of
 from visionsweep.report.effects import EffectLine, curve_caption, curve_sentence, effect_lines
 from visionsweep.report.evidence import Evidence
 from visionsweep.report.headline import headline, labels_of
@@ -33,7 +33,7 @@ def group_of(
     rows, chosen, curve, kind = evidence.rows, evidence.chosen, evidence.curve, evidence.kind
     data = rows[0].run.record.data
     assert data is not None
-    weights = sorted({str(row.run.record.weights) for row in rows})
+    weights = weights_of(rows)
     lines = curves.run_curves(evidence, labels)
     summary = headline(evidence, labels)
     place = [row.run for row in rows].index(chosen)

@@ -1,4 +1,4 @@
-"""Hash and read pickled weights files without executing code in them."""
+"""Hash and read weights files, safetensors or pickles, without executing code in them."""
 
 import hashlib
 import io
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import safetensors
+import safetensors.torch
 import torch
 
 from visionsweep.command_memory import remembered
@@ -73,8 +75,8 @@ def check(path: Path, sha256: str | None, *, follow_links: bool = False) -> Weig
 def read(file: WeightsFile, *, follow_links: bool = False) -> dict[str, torch.Tensor]:
     """Read the tensors of a weights file without executing code in it.
 
-    The file is read into memory once. The same bytes are hashed and then unpickled by torch with
-    `weights_only=True`, so a replaced file is detected.
+    The file is read into memory once. The same bytes are hashed and then parsed (safetensors), or
+    unpickled by torch with `weights_only=True`, so a replaced file is detected.
 
     Returns:
         Tensors by name, with the module versions of the file if it has them (`_metadata`, which
@@ -93,7 +95,16 @@ def read(file: WeightsFile, *, follow_links: bool = False) -> dict[str, torch.Te
         raise _unreadable(path, error) from error
     if _BLAKE2B(content).hexdigest() != file.digest:
         raise UserError("the file has changed while it was in use", where=path, hint=_AGAIN)
-    return _unpickled(path, content)
+    return _parsed(path, content) if path.suffix == ".safetensors" else _unpickled(path, content)
+
+
+def _parsed(path: Path, content: bytes) -> dict[str, torch.Tensor]:
+    try:
+        return safetensors.torch.load(content)
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise UserError(
+            f"not a readable safetensors file ({error})", where=path, hint=_FETCHED_AGAIN
+        ) from error
 
 
 def _unpickled(path: Path, content: bytes) -> dict[str, torch.Tensor]:
