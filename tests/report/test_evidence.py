@@ -120,6 +120,8 @@ def test_runs_that_differ_by_their_seed_alone_are_one_recipe(write, tmp_path):
     runs = completed(find_runs([tmp_path / "outputs"]).runs)
     pooled, expanded = gather(runs), gather(runs, expand_seeds=True)
     assert [len(row.runs) for row in expanded.rows] == [1, 1, 1]
+    assert expanded.recommended is None and expanded.withheld == "seeds"
+    assert pooled.withheld != "seeds"
     seeds = {row.run.record.name: [run.record.name for run in row.runs] for row in pooled.rows}
     assert seeds == {"best": ["best", "repeat"], "other-images": ["other-images"]}
 

@@ -1,5 +1,7 @@
 """Hints about seeds and about classes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,12 @@ def test_imbalanced_classes_are_named_with_the_settings_that_help(hints_of):
     labels = [0] * 30 + [1] * 12 + [2] * 3
     text = hints_of(labels, labels)
     assert "10 times as many" in text and "training.class_weights=balanced" in text
+
+
+@pytest.mark.parametrize(("images", "named"), [(9, True), (10, False)])
+def test_class_with_fewer_than_ten_images_is_pointed_out(simulated_sweep, images, named):
+    text = " ".join(hints(replace(simulated_sweep(), smallest_class=images)))
+    assert (f"The smallest class has {images} validation images" in text) == named
 
 
 def test_balanced_classes_that_are_all_predicted_give_no_hint(hints_of):

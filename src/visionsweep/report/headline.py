@@ -113,6 +113,10 @@ _WITHHELD: dict[Withheld, str] = {
         f"the smallest class has fewer than {FEWEST_IMAGES} validation images, too few to see it. "
         "Add validation images of it, or raise data.val_share."
     ),
+    "seeds": (
+        "some differ by their seed alone, and a seed is no reason to prefer a run. Leave out "
+        "--expand-seeds to compare recipes."
+    ),
 }
 
 
@@ -121,11 +125,13 @@ def _withheld(evidence: Evidence, labels: Sequence[str]) -> str:
     if evidence.withheld != "inseparable":
         return localized(_WITHHELD[evidence.withheld])
     runs, comparisons = zip(*((row.run, row.comparison) for row in evidence.rows), strict=True)
-    cheapest = labels[cheapest_close(runs, comparisons)]
+    cheapest = cheapest_close(runs, comparisons)
+    cost = f"{labels[cheapest]} is the cheapest within one standard error."
+    if cheapest == 0:
+        cost = "none within one standard error of it is cheaper."
     return (
         f"on {evidence.images:,} {evidence.kind} images, each of the runs could be the best. Use "
-        f"more validation images, or let cost decide: {cheapest} is the cheapest within one "
-        "standard error."
+        f"more validation images, or let cost decide: {cost}"
     )
 
 

@@ -102,8 +102,15 @@ def _offer_of_cross_fitting(evidence: Evidence) -> list[str]:
 
 
 def _class_hints(evidence: Evidence) -> list[str]:
-    """Return which classes the chosen run never predicts, and whether classes are imbalanced."""
+    """Return whether classes have few images or are imbalanced, and which are never predicted."""
     lines, classes = [], evidence.classes
+    smallest = evidence.smallest_class
+    if smallest is not None and smallest < FEW_IMAGES and evidence.withheld != "few images":
+        few = numbers.counted(smallest, f"{evidence.kind} image")
+        lines.append(
+            f"The smallest class has {few}: the scores say little about it. Add images of it, "
+            "or raise data.val_share."
+        )
     if never := never_predicted(classes):
         name = evidence.chosen.record.name
         lines.append(f"{name} predicts no {evidence.kind} image as {numbers.listed(never)}.")
@@ -134,11 +141,5 @@ def warnings(evidence: Evidence) -> list[str]:
     if any(record.is_synthetic for record in records):
         lines.append(
             "The images are rendered, not photographs: the numbers say nothing about yours."
-        )
-    if evidence.smallest_class is not None and evidence.smallest_class < FEW_IMAGES:
-        images = numbers.counted(evidence.smallest_class, f"{evidence.kind} image")
-        lines.append(
-            f"The smallest class has {images}: the scores say little about it. Add images of it, "
-            "or raise data.val_share."
         )
     return lines

@@ -86,6 +86,15 @@ def find_recipes(runs: Sequence[Run], *, expand_seeds: bool) -> tuple[list[Recip
     return sorted(recipes, key=lambda recipe: recipe.loss), passed_over
 
 
+def differ_by_seed(recipes: Sequence[Recipe]) -> bool:
+    """Return whether some of these recipes differ by their seed alone, since seeds are expanded."""
+    identities = {
+        _identity(recipe.runs[0], {k: v for k, v in recipe.settings.items() if k != "seed"})
+        for recipe in recipes
+    }
+    return len(identities) < len(recipes)
+
+
 def _seed(run: Run) -> tuple[float, float]:
     seed = run.record.config.get("seed")
     return (seed if isinstance(seed, int) else math.inf), val_loss(run)

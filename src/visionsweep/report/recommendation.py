@@ -7,7 +7,7 @@ from typing import Literal
 
 from visionsweep.analysis.accuracy import accuracy_difference
 from visionsweep.analysis.comparison import Comparison
-from visionsweep.report.recipes import Recipe
+from visionsweep.report.recipes import Recipe, differ_by_seed
 from visionsweep.runs import costs
 from visionsweep.runs.discovery import Run
 from visionsweep.runs.record import RecordSummary
@@ -15,13 +15,16 @@ from visionsweep.runs.record import RecordSummary
 HEAD = "head.safetensors"  # weights of a run with a frozen backbone
 FEWEST_IMAGES = 5  # validation images of the smallest class for a recommendation
 
-Withheld = Literal["", "alone", "diverged", "unknown", "untrained", "few images", "inseparable"]
+Withheld = Literal[
+    "", "alone", "diverged", "unknown", "untrained", "few images", "seeds", "inseparable"
+]
 SHORT: dict[Withheld, str] = {
     "alone": "no other run can be compared with it",
     "diverged": "training diverged",
     "unknown": "their predictions are missing",
     "untrained": "frozen backbones have random weights",
     "few images": f"the smallest class has fewer than {FEWEST_IMAGES} validation images",
+    "seeds": "some differ by their seed alone",
     "inseparable": "each of them could be the best",
 }
 
@@ -61,6 +64,8 @@ def recommend(
         return None, "alone"
     if losses.smallest_class < FEWEST_IMAGES:
         return None, "few images"
+    if differ_by_seed(compared):
+        return None, "seeds"
     if all(c.could_be_best for c in comparisons):
         return None, "inseparable"
     return compared[cheapest_close([r.runs[0] for r in compared], [None, *comparisons])], ""
