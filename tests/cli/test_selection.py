@@ -37,12 +37,15 @@ def test_runs_scored_on_other_images_do_not_compete(write_run, tmp_path):
     assert "1 run on other images left out" in reason
 
 
-def test_a_record_that_cannot_be_used_is_named(write_run, tmp_path, capsys):
+def test_records_and_predictions_that_cannot_be_used_are_named(write_run, tmp_path, capsys):
     write_run("a", 0.3)
+    (write_run("damaged", 0.2) / "logits.safetensors").write_bytes(b"x")
     write_run("broken")
     (tmp_path / "outputs" / "broken" / RECORD).write_text("{")
     assert choose_run(tmp_path / "outputs")[0].record.name == "a"
-    assert "passed over" in (told := capsys.readouterr().err) and "broken" in told
+    broken, damaged = capsys.readouterr().err.splitlines()
+    assert broken.startswith("passed over") and "broken" in broken
+    assert damaged.startswith("passed over") and "damaged" in damaged
 
 
 def test_failed_runs_cannot_predict(write_run, tmp_path):

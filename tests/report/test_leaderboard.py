@@ -288,6 +288,22 @@ def test_validation_scores_outlast_the_name_and_the_test_scores(rates, shown):
     assert any("val acc" in text and "test loss" not in text for text in heads)
 
 
+def test_intervals_are_left_out_before_the_difference_and_the_accuracy(simulated_sweep, tmp_path):
+    evidence = simulated_sweep()
+
+    def table(width: int) -> str:
+        console = Console(width=width, file=io.StringIO())
+        found = FoundRuns([row.run for row in evidence.rows], [], [])
+        leaderboard.show([tmp_path], found, [evidence], console=console)
+        return console.file.getvalue().partition("└")[0].partition("┏")[2]
+
+    heads, _, rows = table(80).partition("┡")
+    assert all(title in heads for title in ("val loss", "diff. to best", "val acc"))
+    last = rows.splitlines()[-2]
+    assert last.count(" [") == 1 and "+" in last  # that of the difference
+    assert table(200).splitlines()[-2].count(" [") > 3
+
+
 def test_what_the_table_is_sorted_by_stays(rates, shown):
     assert "trainable" not in shown(width=110).partition("┡")[0]
     assert "trainable" in shown(width=110, sort="trainable").partition("┡")[0]

@@ -25,15 +25,14 @@ def choose_run(folder: Path) -> tuple[Run, str]:
     """Choose the recommended run below a folder, or the best one, and say how it was chosen.
 
     Runs that were scored on other validation images cannot be compared: where there are several
-    kinds, those of the latest run's kind take part. Records that cannot be used are named on
-    standard error.
+    kinds, those of the latest run's kind take part. Records and predictions that cannot be used are
+    named on standard error.
 
     Raises:
         UserError: if there is no completed run, or all of them diverged.
     """
     discovered = find_runs([folder])
-    for line in discovered.skipped:
-        print(f"passed over {one_line(line)}", file=sys.stderr)
+    _name_unused(discovered.skipped)
     finished = completed(discovered.runs)
     if not finished:
         raise UserError(f"{folder}: holds no completed run; train one with python src/train.py")
@@ -53,7 +52,9 @@ def choose_run(folder: Path) -> tuple[Run, str]:
     evidence = gather(group)
     if not evidence.rows:
         raise UserError("; ".join(evidence.passed_over), where=folder)
-    of_all = f"of {counted(len(group), 'run')} on {group[0].record.dataset}"
+    _name_unused(evidence.passed_over)
+    compared = sum(len(row.runs) for row in evidence.rows)
+    of_all = f"of {counted(compared, 'run')} on {group[0].record.dataset}"
     chosen = f"recommended {of_all}"
     if evidence.recommended is None:
         chosen = (
@@ -61,6 +62,11 @@ def choose_run(folder: Path) -> tuple[Run, str]:
         )
     left = f"; {counted(len(others), 'run')} {_apart(group[0], others)} left out" if others else ""
     return evidence.chosen, chosen + left
+
+
+def _name_unused(files: Sequence[str]) -> None:
+    for line in files:
+        print(f"passed over {one_line(line)}", file=sys.stderr)
 
 
 def _apart(run: Run, others: Sequence[Run]) -> str:

@@ -84,8 +84,9 @@ def _that_fit(
     """Return the columns that fit into a terminal.
 
     Left out first are model, data, and epochs if all runs agree in them, then columns by their
-    `drop_priority`. The one that the table is sorted by stays, and the run's name if no setting
-    tells two rows apart.
+    `drop_priority`, and before the last ones (difference and accuracy) the intervals beside their
+    values. The column that the table is sorted by stays, and the run's name if no setting tells two
+    rows apart.
     """
     alike = [
         column
@@ -93,21 +94,31 @@ def _that_fit(
         if column.key in ALWAYS and len(rows) > 1 and len({column.text(row) for row in rows}) == 1
     ]
     by_priority = sorted((c for c in columns if c.drop_priority), key=lambda c: -c.drop_priority)
+    by_key = {column.key: column for column in columns}
+    last = [c for c in by_priority if c.key in ("difference", "val_accuracy")]
+    short = [_without_interval(by_key[key]) for key in ("val_accuracy", "val_loss", "difference")]
+    steps = [*alike, *(c for c in by_priority if c not in last), *short, *last]
     settings = [c for c in columns if c.key not in BY_KEY or c.key in ALWAYS]
     told_apart = len({tuple(c.text(row) for c in settings) for row in rows})
     named = told_apart == len(rows) > 1
-    widths = {
-        c.key: 3 + max(map(cell_len, [c.title, *(visible(c.text(row)) for row in rows)]))
-        for c in columns
-    }
-    kept = list(columns)
-    for column in [*alike, *by_priority]:
-        if column.key == sort or (column.key == "name" and not named):
-            continue
-        if sum(widths[c.key] for c in kept) < width:
+    kept = {c.key: (c, _width(c, rows)) for c in columns}
+    for column in steps:
+        if sum(wide for _, wide in kept.values()) < width:
             break
-        kept.remove(column)
-    return kept
+        if column in short:
+            kept[column.key] = column, _width(column, rows)
+        elif column.key != sort and (column.key != "name" or named):
+            del kept[column.key]
+    return [column for column, _ in kept.values()]
+
+
+def _width(column: Column, rows: Sequence[Row]) -> int:
+    """Return the width of a column with its border, in cells of a terminal."""
+    return 3 + max(map(cell_len, [column.title, *(visible(column.text(row)) for row in rows)]))
+
+
+def _without_interval(column: Column) -> Column:
+    return replace(column, shown=lambda row: column.text(row).partition(" [")[0])
 
 
 def _drawn(rows: Sequence[Row], columns: Sequence[Column], title: str) -> Table:
@@ -162,7 +173,8 @@ def show(
         shown = _that_fit(rows, columns, sort, console.width)
         console.print(Text(visible(verdict)), style="bold")
         console.print(_drawn(rows, shown, heading(evidence)))
-        if missing := ", ".join(column.title for column in columns if column not in shown):
+        kept = {column.key for column in shown}
+        if missing := ", ".join(column.title for column in columns if column.key not in kept):
             hint = "A wider terminal, --markdown, or --csv shows them."
             console.print(Text(visible(f"Columns left out: {missing}. {hint}")))
         for line in notes:
