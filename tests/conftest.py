@@ -197,7 +197,7 @@ def keep_outcomes() -> Callable[..., None]:
             | {split: split_digest(each, made.data.classes) for split, each in found.items()},
         )
         write_record(made, run_dir)
-        kept.write(run_dir, found)
+        kept.write(run_dir, found, 1.0)
 
     return keep
 
@@ -261,7 +261,7 @@ def simulate_sweep(make_record) -> Callable[..., Evidence]:
             made.config["replicates"] = made.config["training"]["replicates"] = replicates
             made.command = ["src/train.py", "-m", f"model={','.join(models)}"]
             write_record(made, directory)
-            kept.write(directory, found)
+            kept.write(directory, found, 1.0)
             _write_predictions(directory, found["test"], images, classes)
             runs.append(Run(directory, made))
         return gather(runs)

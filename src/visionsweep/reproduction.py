@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
+from visionsweep.analysis.predictions import Predictions
+from visionsweep.analysis.top_logits import shortened
 from visionsweep.config import derived
 from visionsweep.config.derived import keys, neutral_keys
 from visionsweep.config.overrides import values_for
@@ -20,7 +22,7 @@ from visionsweep.experiment import run_experiment
 from visionsweep.runs import logits
 from visionsweep.runs.discovery import Run
 from visionsweep.runs.paths import RECORD
-from visionsweep.runs.record import INTERVALS_VERSION
+from visionsweep.runs.record import INTERVALS_VERSION, Record
 from visionsweep.runs.record_diff import Agreement, compare
 from visionsweep.runs.record_file import read_record
 from visionsweep.runs.recorded_config import Recorded, read_back, require_places, update
@@ -138,10 +140,16 @@ def run_again(run: Run, config: Config, into: Path) -> Agreement:
     run_experiment(config, into, run.record.name)
     before, now = read_record(run.directory / RECORD), read_record(into / RECORD)
     try:
-        kept = logits.read(run.directory, before)
+        kept = _logits(run.directory, before)
     except ValueError as error:
         raise UserError(str(error), where=run.directory / logits.FILE_NAME) from error
-    return compare(before, now, kept, logits.read(into, now))
+    return compare(before, now, kept, _logits(into, now))
+
+
+def _logits(directory: Path, record: Record) -> dict[str, Predictions] | None:
+    """Read the logits of a run; those of many classes as they are stored now."""
+    found = logits.read(directory, record)
+    return found and {split: shortened(p, record.temperature) for split, p in found.items()}
 
 
 def use_threads(run: Run, asked: int | None) -> None:

@@ -211,7 +211,7 @@ def test_the_damaged_outcomes_of_the_best_run_are_named_and_spoil_no_comparison(
     if (other := damage(planted(3.0, seed=2))) is None:
         path.write_bytes(path.read_bytes()[:100])
     else:
-        kept.write(path.parent, {"val": other, "test": other})
+        kept.write(path.parent, {"val": other, "test": other}, 1.0)
     found = evidence()
     assert marks(found) == {"better": "recommended", "worse": "worse"}
     (named,) = found.passed_over

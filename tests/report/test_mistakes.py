@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -58,7 +59,9 @@ def test_a_huge_file_is_not_read(tmp_path):
 def test_an_image_is_found_whatever_it_is_called(tmp_path, monkeypatch, image, name, make_record):
     monkeypatch.chdir(tmp_path)
     image.rename(name)
-    predictions_csv.write(tmp_path, ["image", "b"], {"test": ([name], [0], [[0.25, 0.75]])})
+    predictions_csv.write(
+        tmp_path, ["image", "b"], {"test": ([name], [0], np.array([[0.25, 0.75]]))}
+    )
     rows = predictions_csv.read(Run(tmp_path, make_record()), "test")
     assert rows.classes == ["image (class)", "b"] and rows.labels.tolist() == [0]
     assert rows.probabilities.tolist() == [[0.25, 0.75]]
@@ -89,7 +92,7 @@ def test_a_run_without_digests_says_that_pictures_are_left_out(written, simulate
         found = logits.read(directory, evidence.chosen.record)
         few = found["test"]
         few = replace(few, logits=few.logits[:, 1:], labels=few.labels[1:], images=few.images[1:])
-        logits.write(directory, found | {"test": few})
+        logits.write(directory, found | {"test": few}, 1.0)
     page = written(evidence)
     assert not page.every("img") and page.every("figure")
     assert "Pictures are left out" in page.text

@@ -142,6 +142,13 @@ class Heads(nn.Module):
         self.weight.copy_(weight[rows])
         self.bias.copy_(bias[rows])
 
+    @torch.no_grad()
+    def round_weights(self) -> None:
+        """Round the weights to what float16 holds, unless some are too large."""
+        rounded = self.weight.half().float()
+        if rounded.isfinite().all():
+            self.weight.copy_(rounded)
+
     def extra_repr(self) -> str:
         """Return the description of the module for its `repr`."""
         heads, classes, width = self.weight.shape

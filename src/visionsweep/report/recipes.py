@@ -122,7 +122,7 @@ def _losses(run: Run, images: Images | None, *, deployed: bool) -> RunLosses | N
     """
     if not math.isfinite(val_loss(run)):
         return None
-    predictions = compared_predictions(run, images)
+    predictions = compared_predictions(run, images, deployed=deployed)
     if predictions is None:
         return None
     seed, replicates = run.record.config.get("seed"), len(predictions.logits)
@@ -135,7 +135,7 @@ def _losses(run: Run, images: Images | None, *, deployed: bool) -> RunLosses | N
 
     if run.record.evidence != CROSS_FIT:
         return losses(predictions)
-    validation = _predictions(run, "val")
+    validation = _predictions(run, "val", deployed)
     return None if validation is None else cross_fitted(losses(predictions), losses(validation))
 
 
@@ -156,12 +156,15 @@ def common_images(runs: Sequence[Run]) -> Images | None:
     return frozenset.intersection(*scored) if scored else None
 
 
-def compared_predictions(run: Run, images: Images | None = None) -> Predictions | None:
+def compared_predictions(
+    run: Run, images: Images | None = None, *, deployed: bool = True
+) -> Predictions | None:
     """Read a run's predictions of the images that it is compared on, ordered by content.
 
     Args:
         run: the run.
         images: those that count; None for all.
+        deployed: as for `runs.logits.read`.
 
     Returns:
         None if an earlier version wrote none.
@@ -169,15 +172,16 @@ def compared_predictions(run: Run, images: Images | None = None) -> Predictions 
     Raises:
         ValueError: if the file of predictions is damaged, or of another run.
     """
-    predictions = _predictions(run, run.record.evidence)
+    predictions = _predictions(run, run.record.evidence, deployed)
     if predictions is None or images is None:
         return predictions
     pairs = zip(predictions.images, predictions.labels.tolist(), strict=True)
     return predictions.select_images(np.array([pair in images for pair in pairs]))
 
 
-def _predictions(run: Run, split: str) -> Predictions | None:
-    found = (logits.read(run.directory, run.record, [split]) or {}).get(split)
+def _predictions(run: Run, split: str, deployed: bool) -> Predictions | None:
+    splits = logits.read(run.directory, run.record, [split], deployed=deployed)
+    found = (splits or {}).get(split)
     return None if found is None else found.sorted_by_image()
 
 

@@ -1,4 +1,7 @@
-"""Logits of a run on disk, `logits.safetensors`, from which all evidence is computed."""
+"""Logits of a run on disk, `logits.safetensors`, from which all evidence is computed.
+
+Of many classes, those of the most probable ones are stored (`analysis.top_logits`).
+"""
 
 import hashlib
 import json
@@ -12,7 +15,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from visionsweep.analysis.predictions import Predictions
+from visionsweep.analysis.predictions import MANY_CLASSES, Predictions
+from visionsweep.analysis.top_logits import TopLogits
 from visionsweep.data.splits import CROSS_FIT
 from visionsweep.runs.fields import MOST_REPLICATES, SPLITS, Digest
 from visionsweep.runs.record import RecordSummary
@@ -21,24 +25,40 @@ from visionsweep.storage.untrusted import MB, check_regular, decode_json
 
 FILE_NAME = "logits.safetensors"
 SCORED = (*SPLITS, CROSS_FIT)
-LARGEST = 4096 * MB  # of such a file, which is read tensor by tensor
+LARGEST = 4096 * MB  # of such a file, which is read tensor by tensor, and of its logits
+_TOP = ("classes", "others")  # fields of `TopLogits` beside the logits
 
 
-def write(run_dir: Path, predictions: Mapping[str, Predictions]) -> None:
-    """Write the predictions of each split to a run's directory."""
+def write(run_dir: Path, predictions: Mapping[str, Predictions], temperature: float) -> None:
+    """Write the predictions of each split to a run's directory.
+
+    Args:
+        run_dir: directory of the run.
+        predictions: predictions by split.
+        temperature: that of the deployed predictor.
+    """
     tensors: dict[str, Any] = {}
     for split, found in predictions.items():
-        # safetensors writes memory in its order, which differs for transposed arrays.
-        tensors[f"{split}.logits"] = np.ascontiguousarray(found.logits)
-        tensors[f"{split}.labels"] = np.ascontiguousarray(found.labels)
+        if found.logits.shape[2] < MANY_CLASSES:
+            tensors[f"{split}.logits"] = found.logits
+        else:
+            top = TopLogits.of(found, temperature)
+            tensors |= {f"{split}.{name}": getattr(top, name) for name in ("logits", *_TOP)}
+        tensors[f"{split}.labels"] = found.labels
         if found.bootstrap is not None:
-            tensors[f"{split}.bootstrap"] = np.ascontiguousarray(found.bootstrap)
+            tensors[f"{split}.bootstrap"] = found.bootstrap
+    # safetensors writes memory in its order, which differs for transposed arrays.
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     images = {split: json.dumps(found.images) for split, found in predictions.items()}
     write_atomically(run_dir / FILE_NAME, save(tensors, images))
 
 
 def read(
-    run_dir: Path, of: RecordSummary, splits: Collection[str] = SCORED
+    run_dir: Path,
+    of: RecordSummary,
+    splits: Collection[str] = SCORED,
+    *,
+    deployed: bool = True,
 ) -> dict[str, Predictions] | None:
     """Read the predictions of some splits, and check them against the record.
 
@@ -46,6 +66,8 @@ def read(
         run_dir: directory of the run.
         of: record of the run.
         splits: names of the splits.
+        deployed: whether logits will be divided by the temperature of the deployed predictor, for
+            which those of many classes are then exact.
 
     Returns:
         Predictions by split; None if an earlier version wrote none.
@@ -61,17 +83,20 @@ def read(
             if not images or not images.keys() <= set(SCORED):
                 raise ValueError(f"holds splits called {', '.join(sorted(images)) or 'nothing'}")
             needed = {f"{split}.{kind}" for split in images for kind in ("logits", "labels")}
-            if not needed <= names <= needed | {f"{split}.bootstrap" for split in images}:
+            optional = {f"{split}.{kind}" for split in images for kind in ("bootstrap", *_TOP)}
+            if not needed <= names <= needed | optional:
                 raise ValueError("holds other tensors than logits and labels of each split")
+
+            def tensors(split: str, kinds: Collection[str]) -> dict[str, Any]:
+                stored = {kind: f"{split}.{kind}" for kind in kinds}
+                return {k: opened.get_tensor(name) for k, name in stored.items() if name in names}
+
             return {
                 split: _checked(
                     Predictions(
-                        opened.get_tensor(f"{split}.logits"),
-                        opened.get_tensor(f"{split}.labels"),
-                        _images(images[split]),
-                        opened.get_tensor(name)
-                        if (name := f"{split}.bootstrap") in names
-                        else None,
+                        _logits(tensors(split, ("logits", *_TOP)), split, of, deployed),
+                        images=_images(images[split]),
+                        **tensors(split, ("labels", "bootstrap")),
                     ),
                     split,
                     of,
@@ -87,6 +112,26 @@ def read(
         raise ValueError(f"is damaged: {error}") from error
     except (TypeError, AttributeError, RecursionError) as error:  # numbers that numpy has not
         raise ValueError(f"holds other numbers than logits: {error}") from error
+
+
+def _logits(tensors: dict[str, Any], split: str, of: RecordSummary, deployed: bool) -> Any:
+    """Return the logits of all classes of a split."""
+    logits = tensors["logits"]
+    if len(tensors) == 1:
+        return logits
+    count = 0 if of.data is None else len(of.data.classes)
+    classes, others = (tensors.get(name, np.empty(0)) for name in _TOP)
+    fits = (
+        logits.ndim == 3
+        and logits.dtype == others.dtype == np.float32
+        and classes.dtype == np.int32
+        and classes.shape == logits.shape[1:]
+        and others.shape == (2, *logits.shape[:2])
+        and math.prod(others.shape) * count <= LARGEST / 2
+    )
+    if not fits or not classes.size or classes.min() < 0 or classes.max() >= count:
+        raise ValueError(f"{split}.logits: not those of some of {count} classes")
+    return TopLogits(logits, classes, others).all_classes(count, deployed=deployed)
 
 
 def _checked(found: Predictions, split: str, of: RecordSummary) -> Predictions:

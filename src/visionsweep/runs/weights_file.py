@@ -25,7 +25,8 @@ _OLD = {"head.1.weight": "head.weight", "head.1.bias": "head.bias"}  # 0.1.0 had
 class TrainedWeights:
     """Parameters and buffers of a classifier by name.
 
-    `head.weight` is `float32[R, classes, width]`, `head.bias` `float32[R, classes]`.
+    `head.weight` is `float32[R, classes, width]`, `head.bias` `float32[R, classes]`. In files, the
+    former is float16 where that holds it.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -54,6 +55,8 @@ def read(path: Path, of: RecordSummary) -> TrainedWeights:
         raise UserError(f"the checkpoint cannot be read: {error}", where=path) from error
     for name in HEAD if _OLD.keys() & names else ():
         tensors[name] = tensors[name].unsqueeze(0)
+    if tensors["head.weight"].dtype == torch.float16:
+        tensors["head.weight"] = tensors["head.weight"].float()
     try:
         temperature = _temperature(tensors.pop("temperature", None), path)
         _check_finite(tensors, of)

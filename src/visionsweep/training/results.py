@@ -31,6 +31,9 @@ def predict_splits(run: RunContext, state: TrainState) -> tuple[dict[str, Predic
     run has predictions of its training and validation images, `cross_fit`, too. The temperature is
     fitted to the deployed replicates on the validation images in any case.
     """
+    heads = heads_of(state.deployed)
+    if run.network.frozen and heads.has_many_classes:
+        heads.round_weights()
     predictions = {
         split: predict(
             state.deployed, run.batches[split], run.resolved.splits[split], run.device,
@@ -39,7 +42,6 @@ def predict_splits(run: RunContext, state: TrainState) -> tuple[dict[str, Predic
         for split in ("val", "test")
     }  # fmt: skip
     temperature = fit_temperature(predictions["val"])
-    heads = heads_of(state.deployed)
     if run.bootstrap_heads:
         losses = bootstrap_losses(heads, run.batches["val"], temperature, run.bootstrap_heads)
         predictions["val"] = replace(predictions["val"], bootstrap=losses)
@@ -86,12 +88,12 @@ def write_predictions(
         predictions: predictions of each split that was scored.
         temperature: divisor of the logits in calibrated probabilities.
     """
-    logits.write(run_dir, predictions)
+    logits.write(run_dir, predictions, temperature)
     table = {
         split: (
             [image.path for image in splits[split]],
             [image.label for image in splits[split]],
-            calibrated(of_split.logits, temperature).tolist(),
+            calibrated(of_split.logits, temperature),
         )
         for split, of_split in predictions.items()
     }
@@ -99,6 +101,12 @@ def write_predictions(
 
 
 def write_weights(path: Path, state: TrainState, temperature: float) -> None:
-    """Write the trained weights, with the temperature of their calibrated probabilities."""
+    """Write the trained weights, with the temperature of their calibrated probabilities.
+
+    The weights of a head of many classes, which were rounded to float16, are stored as such.
+    """
     tensors = {name: weight.cpu().contiguous() for name, weight in state.weights().items()}
+    half = tensors["head.weight"].half()
+    if heads_of(state.deployed).has_many_classes and half.float().equal(tensors["head.weight"]):
+        tensors["head.weight"] = half
     write_atomically(path, save(tensors | {"temperature": torch.tensor(temperature)}))
