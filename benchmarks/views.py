@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from drawn_runs import features_of, predictions, train
 from numpy.typing import NDArray
-from recipes import DRAWS, TRAINING, VALIDATION, interval
+from recipes import TRAINING, VALIDATION, interval
 from rich.progress import track
 
 from visionsweep.analysis.calibration import calibrated, fit_temperature
@@ -28,7 +28,7 @@ from visionsweep.models.seeds import replicate_seeds
 from visionsweep.runtime.threads import one_thread
 from visionsweep.training.linear_probe import solve
 
-VIEWS, MODELS = 6, ("effnetlite0", "effnetlite2")
+VIEWS, DRAWS, MODELS = 6, 12, ("effnetlite0",)
 
 
 def epochs(count: int, features: torch.Tensor, labels: torch.Tensor, classes: int) -> Heads:

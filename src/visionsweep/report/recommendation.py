@@ -7,6 +7,7 @@ from typing import Literal
 
 from visionsweep.analysis.accuracy import accuracy_difference
 from visionsweep.analysis.comparison import Comparison
+from visionsweep.config.derived import result_settings
 from visionsweep.report.recipes import Recipe, differ_by_seed
 from visionsweep.runs import costs
 from visionsweep.runs.discovery import Run
@@ -89,10 +90,15 @@ def cheapest_close(runs: Sequence[Run], comparisons: Sequence[Comparison | None]
 
 
 def milliseconds(run: Run) -> float | None:
-    """Return the time per image: as timed beside the other models of its sweep, or by the run."""
+    """Return the time per image: as timed beside the other models of its sweep, or by the run.
+
+    A prediction that is a mean over views takes that of all of them.
+    """
     model = run.record.model
     assert model is not None
-    return costs.read(run.directory.parent).get(costs.key_of(model), model.milliseconds)
+    time = costs.read(run.directory.parent).get(costs.key_of(model), model.milliseconds)
+    views = result_settings(run.record.config).get("augmentation.test_views", 1)
+    return None if time is None else time * views
 
 
 def _cost(run: Run) -> tuple[int, float]:

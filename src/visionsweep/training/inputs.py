@@ -11,6 +11,7 @@ from visionsweep.config.schema import Config
 from visionsweep.data.dataset import ImageBatches, ImageDataset
 from visionsweep.data.images import ImageFile
 from visionsweep.data.transforms import Preprocessing, build_augmentation
+from visionsweep.errors import warn_once
 from visionsweep.models.lazy_model import LazyModel
 from visionsweep.runtime.micro_batching import AdaptiveMicroBatch
 from visionsweep.training.batches import Batches, TensorBatches
@@ -19,6 +20,12 @@ from visionsweep.training.objective import sampling_weights
 from visionsweep.training.scoring import predict_logits
 
 log = logging.getLogger(__name__)
+
+_AUGMENTED_ANEW = (
+    "Images are augmented anew and go through the whole frozen backbone in every epoch. "
+    "augmentation.views=6 stores six views of each image once, and an epoch takes a fraction of a "
+    "second"
+)
 
 
 def training_device(batches: Batches, device: torch.device) -> torch.device:
@@ -60,6 +67,8 @@ def inputs_of(
             splits, config, network, preprocessing, device, shuffle_generators, samples, weights
         )
 
+    if network.frozen and "train" in splits:
+        warn_once(log, _AUGMENTED_ANEW)
     join_single = _joins_single(splits, config, network)
 
     def images(split: str) -> Batches:

@@ -14,7 +14,6 @@ from torch import nn
 
 from visionsweep.config.schema import Config
 from visionsweep.data.splits import SPLITS
-from visionsweep.errors import warn_once
 from visionsweep.features.cached import cache_dir
 from visionsweep.models import classifier
 from visionsweep.models.heads import Heads
@@ -39,12 +38,6 @@ from visionsweep.training.train_state import TrainState
 from visionsweep.training.updates import Updates
 
 log = logging.getLogger(__name__)
-
-_AUGMENTED_ANEW = (
-    "Images are augmented anew and go through the whole frozen backbone in every epoch. "
-    "augmentation.views=6 stores six views of each image once, and an epoch takes a fraction of a "
-    "second"
-)
 
 
 @dataclass(frozen=True)
@@ -172,10 +165,8 @@ def _new_module(run: RunContext) -> nn.Module:
     network, seeds = run.network, run.seeds
     if trains_on_features(run.config):
         return Heads(network.summary.width, network.classes, run.dropout, seeds, run.resampled)
-    if network.frozen:
-        warn_once(log, _AUGMENTED_ANEW)
-    else:
-        log.info("Images pass through the whole network in every epoch, since it is trained")
+    reason = "training images are augmented" if network.frozen else "the backbone is trained"
+    log.info("Images pass through the whole network in every epoch, since %s", reason)
     backbone = network.backbone
     if network.frozen and run.device.type != "cpu":  # the shared backbone stays on the CPU
         backbone = replace(backbone, module=copy.deepcopy(backbone.module))
