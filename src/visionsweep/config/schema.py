@@ -11,13 +11,13 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from visionsweep.config.sections import AugmentationConfig as AugmentationConfig
-from visionsweep.config.sections import DataConfig as DataConfig
 from visionsweep.config.sections import EvidenceConfig as EvidenceConfig
 from visionsweep.config.sections import FeaturesConfig as FeaturesConfig
 from visionsweep.config.sections import ModelConfig as ModelConfig
 from visionsweep.config.sections import OptimizerConfig as OptimizerConfig
-from visionsweep.config.sections import TransformConfig as TransformConfig
+from visionsweep.config.sections_images import AugmentationConfig as AugmentationConfig
+from visionsweep.config.sections_images import DataConfig as DataConfig
+from visionsweep.config.sections_images import TransformConfig as TransformConfig
 from visionsweep.config.sections_training import TrainingConfig as TrainingConfig
 from visionsweep.config.setting import setting
 

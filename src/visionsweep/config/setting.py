@@ -118,3 +118,13 @@ def setting(
     if factory is not MISSING:
         return field(default_factory=factory, metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+# What some settings of several groups have in common.
+LABEL: dict[str, Any] = {
+    "role": "derived",
+    "names_group": True,
+    "always_shown": True,
+    "hparam": True,
+}
+ARGUMENTS: dict[str, Any] = {"factory": dict, "expected": "{name: value}", "added": True}
