@@ -162,7 +162,7 @@ def test_many_images_and_classes_are_resampled_in_chunks():
         assert 0.01 < intervals[name].high - intervals[name].low < 0.05
 
 
-def test_loss_of_a_perfect_run_may_be_as_high_as_wrong_images_elsewhere_make_it(with_losses):
+def test_upper_bound_of_the_loss_of_a_perfect_run_counts_wrong_images_it_lacks(with_losses):
     """Resampling 136 losses near zero gives no hint of the one image in fifty that is wrong."""
     losses = with_losses(np.random.default_rng(3).random(136) / 100)
     found = estimates(losses)["loss"]

@@ -67,14 +67,14 @@ def test_marks_and_controls_have_a_contrast_of_3(theme, mark: str):
     assert min(contrast(theme[mark], theme[ground]) for ground in ("paper", "tint")) >= 3
 
 
-def test_lines_stand_out_from_the_paper(theme):
+def test_lines_contrast_with_the_background(theme):
     colours = [pair[int(theme["lines"])] for pair in LINES]
     assert min(contrast(colour, theme["paper"]) for colour in colours) >= 3
 
 
 @pytest.mark.parametrize("eyes", EYES)
 @pytest.mark.parametrize("place", THEMES.values(), ids=THEMES)
-def test_lines_differ_for_every_eye(eyes: str, place: int):
+def test_lines_are_told_apart_with_color_vision_deficiencies(eyes: str, place: int):
     seen = [lab(np.array(EYES[eyes]) @ linear(pair[place])) for pair in LINES]
     distances = [np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)]
     assert min(distances) > 15  # 2 can just be seen side by side

@@ -177,7 +177,7 @@ def test_no_run_is_recommended_where_each_could_be_the_best(write, evidence):
     assert {row.mark for row in found.rows} == {"possible"}
 
 
-def test_runs_without_outcomes_stand_in_the_table_and_are_not_judged(write, evidence):
+def test_runs_without_predictions_are_listed_and_not_compared(write, evidence):
     write("best", planted(2.0, seed=1))
     write("old", None)
     found = evidence()
@@ -200,7 +200,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_the_damaged_outcomes_of_the_best_run_are_named_and_spoil_no_comparison(
+def test_damaged_predictions_of_the_best_run_are_named_and_left_out(
     write, evidence, tmp_path, damage
 ):
     """Even of the run that claims to lead: the others are compared without it."""
@@ -233,7 +233,7 @@ def test_tensors_beside_the_logits_and_links_to_logits_are_named(write, evidence
     assert {line.partition(":")[0] for line in found.passed_over} == {str(extra), str(linked)}
 
 
-def test_what_was_swept_has_an_effect_and_more_data_a_curve(write, evidence):
+def test_swept_settings_have_effects_and_data_sizes_a_learning_curve(write, evidence):
     for model, gain in (("effnetb0", 0.0), ("effnetb2", 0.0)):
         for data, skill in (("10pct", 1.0), ("20pct", 2.0)):
             seed = len(model + data) + int(gain) + ord(model[-1])
@@ -254,7 +254,7 @@ def test_what_was_swept_has_an_effect_and_more_data_a_curve(write, evidence):
     assert found.curve.change.value < 0
 
 
-def test_the_terminal_says_it_in_words(write, tmp_path):
+def test_terminal_states_the_verdict_and_effects(write, tmp_path):
     write("best", planted(2.0, seed=1))
     write("worse", planted(1.0, seed=3), model="effnetb2")
     found = find_runs([tmp_path / "outputs"])
@@ -269,7 +269,7 @@ def test_the_terminal_says_it_in_words(write, tmp_path):
     assert "effnetb2 over effnetb0: +" in said
 
 
-def test_a_file_holds_the_difference_its_interval_and_the_corrected_p(write, evidence):
+def test_csv_holds_the_difference_with_its_interval_and_the_corrected_p_value(write, evidence):
     write("best", planted(2.0, seed=1))
     write("worse", planted(1.0, seed=3), model="effnetb2")
     best, worse = csv.DictReader(io.StringIO(as_csv(evidence().rows)))

@@ -171,7 +171,7 @@ def test_network_that_was_trained_from_random_weights_may_be_recommended(simulat
         (">=", 30, None),  # the first two are apart already
     ],
 )
-def test_how_many_more_images_are_needed_is_said_where_they_are(evidence, marks, needed, said):
+def test_images_needed_are_stated_where_they_are_known(evidence, marks, needed, said):
     found = evidence(marks, 0, needed)
     assert headline(found, labels_of(found)).more == said
 
@@ -192,7 +192,7 @@ def test_how_many_more_images_are_needed_is_said_where_they_are(evidence, marks,
         ),
     ],
 )
-def test_twice_the_images_bring_what_the_curve_foretells(change, said):
+def test_forecast_for_twice_the_images_is_stated_in_words(change, said):
     curve = LearningCurve(
         [], [], 1, [], [], [], [], 900, Estimate(0.2, 0.1, 0.3), Estimate(*change)
     )

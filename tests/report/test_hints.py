@@ -54,6 +54,8 @@ def test_balanced_classes_that_are_all_predicted_give_no_hint(hints_of):
 
 
 @pytest.mark.parametrize(("replicates", "named"), [(1, True), (2, False)])
-def test_marks_that_leave_out_seeds_say_so(simulated_sweep, replicates, named):
+def test_runs_with_one_replicate_are_said_to_leave_out_the_variance_of_seeds(
+    simulated_sweep, replicates, named
+):
     text = " ".join(hints(simulated_sweep(replicates=replicates)))
     assert ("replicates=5" in text) == named

@@ -40,7 +40,7 @@ def test_zero_is_on_the_scale_where_asked_for():
     assert scale.holds(0) and not common_scale([Estimate(0.3, 0.2, 0.4)]).holds(0)
 
 
-def test_what_is_no_number_is_not_drawn():
+def test_undefined_numbers_are_not_drawn():
     assert common_scale([NONE, NONE]) is None
     scale = common_scale([NONE, Estimate(0.5, math.nan, math.nan)])
     assert "circle" not in strip(NONE, scale, "unknown")

@@ -130,7 +130,7 @@ def test_a_table_says_what_was_scored_on_what_and_with_which_weights(write_run, 
     assert "weights: IMAGENET1K_V1, random" in heading
 
 
-def test_a_row_holds_what_was_asked_for_and_what_came_of_it(write_run, shown):
+def test_row_holds_settings_and_scores(write_run, shown):
     write_run("a-run", 0.9, 0.25, model="effnetb2", data="20pct", trainable=4_227, seconds=61.24)
     row = next(line for line in shown().splitlines() if "│ a-run" in line)
     cells = [cell.strip() for cell in row.strip("│┃| ").split("│")]
@@ -140,9 +140,7 @@ def test_a_row_holds_what_was_asked_for_and_what_came_of_it(write_run, shown):
     ]
 
 
-def test_of_very_many_runs_the_first_are_shown_and_the_rest_are_said_to_be_there(
-    write_run, shown, monkeypatch
-):
+def test_table_of_very_many_runs_shows_the_first_and_counts_the_rest(write_run, shown, monkeypatch):
     monkeypatch.setattr(leaderboard, "MOST", 2)
     for name, loss in (("c", 0.3), ("a", 0.1), ("b", 0.2)):
         write_run(name, loss)
@@ -170,7 +168,7 @@ def test_names_with_brackets_are_printed_as_they_are(write_run, shown):
     assert "size[bold]32[/]" in shown()
 
 
-def test_nothing_is_lost_in_a_narrow_terminal(write_run, shown):
+def test_long_names_are_folded_in_a_narrow_terminal(write_run, shown):
     name = "effnetb0_10pct_5-epochs_lr-0.0005"
     write_run(name, 0.3)
     folded = shown(width=80)
@@ -178,14 +176,14 @@ def test_nothing_is_lost_in_a_narrow_terminal(write_run, shown):
     assert name in "".join(last_cells)
 
 
-def test_where_everything_lies_and_how_to_look_at_it(write_run, shown, tmp_path):
+def test_output_ends_with_the_folder_and_the_command_for_tensorboard(write_run, shown, tmp_path):
     write_run("good", 0.3)
     text = shown(width=500)
     assert str(tmp_path / "outputs") in text
     assert f"src/view.py {tmp_path / 'outputs'} --all" in text
 
 
-def test_no_runs_are_said_to_be_none(tmp_path, shown):
+def test_folder_without_runs_is_named_with_the_command_to_start_one(tmp_path, shown):
     (tmp_path / "outputs").mkdir()
     assert shown(width=500).startswith(f"No runs under {tmp_path / 'outputs'}.")
 
@@ -216,7 +214,7 @@ def rates(write_run) -> None:
         write_run(name, loss, lr=lr)
 
 
-def test_whatever_else_was_swept_has_a_column_and_sorts(rates, ranked, shown):
+def test_any_swept_setting_has_a_column_and_can_be_sorted_by(rates, ranked, shown):
     line = next(line for line in shown().splitlines() if line.startswith("┃"))
     heads = [cell.strip() for cell in line.split("┃")]
     assert heads[heads.index("epochs") :][:3] == ["epochs", "optimizer.lr", "val loss"]
@@ -229,7 +227,7 @@ def test_whatever_else_was_swept_has_a_column_and_sorts(rates, ranked, shown):
     assert names(ranked("seed")) == names(ranked())  # not swept: nothing to sort by
 
 
-def test_without_it_the_column_is_not_there(write_run, shown):
+def test_setting_that_was_not_swept_has_no_column(write_run, shown):
     write_run("a", 0.3, lr=0.1)
     write_run("b", 0.2, lr=0.1)
     assert "optimizer" not in shown()
@@ -244,7 +242,7 @@ def test_settings_that_are_no_numbers_sort_after_those_that_are(write_run, ranke
     assert names(ranked("optimizer.momentum")) == ["c", "b", "a"]
 
 
-def test_csv_has_what_was_swept_too(rates, ranked):
+def test_csv_has_columns_of_swept_settings(rates, ranked):
     rows = ranked()
     table = list(csv.DictReader(io.StringIO(as_csv(rows, swept_columns(rows)))))
     columns = [key for key, column in BY_KEY.items() if not column.sparse]

@@ -35,7 +35,7 @@ def test_another_image_than_the_run_used_is_not_opened(image):
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device", "folder", "gone", "link to a fifo", "nul"])
-def test_what_is_no_regular_file_is_neither_shown_nor_waited_for(tmp_path, kind):
+def test_files_that_are_not_regular_are_neither_shown_nor_waited_for(tmp_path, kind):
     place = tmp_path / "thing"
     if "fifo" in kind:
         os.mkfifo(tmp_path / "fifo")
@@ -56,7 +56,9 @@ def test_a_huge_file_is_not_read(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a\x1b[2J.png", "a\nb.png", os.fsdecode(b"\xff.png"), "=1.png"])
-def test_an_image_is_found_whatever_it_is_called(tmp_path, monkeypatch, image, name, make_record):
+def test_image_with_control_characters_in_its_name_is_found(
+    tmp_path, monkeypatch, image, name, make_record
+):
     monkeypatch.chdir(tmp_path)
     image.rename(name)
     predictions_csv.write(
@@ -69,7 +71,7 @@ def test_an_image_is_found_whatever_it_is_called(tmp_path, monkeypatch, image, n
         assert open_recorded(rows.images[0], digest_of(file.read()), None).size == (40, 30)
 
 
-def test_a_page_shows_no_file_that_a_sent_table_names(written, simulated_sweep, tmp_path):
+def test_page_shows_no_file_that_only_a_foreign_table_names(written, simulated_sweep, tmp_path):
     evidence = simulated_sweep()
     secret = tmp_path / "secret.png"
     Image.new("RGB", (200, 150), "white").save(secret)

@@ -19,14 +19,14 @@ from visionsweep.report import numbers
         (math.nan, math.nan, math.nan, "diverged"),
     ],
 )
-def test_an_interval_decides_how_many_places_are_worth_reading(value, low, high, text):
+def test_decimal_places_follow_from_the_width_of_the_interval(value, low, high, text):
     assert numbers.with_interval(Estimate(value, low, high)) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(-0.1234, "−0.123"), (0.1234, "+0.123"), (-0.0001, "0.000"), (0.0, "0.000")]
 )
-def test_signs_are_true_and_zero_has_none(value, text):
+def test_negative_numbers_have_a_minus_sign_and_zero_has_no_sign(value, text):
     assert numbers.decimal(value, signed=True) == text
 
 

@@ -11,7 +11,7 @@ from visionsweep.report.page import difference_plot, leaderboard_table
 from visionsweep.runs import predictions_csv
 
 
-def test_each_run_stands_with_its_interval_and_its_mark(written, simulated_sweep):
+def test_each_run_has_its_interval_and_its_mark(written, simulated_sweep):
     evidence = simulated_sweep()
     page = written(evidence)
     shown = page.lines
@@ -67,7 +67,7 @@ def test_without_a_comparison_the_verdict_stands_alone(written, by_hand):
     assert page.every("div", **{"class": "pair alone"})
 
 
-def test_effects_and_the_learning_curve_are_said_and_drawn(written, simulated_sweep):
+def test_effects_and_the_learning_curve_are_stated_and_drawn(written, simulated_sweep):
     evidence = simulated_sweep()
     page = written(evidence)
     table = page.every("table", **{"class": "effects"})[0]
@@ -81,7 +81,7 @@ def test_effects_and_the_learning_curve_are_said_and_drawn(written, simulated_sw
 
 
 @pytest.mark.parametrize(("most", "lines"), [(1, 2), (7, 7), (8, 8)])
-def test_of_very_many_runs_the_first_have_lines_and_the_one_to_take(
+def test_page_of_very_many_runs_has_rows_for_the_first_and_the_recommended_run(
     written, simulated_sweep, monkeypatch, most, lines
 ):
     monkeypatch.setattr(leaderboard_table, "MOST", most)
@@ -177,12 +177,12 @@ def test_runs_scored_on_other_images_stand_in_another_section(written, simulated
     ("facts", "said"),
     [({"weights": "random"}, "random weights"), ({"dataset": "sample"}, "rendered")],
 )
-def test_what_keeps_numbers_from_meaning_anything_is_said(written, simulated_sweep, facts, said):
+def test_random_weights_and_rendered_images_are_warned_of(written, simulated_sweep, facts, said):
     warnings = written(simulated_sweep(epochs=(1,), **facts)).every("p", role="note")
     assert len(warnings) == 1 and said in warnings[0].text
 
 
-def test_runs_that_share_a_line_are_explained(written, simulated_sweep, by_hand):
+def test_runs_with_coinciding_curves_are_explained(written, simulated_sweep, by_hand):
     said = "share a line as far as the shorter one goes"
     assert said not in written(simulated_sweep()).text
     long, short = by_hand(0.3).rows[0], by_hand(0.4, 0.5).rows[1]

@@ -29,7 +29,7 @@ def failed(tmp_path, make_record) -> Run:
     return Run(tmp_path / "outputs/bad", make_record("a-bad-run", failure=failure))
 
 
-def test_nothing_is_loaded_from_anywhere(written, simulated_sweep, failed):
+def test_page_loads_nothing_from_elsewhere(written, simulated_sweep, failed):
     page = written(simulated_sweep(), failed=[failed])
     for element in page.every("link", "img", "script", "iframe", "a", "source", "object"):
         for name in ("src", "href", "srcset", "data"):
@@ -38,7 +38,7 @@ def test_nothing_is_loaded_from_anywhere(written, simulated_sweep, failed):
     assert "url(" not in style and "@import" not in style
 
 
-def test_the_policy_allows_its_own_scripts_and_no_other(written, simulated_sweep):
+def test_content_security_policy_allows_only_the_scripts_of_the_page(written, simulated_sweep):
     page = written(simulated_sweep())
     meta = page.every("meta", **{"http-equiv": "Content-Security-Policy"})[0]
     policy = dict(rule.strip().split(" ", 1) for rule in meta.attributes["content"].split(";"))
@@ -78,7 +78,7 @@ def test_damaged_predictions_do_not_stop_the_page(written, simulated_sweep, cont
     assert "missing or cannot be read" in page.text and len(page.lines) == 8
 
 
-def test_names_from_users_are_shown_and_never_run(written, simulated_sweep, failed, tmp_path):
+def test_names_from_users_are_escaped_in_the_page(written, simulated_sweep, failed, tmp_path):
     evidence = simulated_sweep(
         models=(f"net{NASTY}".replace("/", "∕"),), data=("10pct",), classes=[NASTY, "b", "c"],
         dataset=NASTY,
@@ -177,7 +177,7 @@ def test_the_same_runs_make_the_same_page(tmp_path, simulated_sweep):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_a_folder_whose_name_is_no_text_does_not_stop_the_page(written, by_hand):
+def test_folder_whose_name_is_not_utf8_does_not_stop_the_page(written, by_hand):
     rows = by_hand(0.5).rows
     moved = Run(Path(os.fsdecode(b"outputs/caf\xe9")), rows[0].run.record)
     page = written(Evidence([Row(moved, "unknown", None)]))

@@ -29,32 +29,32 @@ def test_model_data_and_epochs_are_always_named(runs):
     assert settings_of(runs({})) == [{"model": "effnetb0", "data": "10pct", "epochs": 1}]
 
 
-def test_a_swept_key_is_named_and_where_a_run_is_made_is_not(runs):
+def test_swept_settings_are_named_and_locations_are_not(runs):
     found = settings_of(runs({"seed": 1, "device": "cpu"}, {"seed": 2, "device": "cuda"}))
     assert [list(each) for each in found] == [["model", "data", "epochs", "seed"]] * 2
     assert [each["seed"] for each in found] == [1, 2]
 
 
-def test_what_comes_with_a_model_is_not_a_setting_of_its_own(runs):
+def test_dropout_that_the_model_implies_is_not_a_swept_setting(runs):
     change = {"model.label": "b2", "model.name": "efficientnet_b2", "model.dropout": 0.3}
     assert [list(each) for each in settings_of(runs({}, change))] == [
         ["model", "data", "epochs"]
     ] * 2
 
 
-def test_a_dropout_swept_over_one_model_is(runs):
+def test_dropout_swept_over_one_model_is_a_swept_setting(runs):
     found = settings_of(runs({"model.dropout": 0.1}, {"model.dropout": 0.5}))
     assert [each["model.dropout"] for each in found] == [0.1, 0.5]
 
 
-def test_a_learning_rate_that_came_with_the_optimizer_stays_out_and_a_swept_one_in(runs):
+def test_learning_rate_is_a_swept_setting_unless_the_optimizer_implies_it(runs):
     sgd = {"optimizer.name": "SGD", "optimizer.lr": 0.1}
     assert list(settings_of(runs({}, sgd))[0])[3:] == ["optimizer"]
     slower = sgd | {"optimizer.lr": 0.01}
     assert list(settings_of(runs({}, sgd, slower))[0])[3:] == ["optimizer", "optimizer.lr"]
 
 
-def test_what_fine_tuning_brings_along_stays_out(runs):
+def test_settings_that_fine_tuning_implies_are_not_swept_settings(runs):
     tuning = {
         "training.name": "fine_tuning",
         "training.freeze_backbone": False,

@@ -18,7 +18,7 @@ def lines(tmp_path):
     return lines
 
 
-def test_identical_failures_are_told_once_with_their_number_and_some_names(write_run, lines):
+def test_identical_failures_are_listed_once_with_their_number_and_some_names(write_run, lines):
     for n in range(9):
         write_run(f"run-{n}", failure=Failure("UserError", "no such weights"))
     write_run("other", failure=Failure("OSError", "disk full"))
@@ -43,7 +43,7 @@ def test_a_failure_of_many_lines_takes_one_unless_all_is_asked_for(write_run, li
     assert "\n  c" in lines(everything=True)[0]
 
 
-def test_names_and_reasons_of_others_cannot_drive_the_terminal(tmp_path, make_record, lines):
+def test_names_and_reasons_are_escaped_in_the_terminal(tmp_path, make_record, lines):
     known = make_record("\x1b]0;owned\x07[red]", failure=Failure("E\u202e", "\x9b2J [bold]x"))
     (tmp_path / "outputs" / "bad").mkdir(parents=True)
     write_record(known, tmp_path / "outputs" / "bad")

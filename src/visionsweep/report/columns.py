@@ -94,7 +94,7 @@ COLUMNS = (
     ),
     Column(
         "test_ece", "test ECE", measured("test", "ece"), heading="test ECE",
-        hint="expected calibration error: distance between confidence and accuracy; 0 is best",
+        hint="expected calibration error, |confidence - accuracy|; biased upward with few images",
         estimate=estimate_of("test", "ece"), views=_PAGE,
     ),
     Column(

@@ -28,7 +28,7 @@ _METRICS = {
     "auroc": "AUROC",
     "average_precision": "average precision",
     "top5_accuracy": "top-5 accuracy",
-    "ece": "calibration error (ECE)",
+    "ece": "calibration error (ECE), biased upward",
 }
 
 
