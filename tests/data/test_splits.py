@@ -376,7 +376,7 @@ def test_class_missing_from_a_split_causes_a_warning(
     write({"val/a": [60], "val/b": [61], "test/c": [62]})
     load_splits(folder_config(root))
     assert "no val images of c; val scores say nothing about it" in caplog.text
-    assert "no test images of a, b; test scores say nothing about them" in caplog.text
+    assert "no test images of a and b; test scores say nothing about them" in caplog.text
 
 
 def test_numbers_of_images_are_logged(published: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from visionsweep.text.escaping import (
     class_columns,
     csv_cell,
+    enumerated,
     json_text,
     markdown,
     one_line,
@@ -132,3 +133,9 @@ def test_logged_messages_are_visible():
     finally:
         logging.setLogRecordFactory(before)
     assert record.getMessage() == "\\x1b[2J:\n  \\u202e"
+
+
+def test_long_lists_of_words_end_with_how_many_more_there_are():
+    assert enumerated(["a"]) == "a"
+    assert enumerated(["a", "b\n", "c"]) == r"a, b\n and c"
+    assert enumerated([str(n) for n in range(1000)], most=3) == "0, 1, 2 and 997 more"

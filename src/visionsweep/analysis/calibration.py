@@ -82,9 +82,11 @@ def _minimum(predictions: Predictions, smoothing: float) -> float:
     tiny = np.finfo(np.float64).tiny
 
     def loss(log_temperature: float) -> float:
-        logs = np.log(np.maximum(calibrated(predictions.logits, np.exp(log_temperature)), tiny))
-        right = logs[rows, predictions.labels].mean()
-        return float(-(1 - smoothing) * right - smoothing * logs.mean())
+        means = calibrated(predictions.logits, np.exp(log_temperature))
+        right = np.log(np.maximum(means[rows, predictions.labels], tiny)).mean()
+        if not smoothing:
+            return -float(right)
+        return float(-(1 - smoothing) * right - smoothing * np.log(np.maximum(means, tiny)).mean())
 
     best = int(np.argmin([loss(each) for each in _LOGS]))
     bounds = _LOGS[max(best - 1, 0)], _LOGS[min(best + 1, len(_LOGS) - 1)]

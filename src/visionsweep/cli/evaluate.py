@@ -22,7 +22,7 @@ import msgspec
 
 from visionsweep.cli.entry import command, parser, path_argument
 from visionsweep.runtime.allocation import keep_freed_memory
-from visionsweep.text.escaping import json_text, visible
+from visionsweep.text.escaping import enumerated, json_text, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -101,7 +101,7 @@ def _print_tables(run: "Run", done: "Evaluation", scores: "Mapping[str, ClassSco
     wide_console().print(table)
     wide_console().print(_class_table(scores))
     if never := never_predicted(scores):
-        print(f"Never predicted: {', '.join(map(visible, never))}.")
+        print(f"Never predicted: {enumerated(never)}.")
     if not done.as_recorded:
         trained_on = "It was trained on none of them."
         if done.trained_on is None:

@@ -132,10 +132,11 @@ def _without_splits(root: Path, inside: Sequence[Path], wrapped: bool) -> Layout
         left_out = layout.left_out + pictures_beside(root, "is outside the only folder")
         return Layout(layout.folders, left_out, note)
     classes = {folder: {inner.name for inner in _subfolders(folder)} for folder in inside}
+    several = [folder for folder in inside if len(classes[folder]) > 1]
     alike = [
         folder
-        for folder in inside
-        if any(len(classes[folder] & classes[other]) > 1 for other in inside if other != folder)
+        for folder in several
+        if any(len(classes[folder] & classes[other]) > 1 for other in several if other != folder)
     ]
     if any(_LIKE_A_SPLIT.search(folder.name) for folder in alike):
         raise UserError(

@@ -8,7 +8,7 @@ from visionsweep.data import images
 from visionsweep.data.gray import GrayRange
 from visionsweep.data.images import ImageFile
 from visionsweep.errors import UserError, nearest
-from visionsweep.text.escaping import visible
+from visionsweep.text.escaping import enumerated, visible
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def check_splits(splits: Splits) -> None:
                 "%s: no %s images of %s; %s scores say nothing about %s",
                 splits.dataset,
                 split,
-                ", ".join(map(visible, missing)),
+                enumerated(missing),
                 split,
                 "it" if len(missing) == 1 else "them",
             )

@@ -25,6 +25,7 @@ from visionsweep.runs.recorded_config import config_of
 from visionsweep.runs.scores import Measure
 from visionsweep.runtime.micro_batching import AdaptiveMicroBatch, explain_out_of_memory
 from visionsweep.runtime.threads import one_thread
+from visionsweep.text.escaping import enumerated
 from visionsweep.training.feature_inputs import trains_on_features
 from visionsweep.training.inputs import inputs_of, predict, training_device
 from visionsweep.training.resolve import resolve_splits
@@ -123,8 +124,8 @@ def _as_labelled_by(predictor: Predictor, splits: Splits, split: str) -> list[Im
     unknown = [n for n, known in zip(splits.classes, spelled, strict=True) if known not in label_of]
     if unknown:
         raise UserError(
-            f"{predictor.run.directory}: was not trained on {', '.join(sorted(unknown))}; its "
-            f"classes are {', '.join(predictor.classes)}. Name the folders of the images after "
+            f"{predictor.run.directory}: was not trained on {enumerated(sorted(unknown))}; its "
+            f"classes are {enumerated(predictor.classes)}. Name the folders of the images after "
             "these."
         )
     return [

@@ -5,6 +5,7 @@ from visionsweep.analysis.per_class import never_predicted
 from visionsweep.report import numbers
 from visionsweep.report.column_values import replicates_of
 from visionsweep.report.evidence import Evidence
+from visionsweep.text.escaping import enumerated
 
 FEW_IMAGES = 10  # validation images of a class, below which its scores say little
 IMBALANCED = 10  # images of the largest class per image of the smallest
@@ -113,7 +114,7 @@ def _class_hints(evidence: Evidence) -> list[str]:
         )
     if never := never_predicted(classes):
         name = evidence.chosen.record.name
-        lines.append(f"{name} predicts no {evidence.kind} image as {numbers.listed(never)}.")
+        lines.append(f"{name} predicts no {evidence.kind} image as {enumerated(never)}.")
     images = [scores.images for scores in classes.values() if scores.images]
     if images and max(images) >= IMBALANCED * min(images):
         lines.append(

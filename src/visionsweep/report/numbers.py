@@ -1,7 +1,6 @@
 """How the report page writes numbers: as many places as the interval makes worth reading."""
 
 import math
-from collections.abc import Sequence
 from typing import Protocol
 
 _HUGE = 1e6  # a loss that is, though finite, would widen a table by all its digits
@@ -88,8 +87,3 @@ def setting(value: object) -> str:
 def counted(number: int, one: str, many: str | None = None) -> str:
     """Write `1 run`, `2 runs`, `1,000 runs`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def listed(words: Sequence[str]) -> str:
-    """Write `a`, `a and b`, `a, b and c`."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

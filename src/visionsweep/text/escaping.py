@@ -75,6 +75,14 @@ def listed(items: Iterable[object], most: int = 20) -> str:
     return "".join(f"\n  {line}" for line in lines)
 
 
+def enumerated(words: Sequence[str], most: int = 12) -> str:
+    """Write `a`, `a and b`, `a, b and c`, visible; beyond `most` words, how many there are."""
+    shown = [visible(word) for word in words]
+    if len(shown) > most:
+        shown[most:] = [f"{len(shown) - most} more"]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
 def csv_cell(value: object) -> object:
     """Return a cell of a CSV file that is visible and not a formula in a spreadsheet.
 
