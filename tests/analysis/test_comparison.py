@@ -1,6 +1,7 @@
 """Comparisons with the leader: exact answers, and edges."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from scipy.stats import ttest_rel
 
 from visionsweep.analysis.comparison import compare, holm, images_needed
 from visionsweep.analysis.predictions import Predictions
+from visionsweep.analysis.run_losses import RunLosses
 from visionsweep.errors import UserError
 
 
@@ -142,3 +144,17 @@ def test_no_number_of_images_resolves_a_difference_within_the_variance_of_seeds(
     common = np.random.default_rng(11).random(50) + 0.5
     by_seed = np.array([[0.1], [-0.1], [0.05]])
     assert images_needed(with_losses(common + by_seed), with_losses(common + 0.05)) is None
+
+
+def test_run_with_one_replicate_does_not_cost_the_others_their_pairing(population):
+    """Its seed is another one, as that of a trained backbone, or none, as that of a solved head."""
+    predictions = population(seeds=1.0).draw(np.random.default_rng(0), 60, 5, ahead=(0.3, 0.0))
+    single = population().draw(np.random.default_rng(1), 60, 1)[0]
+    seeds = tuple((42, place) for place in range(5))
+    pair = [RunLosses.of(run, seeds=seeds) for run in predictions]
+    unpaired = [replace(pair[0], seeds=()), pair[1]]
+    lone = RunLosses.of(replace(single, labels=predictions[0].labels), seeds=((7, 0),))
+    (alone,), (beside, with_lone) = compare(pair), compare([*pair, lone])
+    assert beside.error == pytest.approx(alone.error)
+    assert beside.error != pytest.approx(compare(unpaired)[0].error, rel=0.05)
+    assert with_lone.error == pytest.approx(compare([unpaired[0], lone])[0].error)

@@ -1,7 +1,8 @@
 """Losses of several runs on the same images, and their weighted sums with confidence intervals.
 
 Comparisons, effects of settings, and learning curves use them: images are resampled for all runs at
-once. Replicates are paired where runs share their seeds, else independent.
+once. Replicates are paired where runs share their seeds, else independent. One replicate is a
+constant.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +16,7 @@ from visionsweep.analysis import bounds, resampling
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.predictions import Floats
 from visionsweep.analysis.resampling import SeedErrors
-from visionsweep.analysis.run_losses import RunLosses, require_same_images
+from visionsweep.analysis.run_losses import RunLosses, Seed, require_same_images
 
 MANY_IMAGES = 500  # from more on, the training sample counts in every difference
 _SAME = 1e-9  # weights of a training set that cancel
@@ -181,6 +182,27 @@ def _training_errors(
     return SeedErrors(size, dof)
 
 
+def _seeds_in_common(runs: Sequence[RunLosses]) -> tuple[Seed, ...]:
+    """Return the seeds that all runs share, apart from those of one replicate; else none.
+
+    One replicate, as of a solved head or a trained backbone, does not show how seeds differ. It
+    neither adds to the seed error of a sum nor keeps the other runs from being paired.
+    """
+    several = {run.seeds for run in runs if len(run.by_replicate) > 1}
+    seeds = several or {run.seeds for run in runs}
+    return seeds.pop() if len(seeds) == 1 else ()
+
+
+def _same_size(tables: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Stack tables of heads, `[K, R, N]`; one head counts as R equal ones, and so does none."""
+    size = max(map(len, tables))
+    rows = [
+        table if len(table) else np.zeros_like(tables[0], shape=(1, table.shape[1]))
+        for table in tables
+    ]
+    return np.stack([np.broadcast_to(row, (size, row.shape[1])) for row in rows])
+
+
 def losses_of(runs: Sequence[RunLosses]) -> Losses:
     """Gather the losses of runs, all on the same images in the same order.
 
@@ -193,10 +215,11 @@ def losses_of(runs: Sequence[RunLosses]) -> Losses:
     numbers = dict(zip(names, np.random.default_rng(0).uniform(1, 2, len(names)), strict=True))
     sets = np.array([numbers[run.training] for run in runs])
     training = _training_errors([run.by_replicate for run in runs], [run.by_sample for run in runs])
-    if runs[0].seeds and all(run.seeds == runs[0].seeds for run in runs):
-        shared = np.stack([run.by_replicate for run in runs])
-        alike = runs[0].samples and all(run.samples == runs[0].samples for run in runs)
-        samples = np.stack([run.by_sample for run in runs]) if alike else None
+    paired = _seeds_in_common(runs)
+    if paired:
+        shared = _same_size([run.by_replicate for run in runs])
+        alike = len({run.samples for run in runs if run.samples}) == 1
+        samples = _same_size([run.by_sample for run in runs]) if alike else None
         return Losses(images, _paired_errors(shared), training, sets, shared, samples)
     count = len(runs[0].images)
     error = [
