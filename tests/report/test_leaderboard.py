@@ -176,11 +176,12 @@ def test_long_names_are_folded_in_a_narrow_terminal(write_run, shown):
     assert name in "".join(last_cells)
 
 
-def test_output_ends_with_the_folder_and_the_command_for_tensorboard(write_run, shown, tmp_path):
+def test_output_ends_with_the_folder_and_commands_to_view_and_predict(write_run, shown, tmp_path):
     write_run("good", 0.3)
     text = shown(width=500)
     assert str(tmp_path / "outputs") in text
     assert f"src/view.py {tmp_path / 'outputs'} --all" in text
+    assert f"src/predict.py PHOTO.jpg --run {tmp_path / 'outputs' / 'good'}" in text
 
 
 def test_folder_without_runs_is_named_with_the_command_to_start_one(tmp_path, shown):

@@ -1,5 +1,6 @@
 """The leaderboard in the terminal: finished runs, best first."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from visionsweep.report.hints import hints
 from visionsweep.report.numbers import counted
 from visionsweep.report.settings import ALWAYS
 from visionsweep.report.unfinished import unfinished_lines
-from visionsweep.runs.discovery import FoundRuns, Run, comparable, completed
+from visionsweep.runs.discovery import FoundRuns, Run, comparable, completed, val_loss
 from visionsweep.text import shell
 from visionsweep.text.escaping import markdown, visible
 
@@ -199,3 +200,9 @@ def show(
         console.print(Text(visible(f"Results are in {where}. View them in TensorBoard:")))
         look = shell.run("view", folders[0], "--all")
         console.print(Text(f"  {look}"), style="cyan", soft_wrap=True)  # it is to be pasted
+        ranked = [evidence for evidence in groups if evidence.rows]
+        if len(ranked) == 1 and math.isfinite(val_loss(chosen := ranked[0].chosen)):
+            which = "recommended" if ranked[0].recommended is not None else "best"
+            console.print(Text(f"Predict with the {which} run:"))
+            use = shell.run("predict", "PHOTO.jpg", "--run", chosen.directory)
+            console.print(Text(f"  {use}"), style="cyan", soft_wrap=True)
