@@ -25,6 +25,7 @@ CONF = Path(__file__).parents[2] / "conf"
 OPTIONS = sorted(CONF.glob("*/*.yaml"))
 CHOICES = {key: item.choices for key, item in settings().items() if item.choices}
 WITH_WHAT_IT_NEEDS = {
+    "data/table": ["data.file=README.md"],
     "data/folder": ["data.root=."],
     "model/torchvision": ["model.name=resnet34"],
     "model/timm": ["model.name=resnet34"],

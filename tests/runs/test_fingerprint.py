@@ -122,10 +122,11 @@ def test_images_their_order_classes_and_weights_change_the_fingerprint(config):
         (replace(SPLITS, val=images("d", "x")), SPEC),
         (replace(SPLITS, train=images("c", "b", "a")), SPEC),
         (replace(SPLITS, classes=("cat", "wolf")), SPEC),
+        (replace(SPLITS, val=tuple(replace(image, group="p") for image in SPLITS.val)), SPEC),
         (SPLITS, replace(SPEC, fingerprint="def")),
     ]
     fingerprints = [fingerprint.of(config, splits, spec) for splits, spec in others]
-    assert len({same, *fingerprints}) == 5
+    assert len({same, *fingerprints}) == 6
 
 
 def test_every_setting_determines_the_result_unless_it_is_declared_otherwise(config):
@@ -133,11 +134,13 @@ def test_every_setting_determines_the_result_unless_it_is_declared_otherwise(con
     deciding = set(result_settings(asdict(config)))
     left_out = set(settings()) - deciding - neutral_keys()
     assert left_out == {
-        "data.gray_range", "data.label", "data.name", "data.root", "data.splits", 
+        "data.columns", "data.file", "data.gray_range", "data.label", "data.name", "data.root",
+        "data.splits",
         "model.label", "optimizer.fine_tuning_lr", "training.name", "training.replicates",
         # with the values that older records imply
         "augmentation._target_", "augmentation.arguments", "augmentation.crop_scale",
-        "augmentation.test_views", "augmentation.views", "evidence.name", "model.pooling",
+        "augmentation.test_views", "augmentation.views", "data.group_from", "evidence.name",
+        "model.pooling",
         "optimizer._target_", "optimizer.arguments",
         "training.class_weights", "training.clip_norm", "training.ema", "training.focal_gamma",
         "training.freeze_batchnorm", "training.label_smoothing", "training.layer_decay",

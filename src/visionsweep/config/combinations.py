@@ -183,6 +183,12 @@ def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
             problems.append(
                 f"data.root={root}: {why_no_folder(root)}; name the folder that holds your images"
             )
+    if data.source == "table" and not data.file:
+        problems.append("data.file=null: data=table reads a table; name it, data.file=labels.csv")
+    elif look_at_files and data.source == "table" and not as_path(expanded(data.file)).is_file():
+        problems.append(f"data.file={data.file}: no such file")
+    if data.group_from and data.source not in ("folder", "table"):
+        problems.append(f"data.group_from={data.group_from}: only for data=folder and data=table")
     if any(data.splits.values()) and data.source != "folder":
         problems.append(
             f"data.splits={data.splits}: data.source={data.source} has its own splits; use "

@@ -19,14 +19,38 @@ class DataConfig:
 
     label: str = setting("short name in tables and run names", MISSING, **LABEL)
     source: str = setting(
-        "published archives, a folder of yours, or the rendered sample",
+        "published archives, a folder or a table of yours, or the rendered sample",
         MISSING,
-        choices=("archives", "folder", "sample"),
+        choices=("archives", "folder", "table", "sample"),
     )
     name: str | None = setting(
         "name of the data set; null: the folder's", None, role="derived", expected="a name"
     )
     root: str = setting("folder of the images", MISSING, role="derived", path=True, place=True)
+    file: str | None = setting(
+        "table of images: .csv, .tsv, .jsonl, or .parquet",
+        None,
+        role="derived",
+        path=True,
+        place=True,
+        added=True,
+    )
+    columns: dict[str, str | None] = setting(
+        "columns of the table; null: found by their usual names",
+        factory=lambda: dict.fromkeys(("path", "label", "split", "group")),
+        role="derived",
+        added=True,
+        valid=values.are_columns,
+        expected="a column for each of path, label, split, and group",
+    )
+    group_from: str | None = setting(
+        "regular expression whose parentheses capture the group of an image in its path; groups "
+        "stay together in splits and folds",
+        None,
+        added=True,
+        valid=values.captures_group,
+        expected="a regular expression with one pair of parentheses, such as '(patient\\d+)_'",
+    )
     fraction: float = setting(
         "share of the training images, stratified; larger ones contain smaller ones",
         1.0,

@@ -48,3 +48,16 @@ def are_split_folders(value: Mapping[str, str | None]) -> bool:
 def is_gray_range(value: list[float]) -> bool:
     """Return whether a list holds two finite numbers, the lower one first."""
     return len(value) == 2 and -math.inf < float(value[0]) < float(value[1]) < math.inf
+
+
+def are_columns(value: Mapping[str, str | None]) -> bool:
+    """Return whether only columns that a table of images can have are named."""
+    return value.keys() <= {"path", "label", "split", "group"}
+
+
+def captures_group(value: str) -> bool:
+    """Return whether a text is a regular expression with one capturing group."""
+    try:
+        return re.compile(value).groups == 1
+    except re.error:
+        return False

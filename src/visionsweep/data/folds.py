@@ -34,7 +34,7 @@ def assign_folds(
         `int64[N]`, from 0 to `folds - 1`.
     """
     ranks = [digest_of(f"{seed}:{image.digest}".encode()) for image in images]
-    together = _together([[image.digest for image in images], *([groups] if groups else [])])
+    together = places_together([[image.digest for image in images], *([groups] if groups else [])])
     order = sorted(together, key=lambda places: (-len(places), min(ranks[k] for k in places)))
     sizes = np.bincount([image.label for image in images]).tolist()
     shares = [[0.0] * len(sizes) for _ in range(folds)]  # of each class
@@ -50,7 +50,17 @@ def assign_folds(
     return result
 
 
-def _together(keys: Sequence[Sequence[Hashable]]) -> list[list[int]]:
+def groups_of(images: Sequence[ImageFile]) -> list[str]:
+    """Return the group of each image, or nothing if there are no groups.
+
+    An image without a group is one by itself.
+    """
+    if not any(image.group for image in images):
+        return []
+    return [image.group or f"\0{image.digest}" for image in images]
+
+
+def places_together(keys: Sequence[Sequence[Hashable]]) -> list[list[int]]:
     """Return the places that belong together, since they agree in a key, directly or by others."""
     parent = list(range(len(keys[0])))
 

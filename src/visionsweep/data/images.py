@@ -17,6 +17,7 @@ class ImageFile:
     path: Path
     label: int  # index of the class
     digest: str  # of the content, as `digest_of` returns it
+    group: str = ""  # what it shares with other images, such as the patient; empty without groups
 
 
 def lost(path: Path, reason: str) -> UserError:

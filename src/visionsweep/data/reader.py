@@ -1,7 +1,7 @@
 """Read the images of a data set, and refuse or report what is left out."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class ImageReader:
         config: data settings; `on_bad_image` decides whether images may be left out.
         cache_file: file with cached facts; see `image_facts.inspect`.
         left_out: files and folders beside these parts that are not used.
+        group_of: function that returns the group of a file.
 
     Attributes:
         classes: class names, sorted; a label is an index into them.
@@ -43,8 +44,10 @@ class ImageReader:
         config: DataConfig,
         cache_file: Path | None,
         left_out: Iterable[LeftOut] = (),
+        group_of: Callable[[Path], str] = lambda _: "",
     ) -> None:
         parts = list(parts)
+        self._group_of = group_of
         files = [pair for part in parts for pair in part.files]
         self.classes = tuple(sorted({name for _, name in files}))
         self._label = {name: label for label, name in enumerate(self.classes)}
@@ -78,7 +81,7 @@ class ImageReader:
     def read(self, files: Iterable[tuple[Path, str]]) -> tuple[ImageFile, ...]:
         """Return the readable images among files with their class names."""
         return tuple(
-            ImageFile(path, self._label[name], result.digest)
+            ImageFile(path, self._label[name], result.digest, self._group_of(path))
             for path, name in files
             if isinstance(result := self._inspected[path], Inspected)
         )

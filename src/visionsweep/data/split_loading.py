@@ -1,7 +1,10 @@
 """Load the images of a data set and split them."""
 
 import logging
+import re
+from collections import defaultdict
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from visionsweep.config.schema import DataConfig
@@ -15,6 +18,7 @@ from visionsweep.data.reader import ImageReader
 from visionsweep.data.splits import SPLITS, Splits, check_splits
 from visionsweep.data.stratified_split import distinct, split_by_content, stratified_part
 from visionsweep.data.synthetic import sample
+from visionsweep.data.table import read_table
 from visionsweep.errors import UserError, warn_loudly, warn_once
 from visionsweep.storage.files import explained
 from visionsweep.text.paths import as_path, as_text
@@ -44,6 +48,8 @@ def _load(config: DataConfig, cache_file: Path | None) -> Splits:
         return _from_sample(config, cache_file)
     if config.source == "folder":
         return _from_folder(config, cache_file)
+    if config.source == "table":
+        return _from_table(config, cache_file)
     unreachable = sources.unreachable_archives(config)
     if not unreachable:
         return _from_archives(config, cache_file)
@@ -135,14 +141,57 @@ def _from_folder(config: DataConfig, cache_file: Path | None) -> Splits:
     train_names = {spelling(name): name for _, name in labeled["train"].files}
     for part in labeled.values():
         part.files = [(path, train_names.get(spelling(name), name)) for path, name in part.files]
-    reader = ImageReader(labeled.values(), config, cache_file, layout.left_out)
+    group_of = partial(_group_in_path, config.group_from, root)
+    reader = ImageReader(labeled.values(), config, cache_file, layout.left_out, group_of)
     parts = {split: reader.read(part.files) for split, part in labeled.items()}
+    return _completed(config.name or as_text(root.resolve().name), reader, parts, config)
+
+
+def _from_table(config: DataConfig, cache_file: Path | None) -> Splits:
+    """Load the images that a table lists, in the splits that it names."""
+    assert config.file is not None
+    file, root = as_path(config.file), as_path(config.root)
+    table = read_table(file, root, config.columns)
+    groups = {row.path: row.group for row in table.rows}
+    if config.group_from is not None:
+        groups = {path: _group_in_path(config.group_from, root, path) for path in groups}
+    labeled: dict[str, LabeledFiles] = defaultdict(LabeledFiles)
+    for row in sorted(table.rows, key=lambda row: (row.label, row.path)):
+        labeled[row.split or "train"].files.append((row.path, row.label))
+    if "train" not in labeled:
+        raise UserError("no row is in the split train", where=as_text(file))
+    reader = ImageReader(
+        labeled.values(), config, cache_file, table.left_out, lambda path: groups[path]
+    )
+    parts = {split: reader.read(part.files) for split, part in labeled.items()}
+    return _completed(config.name or as_text(file.stem), reader, parts, config)
+
+
+def _group_in_path(pattern: str | None, root: Path, path: Path) -> str:
+    """Return what a regular expression captures in a path below `root`; empty without one.
+
+    Raises:
+        UserError: if it captures nothing.
+    """
+    if pattern is None:
+        return ""
+    text = as_text(path.relative_to(root) if path.is_relative_to(root) else path)
+    match = re.search(pattern, text)
+    if match is None or not match[1]:
+        raise UserError(f"captures no group in {text}", where=f"data.group_from={pattern}")
+    return match[1]
+
+
+def _completed(
+    dataset: str, reader: ImageReader, parts: dict[str, tuple[ImageFile, ...]], config: DataConfig
+) -> Splits:
+    """Make missing splits of training images, and take the configured share of these."""
     shares = {"val": config.val_share, "test": config.test_share}
     absent = {split: share for split, share in shares.items() if split not in parts}
     if absent:
         parts |= split_by_content(parts["train"], reader.classes, absent, config.split_seed)
     parts["train"] = stratified_part(parts["train"], config.fraction, config.split_seed)
-    return _splits(config.name or as_text(root.resolve().name), reader, parts, config)
+    return _splits(dataset, reader, parts, config)
 
 
 def _splits(

@@ -66,7 +66,7 @@ def check_splits(splits: Splits) -> None:
 
     Raises:
         UserError: if there are fewer than two classes, a class without training images, or no
-            validation or test images.
+            validation or test images, or if a group is in two splits.
     """
     if not splits.classes:
         raise UserError("no image can be read", where=splits.dataset)
@@ -103,6 +103,7 @@ def check_splits(splits: Splits) -> None:
                 split,
             )
     everything = (*splits.train, *splits.val, *splits.test)
+    _check_groups(splits)
     classes = Counter(digest for digest, _ in {(i.digest, i.label) for i in everything})
     if ambiguous := sum(count > 1 for count in classes.values()):
         log.warning("%d images are in more than one class", ambiguous)
@@ -113,6 +114,27 @@ def check_splits(splits: Splits) -> None:
         *splits.counts.values(),
         names if len(splits.classes) <= 10 else f"{len(splits.classes)} classes",
     )
+
+
+def _check_groups(splits: Splits) -> None:
+    """Refuse a group of which images to train and images to score are members."""
+    split_of: dict[str, str] = {}
+    for split in SPLITS:
+        for image in splits[split]:
+            first = split_of.setdefault(image.group, split) if image.group else split
+            if first != split:
+                raise UserError(
+                    f"group {image.group!r} has images in {first} and in {split}",
+                    where=splits.dataset,
+                    hint="Leave the splits out, and they are made of whole groups; or change them.",
+                )
+    if split_of:
+        log.warning(
+            "%s: %d groups are kept together in splits and folds. Confidence intervals take images "
+            "for independent; within groups they are not, so intervals are too narrow",
+            splits.dataset,
+            len(split_of),
+        )
 
 
 def _classes_without_images(splits: Splits, split: str) -> list[str]:

@@ -4,10 +4,11 @@ Files with the same bytes are one image, which is never in two of the splits mad
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from visionsweep.data.folds import groups_of, places_together
 from visionsweep.data.images import ImageFile
 from visionsweep.errors import UserError
 
@@ -54,7 +55,7 @@ def stratified_part(
 def split_by_content(
     files: tuple[ImageFile, ...], classes: Sequence[str], shares: Mapping[str, float], seed: int
 ) -> dict[str, tuple[ImageFile, ...]]:
-    """Split images into `train` and other splits, stratified by class.
+    """Split images into `train` and other splits, stratified by class; groups stay together.
 
     Copies of an image stay together, also if they are in the folders of two classes. `shares` are
     those of each class by split, `{"val": 0.15, "test": 0.15}`.
@@ -62,6 +63,8 @@ def split_by_content(
     Raises:
         UserError: if a class has fewer different images than there are splits.
     """
+    if any(image.group for image in files):
+        return _split_by_group(files, shares, seed)
     split_of: dict[str, str] = {}  # by digest
     for label, members in _by_class(files).items():
         ranks = {(_rank(image, seed), image.digest) for image in members}
@@ -84,3 +87,40 @@ def split_by_content(
         split: tuple(image for image in files if split_of[image.digest] == split)
         for split in ("train", *shares)
     }
+
+
+def _split_by_group(
+    files: tuple[ImageFile, ...], shares: Mapping[str, float], seed: int
+) -> dict[str, tuple[ImageFile, ...]]:
+    """Split whole groups: the largest first, each where its classes are furthest from their share.
+
+    Raises:
+        UserError: if there are fewer groups than splits.
+    """
+    wanted = {"train": 1 - sum(shares.values()), **shares}
+    ranks = [_rank(image, seed) for image in files]
+    members = sorted(
+        places_together([[image.digest for image in files], groups_of(files)]),
+        key=lambda places: (-len(places), min(ranks[place] for place in places)),
+    )
+    if len(members) < len(wanted):
+        raise UserError(
+            f"There are {len(members)} groups of images; at least {len(wanted)} are needed to make "
+            f"{' and '.join(wanted)} of them"
+        )
+    sizes = Counter(image.label for image in files)
+    filled = {split: dict.fromkeys(sizes, 0.0) for split in wanted}  # share of each class
+    chosen: dict[str, list[int]] = {split: [] for split in wanted}
+
+    def fullness(split: str, labels: Sequence[int]) -> float:
+        return sum((filled[split][c] + 1 / sizes[c]) / wanted[split] for c in labels)
+
+    for number, places in enumerate(members):
+        labels = [files[place].label for place in places]
+        empty = [split for split in wanted if not chosen[split]]
+        among = empty if len(members) - number == len(empty) else list(wanted)
+        split = min(among, key=lambda split: fullness(split, labels))
+        chosen[split] += places
+        for label in labels:
+            filled[split][label] += 1 / sizes[label]
+    return {split: tuple(files[k] for k in sorted(places)) for split, places in chosen.items()}

@@ -20,7 +20,10 @@ from visionsweep.runs.record import SCHEMA_VERSION, Record
 def of(config: Config, splits: Splits, spec: BackboneSpec) -> str:
     """Return the fingerprint of a run, 32 hexadecimal digits; the order of images matters."""
     images = {
-        split: [(splits.classes[image.label], image.digest) for image in splits[split]]
+        split: [
+            (splits.classes[image.label], image.digest, *[image.group] * bool(image.group))
+            for image in splits[split]
+        ]
         for split in SPLITS
     }
     facts: tuple[Any, ...] = (

@@ -194,8 +194,7 @@ def require_places(run_dir: Path, recorded: Recorded, settings: Sequence[str], n
     required = ["data.root"] if OmegaConf.is_missing(data, "root") else []
     if data.source == "archives" and not data.archives:
         required += ["data.root", "data.base_url", "data.archives"]
-    if "data.splits" in recorded.places:
-        required.append("data.splits")
+    required += [key for key in ("data.file", "data.splits") if key in recorded.places]
     required = [key for key in dict.fromkeys(required) if key not in given]
     if not required:
         return

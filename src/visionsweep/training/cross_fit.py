@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.schema import Config
-from visionsweep.data.folds import FOLDS, assign_folds
+from visionsweep.data.folds import FOLDS, assign_folds, groups_of
 from visionsweep.data.images import ImageFile
 from visionsweep.data.splits import CROSS_FIT, Splits
 from visionsweep.errors import UserError
@@ -71,7 +71,7 @@ def make_folds(splits: Splits, seed: int) -> Folds:
         UserError: if all images of a class are in one fold.
     """
     images, count = (*splits.train, *splits.val), len(splits.train)
-    fold = assign_folds(images, seed)
+    fold = assign_folds(images, seed, groups=groups_of(images))
     labels = np.array([image.label for image in images])
     samples = np.tile(np.arange(count), (FOLDS, 1))
     for k in range(FOLDS):
@@ -81,8 +81,8 @@ def make_folds(splits: Splits, seed: int) -> Folds:
             outside = random.permutation(np.flatnonzero((labels == label) & (fold != k)))
             if not len(outside):
                 raise UserError(
-                    f"class {splits.classes[label]!r} has a single image for training and "
-                    "validation, so no heads can be trained without it",
+                    f"class {splits.classes[label]!r} has a single image, or group, for training "
+                    "and validation, so no heads can be trained without it",
                     where="evidence=cross_fit",
                     hint="Add images of the class, or use evidence=holdout.",
                 )
