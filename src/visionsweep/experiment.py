@@ -215,6 +215,7 @@ class _Run:
 
     def record(self, status: Status, failure: Failure | None) -> Record:
         """Assemble the record from the results of the steps so far."""
+        patience = self.config.training.patience
         record = Record(
             status=status,
             name=self.name,
@@ -228,7 +229,7 @@ class _Run:
             failure=failure,
             model=self.model,
             history=self.history,
-            metrics=summarize(self.history) if self.scores.evaluation else None,
+            metrics=summarize(self.history, patience) if self.scores.evaluation else None,
             evaluation=self.scores.evaluation,
             deployed=self.scores.deployed,
             classes=self.scores.classes,

@@ -304,8 +304,18 @@ def test_other_devices_are_refused(device: str) -> None:
         ({"data.splits": {"train": "a", "dev": "b"}}, ("data.splits=", "val: FOLDER")),
         ({"data.splits": {"train": "a"}}, ("data.splits=", "data.source=archives", "data=folder")),
         ({"model.source": "package"}, ("model.weights=DEFAULT", "PyPI package", "null")),
-        ({"training.layer_decay": 0.8}, ("layer_decay=0.8", "frozen backbone")),
-        ({"training.freeze_batchnorm": True}, ("freeze_batchnorm=True", "frozen backbone")),
+        ({"training.layer_decay": 0.8}, ("layer_decay=0.8", "that is trained")),
+        ({"training.freeze_batchnorm": True}, ("freeze_batchnorm=True", "that is trained")),
+        ({"training.mixup": 0.2}, ("mixup=0.2", "that is trained")),
+        (
+            {
+                "training.freeze_backbone": False,
+                "training.cutmix": 1.0,
+                "training.focal_gamma": 2.0,
+                "replicates": 1,
+            },
+            ("focal_gamma=2.0", "mixed labels"),
+        ),
         ({**SOLVED, "replicates": 5}, ("replicates=5", "training.linear_probe=only", "no seed")),
         ({**SOLVED, "training.freeze_backbone": False}, ("freeze_backbone=False", "frozen")),
         (

@@ -67,6 +67,10 @@ def test_runtime_settings_do_not_change_the_fingerprint(config):
         {"training.ema": 0.9},
         {"training.freeze_batchnorm": True},
         {"training.layer_decay": 0.8},
+        {"training.gradual_unfreezing": 0.5},
+        {"training.mixup": 0.2},
+        {"training.cutmix": 1.0},
+        {"training.patience": 3},
     ],
     ids=str,
 )
@@ -143,6 +147,7 @@ def test_every_setting_determines_the_result_unless_it_is_declared_otherwise(con
         "model.pooling",
         "optimizer._target_", "optimizer.arguments",
         "training.class_weights", "training.clip_norm", "training.ema", "training.focal_gamma",
+        "training.cutmix", "training.gradual_unfreezing", "training.mixup", "training.patience",
         "training.freeze_batchnorm", "training.label_smoothing", "training.layer_decay",
         "training.linear_probe", "training.sampling", "training.schedule", "training.warmup",
     }  # fmt: skip

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from visionsweep.config.schema import AugmentationConfig, OptimizerConfig
+from visionsweep.config.schema import AugmentationConfig, OptimizerConfig, TrainingConfig
 from visionsweep.data.dataset import ImageBatches, ImageDataset
 from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.transforms import build_augmentation, resized
@@ -20,6 +20,7 @@ from visionsweep.models.seeds import replicate_seeds
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
 from visionsweep.training.checkpoint import Progress, read_checkpoint, write_checkpoint
+from visionsweep.training.objective import objective_of
 from visionsweep.training.optimizers import averaged, make_optimizer
 from visionsweep.training.train_state import TrainState
 from visionsweep.training.updates import Updates
@@ -71,7 +72,7 @@ class _Small(torch.nn.Module):
         return self.layers(images)
 
 
-def fine_tuning(pictures, workers: int = 0, layer_decay: float = 1.0, **frozen: bool):
+def fine_tuning(pictures, workers: int = 0, recipe: TrainingConfig | None = None, **frozen: bool):
     """Return the training state of a network on augmented images, and its batches."""
     seeds = replicate_seeds(2, 1)
     generators = [torch.Generator().manual_seed(seeds[0].shuffle)]
@@ -85,7 +86,7 @@ def fine_tuning(pictures, workers: int = 0, layer_decay: float = 1.0, **frozen: 
         return ImageBatches(data, 4, shuffle=shuffle, workers=workers if shuffle else 0)
 
     batches = SplitBatches(loader("trivial_augment", generators[0]), loader("none"), loader("none"))
-    optimizer = make_optimizer(OPTIMIZERS["Adam"], module, layer_decay)
+    optimizer = make_optimizer(OPTIMIZERS["Adam"], module, recipe)
     return TrainState(module, optimizer, generators), batches
 
 
@@ -166,12 +167,21 @@ def test_resumed_moving_average_is_identical(tmp_path, pictures, kind):
 
 def test_resumed_training_by_a_schedule_is_identical(tmp_path, pictures):
     def make():
-        return fine_tuning(pictures, layer_decay=0.8, freeze_batchnorm=True)
+        return fine_tuning(pictures, recipe=TrainingConfig(layer_decay=0.8), freeze_batchnorm=True)
 
     updates = Updates("cosine", warmup=0.4, clip_norm=0.5)
     runs = interrupt_and_resume(make, tmp_path, after=1, epochs=4, updates=updates)
     assert_identical(*runs)
     assert [e.learning_rate for e in runs[0][1]] == [e.learning_rate for e in runs[1][1]]
+
+
+def test_resumed_training_on_mixed_images_layer_by_layer_is_identical(tmp_path, pictures):
+    recipe = TrainingConfig(gradual_unfreezing=1.0, mixup=0.5, cutmix=1.0)
+    options = {"updates": Updates.of(recipe), "objective": objective_of(recipe, [0, 1], 2)}
+    runs = interrupt_and_resume(
+        lambda: fine_tuning(pictures, recipe=recipe), tmp_path, after=1, epochs=3, **options
+    )
+    assert_identical(*runs)
 
 
 @pytest.mark.parametrize("optimizer", ["RMSprop", "NAdam", "Adagrad", "Adafactor", "Rprop"])

@@ -17,6 +17,7 @@ from visionsweep.models.seeds import replicate_seeds
 from visionsweep.training import loop
 from visionsweep.training.batches import SplitBatches, TensorBatches
 from visionsweep.training.objective import (
+    Objective,
     balanced_weights,
     cross_entropy,
     objective_of,
@@ -79,6 +80,26 @@ def test_smoothing_of_labels_is_that_of_torch():
     for replicate in range(2):
         expected = F.cross_entropy(logits[replicate], labels, label_smoothing=0.1, reduction="none")
         assert torch.allclose(ours[replicate], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.5, 1.0, 2.0])])
+def test_mixed_images_have_the_mean_loss_of_their_labels(weights):
+    recipe = TrainingConfig(mixup=0.4)
+    torch.manual_seed(0)
+    images, labels = torch.eye(4).view(4, 1, 2, 2), torch.tensor([0, 1, 2, 0])
+    mixed, both = objective_of(recipe, labels.tolist(), 3).mix(images, labels)
+    share = mixed[0, 0, 0, 0]  # of the image itself, the rest being that of its neighbor
+    assert 0 < share < 1 and not torch.equal(mixed, images)
+    logits = torch.randn(1, 4, 3)
+    objective = Objective(class_weights=weights)
+    loss = objective(cross_entropy(logits, both), both, logits)
+    of_one = torch.ones(3) if weights is None else weights
+    for row in range(4):
+        own, other = (labels[row], labels[row - 1])
+        ours, theirs = (cross_entropy(logits, label.repeat(4))[0, row] for label in (own, other))
+        weight = share * of_one[own] + (1 - share) * of_one[other]
+        expected = weight * (share * ours + (1 - share) * theirs)
+        assert loss[0, row].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_balanced_sampling_draws_each_class_equally_often():

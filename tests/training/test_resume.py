@@ -16,6 +16,7 @@ from visionsweep.errors import UserError
 from visionsweep.experiment import run_experiment
 from visionsweep.runs import claims, names
 from visionsweep.runs.discovery import find_runs
+from visionsweep.runs.record_file import read_record
 from visionsweep.training import loop
 
 
@@ -112,6 +113,27 @@ def test_interrupted_run_is_resumed_from_its_checkpoint(
     assert all(np.array_equal(once[name], twice[name]) for name in once.keys() | twice.keys())
     assert not (run_dir / "checkpoint.safetensors").exists()
     assert resumed.seconds["total"] > resumed.seconds["earlier"] > 0
+
+
+def test_early_stopping_deploys_the_best_epoch_also_of_a_resumed_run(config, run_dir, interrupted):
+    training = replace(config.training, patience=3)
+    optimizer = replace(config.optimizer, lr=1.0)  # overshoots
+    slow = replace(
+        config, training=training, optimizer=optimizer, epochs=40, checkpoint_seconds=0.0
+    )
+    whole = run_experiment(slow, run_dir.with_name("whole"), "a-run")
+    final, stopped = whole.metrics.final.epoch, len(whole.history)
+    assert final == min(whole.history, key=lambda epoch: epoch.val.loss).epoch
+    assert final + 3 == stopped < 40
+    assert whole.evaluation["val"]["loss"].value == pytest.approx(whole.metrics.final.val.loss)
+    assert whole.metrics.final.val.loss < whole.history[-1].val.loss
+    with interrupted(stopped - 1):  # the best epoch is in the checkpoint alone
+        run_experiment(slow, run_dir, "a-run")
+    resumed = run_experiment(slow, run_dir, "a-run")
+    assert resumed.continued_after == [stopped - 1] and resumed.metrics == whole.metrics
+    assert read_record(run_dir / "result.json").metrics == whole.metrics
+    for name in ("head.safetensors", "predictions.csv"):
+        assert (run_dir / name).read_bytes() == (run_dir.with_name("whole") / name).read_bytes()
 
 
 def test_checkpoint_of_another_run_is_refused_with_the_difference(config, run_dir, monkeypatch):

@@ -1,12 +1,14 @@
 """Learning rates of a schedule, clipped gradients, layer-wise rates, frozen BatchNorm."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import lr_scheduler
 
-from visionsweep.config.schema import ModelConfig, OptimizerConfig
+from visionsweep.config.schema import ModelConfig, OptimizerConfig, TrainingConfig
 from visionsweep.models import backbones, classifier
 from visionsweep.models.backbone_spec import resolve_backbone
 from visionsweep.models.heads import Heads
@@ -120,7 +122,7 @@ def test_layers_are_the_numbered_modules_in_order(network):
 
 
 def test_layers_far_from_the_head_learn_slower(network):
-    groups = make_optimizer(SGD, network, layer_decay=0.8).param_groups
+    groups = make_optimizer(SGD, network, TrainingConfig(layer_decay=0.8)).param_groups
     assert [group["lr"] for group in groups] == pytest.approx([0.5 * 0.8**k for k in range(7)])
     assert groups[0]["params"] == list(network.head.parameters())
     assert any(p is network.backbone.conv1.weight for p in groups[-1]["params"])
@@ -136,9 +138,29 @@ def test_batchnorm_keeps_its_statistics_and_trains_its_weights(network):
 
 
 def test_rates_of_layers_follow_the_schedule(network):
-    optimizer = make_optimizer(SGD, network, layer_decay=0.5)
+    optimizer = make_optimizer(SGD, network, TrainingConfig(layer_decay=0.5))
     Updates("cosine").prepare(optimizer, 5, 10, 0, 1)
     assert [group["lr"] for group in optimizer.param_groups[:2]] == pytest.approx([0.25, 0.125])
+
+
+def test_layers_start_to_train_one_after_another_from_the_head(network):
+    updates = Updates(gradual_unfreezing=0.5)
+    assert [updates.unfrozen(s, 20, 6) for s in range(12)] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
+    optimizer = make_optimizer(SGD, network, TrainingConfig(gradual_unfreezing=1.0))
+    batch = TensorBatches(torch.randn(3, 3, 32, 32), torch.arange(3), 3)
+    weights = {name: [p.detach().clone() for p in ps] for name, ps in layers(network).items()}
+    changed = []
+    for step in range(3):  # of 10
+        before = partial(Updates(gradual_unfreezing=1.0).prepare, optimizer, step * 2, 10)
+        loop.train_one_epoch(network, batch, optimizer, CPU, before_step=before)
+        changed.append(
+            [
+                name.removeprefix("backbone.")
+                for name, parameters in layers(network).items()
+                if not all(map(torch.equal, parameters, weights[name]))
+            ]
+        )
+    assert changed == [["head"], ["layer4", "head"], ["layer3", "layer4", "head"]]
 
 
 def test_moving_average_is_that_of_its_definition():

@@ -148,12 +148,20 @@ def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
             "fine-tuning, leave it out and sweep the seed, -m seed=1,2,3"
         )
     if config.training.freeze_backbone:
-        of_backbone = {"freeze_batchnorm": False, "layer_decay": 1.0}
+        of_backbone = {
+            "freeze_batchnorm": False, "layer_decay": 1.0, "gradual_unfreezing": 0.0, "mixup": 0.0,
+            "cutmix": 0.0,
+        }  # fmt: skip
         problems += [
-            f"training.{name}={config.training[name]}: has no effect on a frozen backbone"
+            f"training.{name}={config.training[name]}: only for a backbone that is trained"
             for name, neutral in of_backbone.items()
             if config.training[name] != neutral
         ]
+    elif config.training.focal_gamma and (config.training.mixup or config.training.cutmix):
+        problems.append(
+            f"training.focal_gamma={config.training.focal_gamma}: the focal loss has no meaning "
+            "for mixed labels; leave it out, or training.mixup and training.cutmix"
+        )
     if config.training.linear_probe == "only":
         problems += _unsolvable(config)
     if config.evidence.training_bootstrap in range(1, _FEWEST_SAMPLES):

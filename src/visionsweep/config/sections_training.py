@@ -71,6 +71,35 @@ class TrainingConfig:
         le=1,
         **_IN_STEPS,
     )
+    gradual_unfreezing: float = setting(
+        "share of all steps over which the layers of a trained backbone start to train, one after "
+        "another from the head to the input; 0: all at once",
+        0.0,
+        ge=0,
+        le=1,
+        **_IN_STEPS,
+    )
+    mixup: float = setting(
+        "alpha of MixUp, which averages pairs of training images and of their labels, for a "
+        "trained backbone; 0: none",
+        0.0,
+        ge=0,
+        **_IN_STEPS,
+    )
+    cutmix: float = setting(
+        "alpha of CutMix, which pastes a part of one training image into another; with mixup, each "
+        "batch takes one of the two; 0: none",
+        0.0,
+        ge=0,
+        **_IN_STEPS,
+    )
+    patience: int | None = setting(
+        "epochs without a lower validation loss after which training ends; the epoch with the "
+        "lowest is scored and saved; null: the last one is",
+        None,
+        ge=1,
+        **_IN_STEPS,
+    )
     class_weights: str = setting(
         "weight of an image in the training loss; balanced: the rarer its class, the larger",
         "none",

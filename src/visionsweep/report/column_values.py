@@ -197,6 +197,20 @@ def epochs_of(row: Row) -> Value:
     return NAN if row.run.record.is_solved else config_value("epochs")(row)
 
 
+def saved_epoch(row: Row) -> Value:
+    """Return the epoch whose weights are saved; NaN if the head was solved."""
+    metrics = row.run.record.metrics
+    return NAN if row.run.record.is_solved or metrics is None else metrics.final.epoch
+
+
+def epochs_text(row: Row) -> str:
+    """Return the number of epochs, or `3 of 10` if another than the last one was saved."""
+    saved, epochs = saved_epoch(row), epochs_of(row)
+    if row.run.record.is_solved:
+        return "solved"
+    return f"{epochs}" if saved == epochs else f"{saved} of {epochs}"
+
+
 def split_digests(row: Row) -> dict[str, str]:
     """Return the digest of the images of each split."""
     assert row.run.record.data is not None

@@ -22,6 +22,7 @@ from visionsweep.report.column_values import (
     difference,
     difference_text,
     epochs_of,
+    epochs_text,
     estimate_of,
     license_of,
     loss_text,
@@ -29,6 +30,7 @@ from visionsweep.report.column_values import (
     milliseconds,
     model_facts,
     replicates_of,
+    saved_epoch,
     score,
     share_text,
     split_digests,
@@ -48,7 +50,7 @@ COLUMNS = (
     Column("data", "data", config_value("data", "label")),
     Column(
         "epochs", "epochs", epochs_of,
-        lambda r: "solved" if r.run.record.is_solved else f"{epochs_of(r)}",
+        epochs_text,
     ),
     Column(
         "val_loss", "val loss", score("val", "loss"), loss_text("val"),
@@ -115,6 +117,7 @@ COLUMNS = (
     Column(
         "name", "run", lambda r: r.run.record.name, drop_priority=4, hint="name of its directory"
     ),
+    Column("saved_epoch", "", saved_epoch, views=_FILE),
     Column("repeats", "", lambda r: max(1, len(r.runs)), views=_FILE),
     Column("val_loss_low", "", measured("val", "loss", "low"), views=_FILE),
     Column("val_loss_high", "", measured("val", "loss", "high"), views=_FILE),

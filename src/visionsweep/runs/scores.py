@@ -1,6 +1,7 @@
 """Scores in a record: per epoch, and with confidence intervals, overall and of each class."""
 
 import math
+from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -64,7 +65,8 @@ class Epoch(EpochScores, frozen=True, gc=False):
 class Metrics(Struct, frozen=True):
     """Scores by which a run is judged."""
 
-    final: EpochScores  # of the last epoch, which the saved weights reproduce
+    # Of the epoch whose weights are saved: the last, or with `training.patience` the best.
+    final: EpochScores
     best: EpochScores  # of the epoch with the lowest validation loss
 
 
@@ -102,13 +104,20 @@ class ClassMeasures(_NullIsNaN, frozen=True):
     f1: Interval | NullableScore  # NaN if the class occurs nowhere; older records: a number
 
 
-def summarize(history: list[Epoch]) -> Metrics:
-    """Return the scores of the last epoch and of the epoch with the lowest validation loss.
+def best_epoch(history: Sequence[Epoch]) -> Epoch:
+    """Return the epoch with the lowest validation loss, of equal ones the first.
 
-    A NaN loss counts as infinite; of equal epochs, the first is the best.
+    A NaN loss counts as infinite.
     """
+    return min(history, key=lambda e: math.inf if math.isnan(e.val.loss) else e.val.loss)
 
-    def val_loss(epoch: Epoch) -> float:
-        return math.inf if math.isnan(epoch.val.loss) else epoch.val.loss
 
-    return Metrics(history[-1].means, min(history, key=val_loss).means)
+def summarize(history: Sequence[Epoch], patience: int | None = None) -> Metrics:
+    """Return the scores of the epoch whose weights are saved, and of the best one.
+
+    Args:
+        history: all epochs.
+        patience: `training.patience`; unless it is None, the weights of the best epoch are saved.
+    """
+    best = best_epoch(history).means
+    return Metrics(history[-1].means if patience is None else best, best)

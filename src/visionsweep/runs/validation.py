@@ -48,7 +48,7 @@ def check_record(record: Record) -> None:
         _check_classes(split, scores, record.data)
     _check_replicates(record)
     if record.metrics is not None:
-        _check_metrics(record.metrics, record.history)
+        _check_metrics(record.metrics, record.history, flatten(record.config))
     if record.status == "completed":
         _check_completed(record)
 
@@ -63,7 +63,8 @@ def _check_completed(record: Record) -> None:
     ):  # fmt: skip
         _require(isinstance(config.get(key), kind), f"config.{key}: missing")
     epochs, count = config["epochs"], len(record.history)
-    _require(count == epochs, f"history: {count} epochs in a completed run of {epochs}")
+    stopped = config.get("training.patience") is not None and 0 < count < epochs
+    _require(count == epochs or stopped, f"history: {count} epochs in a completed run of {epochs}")
 
 
 def check_time(text: str) -> None:
@@ -147,12 +148,15 @@ def check_history(history: Sequence[Epoch]) -> None:
             raise ValueError(f"history, epoch {number}: expected {replicates} replicates")
 
 
-def _check_metrics(metrics: Metrics, history: Sequence[Epoch]) -> None:
+def _check_metrics(metrics: Metrics, history: Sequence[Epoch], config: Mapping[str, Any]) -> None:
     for name, scores in (("final", metrics.final), ("best", metrics.best)):
         recorded = [epoch.means for epoch in history[scores.epoch - 1 : scores.epoch]]
         if msgspec.json.encode(recorded) != msgspec.json.encode([scores]):  # NaN is null
             raise ValueError(f"metrics.{name}: differs from history, epoch {scores.epoch}")
-    _require(metrics.final.epoch == len(history), "metrics.final: not the last epoch")
+    if config.get("training.patience") is None:
+        _require(metrics.final.epoch == len(history), "metrics.final: not the last epoch")
+    else:
+        _require(metrics.final.epoch == metrics.best.epoch, "metrics.final: not the best epoch")
 
 
 def _check_measure(where: str, name: str, measure: Measure) -> None:

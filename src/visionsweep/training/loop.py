@@ -1,5 +1,6 @@
 """Train a model in plain PyTorch: heads on features, or a network on images."""
 
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,17 +12,19 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from visionsweep.runs.scores import Epoch, Scores
+from visionsweep.runs.scores import Epoch, Scores, best_epoch
 from visionsweep.runtime import signals, terminal
 from visionsweep.runtime.micro_batching import TRAINING_WARNING, AdaptiveMicroBatch
 from visionsweep.training.batches import Batches, SplitBatches
 from visionsweep.training.divergence import stop_if_diverged
-from visionsweep.training.objective import Objective
+from visionsweep.training.objective import Objective, axis_of_images
 from visionsweep.training.scoring import Part, Sums, epoch_of, evaluate, forward
 from visionsweep.training.updates import Updates
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+log = logging.getLogger(__name__)
 
 
 def seed_everything(seed: int) -> None:
@@ -68,8 +71,10 @@ def train_one_epoch(
     sums = Sums()
     for step, (inputs, labels) in enumerate(batches):
         signals.check()
-        backward = partial(_backward, model, device, objective, labels.shape[-1])
-        axis = labels.ndim - 1
+        if objective.mix is not None:
+            inputs, labels = objective.mix(inputs, labels)
+        axis = axis_of_images(labels)
+        backward = partial(_backward, model, device, objective, labels.shape[axis])
         parts = micro_batch.map(
             backward, inputs, labels, axis=axis, before_attempt=optimizer.zero_grad
         )
@@ -107,6 +112,7 @@ def fit(
     objective: Objective | None = None,
     updates: Updates | None = None,
     scored: nn.Module | None = None,
+    patience: int | None = None,
 ) -> list[Epoch]:
     """Train a model, and evaluate it on validation and test images after each epoch.
 
@@ -122,6 +128,7 @@ def fit(
         objective: training loss, as for `train_one_epoch`.
         updates: learning rate of each step, and the largest gradient; by default as they are.
         scored: model to evaluate, as a moving average; by default the trained one.
+        patience: epochs without a lower validation loss after which training ends; None for all.
 
     Returns:
         The scores of all epochs in order, those of `done` included.
@@ -142,6 +149,9 @@ def fit(
             _Counted(split, bar) if sizes else split for split in splits
         )
         for number in range(len(done) + 1, epochs + 1):
+            if patience and history and history[-1].epoch - best_epoch(history).epoch >= patience:
+                log.info("No lower validation loss in %d epochs: training ends early", patience)
+                break
             start = time.perf_counter()
             prepare = partial(updates.prepare, optimizer, (number - 1) * steps, epochs * steps)
             train = train_one_epoch(

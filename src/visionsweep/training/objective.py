@@ -1,7 +1,8 @@
 """The training loss: cross-entropy, weighted by class or by how hard an image is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,12 +15,18 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
     Args:
         logits: `float32[R, N, C]`.
-        labels: `int64[N]` or `int64[R, N]`.
+        labels: `int64[N]` or `int64[R, N]`, or probabilities of classes, `float32[N, C]`.
     """
+    shape = logits.shape if labels.is_floating_point() else logits.shape[:2]
     flat = F.cross_entropy(
-        logits.flatten(0, 1), labels.expand(logits.shape[:2]).flatten(), reduction="none"
+        logits.flatten(0, 1), labels.expand(shape).flatten(0, 1), reduction="none"
     )
     return flat.view(logits.shape[:2])
+
+
+def axis_of_images(labels: torch.Tensor) -> int:
+    """Return the dimension of the images: 0 of `[N]` and of `float32[N, C]`, 1 of `int64[R, N]`."""
+    return 0 if labels.is_floating_point() else labels.ndim - 1
 
 
 @dataclass(frozen=True)
@@ -32,11 +39,14 @@ class Objective:
         label_smoothing: share of each label that is spread over all classes (Szegedy et al. 2016).
         focal_gamma: exponent of the focal loss, (1 - p)^gamma times the cross-entropy, p being the
             probability of the true class (Lin et al. 2017); 0 for the cross-entropy.
+        mix: function from images and labels of a batch to mixed ones, with probabilities of classes
+            as labels, `float32[N, C]`; None to leave them as they are.
     """
 
     class_weights: torch.Tensor | None = None
     focal_gamma: float = 0.0
     label_smoothing: float = 0.0
+    mix: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None
 
     def __call__(
         self, losses: torch.Tensor, labels: torch.Tensor, logits: torch.Tensor
@@ -45,7 +55,7 @@ class Objective:
 
         Args:
             losses: cross-entropy, `float32[R, N]`.
-            labels: `int64[N]` or `int64[R, N]`.
+            labels: as in `cross_entropy`.
             logits: `float32[R, N, C]`.
         """
         weighted = losses
@@ -57,7 +67,9 @@ class Objective:
             misses = (-torch.expm1(-losses)).clamp_min(torch.finfo(losses.dtype).tiny)
             weighted = weighted * misses**self.focal_gamma
         if self.class_weights is not None:
-            weighted = weighted * self.class_weights.to(losses.device)[labels]
+            weights = self.class_weights.to(losses.device)
+            mixed = labels.is_floating_point()
+            weighted = weighted * (labels @ weights if mixed else weights[labels])
         return weighted
 
 
@@ -84,7 +96,19 @@ def objective_of(config: TrainingConfig, labels: Sequence[int], classes: int) ->
         balanced_weights(labels, classes) if balanced else None,
         config.focal_gamma,
         config.label_smoothing,
+        _mixing(config, classes),
     )
+
+
+def _mixing(config: TrainingConfig, classes: int) -> Any:
+    """Return MixUp (Zhang et al. 2018), CutMix (Yun et al. 2019), either at random, or None."""
+    if not (config.mixup or config.cutmix):
+        return None
+    from torchvision.transforms import v2
+
+    alphas = {v2.MixUp: config.mixup, v2.CutMix: config.cutmix}
+    mixing = [kind(alpha=alpha, num_classes=classes) for kind, alpha in alphas.items() if alpha]
+    return v2.RandomChoice(mixing) if len(mixing) > 1 else mixing[0]
 
 
 def sampling_weights(

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from visionsweep.config.schema import OptimizerConfig
+from visionsweep.config.schema import OptimizerConfig, TrainingConfig
 from visionsweep.config.targets import (
     build_target,
     is_standard,
@@ -21,27 +21,29 @@ _VECTOR = 16  # numbers of the widest vector instructions, AVX-512
 
 
 def make_optimizer(
-    config: OptimizerConfig, model: nn.Module, layer_decay: float = 1.0
+    config: OptimizerConfig, model: nn.Module, recipe: TrainingConfig | None = None
 ) -> torch.optim.Optimizer:
     """Return the optimizer of a model's trainable parameters.
 
     Args:
         config: optimizer.
         model: heads, or a classifier.
-        layer_decay: factor of the learning rate from each layer of the backbone to the one before
-            it (as in BEiT, Bao et al. 2022); the head has the full rate.
+        recipe: its `layer_decay` is the factor of the learning rate from each layer of the backbone
+            to the one before it (as in BEiT, Bao et al. 2022); the head has the full rate. Each
+            layer then has a parameter group, from the head to the input, as with
+            `gradual_unfreezing`. None for neither.
 
     Raises:
         UserError: if the class is not allowed, or refuses its arguments or these parameters.
     """
     if isinstance(model, Heads) and model.has_many_classes:
         return _build(config, [_fused(parameter) for parameter in model.parameters()])
-    if layer_decay == 1:
+    if recipe is None or (recipe.layer_decay == 1 and not recipe.gradual_unfreezing):
         return _build(config, [p for p in model.parameters() if p.requires_grad])
     return _build(
         config,
         [
-            {"params": parameters, "lr": config.lr * layer_decay**depth}
+            {"params": parameters, "lr": config.lr * recipe.layer_decay**depth}
             for depth, parameters in enumerate(reversed(layers(model).values()))
         ],
     )

@@ -25,7 +25,11 @@ class Sums:
         self.images = 0
 
     def add(self, losses: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """Add a batch: losses `[R, N]`, logits `[R, N, C]`, labels `[N]` or `[R, N]`."""
+        """Add a batch: losses `[R, N]`, logits `[R, N, C]`, labels as in `cross_entropy`.
+
+        Where labels are probabilities, the most probable class is the correct one.
+        """
+        labels = labels.argmax(1) if labels.is_floating_point() else labels
         self.losses = self.losses + losses.detach().sum(1)
         self.correct = self.correct + (logits.argmax(2) == labels).sum(1)
         self.images += logits.shape[1]

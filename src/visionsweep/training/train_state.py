@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from visionsweep.models.classifier import Classifier
 from visionsweep.models.heads import Heads
+from visionsweep.runs.scores import Epoch, best_epoch
 from visionsweep.runtime.micro_batching import TRAINING_WARNING, AdaptiveMicroBatch
 
 
@@ -26,6 +27,7 @@ class TrainState:
         shuffle_generators: generator of the training order, per head.
         micro_batch: micro-batch size that device memory holds.
         average: moving average of the module, if there is one.
+        best: weights of the best epoch so far by name; None if they are not kept.
     """
 
     module: nn.Module
@@ -35,11 +37,24 @@ class TrainState:
         default_factory=lambda: AdaptiveMicroBatch(warning=TRAINING_WARNING)
     )
     average: AveragedModel | None = None
+    best: dict[str, torch.Tensor] | None = None
 
     @property
     def deployed(self) -> nn.Module:
         """What is scored and saved: the module, or its moving average."""
         return self.module if self.average is None else self.average.module
+
+    def keep_best(self, history: Sequence[Epoch]) -> None:
+        """Keep the weights if those of the best epoch are kept and the last one is the best."""
+        if self.best is not None and best_epoch(history) is history[-1]:
+            weights = _weights(self.deployed).items()
+            self.best.update({name: weight.detach().clone() for name, weight in weights})
+
+    def restore_best(self) -> None:
+        """Deploy the weights of the best epoch, if they are kept."""
+        with torch.no_grad():
+            for name, weight in (self.best or {}).items():
+                _weights(self.deployed)[name].copy_(weight)
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Return what is saved by name: the replicates of the head, or the whole network."""
@@ -53,6 +68,7 @@ class TrainState:
         """Return the whole state by name, as contiguous tensors on the CPU."""
         device = next(self.module.parameters()).device
         tensors = self._parameters() | _optimizer_tensors(self.optimizer)
+        tensors |= {f"best.{name}": weight for name, weight in (self.best or {}).items()}
         tensors |= {f"random.{i}": source.get_state() for i, source in enumerate(self._generators)}
         tensors["random.torch"] = torch.get_rng_state()
         if device.type == "cuda":  # this device alone: asking others would occupy their memory
@@ -75,6 +91,8 @@ class TrainState:
         reference.step()
         moments = _optimizer_tensors(reference)
         own = self.tensors() | moments
+        kept = {} if self.best is None else _weights(self.deployed)
+        own |= {f"best.{name}": weight for name, weight in kept.items()}
         _check_like(own, tensors, optional={*moments, "random.cuda", "random.mps"})
         optimizer_state: dict[int, dict[str, Any]] = {}
         for i, values in reference.state_dict()["state"].items():
@@ -93,6 +111,9 @@ class TrainState:
         with torch.no_grad():
             for name, weight in self._parameters().items():
                 weight.copy_(tensors[name])
+        for name, weight in kept.items():
+            assert self.best is not None
+            self.best[name] = tensors[f"best.{name}"].to(weight.device, copy=True)
         groups = self.optimizer.state_dict()["param_groups"]
         for i, group in enumerate(groups):
             if (name := f"group.{i}.step") in tensors:

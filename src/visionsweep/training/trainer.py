@@ -148,16 +148,14 @@ def new_state(run: RunContext) -> TrainState:
     seeds = (*run.seeds, *run.resampled)
     for generator, seed in zip(run.shuffle_generators, seeds, strict=True):
         generator.manual_seed(seed.shuffle)
-    optimizer = make_optimizer(run.config.optimizer, module, run.config.training.layer_decay)
-    return TrainState(
-        module,
-        optimizer,
-        run.shuffle_generators,
-        AdaptiveMicroBatch(
-            warning=TRAINING_WARNING, allows_single_image=lambda: run.network.trains_on_one_image
-        ),
-        averaged(module, optimizer, run.config.training.ema),
+    recipe = run.config.training
+    optimizer = make_optimizer(run.config.optimizer, module, recipe)
+    micro_batch = AdaptiveMicroBatch(
+        warning=TRAINING_WARNING, allows_single_image=lambda: run.network.trains_on_one_image
     )
+    average = averaged(module, optimizer, recipe.ema)
+    best: dict[str, torch.Tensor] | None = None if recipe.patience is None else {}
+    return TrainState(module, optimizer, run.shuffle_generators, micro_batch, average, best)
 
 
 def _new_module(run: RunContext) -> nn.Module:
@@ -206,6 +204,7 @@ def train(
     def after_epoch(epoch: Epoch) -> None:
         nonlocal written
         history.append(epoch)
+        state.keep_best(history)
         on_epoch(epoch)
         events.epoch(epoch)
         if run.config.histograms:
@@ -241,6 +240,8 @@ def train(
         done=progress.history,
         micro_batch=state.micro_batch,
         objective=objective_of(recipe, labels, run.network.classes),
-        updates=Updates(recipe.schedule, recipe.warmup, recipe.clip_norm),
+        updates=Updates.of(recipe),
         scored=state.deployed,
+        patience=recipe.patience,
     )
+    state.restore_best()
