@@ -104,7 +104,7 @@ def test_unknown_classes_are_refused(sweep_of_eight, run_dir, sample_root, tmp_p
     commands, _ = sweep_of_eight
     done = commands.run("evaluate.py", run_dir, "data=folder", f"data.root={tmp_path / 'mine'}")
     assert done.returncode == 1
-    assert "was not trained on soup" in done.stderr and "pizza, steak, sushi" in done.stderr
+    assert "was not trained on soup" in done.stderr and "pizza, steak and sushi" in done.stderr
 
 
 @pytest.mark.parametrize(
