@@ -293,3 +293,10 @@ def test_only_models_that_this_machine_knows_are_built(run, model):
     with pytest.raises(UserError) as error:
         config_for(run, settings_for(run), Path("again"))
     assert error.value.where == "config.model of the record"
+
+
+@pytest.mark.parametrize(("most", "listed"), [(2, True), (100, False)])
+def test_other_arithmetic_of_heads_is_listed_if_it_concerns_the_run(run, most, listed, monkeypatch):
+    monkeypatch.setattr("visionsweep.reproduction.MANY_CLASSES", most)
+    run.record.heads_version = 1
+    assert ("arithmetic of heads (rounding)" in changes(run)) == listed

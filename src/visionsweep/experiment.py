@@ -18,6 +18,7 @@ from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.schema import Config
 from visionsweep.data.splits import CROSS_FIT
 from visionsweep.errors import UserError, let_go
+from visionsweep.models.heads import HEADS_VERSION
 from visionsweep.runs import claims
 from visionsweep.runs.facts import data_facts, model_facts
 from visionsweep.runs.measures import RunScores, score_splits, scores_by_replicates
@@ -32,14 +33,9 @@ from visionsweep.runtime.threads import one_thread
 from visionsweep.storage.files import disk_errors_explained, remove_leftovers, write_atomically
 from visionsweep.tensorboard.writer import RunWriter
 from visionsweep.text.escaping import visible
+from visionsweep.training import results
 from visionsweep.training.feature_inputs import trains_on_features
 from visionsweep.training.resolve import Resolved, resolve
-from visionsweep.training.results import (
-    predict_splits,
-    write_predictions,
-    write_projector,
-    write_weights,
-)
 from visionsweep.training.resume import finished_run, resume_or_start
 from visionsweep.training.reuse import Reused, reuse_completed
 from visionsweep.training.train_state import TrainState
@@ -49,7 +45,7 @@ log = logging.getLogger(__name__)
 
 _REUSED = (
     "history", "metrics", "evaluation", "deployed", "classes", "temperature", "model", "data",
-    "dataset", "device", "versions", "git", "intervals_version",
+    "dataset", "device", "versions", "git", "heads_version", "intervals_version",
 )  # fmt: skip
 
 
@@ -157,8 +153,8 @@ class _Run:
                 state, predictions, temperature = self._train(context)
             self.temperature = temperature
             self.scores = score_splits(predictions, temperature, resolved.splits.classes)
-            write_predictions(run_dir, resolved.splits, predictions, temperature)
-            write_weights(run_dir / model.checkpoint, state, temperature)
+            results.write_predictions(run_dir, resolved.splits, predictions, temperature)
+            results.write_weights(run_dir / model.checkpoint, state, temperature)
             (run_dir / CHECKPOINT).unlink(missing_ok=True)
         names = {"val": "validation", "test": "test", CROSS_FIT: "cross-fitted"}
         for split, of_split in self.scores.deployed.items():
@@ -193,7 +189,7 @@ class _Run:
                 settings = OmegaConf.to_yaml(OmegaConf.create(asdict(config)))
                 events.begin(facts, settings)
             train(context, state, progress, events, on_epoch)
-            predictions, temperature = predict_splits(context, state)
+            predictions, temperature = results.predict_splits(context, state)
             if (limit := state.micro_batch.limit) is not None:
                 self.images_at_once = limit
                 events.facts(facts | {"images at once": str(limit)})
@@ -202,7 +198,7 @@ class _Run:
                 events.pr_curves(predictions["val"].labels, probabilities, splits.classes)
             deployed = {s: scores_by_replicates(p, temperature) for s, p in predictions.items()}
             events.end(config, facts, deployed)
-            write_projector(context)
+            results.write_projector(context)
         return state, predictions, temperature
 
     @contextmanager
@@ -233,6 +229,7 @@ class _Run:
             evaluation=self.scores.evaluation,
             deployed=self.scores.deployed,
             classes=self.scores.classes,
+            heads_version=HEADS_VERSION,
             intervals_version=INTERVALS_VERSION,
             temperature=self.temperature,
             continued_after=self.resumed_after,

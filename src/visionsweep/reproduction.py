@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from visionsweep.analysis.predictions import Predictions
+from visionsweep.analysis.predictions import MANY_CLASSES, Predictions
 from visionsweep.analysis.top_logits import shortened
 from visionsweep.config import derived
 from visionsweep.config.derived import keys, neutral_keys
@@ -19,6 +19,7 @@ from visionsweep.data.gray import recorded_range
 from visionsweep.data.splits import SPLITS
 from visionsweep.errors import UserError, nearest
 from visionsweep.experiment import run_experiment
+from visionsweep.models.heads import HEADS_VERSION
 from visionsweep.runs import logits
 from visionsweep.runs.discovery import Run
 from visionsweep.runs.paths import RECORD
@@ -105,6 +106,8 @@ def whats_changed(run: Run, config: Config, recorded: Recorded) -> list[Changed]
         ("method of intervals (not compared)", then.intervals_version, INTERVALS_VERSION),
         ("gray range", recorded_range(then.model.preprocessing), splits.gray_range),
     ]
+    if len(splits.classes) >= MANY_CLASSES:
+        facts.append(("arithmetic of heads (rounding)", then.heads_version, HEADS_VERSION))
     git = _git_facts(then.git, "yes"), _git_facts(provenance.git_state(), "yes, and maybe others")
     for before, now in ((then.versions, provenance.versions()), git):
         facts += [(name, before.get(name), now.get(name)) for name in before | now]

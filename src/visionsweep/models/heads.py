@@ -10,6 +10,8 @@ from torch import nn
 from visionsweep.analysis.predictions import MANY_CLASSES
 from visionsweep.models.seeds import ReplicateSeeds
 
+# Of the arithmetic of heads of many classes; 2: fused kernels, and weights rounded to float16.
+HEADS_VERSION = 2
 _LEVELS = 2**16  # of the 16-bit random numbers that select dropped features
 
 

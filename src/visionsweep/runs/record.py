@@ -87,6 +87,7 @@ class RecordSummary(Struct, kw_only=True):
     # softmax(logits / temperature).
     deployed: dict[Split, dict[Name, Measure]] = {}
     temperature: Temperature | None = None  # fitted on the validation images
+    heads_version: Natural = 1  # `models.heads.HEADS_VERSION` of the version that trained it
     intervals_version: Natural = 1  # `INTERVALS_VERSION` of the version that scored the run
     model: ModelFacts | None = None  # None if the run failed before it was known
     data: DataFacts | None = None  # None if the run failed before they were known
