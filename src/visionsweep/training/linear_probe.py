@@ -54,7 +54,8 @@ def solve(
 ) -> LinearProbe:
     """Return the head that minimizes the penalized cross-entropy of the training images.
 
-    Heads of samples are solved with the same penalty. An image's views share its weight and fold.
+    Heads of samples are solved with the same penalty. That of heads of views is chosen on the first
+    views alone.
 
     Rotating the features changes neither the loss nor the penalty, so the solver works in their
     span, with at most N numbers per image.
@@ -67,18 +68,19 @@ def solve(
         samples: samples of the images, `int64[F - 1, M]`; None for none.
         images: number of training images, the first of N; None for all.
     """
-    images = len(labels) if images is None else images
-    fold, views = folds(labels[:images].cpu()), math.prod(features.shape[1:-1])
-    labels, rows = (
-        labels.cpu().repeat_interleave(views),
-        features.cpu().double().reshape(-1, features.shape[-1]),
-    )
+    labels, rows = labels.cpu(), features.cpu().double()
     weights = torch.ones(len(labels), dtype=torch.float64)
     if class_weights is not None:
         weights = class_weights.cpu().double()[labels]
-    count = images * views
-    problem = _Problem.of(rows[:count], labels[:count], classes)
-    penalty, loss, start = _choose_penalty(problem, weights[:count], fold, views)
+    count, views = len(rows) if images is None else images, math.prod(rows.shape[1:-1])
+    first = rows if rows.ndim == 2 else rows[:, 0]
+    problem = _Problem.of(first[:count], labels[:count], classes)
+    penalty, loss, start = _choose_penalty(problem, weights[:count])
+    labels, weights = labels.repeat_interleave(views), weights.repeat_interleave(views)
+    rows, count = rows.reshape(-1, rows.shape[-1]), count * views
+    if views > 1:
+        problem = _Problem.of(rows[:count], labels[:count], classes)
+        start = torch.zeros(problem.rows.shape[1] + 1, 1, classes, dtype=torch.float64)
     head = problem.solve(weights[:count, None], penalty, start[:, :1], _EXACT)
     weight, bias = problem.heads(head)
     if samples is not None:  # apart from the first head, whose bits do not depend on them
@@ -218,14 +220,13 @@ class _Problem:
         return solution
 
 
-def _choose_penalty(
-    problem: _Problem, weights: torch.Tensor, fold: torch.Tensor, views: int
-) -> tuple[float, float, torch.Tensor]:
+def _choose_penalty(problem: _Problem, weights: torch.Tensor) -> tuple[float, float, torch.Tensor]:
     """Return the penalty with the lowest held-out loss, that loss, and its heads."""
-    rows, width = problem.rows.shape
-    variance = float(problem.rows.square().sum()) / rows
-    used = min(FOLDS, -(-_HELD_OUT * FOLDS // len(fold)), max(1, int(fold.max()) + 1))
-    held_out = fold.repeat_interleave(views).unsqueeze(1) == torch.arange(used)
+    images, width = problem.rows.shape
+    variance = float(problem.rows.square().sum()) / images
+    fold = folds(problem.labels)
+    used = min(FOLDS, -(-_HELD_OUT * FOLDS // images), max(1, int(fold.max()) + 1))
+    held_out = fold.unsqueeze(1) == torch.arange(used)
     heads = torch.zeros(width + 1, used, problem.classes, dtype=torch.float64)
     if not held_out.any():
         return _PENALTIES[len(_PENALTIES) // 2] * variance, math.nan, heads
