@@ -21,7 +21,12 @@ from visionsweep.errors import UserError, let_go
 from visionsweep.models.heads import HEADS_VERSION
 from visionsweep.runs import claims
 from visionsweep.runs.facts import data_facts, model_facts
-from visionsweep.runs.measures import RunScores, score_splits, scores_by_replicates
+from visionsweep.runs.measures import (
+    RunScores,
+    replicate_scores,
+    score_splits,
+    scores_by_replicates,
+)
 from visionsweep.runs.paths import CHECKPOINT, RECORD
 from visionsweep.runs.record import INTERVALS_VERSION, Failure, ModelFacts, Record, Status
 from visionsweep.runs.record_file import write_record
@@ -190,6 +195,11 @@ class _Run:
                 events.begin(facts, settings)
             train(context, state, progress, events, on_epoch)
             predictions, temperature = results.predict_splits(context, state)
+            place = summarize(self.history, config.training.patience).final.epoch - 1
+            if not self.history[place].test.known:
+                scored = self.history[place].with_test(replicate_scores(predictions["test"]))
+                self.history[place] = scored
+                events.test_scores(scored)
             if (limit := state.micro_batch.limit) is not None:
                 self.images_at_once = limit
                 events.facts(facts | {"images at once": str(limit)})

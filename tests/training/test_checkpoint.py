@@ -95,7 +95,7 @@ def interrupt_and_resume(make, tmp_path: Path, *, after: int, epochs: int = 6, *
     whole, batches = make()
     expected = loop.fit(
         whole.module, batches, whole.optimizer, epochs, CPU, lambda epoch: None,
-        scored=whole.deployed, **options,
+        scored=lambda: whole.deployed, **options,
     )  # fmt: skip
 
     first, batches = make()
@@ -111,7 +111,7 @@ def interrupt_and_resume(make, tmp_path: Path, *, after: int, epochs: int = 6, *
     with pytest.raises(InterruptedError):
         loop.fit(
             first.module, batches, first.optimizer, epochs, CPU, on_epoch,
-            scored=first.deployed, **options,
+            scored=lambda: first.deployed, **options,
         )  # fmt: skip
 
     second, batches = make()
@@ -120,7 +120,7 @@ def interrupt_and_resume(make, tmp_path: Path, *, after: int, epochs: int = 6, *
     second.load(tensors)
     resumed = loop.fit(
         second.module, batches, second.optimizer, epochs, CPU, lambda epoch: None,
-        progress.history, scored=second.deployed, **options,
+        progress.history, scored=lambda: second.deployed, **options,
     )  # fmt: skip
     return (whole, expected), (second, resumed)
 

@@ -57,6 +57,12 @@ class Config:
     histograms: bool = setting(
         "write histograms of weights and gradients to TensorBoard", False, role="runtime"
     )
+    test_every_epoch: bool | None = setting(
+        "score the test images after each epoch, not only at the end; null: on stored features",
+        None,
+        role="runtime",
+        recorded=True,
+    )
     figures: str = setting(
         "runs with figures in TensorBoard; auto: the best ones, drawn when the command ends",
         "auto",

@@ -87,7 +87,7 @@ class Setting:
             return f"one of {', '.join(self.choices)}"
         if self.path:
             return "a path"
-        if self.type is bool:
+        if bool in (self.type, *get_args(self.type)):
             return "true or false"
         if not self.is_number:
             return "a text"

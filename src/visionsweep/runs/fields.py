@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     # JSON has no NaN: a number that diverged is written as null, and read back as NaN.
     Nullable = float
     NullableScore = float
+    NullableShare = float
     Split = str
     Leaf = Any
     Tree = dict[str, Any]
 else:
     Nullable = float | None
     NullableScore = NonNegative | None
+    NullableShare = Share | None
     Split = Literal["train", "val", "test", "cross_fit"]
     Leaf = None | bool | Annotated[int, Meta(ge=-(2**53), le=2**53)] | float | Text
     _Leaves = Leaf | list[Leaf]

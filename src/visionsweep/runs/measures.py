@@ -117,6 +117,12 @@ def _measure(estimate: Estimate, replicates: list[float] | None = None) -> Measu
     return Measure(estimate.value, estimate.low, estimate.high, values)
 
 
+def replicate_scores(predictions: Predictions) -> list[Scores]:
+    """Return the scores of each replicate before calibration."""
+    losses, correct = predictions.losses.mean(1), predictions.correct.mean(1)
+    return [Scores(*pair) for pair in zip(losses.tolist(), correct.tolist(), strict=True)]
+
+
 def scores_by_replicates(predictions: Predictions, temperature: float) -> list[Scores]:
     """Return the scores of the calibrated mean of the first 1, 2, ... R replicates.
 

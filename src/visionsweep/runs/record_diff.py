@@ -86,6 +86,9 @@ def compare(
             {where: value for where, value in scores.items() if not where.endswith(_OTHER_METHOD)}
             for scores in (before, after)
         )
+    for lacking, other in ((before, after), (after, before)):  # test scores of epochs, in one only
+        for where in [key for key in other.keys() - lacking.keys() if _of_epoch(key)]:
+            del other[where]
     replicated = any(epoch.replicates for epoch in recorded.history)
     after = {
         where: value
@@ -118,7 +121,16 @@ def _scores(record: Record) -> dict[str, float]:
         for name in ("history", "metrics", "evaluation", "deployed", "temperature")
     }
     scores = _flatten(msgspec.to_builtins(parts), "")
-    return {where: value for where, value in scores if not where.endswith(".seconds")}
+    return {
+        where: value
+        for where, value in scores
+        if not (where.endswith(".seconds") or (_of_epoch(where) and math.isnan(value)))
+    }
+
+
+def _of_epoch(where: str) -> bool:
+    """Whether this is the place of a test score that an epoch may lack."""
+    return where.startswith(("history", "metrics.best")) and ".test." in where
 
 
 def _flatten(value: Any, where: str) -> Iterator[tuple[str, float]]:

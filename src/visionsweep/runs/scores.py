@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta, Struct
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from visionsweep.runs.fields import (
     MOST_REPLICATES,
@@ -14,7 +14,7 @@ from visionsweep.runs.fields import (
     NonNegative,
     Nullable,
     NullableScore,
-    Share,
+    NullableShare,
 )
 
 
@@ -29,7 +29,15 @@ class Scores(_NullIsNaN, frozen=True, gc=False):
     """Mean loss and accuracy over images."""
 
     loss: NullableScore  # cross-entropy in nats; NaN if training diverged
-    accuracy: Share  # share of correctly classified images, 0 to 1
+    accuracy: NullableShare  # share of correctly classified images, 0 to 1; NaN: not scored
+
+    @property
+    def known(self) -> bool:
+        """Whether images were scored; a model that diverged has an accuracy, too."""
+        return not math.isnan(self.accuracy)
+
+
+NOT_SCORED = Scores(math.nan, math.nan)
 
 
 class SplitScores(Struct, frozen=True, gc=False):
@@ -46,7 +54,7 @@ class EpochScores(Struct, frozen=True, gc=False):
     epoch: Natural  # from 1
     train: Scores  # running scores during training, with dropout
     val: Scores  # after the epoch
-    test: Scores
+    test: Scores  # not scored in epochs before the last, unless `test_every_epoch`
 
 
 class Epoch(EpochScores, frozen=True, gc=False):
@@ -60,6 +68,18 @@ class Epoch(EpochScores, frozen=True, gc=False):
     def means(self) -> EpochScores:
         """The scores alone, without the facts."""
         return EpochScores(self.epoch, self.train, self.val, self.test)
+
+    def with_test(self, replicates: Sequence[Scores]) -> "Epoch":
+        """Return the epoch with the test scores of each replicate."""
+        pairs = zip(self.replicates, replicates, strict=True)
+        of_each = tuple(replace(scores, test=test) for scores, test in pairs)
+        return replace(self, test=mean_of(replicates), replicates=of_each)
+
+
+def mean_of(scores: Sequence[Scores]) -> Scores:
+    """Return the mean of the scores of replicates."""
+    count = len(scores)
+    return Scores(sum(s.loss for s in scores) / count, sum(s.accuracy for s in scores) / count)
 
 
 class Metrics(Struct, frozen=True):

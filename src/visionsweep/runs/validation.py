@@ -10,7 +10,7 @@ from msgspec import Meta
 from visionsweep.config.derived import SECTIONS, flatten, settings
 from visionsweep.runs.fields import MOST_REPLICATES, SPLITS, Positive
 from visionsweep.runs.record import DataFacts, ModelFacts, Record
-from visionsweep.runs.scores import ClassMeasures, Epoch, Interval, Measure, Metrics
+from visionsweep.runs.scores import ClassMeasures, Epoch, Interval, Measure, Metrics, SplitScores
 
 _Pixels = Annotated[int, Meta(ge=1, le=4_096)]  # height or width of a network's input
 _UNBOUNDED = ("loss",)  # metrics that are not between 0 and 1
@@ -65,6 +65,7 @@ def _check_completed(record: Record) -> None:
     epochs, count = config["epochs"], len(record.history)
     stopped = config.get("training.patience") is not None and 0 < count < epochs
     _require(count == epochs or stopped, f"history: {count} epochs in a completed run of {epochs}")
+    _require(record.metrics.final.test.known, "metrics.final.test: not scored")
 
 
 def check_time(text: str) -> None:
@@ -146,6 +147,10 @@ def check_history(history: Sequence[Epoch]) -> None:
             raise ValueError(f"history: epoch {epoch.epoch} in place of {number}")
         if len(epoch.replicates) != replicates:
             raise ValueError(f"history, epoch {number}: expected {replicates} replicates")
+        means = SplitScores(epoch.train, epoch.val, epoch.test)
+        for scores in (means, *epoch.replicates):
+            if not (scores.train.known and scores.val.known):
+                raise ValueError(f"history, epoch {number}: only test images may not be scored")
 
 
 def _check_metrics(metrics: Metrics, history: Sequence[Epoch], config: Mapping[str, Any]) -> None:

@@ -150,6 +150,7 @@ class RunWriter:
             f"{score}/{split}": getattr(getattr(epoch, split), score)
             for score in ("loss", "accuracy")
             for split in ("train", "val", "test")
+            if getattr(epoch, split).known
         }
         values |= {
             "training/learning_rate": epoch.learning_rate,
@@ -160,6 +161,12 @@ class RunWriter:
             return
         for tag, value in values.items():
             self._writer.add_scalar(tag, value, epoch.epoch)
+
+    def test_scores(self, epoch: Epoch) -> None:
+        """Write the test scores of an epoch that was written without them."""
+        if self._has_curves:
+            self._writer.add_scalar("loss/test", epoch.test.loss, epoch.epoch)
+            self._writer.add_scalar("accuracy/test", epoch.test.accuracy, epoch.epoch)
 
     def histograms(self, epoch: int, module: nn.Module) -> None:
         """Write histograms of the trained parameters and of their gradients, finite values only.

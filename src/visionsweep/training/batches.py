@@ -19,11 +19,14 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class SplitBatches:
-    """Batches of each split; each iteration over `train` shuffles anew."""
+    """Batches of each split; each iteration over `train` shuffles anew.
+
+    Test images are not scored after each epoch if `test` is None.
+    """
 
     train: Batches
     val: Batches
-    test: Batches
+    test: Batches | None
 
 
 class TensorBatches:

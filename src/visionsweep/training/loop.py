@@ -111,10 +111,10 @@ def fit(
     micro_batch: AdaptiveMicroBatch | None = None,
     objective: Objective | None = None,
     updates: Updates | None = None,
-    scored: nn.Module | None = None,
+    scored: Callable[[], nn.Module] | None = None,
     patience: int | None = None,
 ) -> list[Epoch]:
-    """Train a model, and evaluate it on validation and test images after each epoch.
+    """Train a model, and evaluate it after each epoch on validation images, and test images if any.
 
     Args:
         model: model from inputs to logits, `float32[R, N, classes]`.
@@ -127,7 +127,7 @@ def fit(
         micro_batch: micro-batch size, as for `train_one_epoch`.
         objective: training loss, as for `train_one_epoch`.
         updates: learning rate of each step, and the largest gradient; by default as they are.
-        scored: model to evaluate, as a moving average; by default the trained one.
+        scored: returns the model to evaluate after an epoch; by default the trained one.
         patience: epochs without a lower validation loss after which training ends; None for all.
 
     Returns:
@@ -140,12 +140,12 @@ def fit(
     """
     micro_batch = micro_batch or AdaptiveMicroBatch(warning=TRAINING_WARNING)
     history = list(done)
-    splits = (batches.train, batches.val, batches.test)
+    splits = [b for b in (batches.train, batches.val, batches.test) if b is not None]
     sizes = [len(split) for split in splits if isinstance(split, DataLoader)]
     steps = len(batches.train)
     updates = updates or Updates()
     with _bar(epochs, len(done), sizes) as bar:
-        train_batches, val_batches, test_batches = (
+        train_batches, *scored_batches = (
             _Counted(split, bar) if sizes else split for split in splits
         )
         for number in range(len(done) + 1, epochs + 1):
@@ -157,12 +157,10 @@ def fit(
             train = train_one_epoch(
                 model, train_batches, optimizer, device, micro_batch, objective, prepare
             )
-            val, test = (
-                evaluate(scored or model, scored_batches, device, micro_batch)
-                for scored_batches in (val_batches, test_batches)
-            )
+            scorer = scored() if scored else model
+            val, *test = (evaluate(scorer, b, device, micro_batch) for b in scored_batches)
             rate, seconds = optimizer.param_groups[0]["lr"], time.perf_counter() - start
-            epoch = epoch_of(number, rate, seconds, train[: len(val)], val, test)  # of replicates
+            epoch = epoch_of(number, rate, seconds, train[: len(val)], val, *test)  # of replicates
             history.append(epoch)
             if not sizes:
                 bar.update()

@@ -20,6 +20,7 @@ from visionsweep.training.batches import TensorBatches
 from visionsweep.training.bootstrap import bootstrap_losses
 from visionsweep.training.cross_fit import out_of_fold
 from visionsweep.training.inputs import predict
+from visionsweep.training.networks import for_scoring
 from visionsweep.training.train_state import TrainState, heads_of
 from visionsweep.training.trainer import RunContext
 
@@ -34,9 +35,10 @@ def predict_splits(run: RunContext, state: TrainState) -> tuple[dict[str, Predic
     heads = heads_of(state.deployed)
     if run.network.frozen and heads.has_many_classes:
         heads.round_weights()
+    scored = for_scoring(state.deployed, run.resolved.preprocessing)
     predictions = {
         split: predict(
-            state.deployed, run.batches[split], run.resolved.splits[split], run.device,
+            scored, run.batches[split], run.resolved.splits[split], run.device,
             state.micro_batch,
         )
         for split in ("val", "test")

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from visionsweep.runs.scores import Epoch, Scores, SplitScores
+from visionsweep.runs.scores import NOT_SCORED, Epoch, Scores, SplitScores, mean_of
 from visionsweep.runtime import signals
 from visionsweep.runtime.micro_batching import AdaptiveMicroBatch
 from visionsweep.training.batches import Batches, SplitBatches
@@ -44,8 +44,11 @@ class Sums:
 def forward(
     model: nn.Module, device: torch.device, inputs: torch.Tensor, labels: torch.Tensor
 ) -> Part:
-    """Return the losses of a batch, its logits, and its labels on the device."""
-    inputs, labels = inputs.to(device), labels.to(device)
+    """Return the losses of a batch, its logits, and its labels on the device.
+
+    Copies from page-locked memory are asynchronous.
+    """
+    inputs, labels = (t.to(device, non_blocking=True) for t in (inputs, labels))
     logits = model(inputs)
     return cross_entropy(logits, labels), logits, labels
 
@@ -80,10 +83,14 @@ def predict_logits(
     micro_batch = micro_batch or AdaptiveMicroBatch()
     model.eval()
     parts: list[torch.Tensor] = []
+
+    def logits(part: torch.Tensor) -> torch.Tensor:
+        of_part: torch.Tensor = model(part.to(device, non_blocking=True))
+        return of_part.cpu()
+
     for inputs, labels in batches:
         signals.check()
-        axis = labels.ndim - 1
-        parts += micro_batch.map(lambda part: model(part.to(device)).cpu(), inputs, axis=axis)
+        parts += micro_batch.map(logits, inputs, axis=labels.ndim - 1)
     return torch.cat(parts, dim=1)
 
 
@@ -93,7 +100,8 @@ def score(model: nn.Module, batches: SplitBatches, device: torch.device) -> Epoc
     Those of the training images are of the whole model, without dropout; the learning rate is 0.
     """
     start = time.perf_counter()
-    scores = [evaluate(model, b, device) for b in (batches.train, batches.val, batches.test)]
+    splits = (batches.train, batches.val, batches.test)
+    scores = [evaluate(model, split, device) for split in splits if split is not None]
     return epoch_of(1, 0.0, time.perf_counter() - start, *scores)
 
 
@@ -103,20 +111,16 @@ def epoch_of(
     seconds: float,
     train: list[Scores],
     val: list[Scores],
-    test: list[Scores],
+    test: Sequence[Scores] = (),
 ) -> Epoch:
-    """Return the scores of an epoch from those of each replicate."""
+    """Return the scores of an epoch from those of each replicate; `test` may be missing."""
+    test = test or [NOT_SCORED] * len(val)
     return Epoch(
         epoch=number,
-        train=_mean(train),
-        val=_mean(val),
-        test=_mean(test),
+        train=mean_of(train),
+        val=mean_of(val),
+        test=mean_of(test),
         learning_rate=rate,
         seconds=seconds,
         replicates=tuple(map(SplitScores, train, val, test)),
     )
-
-
-def _mean(scores: Sequence[Scores]) -> Scores:
-    count = len(scores)
-    return Scores(sum(s.loss for s in scores) / count, sum(s.accuracy for s in scores) / count)

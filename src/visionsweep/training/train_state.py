@@ -170,7 +170,9 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tens
 
 def _like(value: Any, tensor: torch.Tensor) -> Any:
     """Return a tensor as what an optimizer keeps: a tensor, or a number of the type of `value`."""
-    return tensor if isinstance(value, torch.Tensor) else type(value)(tensor.item())
+    if isinstance(value, torch.Tensor):
+        return torch.empty_like(value).copy_(tensor)  # in its memory layout, which affects rounding
+    return type(value)(tensor.item())
 
 
 def _check_like(

@@ -1,11 +1,11 @@
 """Train what a run trains: heads on features, or a network on images."""
 
-import copy
 import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -15,7 +15,6 @@ from torch import nn
 from visionsweep.config.schema import Config
 from visionsweep.data.splits import SPLITS
 from visionsweep.features.cached import cache_dir
-from visionsweep.models import classifier
 from visionsweep.models.heads import Heads
 from visionsweep.models.lazy_model import LazyModel
 from visionsweep.models.seeds import ReplicateSeeds, bootstrap_seeds, replicate_seeds
@@ -31,6 +30,7 @@ from visionsweep.training.cross_fit import Folds, folds_of
 from visionsweep.training.feature_inputs import probe_features, trains_on_features
 from visionsweep.training.inputs import inputs_of, training_device
 from visionsweep.training.linear_probe import start_from_probe
+from visionsweep.training.networks import for_scoring, new_classifier
 from visionsweep.training.objective import objective_of
 from visionsweep.training.optimizers import averaged, make_optimizer
 from visionsweep.training.resolve import Resolved
@@ -163,19 +163,9 @@ def _new_module(run: RunContext) -> nn.Module:
     network, seeds = run.network, run.seeds
     if trains_on_features(run.config):
         return Heads(network.summary.width, network.classes, run.dropout, seeds, run.resampled)
-    reason = "training images are augmented" if network.frozen else "the backbone is trained"
-    log.info("Images pass through the whole network in every epoch, since %s", reason)
-    backbone = network.backbone
-    if network.frozen and run.device.type != "cpu":  # the shared backbone stays on the CPU
-        backbone = replace(backbone, module=copy.deepcopy(backbone.module))
     loop.seed_everything(run.config.seed)  # dropout inside the backbone
-    return classifier.build(
-        backbone,
-        network.classes,
-        dropout=run.dropout,
-        frozen=network.frozen,
-        seeds=seeds,
-        freeze_batchnorm=run.config.training.freeze_batchnorm,
+    return new_classifier(
+        network, run.resolved.preprocessing, run.device, run.config.training, run.dropout, seeds
     )
 
 
@@ -218,7 +208,9 @@ def train(
             write_checkpoint(run.run_dir / CHECKPOINT, state.tensors(), so_far)
             written = time.monotonic()
 
-    batches = SplitBatches(**run.batches)
+    every = run.config.test_every_epoch
+    test = run.batches["test"] if (run.network.frozen if every is None else every) else None
+    batches = SplitBatches(run.batches["train"], run.batches["val"], test)
     labels = [image.label for image in run.resolved.splits.train]
     recipe = run.config.training
     if run.features is not None and not history:
@@ -241,7 +233,7 @@ def train(
         micro_batch=state.micro_batch,
         objective=objective_of(recipe, labels, run.network.classes),
         updates=Updates.of(recipe),
-        scored=state.deployed,
+        scored=partial(for_scoring, state.deployed, run.resolved.preprocessing),
         patience=recipe.patience,
     )
     state.restore_best()

@@ -34,7 +34,7 @@ function layout(title, more = {}) {
 // Curves --------------------------------------------------------------------------------------
 
 function written(score, value) {
-  if (value === null || value === undefined) return "diverged";
+  if (value === null || value === undefined) return score === "accuracy" ? "" : "diverged";
   return score === "accuracy" ? `${(100 * value).toFixed(1)}%` : value.toFixed(4);
 }
 
@@ -103,7 +103,8 @@ function setUpCurves(section) {
     const cell = (value) => `<td class="number">${value === undefined ? "" : written(score, value)}</td>`;
     const rows = runs.map((run) => {
       const [values] = run.series[`${split}.${score}`];
-      const cells = longest.map((_, i) => cell(values[i])).join("");
+      const [known] = run.series[`${split}.accuracy`]; // an epoch that was not scored has none
+      const cells = longest.map((_, i) => cell(known[i] === null ? undefined : values[i])).join("");
       return `<tr><th scope="row">${plain(run.name)}</th>${cells}</tr>`;
     });
     numbers.querySelector("div").innerHTML = `<table><caption>${title()}</caption><thead><tr>
