@@ -19,14 +19,8 @@ from visionsweep.config.schema import Config
 from visionsweep.data.splits import CROSS_FIT
 from visionsweep.errors import UserError, let_go
 from visionsweep.models.heads import HEADS_VERSION
-from visionsweep.runs import claims
+from visionsweep.runs import claims, measures
 from visionsweep.runs.facts import data_facts, model_facts
-from visionsweep.runs.measures import (
-    RunScores,
-    replicate_scores,
-    score_splits,
-    scores_by_replicates,
-)
 from visionsweep.runs.paths import CHECKPOINT, RECORD
 from visionsweep.runs.record import INTERVALS_VERSION, Failure, ModelFacts, Record, Status
 from visionsweep.runs.record_file import write_record
@@ -123,7 +117,7 @@ class _Run:
     resumed_after: list[int] = field(default_factory=list)
     history: list[Epoch] = field(default_factory=list)
     images_at_once: int | None = None
-    scores: RunScores = field(default_factory=RunScores)
+    scores: measures.RunScores = field(default_factory=measures.RunScores)
     temperature: float | None = None
 
     def execute(self) -> None:
@@ -157,7 +151,7 @@ class _Run:
             with self._timed("training"):
                 state, predictions, temperature = self._train(context)
             self.temperature = temperature
-            self.scores = score_splits(predictions, temperature, resolved.splits.classes)
+            self.scores = measures.score_splits(predictions, temperature, resolved.splits.classes)
             results.write_predictions(run_dir, resolved.splits, predictions, temperature)
             results.write_weights(run_dir / model.checkpoint, state, temperature)
             (run_dir / CHECKPOINT).unlink(missing_ok=True)
@@ -197,17 +191,17 @@ class _Run:
             predictions, temperature = results.predict_splits(context, state)
             place = summarize(self.history, config.training.patience).final.epoch - 1
             if not self.history[place].test.known:
-                scored = self.history[place].with_test(replicate_scores(predictions["test"]))
-                self.history[place] = scored
-                events.test_scores(scored)
+                test = measures.replicate_scores(predictions["test"])
+                self.history[place] = self.history[place].with_test(test)
+                events.test_scores(self.history[place])
             if (limit := state.micro_batch.limit) is not None:
                 self.images_at_once = limit
                 events.facts(facts | {"images at once": str(limit)})
             if predictions["val"].finite.all():
                 probabilities = calibrated(predictions["val"].logits, temperature)
                 events.pr_curves(predictions["val"].labels, probabilities, splits.classes)
-            deployed = {s: scores_by_replicates(p, temperature) for s, p in predictions.items()}
-            events.end(config, facts, deployed)
+            of = measures.scores_by_replicates
+            events.end(config, facts, {s: of(p, temperature) for s, p in predictions.items()})
             results.write_projector(context)
         return state, predictions, temperature
 
