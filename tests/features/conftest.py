@@ -83,8 +83,9 @@ def features(tmp_path: Path) -> Callable[..., torch.Tensor]:
         cache: str = "cache",
         max_size: str = "1 GB",
         same_command: bool = False,
+        precision: str = "auto",
     ) -> torch.Tensor:
-        config = FeaturesConfig(str(tmp_path / cache), max_size)
+        config = FeaturesConfig(str(tmp_path / cache), max_size, precision)
         preprocessing = preprocessing or resized(SIZE)
         with nullcontext() if same_command else fresh_memory():
             return cached_features(files, network, preprocessing, torch.device("cpu"), config)

@@ -51,6 +51,19 @@ def test_renamed_copy_is_a_hit_and_no_backbone_is_built(
     assert builds == ["squeezenet1_1"]
 
 
+def test_features_of_another_precision_are_stored_under_another_key(
+    tmp_path, files, make_network, features, monkeypatch
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    network = make_network("mobilenet_v3_small")
+    first = features(files[:2], network)
+    half = features(files[:2], network, precision="bf16")
+    assert rows(tmp_path / "cache") == 4 and not torch.equal(first, half)
+    assert torch.equal(first, features(files[:2], network))
+    assert torch.equal(half, features(files[:2], network, precision="bf16"))
+    assert rows(tmp_path / "cache") == 4
+
+
 def test_warm_store_opens_no_image(files, make_network, features):
     first = features(files, make_network())
     for file in files:

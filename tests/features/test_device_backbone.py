@@ -6,8 +6,14 @@ from torch import nn
 
 from visionsweep.data.transforms import resized
 from visionsweep.errors import UserError
-from visionsweep.features.device_backbone import DeviceBackbone
+from visionsweep.features.device_backbone import (
+    BFLOAT16_TOLERANCE,
+    DeviceBackbone,
+    feature_dtype,
+    relative_error,
+)
 from visionsweep.features.extraction import extract
+from visionsweep.models.batchnorm_calibration import calibration_images
 from visionsweep.models.lazy_model import LazyModel
 
 CPU = torch.device("cpu")
@@ -36,6 +42,27 @@ def test_overflowing_row_is_recomputed_in_float32_and_other_rows_stay():
     assert torch.equal(got[1], single[1])
     assert torch.equal(got[0], alone[0]) and torch.equal(got[0], got[2])
     assert not torch.equal(got[0], single[0])  # half precision was in use
+
+
+def test_bfloat16_is_close_to_float32_and_independent_of_the_batch(make_network):
+    if not any(map(torch.cpu.get_capabilities().get, ("amx_bf16", "avx512_bf16"))):
+        pytest.skip("needs a CPU with bfloat16 instructions")
+    network = make_network("mobilenet_v3_small").backbone.module
+    pixels = calibration_images(4, SIZE)
+    exact = DeviceBackbone(network, resized(SIZE), CPU)(pixels)
+    backbone = DeviceBackbone(network, resized(SIZE), CPU, dtype=feature_dtype(CPU, "bf16"))
+    got, other = backbone(pixels), backbone(pixels.flip(0))
+    assert 0 < relative_error(got, exact) <= BFLOAT16_TOLERANCE
+    assert torch.equal(got, other.flip(0))
+
+
+def test_bfloat16_is_refused_on_a_cpu_without_it(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    with pytest.raises(UserError) as error:
+        feature_dtype(CPU, "bf16")
+    assert error.value.where == "features.precision=bf16"
+    assert feature_dtype(CPU) == torch.float32
+    assert feature_dtype(torch.device("cuda"), "bf16") == torch.bfloat16
 
 
 class Wrong(nn.Module):

@@ -71,6 +71,7 @@ def test_runtime_settings_do_not_change_the_fingerprint(config):
         {"training.mixup": 0.2},
         {"training.cutmix": 1.0},
         {"training.patience": 3},
+        {"features.precision": "bf16"},
     ],
     ids=str,
 )
@@ -144,7 +145,7 @@ def test_every_setting_determines_the_result_unless_it_is_declared_otherwise(con
         # with the values that older records imply
         "augmentation._target_", "augmentation.arguments", "augmentation.crop_scale",
         "augmentation.test_views", "augmentation.views", "data.group_from", "evidence.name",
-        "model.pooling",
+        "features.precision", "model.pooling",
         "optimizer._target_", "optimizer.arguments",
         "training.class_weights", "training.clip_norm", "training.ema", "training.focal_gamma",
         "training.cutmix", "training.gradual_unfreezing", "training.mixup", "training.patience",

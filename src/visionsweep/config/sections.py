@@ -101,7 +101,7 @@ class EvidenceConfig:
 
 @dataclass
 class FeaturesConfig:
-    """Where features of frozen backbones are stored."""
+    """How features of frozen backbones are computed, and where they are stored."""
 
     cache_dir: str = setting(
         "cache folder", "~/.cache/visionsweep", role="runtime", path=True, place=True
@@ -112,4 +112,10 @@ class FeaturesConfig:
         role="runtime",
         valid=values.is_size,
         expected="a size such as 500 MB or 20 GB",
+    )
+    precision: str = setting(
+        "of frozen backbones; auto: float16 on CUDA, else float32; bf16: bfloat16",
+        "auto",
+        choices=("auto", "bf16"),
+        added=True,
     )

@@ -60,13 +60,14 @@ def cached_features(
         `float32[N, width]` on the CPU, in the order of the files.
     """
     spec = network.spec
+    dtype = feature_dtype(device, config.precision)
     versions = provenance.versions() | {"torch": torch.__version__}  # with its build, as +cu130
     about = {
         "model": spec.name,
         "weights": spec.weights,
         "fingerprint": spec.fingerprint,
         "transform": repr(preprocessing.facts()),
-        "device": ", ".join([*_kernels(device), f"batches of {BATCH_SIZE[device.type]}"]),
+        "device": ", ".join([*_kernels(device, dtype), f"batches of {BATCH_SIZE[device.type]}"]),
         "versions": ", ".join(f"{p} {versions[p]}" for p in _NUMERIC_PACKAGES if p in versions),
     }
     if augmentation is not None:
@@ -76,7 +77,8 @@ def cached_features(
     by_digest = {file.digest: file for file in files}
 
     def extract_missing(missing: Iterator[str]) -> Iterator[tuple[list[str], torch.Tensor]]:
-        backbone = DeviceBackbone(network.backbone.module, preprocessing, device, spec.name)
+        module = network.backbone.module
+        backbone = DeviceBackbone(module, preprocessing, device, spec.name, dtype)
         return extract(backbone, (by_digest[digest] for digest in missing))
 
     digests = [file.digest for file in files]
@@ -105,11 +107,11 @@ def cached_views(
     return torch.cat([first, random.unflatten(0, (len(files), -1))], dim=1)
 
 
-def _kernels(device: torch.device) -> list[str]:
+def _kernels(device: torch.device, dtype: torch.dtype) -> list[str]:
     """Return the properties of a device that affect the last bits of features."""
+    precision = str(dtype).removeprefix("torch.")
     if device.type == "cpu":
-        return ["cpu"]
+        return ["cpu"] if dtype == torch.float32 else ["cpu", precision]
     facts = device_facts(device)
     named = ("name", "capability", "cuda", "cudnn", "tf32")
-    precision = str(feature_dtype(device)).removeprefix("torch.")
     return [device.type, precision, *(f"{name} {facts[name]}" for name in named if name in facts)]

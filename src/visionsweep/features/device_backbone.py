@@ -18,20 +18,34 @@ log = logging.getLogger(__name__)
 # Largest difference from the CPU's float32 features, relative to the largest feature.
 # Measured on an H200: docs/results.md, "On a GPU".
 TOLERANCE = 0.05
+BFLOAT16_TOLERANCE = 0.4  # it rounds eight times as coarsely as float16
 CHECK_IMAGES = 3
 _ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
-def feature_dtype(device: torch.device) -> torch.dtype:
-    """Return the precision of convolutions and matrix products in extraction on a device."""
+def feature_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
+    """Return the precision of convolutions and matrix products in extraction on a device.
+
+    Raises:
+        UserError: if `precision` is `bf16` and the device is a CPU without such instructions.
+    """
+    if precision == "bf16":
+        instructions = torch.cpu.get_capabilities() if device.type == "cpu" else {"amx_bf16": True}
+        if not (instructions.get("amx_bf16") or instructions.get("avx512_bf16")):
+            raise UserError(
+                "this CPU has no bfloat16 instructions (AMX or AVX-512 BF16)",
+                where="features.precision=bf16",
+                hint="Use features.precision=auto.",
+            )
+        return torch.bfloat16
     return torch.float16 if device.type == "cuda" else torch.float32
 
 
 class DeviceBackbone:
     """A backbone with fused Conv-BN layers in channels-last layout, on its compute device.
 
-    If the device computes in float16, rows that are not finite are recomputed in float32, so a
-    network whose activations exceed 65,504 has the same features as on a CPU.
+    In half precision, rows that are not finite are recomputed in float32, so a network whose
+    activations exceed float16's 65,504 has the same features as on a CPU.
 
     Args:
         backbone: network on the CPU in evaluation mode, from `float32[N, 3, size, size]` to
@@ -86,8 +100,6 @@ class DeviceBackbone:
         if self.device.type != "cpu":
             return copy.deepcopy(self.fused).to(self.device).to(memory_format=torch.channels_last)
         network = self.fused.to(memory_format=torch.channels_last)
-        if self._dtype != torch.float32:
-            return network
         example = self._example.contiguous(memory_format=torch.channels_last)
         return fuse_for_cpu(network, example)
 
@@ -104,12 +116,12 @@ class DeviceBackbone:
         images = self._example.to(self.device).contiguous(memory_format=torch.channels_last)
         candidates = [self._float32]
         if self._dtype != torch.float32:
-            candidates.insert(0, _with_weights_in(self._dtype, self._float32))
+            candidates.insert(0, self._in_half_precision())
         for network in candidates:
             error = relative_error(self._forward(network, images), expected)
-            if error <= TOLERANCE:
-                return network
             dtype = torch.float32 if network is self._float32 else self._dtype
+            if error <= (BFLOAT16_TOLERANCE if dtype == torch.bfloat16 else TOLERANCE):
+                return network
             log.warning(
                 "%s: the largest relative difference of features between %s in %s and the CPU "
                 "is %.2g",
@@ -124,25 +136,28 @@ class DeviceBackbone:
             hint="Use device=cpu, or another version of the driver or of torch.",
         )
 
+    def _in_half_precision(self) -> nn.Module:
+        """Return a copy of the network with converted weights.
+
+        Autocast does not keep the converted weights of a frozen network, and would convert them
+        again in every batch. It needs them in convolutions and linear layers alone. On a CPU, all
+        layers are converted, since changing activations to float32 and back takes time.
+        """
+        converted = copy.deepcopy(self._float32)
+        kinds = nn.Module if self.device.type == "cpu" else nn.Conv2d | nn.Linear
+        for module in converted.modules():
+            if isinstance(module, kinds):
+                module.to(self._dtype)
+        return converted
+
     def _forward(self, network: nn.Module, images: torch.Tensor) -> torch.Tensor:
         """Return features with attention kernels whose *forward* passes are deterministic."""
         half = network is not self._float32
+        if half and self.device.type == "cpu":
+            images = images.to(self._dtype)
         with torch.autocast(self.device.type, self._dtype, enabled=half), sdpa_kernel(_ATTENTION):
             features: torch.Tensor = network(images).flatten(1)
         return features.float().cpu()
-
-
-def _with_weights_in(dtype: torch.dtype, network: nn.Module) -> nn.Module:
-    """Return a copy whose convolutions and linear layers hold weights of a dtype.
-
-    Autocast does not keep the converted weights of a frozen network, and would convert them again
-    in every batch.
-    """
-    converted = copy.deepcopy(network)
-    for module in converted.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.to(dtype)
-    return converted
 
 
 def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
