@@ -23,13 +23,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from drawn_runs import MODELS, REPLICATES, features_of, predictions
+from drawn_runs import MODELS, REPLICATES, features_of, predictions, printed_difference
 from numpy.typing import NDArray
 from rich.progress import track
 
 from visionsweep.analysis.calibration import fit_temperature
-from visionsweep.analysis.comparison import Comparison, compare
 from visionsweep.analysis.cross_fit import cross_fitted
+from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.analysis.run_losses import RunLosses
 from visionsweep.config.schema import OptimizerConfig
@@ -146,8 +146,8 @@ def draw(
     }
 
 
-def comparisons(first: DrawnRun, second: DrawnRun) -> list[tuple[Comparison, int]]:
-    """Compare two runs by each kind of evidence; also return the number of images."""
+def comparisons(first: DrawnRun, second: DrawnRun) -> list[tuple[Estimate, float, int]]:
+    """Return difference, standard error, and number of images, by each kind of evidence."""
     both = set(first.crossed.images) & set(second.crossed.images)
     held_out, crossed = [], []
     for run in (first, second):
@@ -157,7 +157,8 @@ def comparisons(first: DrawnRun, second: DrawnRun) -> list[tuple[Comparison, int
         losses = run.losses(run.crossed.select_images(chosen).sorted_by_image())
         crossed.append(replace(losses, training=training))
     wider = [cross_fitted(one, other) for one, other in zip(crossed, held_out, strict=True)]
-    return [(compare(pair)[0], len(pair[0].images)) for pair in (held_out, crossed, wider)]
+    pairs = (held_out, crossed, wider)
+    return [(*printed_difference(*pair), len(pair[0].images)) for pair in pairs]
 
 
 def report(sizes: tuple[int, int], draws: Sequence[dict[Key, DrawnRun]]) -> None:
@@ -173,10 +174,7 @@ def report(sizes: tuple[int, int], draws: Sequence[dict[Key, DrawnRun]]) -> None
             value, low, high, error, more = (
                 np.array(column)
                 for column in zip(
-                    *(
-                        (c.difference.value, c.difference.low, c.difference.high, c.error, n)
-                        for c, n in rows
-                    ),
+                    *((found.value, found.low, found.high, error, n) for found, error, n in rows),
                     strict=True,
                 )
             )

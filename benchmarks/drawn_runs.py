@@ -9,7 +9,10 @@ from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 from omegaconf import open_dict
 
+from visionsweep.analysis.comparison import compare
+from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.predictions import Predictions
+from visionsweep.analysis.run_losses import RunLosses
 from visionsweep.config.schema import Config, OptimizerConfig, register_schema
 from visionsweep.config.validation import validate_config
 from visionsweep.data.images import ImageFile, digest_of
@@ -98,3 +101,15 @@ def predictions(
     with torch.inference_mode():
         logits = heads(features[torch.as_tensor(images)]).numpy()
     return Predictions(logits, labels[torch.as_tensor(images)].numpy(), tuple(map(str, images)))
+
+
+def printed_difference(first: RunLosses, second: RunLosses) -> tuple[Estimate, float]:
+    """Return the loss of the second run minus that of the first, and its standard error.
+
+    As a leaderboard of both prints them: with the better one first, as `compare` expects. If the
+    first is significantly worse, the interval of the second has no upper end in it.
+    """
+    reverse = first.means.mean() > second.means.mean()
+    (found,) = compare([second, first] if reverse else [first, second])
+    shown = found.difference
+    return (Estimate(-shown.value, -shown.high, -shown.low) if reverse else shown), found.error

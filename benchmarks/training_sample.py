@@ -16,11 +16,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from drawn_runs import MODELS, REPLICATES, features_of, predictions, train
+from drawn_runs import MODELS, REPLICATES, features_of, predictions, printed_difference, train
 from rich.progress import track
 
 from visionsweep.analysis.calibration import fit_temperature
-from visionsweep.analysis.comparison import compare
 from visionsweep.analysis.run_losses import RunLosses
 from visionsweep.runtime.threads import one_thread
 from visionsweep.training.batches import TensorBatches
@@ -87,8 +86,8 @@ def main(overrides: Sequence[str]) -> None:
         for name, (one, two) in PAIRS.items():
             truth = np.mean([true[two] - true[one] for _, true in draws])
             pairs = [(seen[one], seen[two]) for seen, _ in draws]
-            alone = [compare([*map(without_samples, pair)])[0].difference for pair in pairs]
-            found = [compare(pair)[0].difference for pair in pairs]
+            alone = [printed_difference(*map(without_samples, pair))[0] for pair in pairs]
+            found = [printed_difference(*pair)[0] for pair in pairs]
             covered = [
                 np.mean([each.low <= truth <= each.high for each in kind])
                 for kind in (alone, found)
