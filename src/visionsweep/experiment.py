@@ -204,7 +204,7 @@ class _Run:
                 events.pr_curves(predictions["val"].labels, probabilities, splits.classes)
             of = measures.scores_by_replicates
             events.end(config, facts, {s: of(p, temperature) for s, p in predictions.items()})
-            results.write_projector(context)
+            results.write_for_sweep(context, self.model)
         return state, predictions, temperature
 
     @contextmanager

@@ -97,6 +97,13 @@ class EvidenceConfig:
         ge=0,
         le=100,
     )
+    linear_probe: bool = setting(
+        "score the linear probe on the features of a sweep's runs, for reference below the table",
+        True,
+        role="evidence",
+        of_sweep=True,
+        added=True,
+    )
 
 
 @dataclass

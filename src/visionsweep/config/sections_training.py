@@ -26,7 +26,8 @@ class TrainingConfig:
         added=True,
     )
     schedule: str = setting(
-        "learning rate after the warm-up; cosine: falls to 0 at the last step",
+        "learning rate after the warm-up; cosine: falls to 0 at the last step, so 5 epochs are not "
+        "the first half of 10",
         "constant",
         choices=("constant", "cosine"),
         **_IN_STEPS,

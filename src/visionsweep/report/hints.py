@@ -5,6 +5,7 @@ from visionsweep.analysis.per_class import never_predicted
 from visionsweep.report import numbers
 from visionsweep.report.column_values import replicates_of
 from visionsweep.report.evidence import Evidence
+from visionsweep.report.reference import reference_lines
 from visionsweep.text.escaping import enumerated
 
 FEW_IMAGES = 10  # validation images of a class, below which its scores say little
@@ -15,7 +16,7 @@ UNDERTRAINED = 0.6  # temperature below which a head is undertrained
 
 def hints(evidence: Evidence) -> list[str]:
     """Return what to look at next: values at the edge of the grid, accuracy, undertrained heads."""
-    lines = _cross_fitted(evidence)
+    lines = reference_lines(evidence) + _cross_fitted(evidence)
     settings = evidence.settings
     for key in ("epochs", "optimizer.lr"):
         tried = {given[key] for given in settings if _is_number(given.get(key))}

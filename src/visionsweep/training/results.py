@@ -14,6 +14,7 @@ from visionsweep.data.thumbnails import thumbnails
 from visionsweep.data.views import mean_of_views
 from visionsweep.features.cached import cache_dir
 from visionsweep.runs import logits, predictions_csv
+from visionsweep.runs.record import ModelFacts
 from visionsweep.storage.files import write_atomically
 from visionsweep.tensorboard.projector import project
 from visionsweep.training.batches import TensorBatches
@@ -21,6 +22,7 @@ from visionsweep.training.bootstrap import bootstrap_losses
 from visionsweep.training.cross_fit import out_of_fold
 from visionsweep.training.inputs import predict
 from visionsweep.training.networks import for_scoring
+from visionsweep.training.reference import write_linear_probe
 from visionsweep.training.train_state import TrainState, heads_of
 from visionsweep.training.trainer import RunContext
 
@@ -56,6 +58,13 @@ def predict_splits(run: RunContext, state: TrainState) -> tuple[dict[str, Predic
         features = torch.cat([features, val.inputs])
         predictions[CROSS_FIT] = out_of_fold(heads, features, run.folds, splits.pool)
     return predictions, temperature
+
+
+def write_for_sweep(run: RunContext, model: ModelFacts | None) -> None:
+    """Write what runs with the same backbone and images have in common, once per sweep."""
+    write_projector(run)
+    if model is not None:
+        write_linear_probe(run, model)
 
 
 def write_projector(run: RunContext) -> None:

@@ -56,6 +56,12 @@ def have_twins(runs: Sequence[Mapping[str, Any]]) -> bool:
     return any(loss in starts for loss in losses)
 
 
+def have_schedules(evidence: Evidence) -> bool:
+    """Whether the learning rate of a run depends on its number of epochs."""
+    schedules = {row.run.record.config.get("training", {}).get("schedule") for row in evidence.rows}
+    return not schedules <= {None, "constant"}
+
+
 def _series(history: Sequence[Epoch], split: str, score: str) -> list[list[float | None]]:
     mean = _all_plain(getattr(getattr(epoch, split), score) for epoch in history)
     replicates = [

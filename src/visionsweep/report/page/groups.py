@@ -54,6 +54,7 @@ def group_of(
         "leaderboard": leaderboard_table(evidence, sort, more),
         "curves": lines,
         "twins": curves.have_twins(lines),
+        "scheduled": curves.have_schedules(evidence),
         "effects": _effects(evidence),
         "learning_curve": curves.learning_curve(curve, kind) if curve else None,
         "learning_sentence": curve_sentence(curve, kind) if curve else "",

@@ -1,0 +1,35 @@
+"""The linear probe on the features of the runs of a group: a reference that is not ranked."""
+
+from visionsweep.report import numbers
+from visionsweep.report.evidence import Evidence
+from visionsweep.runs import reference
+
+MOST = 6  # backbones and training sets that are listed
+
+
+def reference_lines(evidence: Evidence) -> list[str]:
+    """Return the losses of the linear probes, lowest first; none where runs of the group are."""
+    runs = [row.run for row in evidence.rows]
+    if any(run.record.is_solved for run in runs):
+        return []
+    found: dict[tuple[str, str], reference.Reference] = {}
+    for run in runs:
+        model, data = run.record.model, run.record.data
+        assert model is not None and data is not None
+        name = f"{model.label}, {data.label}"
+        path = reference.path_of(run.directory.parent, model, data)
+        if (probe := reference.read(path)) is not None:
+            found.setdefault((name, path.name), probe)
+    best = sorted(found.items(), key=lambda item: item[1].val_loss.value)
+    losses = [
+        f"{name}: {numbers.with_interval(probe.val_loss)}, test "
+        f"{numbers.with_interval(probe.test_loss)}"
+        for (name, _), probe in best[:MOST]
+    ]
+    if not losses:
+        return []
+    more = f"; {len(best) - MOST} more" if len(best) > MOST else ""
+    return [
+        f"For reference, the validation loss of the linear probe on the same features "
+        f"(training=linear_probe): {'; '.join(losses)}{more}."
+    ]
