@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from visionsweep.analysis.calibration import deployed_predictions, fit_temperature
-from visionsweep.analysis.predictions import Predictions
+from visionsweep.analysis.predictions import MANY_CLASSES, Predictions
 from visionsweep.runs import reference
 from visionsweep.runs.facts import data_facts
 from visionsweep.runs.measures import estimate_metrics
@@ -20,7 +20,8 @@ def write_linear_probe(run: RunContext, model: ModelFacts) -> None:
     """Solve and score the linear probe once per backbone and images of a sweep.
 
     Nothing is done without stored features, with several views of each image, if the run is a
-    linear probe itself, outside a sweep, or with `evidence.linear_probe=false`.
+    linear probe itself, outside a sweep, with `evidence.linear_probe=false`, or from 100 classes
+    on: solving them may take longer than the sweep.
     """
     config, splits, train = run.config, run.resolved.splits, run.batches["train"]
     sweep_dir = Path(config.sweep_dir).absolute()
@@ -29,6 +30,7 @@ def write_linear_probe(run: RunContext, model: ModelFacts) -> None:
         or config.training.linear_probe == "only"
         or not isinstance(train, TensorBatches)
         or train.inputs.ndim > 2
+        or run.network.classes >= MANY_CLASSES
         or config.augmentation.test_views > 1
         or sweep_dir not in run.run_dir.absolute().parents
     ):
