@@ -9,7 +9,7 @@ from visionsweep.command_memory import forget
 from visionsweep.report.recommendation import is_cheaper, milliseconds
 from visionsweep.runs import costs
 from visionsweep.runs.costs import time_models
-from visionsweep.runs.discovery import find_runs
+from visionsweep.runs.discovery import Run, find_runs
 
 
 @pytest.fixture
@@ -61,3 +61,11 @@ def test_invalid_times_are_ignored(runs, tmp_path, content):
 def test_record_without_a_size_has_a_key(runs):
     model = msgspec.structs.replace(runs[0].record.model, preprocessing={"resize": "x"})
     assert costs.size_of(model) == 0 and costs.key_of(model).endswith("-0")
+
+
+def test_prediction_over_views_takes_the_time_of_all_of_them(make_record, tmp_path):
+    record = make_record("a-run", 0.5)
+    record.model = msgspec.structs.replace(record.model, milliseconds=5.0)
+    for name, time in (("none", 5.0), ("trivial_augment", 30.0)):
+        record.config["augmentation"] |= {"name": name, "views": 6, "test_views": 6}
+        assert milliseconds(Run(tmp_path, record)) == time
