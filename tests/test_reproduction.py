@@ -244,7 +244,7 @@ def test_places_and_addresses_of_a_record_are_listed_and_not_followed(run, tmp_p
     run.record.config |= {"outputs_dir": "/planted", "num_workers": 10**6}
     config, recorded = config_for(run, settings_for(run), Path("again"))
     assert "127.0.0.1" not in repr(config) and "elsewhere" not in repr(config)
-    assert config.outputs_dir == "outputs" and config.num_workers == 0
+    assert config.outputs_dir == "outputs" and config.num_workers is None
     said = not_followed(recorded, settings_for(run))
     for value in planted.values():
         assert value in said

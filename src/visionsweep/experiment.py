@@ -124,7 +124,7 @@ class _Run:
     def execute(self) -> None:
         """Resolve the configuration, make the inputs, train, predict, and write the results."""
         config, run_dir = self.config, self.run_dir
-        device = pick_device(config.device)
+        device = pick_device(config.device, config.training.precision)
         feature_dtype(device, config.features.precision)  # refuses what the device lacks
         self.device = device_facts(device)
         with self._timed("data"):

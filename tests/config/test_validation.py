@@ -167,7 +167,7 @@ NUMBERS = {
     "epochs": ([0, -1], "a whole number of at least 1"),
     "batch_size": ([0, -32], "a whole number of at least 1"),
     "seed": ([-1, 2**32], "a whole number from 0 to 4294967295"),
-    "num_workers": ([-1], "a whole number of at least 0"),
+    "num_workers": ([-1], "a whole number of at least 0, or null"),
     "data.fraction": ([0.0, -0.1, 1.01, float("nan")], "above 0 and at most 1 (0.1 is 10%)"),
     "data.val_share": ([0.0, 1.0, float("nan")], "a number between 0 and 1"),
     "data.test_share": ([0.0, 1.0, float("nan")], "a number between 0 and 1"),

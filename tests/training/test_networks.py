@@ -3,9 +3,17 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
+from visionsweep.data.transforms import resized
+from visionsweep.errors import UserError
 from visionsweep.experiment import run_experiment
+from visionsweep.models import backbones, classifier
+from visionsweep.models.backbone_spec import resolve_backbone
+from visionsweep.models.batchnorm_calibration import calibration_images
 from visionsweep.runs.record_diff import compare
+from visionsweep.runtime.devices import pick_device
+from visionsweep.training.networks import for_scoring
 
 
 @pytest.fixture
@@ -29,8 +37,13 @@ def test_test_images_are_scored_once_unless_every_epoch_is_asked_for(fine_tuned,
     assert compare(each, once, None, None).verdict != "different"
 
 
-def test_run_on_images_resumes_bitwise_identical(fine_tuned, run_dir, interrupted):
-    fine_tuned = replace(fine_tuned, checkpoint_seconds=0)
+def in_bf16(config):
+    return replace(config, training=replace(config.training, precision="bf16"))
+
+
+@pytest.mark.parametrize("changed", [lambda config: config, in_bf16], ids=["fp32", "bf16"])
+def test_run_on_images_resumes_bitwise_identical(fine_tuned, changed, run_dir, interrupted):
+    fine_tuned = replace(changed(fine_tuned), checkpoint_seconds=0)
     whole = run_experiment(fine_tuned, run_dir.with_name("whole"), "whole")
     with interrupted(1):
         run_experiment(fine_tuned, run_dir, "resumed")
@@ -40,3 +53,27 @@ def test_run_on_images_resumes_bitwise_identical(fine_tuned, run_dir, interrupte
     assert (run_dir / "model.safetensors").read_bytes() == (
         run_dir.with_name("whole") / "model.safetensors"
     ).read_bytes()
+
+
+def test_bfloat16_changes_numbers_and_the_fingerprint(fine_tuned, run_dir):
+    whole = run_experiment(fine_tuned, run_dir, "fp32")
+    half = run_experiment(in_bf16(fine_tuned), run_dir.with_name("bf16"), "bf16")
+    assert half.fingerprint != whole.fingerprint
+    assert 0 < abs(half.metrics.final.val.loss - whole.metrics.final.val.loss) < 0.1
+
+
+def test_bfloat16_is_refused_on_a_device_without_it(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"training\.precision=bf16"):
+        pick_device("cpu", "bf16")
+    assert pick_device("cpu").type == "cpu"
+
+
+def test_scored_copy_is_fused_and_agrees(config):
+    backbone = backbones.build(resolve_backbone(config.model, random_if_unavailable=False), 32)
+    module = classifier.build(backbone, 3, dropout=0, frozen=False)
+    images = resized(32).normalize(calibration_images(4, 32))
+    scored = for_scoring(module, resized(32))
+    expected = module.eval()(images)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in scored.modules())
+    torch.testing.assert_close(scored(images), expected, atol=1e-4, rtol=1e-4)

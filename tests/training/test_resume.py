@@ -141,7 +141,7 @@ def test_checkpoint_of_another_run_is_refused_with_the_difference(config, run_di
         raise ZeroDivisionError("on purpose")
 
     with monkeypatch.context() as broken, pytest.raises(ZeroDivisionError):
-        broken.setattr(experiment, "predict_splits", fail)
+        broken.setattr(experiment.results, "predict_splits", fail)
         run_experiment(replace(config, checkpoint_seconds=0.0), run_dir, "a-run")
     assert (run_dir / "checkpoint.safetensors").is_file()
     (run_dir / "result.json").unlink()  # as after kill -9: a checkpoint, no record

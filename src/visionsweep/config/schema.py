@@ -83,8 +83,12 @@ class Config:
         role="runtime",
         ge=1,
     )
-    num_workers: int = setting(
-        "processes that decode images if images are read in every epoch", 0, role="runtime", ge=0
+    num_workers: int | None = setting(
+        "processes that decode images if images are read in every epoch; null: none beside a CPU, "
+        "and for a GPU one per thread of the run, up to 8",
+        None,
+        role="runtime",
+        ge=0,
     )
     checkpoint_seconds: float = setting(
         "shortest time between two checkpoints of a run, in seconds", 30.0, role="runtime", ge=0

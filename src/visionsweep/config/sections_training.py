@@ -101,6 +101,13 @@ class TrainingConfig:
         ge=1,
         **_IN_STEPS,
     )
+    precision: str = setting(
+        "of a trained backbone's training steps; bf16: autocast to bfloat16, if the device has it; "
+        "scores are computed in fp32",
+        "fp32",
+        choices=("fp32", "bf16"),
+        **_IN_STEPS,
+    )
     class_weights: str = setting(
         "weight of an image in the training loss; balanced: the rarer its class, the larger",
         "none",

@@ -24,7 +24,12 @@ class Classifier(nn.Module):
         head: module from features to logits, `float32[R, N, classes]`.
         frozen: True to keep the backbone unchanged.
         freeze_batchnorm: True to keep the statistics of its BatchNorm layers.
+
+    Attributes:
+        bf16: True to compute the backbone in bfloat16 in training; scoring is in float32.
     """
+
+    bf16 = False
 
     def __init__(
         self, backbone: nn.Module, head: Heads, *, frozen: bool, freeze_batchnorm: bool = False
@@ -46,9 +51,13 @@ class Classifier(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits, `float32[R, N, classes]`, of `float32[N, 3, size, size]`."""
-        with torch.no_grad() if self.frozen else nullcontext():
+        half = self.bf16 and self.training
+        with (
+            torch.no_grad() if self.frozen else nullcontext(),
+            torch.autocast(images.device.type, torch.bfloat16) if half else nullcontext(),
+        ):
             features = self.backbone(images)
-        logits: torch.Tensor = self.head(features.flatten(1))
+        logits: torch.Tensor = self.head(features.flatten(1).float())
         return logits
 
 

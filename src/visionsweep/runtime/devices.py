@@ -9,13 +9,13 @@ import torch
 from visionsweep.errors import UserError
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str, precision: str = "fp32") -> torch.device:
     """Return a device by name; `auto` selects CUDA, Apple's MPS, or the CPU, in this order.
 
     CUDA is set to deterministic kernels.
 
     Raises:
-        UserError: if the machine has no such device.
+        UserError: if the machine has no such device, or the device no `training.precision`.
     """
     counts = {
         "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
@@ -29,9 +29,24 @@ def pick_device(name: str) -> torch.device:
         raise UserError(
             "this machine has no such device", where=f"device={name}", hint="Use device=auto."
         )
+    if precision == "bf16" and not _has_bfloat16(device):
+        raise UserError(
+            f"{device} does not compute in bfloat16",
+            where="training.precision=bf16",
+            hint="Use training.precision=fp32.",
+        )
     if device.type == "cuda":
         _make_cuda_deterministic()
     return device
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Return whether a device has kernels for bfloat16; on MPS, autocast is not tried."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    cpu = device.type == "cpu" and torch.backends.mkldnn.is_available()
+    return bool(cpu and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _make_cuda_deterministic() -> None:

@@ -21,6 +21,8 @@ from visionsweep.training.scoring import predict_logits
 
 log = logging.getLogger(__name__)
 
+_MOST_WORKERS = 8  # processes that decode, unless `num_workers` says otherwise
+
 _AUGMENTED_ANEW = (
     "Training images are augmented, so all images go through the frozen backbone in every epoch: "
     "35 ms of processor time per image for EfficientNet-Lite0. Random crops in training alone "
@@ -71,6 +73,9 @@ def inputs_of(
     if network.frozen and "train" in splits:
         warn_once(log, _AUGMENTED_ANEW)
     join_single = _joins_single(splits, config, network)
+    workers = config.num_workers
+    if workers is None:  # on a CPU, decoding would compete with the network for cores
+        workers = 0 if device.type == "cpu" else min(_MOST_WORKERS, torch.get_num_threads())
 
     def images(split: str) -> Batches:
         training = split == "train"
@@ -81,7 +86,7 @@ def inputs_of(
             ),
             config.batch_size,
             shuffle=shuffle_generators[0] if training else None,
-            workers=config.num_workers,
+            workers=workers,
             pin_memory=device.type == "cuda",
             join_single=training and join_single,
             weights=weights if training else None,

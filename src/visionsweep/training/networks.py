@@ -47,6 +47,7 @@ def new_classifier(
         seeds=seeds,
         freeze_batchnorm=recipe.freeze_batchnorm,
     )
+    module.bf16 = recipe.precision == "bf16"
     return module.to(device).to(memory_format=torch.channels_last)
 
 

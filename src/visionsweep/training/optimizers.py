@@ -38,15 +38,15 @@ def make_optimizer(
     """
     if isinstance(model, Heads) and model.has_many_classes:
         return _build(config, [_fused(parameter) for parameter in model.parameters()])
-    if recipe is None or (recipe.layer_decay == 1 and not recipe.gradual_unfreezing):
-        return _build(config, [p for p in model.parameters() if p.requires_grad])
-    return _build(
-        config,
-        [
+    groups: list[dict[str, Any]] = [{"params": [p for p in model.parameters() if p.requires_grad]}]
+    if recipe is not None and (recipe.layer_decay != 1 or recipe.gradual_unfreezing):
+        groups = [
             {"params": parameters, "lr": config.lr * recipe.layer_decay**depth}
             for depth, parameters in enumerate(reversed(layers(model).values()))
-        ],
-    )
+        ]
+    if groups[0]["params"][0].is_cuda and not isinstance(model, Heads):
+        groups = [group | {"fused": True} for group in groups]  # ignored if there is no such kernel
+    return _build(config, groups)
 
 
 def _fused(parameter: nn.Parameter) -> dict[str, Any]:
