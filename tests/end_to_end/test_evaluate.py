@@ -52,10 +52,11 @@ def test_table_says_that_these_are_the_recorded_metrics(sweep_of_eight, run_dir)
     assert "these are its numbers" in done.stdout and "macro_f1" in done.stdout
 
 
-def test_run_trained_on_augmented_images_is_scored_again_exactly(pictures):
-    done = pictures.train(
-        "model=mobilenet_v3_small", "epochs=1", "augmentation=trivial_augment", "sweep_dir=run"
-    )
+@pytest.mark.parametrize("setting", ["augmentation=trivial_augment", "training=fine_tuning_plain"])
+def test_run_trained_on_images_is_scored_again_exactly(setting, pictures):
+    tiny = [value for value in pictures.tiny if not value.startswith("replicates")]
+    given = ["model=mobilenet_v3_small", "epochs=1", setting, "sweep_dir=run", *tiny]
+    done = pictures.run("train.py", *given)
     assert done.returncode == 0, done.stderr
     record = json.loads((pictures.directory / "run" / "result.json").read_text())
     found = pictures.run("evaluate.py", "run", *pictures.own, "--json")

@@ -149,11 +149,8 @@ def _with_misfit(estimate: Estimate, change: float) -> Estimate:
     """
     below, above = sorted((factor - 1) * change for factor in MISFIT)
     value = estimate.value
-    return Estimate(
-        value,
-        value - float(np.hypot(value - estimate.low, below)),
-        value + float(np.hypot(estimate.high - value, above)),
-    )
+    low, high = np.hypot([value - estimate.low, estimate.high - value], [below, above])
+    return Estimate(value, value - float(low), value + float(high))
 
 
 def _not_negative(loss: Estimate) -> Estimate:
@@ -173,7 +170,7 @@ def _power_law(
 
     Args:
         sizes: `int64[K]`.
-        losses: of the K sizes.
+        losses: losses of the K sizes.
         drawn: these over resampled images, `float64[K, B]`.
         sought: sizes to estimate the loss at, `float64[M]`; doubled and largest come last.
         seed: seed of the resampling.

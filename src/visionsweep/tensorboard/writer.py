@@ -15,14 +15,8 @@ from torch import nn
 from torch.utils.tensorboard import FileWriter, SummaryWriter
 from torch.utils.tensorboard.summary import custom_scalars, hparams
 
-from visionsweep.config.derived import (
-    always_shown,
-    flatten,
-    keys,
-    settings,
-    short_names,
-    unused_keys,
-)
+from visionsweep.config import derived
+from visionsweep.config.derived import always_shown, flatten
 from visionsweep.config.schema import Config
 from visionsweep.runs.scores import Epoch, Scores
 from visionsweep.text.escaping import class_columns, markdown, visible
@@ -245,8 +239,10 @@ def _show_first(columns: Any) -> None:
 
 def _hyperparameters(config: Config, facts: dict[str, str]) -> dict[str, Any]:
     """Return the values of the HParams table, by the last part of their names in tables."""
-    flat, names = flatten(asdict(config)), short_names()
-    shown = keys(hparam=True) - unused_keys(asdict(config))
-    chosen = {names[key].rpartition(".")[2]: flat[key] for key in settings() if key in shown}
+    flat, names = flatten(asdict(config)), derived.short_names()
+    shown = derived.keys(hparam=True) - derived.unused_keys(asdict(config))
+    chosen = {
+        names[key].rpartition(".")[2]: flat[key] for key in derived.settings() if key in shown
+    }
     chosen |= {"dataset": facts["dataset"], "weights": facts["weights"]}
     return {k: visible(v) if isinstance(v, str) else v for k, v in chosen.items()}

@@ -34,10 +34,9 @@ def new_classifier(
     """
     if network.frozen:
         log.info("Images pass through the backbone in every epoch, since they are augmented")
-        shared, name = network.backbone.module, network.spec.name
-        fused = DeviceBackbone(shared, preprocessing, device, name, torch.float32).network
         heads = Heads(network.summary.width, network.classes, dropout, seeds)
-        return Classifier(fused, heads, frozen=True).to(device)
+        shared, name = network.backbone.module, network.spec.name
+        return on_fused_backbone(shared, heads, preprocessing, device, name)
     log.info("Images pass through the whole network in every epoch, since it is trained")
     module = classifier.build(
         network.backbone,
@@ -49,6 +48,22 @@ def new_classifier(
     )
     module.bf16 = recipe.precision == "bf16"
     return module.to(device).to(memory_format=torch.channels_last)
+
+
+def on_fused_backbone(
+    backbone: nn.Module, heads: Heads, preprocessing: Preprocessing, device: torch.device, name: str
+) -> Classifier:
+    """Return heads on a frozen backbone, fused as in extraction, on a device.
+
+    Args:
+        backbone: backbone on the CPU, not changed.
+        heads: heads.
+        preprocessing: transform from an image to the network's input.
+        device: device that computes.
+        name: name of the backbone, for messages.
+    """
+    fused = DeviceBackbone(backbone, preprocessing, device, name, torch.float32).network
+    return Classifier(fused, heads, frozen=True).to(device)
 
 
 @torch.no_grad()

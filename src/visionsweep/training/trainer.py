@@ -208,8 +208,9 @@ def train(
             write_checkpoint(run.run_dir / CHECKPOINT, state.tensors(), so_far)
             written = time.monotonic()
 
-    every = run.config.test_every_epoch
-    test = run.batches["test"] if (run.network.frozen if every is None else every) else None
+    tested = run.config.test_every_epoch
+    tested = trains_on_features(run.config) if tested is None else tested
+    test = run.batches["test"] if tested else None
     batches = SplitBatches(run.batches["train"], run.batches["val"], test)
     labels = [image.label for image in run.resolved.splits.train]
     recipe = run.config.training
