@@ -105,7 +105,7 @@ def test_terminal_shows_progress_and_acknowledges_ctrl_c_at_once(pictures):
         terminal.read(r"run 1 of 2, resnet18\S*", 120)
         assert " left" not in terminal.text  # nothing is known yet
         terminal.read(r"run 2 of 2, resnet18\S*, [a-z0-9. ]+ left", 120)
-        terminal.read(r"Training: .*/44000 .*batch", 60)
+        terminal.read(r"Training: .*/32000 .*batch", 60)
         assert all(len(line) <= 80 for line in terminal.lines() if "run 2 of 2" in line)
         sent = time.monotonic()
         terminal.process.send_signal(signal.SIGINT)

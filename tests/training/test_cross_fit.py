@@ -175,4 +175,5 @@ def test_runs_are_compared_on_the_images_that_both_scored_and_apart_from_a_holdo
     titles = {column.title for column in columns_of(crossed.rows, "table")}
     assert "cross-fit loss" in titles and "val loss" not in titles
     assert "10 cross-fitted" in heading(crossed) and "6 validation" in heading(plain)
-    assert "cross-fitted" in hints(crossed)[0]
+    reference, kind, *_ = hints(crossed)
+    assert "shufflenet, folder, data.fraction 0.5: " in reference and "cross-fitted" in kind

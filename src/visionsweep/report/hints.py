@@ -89,8 +89,8 @@ def _offer_of_cross_fitting(evidence: Evidence) -> list[str]:
     able = all(
         config.get("training", {}).get("freeze_backbone", False)
         and (
-            config.get("augmentation", {}).get("name") == "none"
-            or config["augmentation"].get("views")
+            (augmentation := config.get("augmentation", {})).get("name") == "none"
+            or augmentation.get("views")
         )
         for config in configs
     )

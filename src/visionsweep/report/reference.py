@@ -5,6 +5,7 @@ from visionsweep.report.evidence import Evidence
 from visionsweep.runs import reference
 
 MOST = 6  # backbones and training sets that are listed
+_OF_FEATURES = ("model.", "data.", "transform", "features.")  # settings that they depend on
 
 
 def reference_lines(evidence: Evidence) -> list[str]:
@@ -12,19 +13,21 @@ def reference_lines(evidence: Evidence) -> list[str]:
     runs = [row.run for row in evidence.rows]
     if any(run.record.is_solved for run in runs):
         return []
-    found: dict[tuple[str, str], reference.Reference] = {}
-    for run in runs:
+    found: dict[str, tuple[str, reference.Reference]] = {}  # by file
+    for run, settings in zip(runs, evidence.settings, strict=True):
         model, data = run.record.model, run.record.data
         assert model is not None and data is not None
-        name = f"{model.label}, {data.label}"
+        swept = {k: v for k, v in settings.items() if k.startswith(_OF_FEATURES)}
+        others = [f"{key} {numbers.setting(value)}" for key, value in swept.items()]
+        name = ", ".join([model.label, data.label, *others])
         path = reference.path_of(run.directory.parent, model, data)
         if (probe := reference.read(path)) is not None:
-            found.setdefault((name, path.name), probe)
-    best = sorted(found.items(), key=lambda item: item[1].val_loss.value)
+            found.setdefault(path.name, (name, probe))
+    best = sorted(found.values(), key=lambda named: named[1].val_loss.value)
     losses = [
         f"{name}: {numbers.with_interval(probe.val_loss)}, test "
         f"{numbers.with_interval(probe.test_loss)}"
-        for (name, _), probe in best[:MOST]
+        for name, probe in best[:MOST]
     ]
     if not losses:
         return []
