@@ -48,3 +48,17 @@ def test_probe_is_left_out_on_request_and_a_damaged_file_is_ignored(config, run_
     file.write_text('{"val_loss": "low"}')
     forget()
     assert lines(sweep) == []
+
+
+def test_a_later_sweep_copies_the_scores_and_solves_nothing(config, run_dir, monkeypatch):
+    run_experiment(config, run_dir, "a-run")
+    (file,) = (run_dir.parent / reference.FOLDER).iterdir()
+
+    def refuse(*_):
+        raise AssertionError("solved again")
+
+    monkeypatch.setattr("visionsweep.training.reference.solve", refuse)
+    later = run_dir.parent.with_name("later")
+    run_experiment(replace(config, sweep_dir=str(later)), later / "a-run", "a-run")
+    (copy,) = (later / reference.FOLDER).iterdir()
+    assert copy.read_bytes() == file.read_bytes() and copy.name == file.name

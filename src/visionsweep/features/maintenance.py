@@ -21,6 +21,7 @@ _CACHES = {
     "images": f"{_KEY}.json",
     "images/facts": f"{_KEY}.json",  # of earlier versions
     "thumbnails": f"{_KEY}.zip",
+    "linear_probes": f"{_KEY}.json",
 }
 
 

@@ -2,22 +2,25 @@
 
 from pathlib import Path
 
+import msgspec
 import torch
 
 from visionsweep.analysis.calibration import deployed_predictions, fit_temperature
 from visionsweep.analysis.predictions import MANY_CLASSES, Predictions
+from visionsweep.features.cached import cache_dir
 from visionsweep.runs import reference
 from visionsweep.runs.facts import data_facts
 from visionsweep.runs.measures import estimate_metrics
 from visionsweep.runs.record import ModelFacts
 from visionsweep.runs.scores import Interval
+from visionsweep.storage.cache import keep
 from visionsweep.training.batches import TensorBatches
 from visionsweep.training.linear_probe import solve
 from visionsweep.training.trainer import RunContext
 
 
 def write_linear_probe(run: RunContext, model: ModelFacts) -> None:
-    """Solve and score the linear probe once per backbone and images of a sweep.
+    """Solve and score the linear probe once per backbone and images; later sweeps copy its scores.
 
     Nothing is done without stored features, with several views of each image, if the run is a
     linear probe itself, outside a sweep, with `evidence.linear_probe=false`, or from 100 classes
@@ -35,8 +38,13 @@ def write_linear_probe(run: RunContext, model: ModelFacts) -> None:
         or sweep_dir not in run.run_dir.absolute().parents
     ):
         return
-    path = reference.path_of(sweep_dir, model, data_facts(config, splits))
+    facts = data_facts(config, splits)
+    path = reference.path_of(sweep_dir, model, facts)
     if path.exists():
+        return
+    cached = reference.path_of(cache_dir(config.features), model, facts)
+    if config.features.precision == "auto" and (known := reference.read(cached)) is not None:
+        reference.write(path, known)
         return
     images = len(splits.train)
     probe = solve(train.inputs[:images], train.labels[:images], run.network.classes)
@@ -52,6 +60,9 @@ def write_linear_probe(run: RunContext, model: ModelFacts) -> None:
     temperature = fit_temperature(predictions("val"))
     scores = []
     for split in ("val", "test"):
-        found = estimate_metrics(deployed_predictions(predictions(split), temperature))
-        scores += [found["loss"], found["accuracy_wilson"]]
-    reference.write(path, reference.Reference(*(Interval(s.value, s.low, s.high) for s in scores)))
+        measures = estimate_metrics(deployed_predictions(predictions(split), temperature))
+        scores += [measures["loss"], measures["accuracy_wilson"]]
+    found = reference.Reference(*(Interval(s.value, s.low, s.high) for s in scores))
+    reference.write(path, found)
+    if config.features.precision == "auto":
+        keep(cached, msgspec.json.encode(found))
