@@ -24,6 +24,7 @@ def test_probe_beside_a_run_has_the_scores_of_the_probe_as_a_run_and_is_not_rank
     (file,) = (sweep / reference.FOLDER).iterdir()
     stored = reference.read(file)
     assert file == reference.path_of(sweep, record.model, record.data)
+    assert file != reference.path_of(sweep, record.model, record.data, "bf16")
     (line,) = lines(sweep)
     assert f"{stored.val_loss.value:.2f}" in line and "shufflenet, folder" in line
     training = replace(config.training, name="linear_probe", linear_probe="only", replicates=1)

@@ -10,6 +10,7 @@ from visionsweep.config.published_weights import torchvision_models, torchvision
 from visionsweep.config.targets import (
     augmentation_target,
     is_augmented,
+    is_augmented_anew,
     optimizer_arguments,
     optimizer_target,
     refuse_target,
@@ -58,8 +59,7 @@ def _unsolvable(config: DictConfig) -> list[str]:
         and "it has no seed, so replicates would be equal",
         f"training.freeze_backbone={training.freeze_backbone}": not training.freeze_backbone
         and "its features are those of a frozen backbone",
-        f"augmentation={augmentation.name}": is_augmented(augmentation)
-        and not augmentation.views
+        f"augmentation={augmentation.name}": is_augmented_anew(augmentation)
         and "its features are those of the images as they are, or of augmentation.views",
         f"training.sampling={training.sampling}": training.sampling != "uniform"
         and "training.class_weights=balanced gives classes equal weight",
@@ -79,8 +79,7 @@ def _wrong_evidence(config: DictConfig) -> list[str]:
         return []
     reasons = {
         "the backbone is trained": not config.training.freeze_backbone,
-        "training images are augmented anew in every epoch": is_augmented(config.augmentation)
-        and not config.augmentation.views,
+        "training images are augmented anew in every epoch": is_augmented_anew(config.augmentation),
     }
     return [
         f"evidence=cross_fit: heads of five folds train side by side on stored features, of which "

@@ -37,7 +37,7 @@ class DataConfig:
     )
     columns: dict[str, str | None] = setting(
         "columns of the table; null: found by their usual names",
-        factory=lambda: dict.fromkeys(("path", "label", "split", "group")),
+        factory=lambda: dict.fromkeys(values.TABLE_COLUMNS),
         role="derived",
         added=True,
         valid=values.are_columns,

@@ -64,6 +64,11 @@ def is_augmented(config: Any) -> bool:
     return augmentation_target(config) is not None or config.crop_scale < 1
 
 
+def is_augmented_anew(config: Any) -> bool:
+    """Return whether training images are augmented anew in every epoch, not in stored views."""
+    return is_augmented(config) and not config.views
+
+
 def _items(argument: Any) -> list[Any] | None:
     """Return the items of an argument that is a list, or None."""
     is_list = isinstance(argument, Sequence) and not isinstance(argument, str)

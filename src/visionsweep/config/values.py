@@ -7,6 +7,8 @@ from itertools import chain
 
 from visionsweep.storage.checksums import is_checksum
 
+TABLE_COLUMNS = ("path", "label", "split", "group")  # that a table of images may have
+
 
 def parse_size(text: str) -> int:
     """Convert `20 GB` to bytes; kB, MB, GB, and TB are powers of 1000.
@@ -52,7 +54,7 @@ def is_gray_range(value: list[float]) -> bool:
 
 def are_columns(value: Mapping[str, str | None]) -> bool:
     """Return whether only columns that a table of images can have are named."""
-    return value.keys() <= {"path", "label", "split", "group"}
+    return value.keys() <= set(TABLE_COLUMNS)
 
 
 def captures_group(value: str) -> bool:

@@ -102,8 +102,8 @@ def check_splits(splits: Splits) -> None:
                 split,
                 split,
             )
-    everything = (*splits.train, *splits.val, *splits.test)
     _check_groups(splits)
+    everything = (*splits.train, *splits.val, *splits.test)
     classes = Counter(digest for digest, _ in {(i.digest, i.label) for i in everything})
     if ambiguous := sum(count > 1 for count in classes.values()):
         log.warning("%d images are in more than one class", ambiguous)

@@ -97,28 +97,28 @@ def _split_by_group(
     Raises:
         UserError: if there are fewer groups than splits.
     """
-    wanted = {"train": 1 - sum(shares.values()), **shares}
+    targets = {"train": 1 - sum(shares.values()), **shares}
     ranks = [_rank(image, seed) for image in files]
     members = sorted(
         places_together([[image.digest for image in files], groups_of(files)]),
         key=lambda places: (-len(places), min(ranks[place] for place in places)),
     )
-    if len(members) < len(wanted):
+    if len(members) < len(targets):
         raise UserError(
-            f"There are {len(members)} groups of images; at least {len(wanted)} are needed to make "
-            f"{' and '.join(wanted)} of them"
+            f"There are {len(members)} groups of images; at least {len(targets)} are needed to "
+            f"make {' and '.join(targets)} of them"
         )
     sizes = Counter(image.label for image in files)
-    filled = {split: dict.fromkeys(sizes, 0.0) for split in wanted}  # share of each class
-    chosen: dict[str, list[int]] = {split: [] for split in wanted}
+    filled = {split: dict.fromkeys(sizes, 0.0) for split in targets}  # share of each class
+    chosen: dict[str, list[int]] = {split: [] for split in targets}
 
     def fullness(split: str, labels: Sequence[int]) -> float:
-        return sum((filled[split][c] + 1 / sizes[c]) / wanted[split] for c in labels)
+        return sum((filled[split][c] + 1 / sizes[c]) / targets[split] for c in labels)
 
     for number, places in enumerate(members):
         labels = [files[place].label for place in places]
-        empty = [split for split in wanted if not chosen[split]]
-        among = empty if len(members) - number == len(empty) else list(wanted)
+        empty = [split for split in targets if not chosen[split]]
+        among = empty if len(members) - number == len(empty) else list(targets)
         split = min(among, key=lambda split: fullness(split, labels))
         chosen[split] += places
         for label in labels:

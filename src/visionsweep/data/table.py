@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from visionsweep.config.values import TABLE_COLUMNS
 from visionsweep.data.layout import split_named
 from visionsweep.data.listing import LeftOut
 from visionsweep.errors import UserError, nearest
 from visionsweep.storage.files import why
 from visionsweep.text.paths import as_path, as_text
 
-COLUMNS = ("path", "label", "split", "group")
 # Usual names, without case and punctuation. Label Studio exports `image` and `choice`, many of
 # Kaggle's competitions have `id` or `image_id` without a suffix.
 _NAMES = {
@@ -34,7 +34,7 @@ class Row:
         path: the image file.
         label: class name.
         split: `train`, `val`, or `test`; None if the table has no such column.
-        group: what the image shares with others, such as a patient; empty without such a column.
+        group: patient, video, or the like that images have in common; empty without such a column.
     """
 
     path: Path
@@ -162,9 +162,9 @@ def _parquet(file: Path) -> Any:
 
 
 def _columns(file: Path, header: list[str], names: Mapping[str, str | None]) -> dict[str, str]:
-    """Return the column of the table for each of `COLUMNS` that it has."""
+    """Return the column of the table for each of `TABLE_COLUMNS` that it has."""
     columns = {}
-    for key in COLUMNS:
+    for key in TABLE_COLUMNS:
         given = names.get(key)
         if given is not None and given not in header:
             listed = ", ".join(header)

@@ -31,7 +31,7 @@ class BackboneSpec:
         fingerprint: digest of name and weights; equal specs compute the same features.
         preprocessing, file: those of the weights; None for random weights.
         entry: torchvision's entry for the weights, or None.
-        pooling: how timm's features are pooled (`timm_models.build`).
+        pooling: pooling of timm's features (`timm_models.build`).
         license: license of the weights as timm states it, or None.
     """
 

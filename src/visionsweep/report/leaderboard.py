@@ -174,8 +174,8 @@ def show(
         shown = _that_fit(rows, columns, sort, console.width)
         console.print(Text(visible(verdict)), style="bold")
         console.print(_drawn(rows, shown, heading(evidence)))
-        kept = {column.key for column in shown}
-        if missing := ", ".join(column.title for column in columns if column.key not in kept):
+        shown_keys = {column.key for column in shown}
+        if missing := ", ".join(column.title for column in columns if column.key not in shown_keys):
             hint = "A wider terminal, --markdown, or --csv shows them."
             console.print(Text(visible(f"Columns left out: {missing}. {hint}")))
         for line in notes:

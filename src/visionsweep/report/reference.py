@@ -13,17 +13,18 @@ def reference_lines(evidence: Evidence) -> list[str]:
     runs = [row.run for row in evidence.rows]
     if any(run.record.is_solved for run in runs):
         return []
-    found: dict[str, tuple[str, reference.Reference]] = {}  # by file
+    probes: dict[str, tuple[str, reference.Reference]] = {}  # by file
     for run, settings in zip(runs, evidence.settings, strict=True):
         model, data = run.record.model, run.record.data
         assert model is not None and data is not None
         swept = {k: v for k, v in settings.items() if k.startswith(_OF_FEATURES)}
         others = [f"{key} {numbers.setting(value)}" for key, value in swept.items()]
         name = ", ".join([model.label, data.label, *others])
-        path = reference.path_of(run.directory.parent, model, data)
+        precision = run.record.config.get("features", {}).get("precision", "auto")
+        path = reference.path_of(run.directory.parent, model, data, precision)
         if (probe := reference.read(path)) is not None:
-            found.setdefault(path.name, (name, probe))
-    best = sorted(found.values(), key=lambda named: named[1].val_loss.value)
+            probes.setdefault(path.name, (name, probe))
+    best = sorted(probes.values(), key=lambda named: named[1].val_loss.value)
     losses = [
         f"{name}: {numbers.with_interval(probe.val_loss)}, test "
         f"{numbers.with_interval(probe.test_loss)}"

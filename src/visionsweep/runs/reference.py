@@ -29,11 +29,19 @@ class Reference(Struct, frozen=True):
     test_accuracy: Interval
 
 
-def path_of(sweep_dir: Path, model: ModelFacts, data: DataFacts) -> Path:
-    """Return the file of the linear probe of a backbone on some images."""
+def path_of(folder: Path, model: ModelFacts, data: DataFacts, precision: str = "auto") -> Path:
+    """Return the file of a linear probe in a sweep's directory or in the cache.
+
+    Args:
+        folder: that directory.
+        model: facts about the backbone.
+        data: facts about the images.
+        precision: `features.precision`.
+    """
     digests = [data.digests[split] for split in SPLITS]
-    parts = msgspec.json.encode((model.fingerprint, model.preprocessing, digests))
-    return sweep_dir / FOLDER / f"{digest_of(parts)}.json"
+    facts = (model.fingerprint, model.preprocessing, digests)
+    parts = facts if precision == "auto" else (*facts, precision)
+    return folder / FOLDER / f"{digest_of(msgspec.json.encode(parts))}.json"
 
 
 @remembered(maxsize=1000)

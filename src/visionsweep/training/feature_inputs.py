@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from visionsweep.config.schema import Config
-from visionsweep.config.targets import is_augmented
+from visionsweep.config.targets import is_augmented_anew
 from visionsweep.data.images import ImageFile
 from visionsweep.data.transforms import Preprocessing, build_augmentation
 from visionsweep.data.views import mean_of_views
@@ -25,8 +25,7 @@ _EVALUATION_BATCH_SIZE = 1024  # features; heads need little memory
 
 def trains_on_features(config: Config) -> bool:
     """Return whether an image has the same features in every epoch, or the same views have."""
-    augmented_anew = is_augmented(config.augmentation) and not config.augmentation.views
-    return config.training.freeze_backbone and not augmented_anew
+    return config.training.freeze_backbone and not is_augmented_anew(config.augmentation)
 
 
 def features_device(

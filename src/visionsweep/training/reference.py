@@ -39,12 +39,14 @@ def write_linear_probe(run: RunContext, model: ModelFacts) -> None:
     ):
         return
     facts = data_facts(config, splits)
-    path = reference.path_of(sweep_dir, model, facts)
+    path, cached = (
+        reference.path_of(folder, model, facts, config.features.precision)
+        for folder in (sweep_dir, cache_dir(config.features))
+    )
     if path.exists():
         return
-    cached = reference.path_of(cache_dir(config.features), model, facts)
-    if config.features.precision == "auto" and (known := reference.read(cached)) is not None:
-        reference.write(path, known)
+    if (earlier := reference.read(cached)) is not None:
+        reference.write(path, earlier)
         return
     images = len(splits.train)
     probe = solve(train.inputs[:images], train.labels[:images], run.network.classes)
@@ -64,5 +66,4 @@ def write_linear_probe(run: RunContext, model: ModelFacts) -> None:
         scores += [measures["loss"], measures["accuracy_wilson"]]
     found = reference.Reference(*(Interval(s.value, s.low, s.high) for s in scores))
     reference.write(path, found)
-    if config.features.precision == "auto":
-        keep(cached, msgspec.json.encode(found))
+    keep(cached, msgspec.json.encode(found))
