@@ -378,8 +378,7 @@ def builds(monkeypatch) -> list[str]:
         names.append(spec.name)
         return backbones.build(spec, size)
 
-    counting = SimpleNamespace(build=build, outline=backbones.outline)
-    monkeypatch.setattr(lazy_model, "backbones", counting)
+    monkeypatch.setattr(lazy_model, "backbones", SimpleNamespace(build=build))
     return names
 
 

@@ -64,6 +64,15 @@ def test_samples_of_a_subset_are_nearly_those_of_the_set():
     assert np.corrcoef(table.T)[0, 1] > 0.85
 
 
+def test_images_of_a_group_are_drawn_together():
+    files = [replace(image, group=str(k // 5)) for k, image in enumerate(images(100, classes=1))]
+    for sample in drawn(files):
+        counts = np.array([sample[image.digest] for image in files]).reshape(20, 5)
+        assert (np.ptp(counts, axis=1) > 0).sum() <= 1  # the last group to arrive is cut
+    alone = [replace(image, group=image.digest[::-1]) for image in files]
+    assert drawn(alone) == drawn(images(100, classes=1))
+
+
 def test_each_head_trains_on_its_own_sample():
     files = images(30)
     rows = samples_of_heads(files, 42, 2, 3)

@@ -5,6 +5,7 @@ from scipy.sparse import csr_array
 from scipy.special import ndtr
 
 from visionsweep.analysis import bounds, resampling
+from visionsweep.analysis.groups import Groups, by_group, count_groups
 from visionsweep.analysis.metrics import ECE_BINS, bins_of, calibration_gaps
 from visionsweep.analysis.predictions import Floats, Predictions
 
@@ -23,7 +24,7 @@ def calibration_error_bounds(
     The interval holds those s with which the one that was measured is none of the 5% oddest.
 
     Args:
-        predictions: predictions with finite logits, of at least two images.
+        predictions: predictions with finite logits, of at least two images, or groups of them.
         seed: seed of the resampling.
         n_resamples: number of bootstrap resamples.
 
@@ -33,10 +34,13 @@ def calibration_error_bounds(
     gaps = calibration_gaps(predictions)
     values = np.abs(gaps).sum(1)
     table, influence = _contributions(predictions, gaps, values)
-    images = len(predictions.labels)
+    groups = predictions.groups
+    images = count_groups(groups, len(predictions.labels))
+    filled = (abs(table).sum(1).reshape(gaps.shape) > 0).any(0)
+    if groups is not None:
+        table, influence = _of_groups(table, groups), by_group(influence, groups)
     noise = resampling.resampled_means(table, seed, n_resamples)
     noise = noise.reshape(*gaps.shape, n_resamples) - gaps[:, :, None]
-    filled = (abs(table).sum(1).reshape(gaps.shape) > 0).any(0)
     noise, shape = noise[:, filled], gaps.mean(0)[filled, None]
     acceleration = bounds.acceleration(influence.mean(0))
     # seen from the truth, what lies below is the upper tail: so one minus
@@ -60,3 +64,13 @@ def _contributions(
     where = (rows * ECE_BINS + place).ravel(), np.tile(np.arange(images), replicates)
     table = csr_array((off.ravel(), where), shape=(gaps.size, images))
     return table, np.sign(gaps)[rows, place] * off - values[:, None]
+
+
+def _of_groups(table: csr_array, groups: Groups) -> Floats:
+    """Return `by_group` of what images add to gaps, `[K, N]` to `[K, G]`, not dense before."""
+    images, sizes = len(groups), np.bincount(groups)
+    membership = csr_array((np.ones(images), (np.arange(images), groups)))
+    share = len(sizes) / images
+    mean = table.sum(1)[:, None] / images
+    result: Floats = (table @ membership).toarray() * share + mean * (1 - share * sizes)
+    return result

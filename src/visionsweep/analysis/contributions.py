@@ -1,7 +1,7 @@
 """Metrics of one predictor with the contribution of each image, for paired differences."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from scipy.special import stdtrit
 from scipy.stats import rankdata
 
 from visionsweep.analysis.bounds import UPPER
+from visionsweep.analysis.groups import Groups, by_group, count_groups, joined
 from visionsweep.analysis.intervals import Estimate, f1_influence, share_bounds
 from visionsweep.analysis.metrics import Ints, class_counts, macro_f1
 from visionsweep.analysis.predictions import Floats, Predictions
@@ -29,29 +30,32 @@ class Contributions:
         value: the metric.
         influence: N times its derivative by the weight of each image, `float64[N]`, of mean zero:
             the infinitesimal jackknife (Davison & Hinkley 1997, section 2.7).
+        groups: groups of the images, `int64[N]`; None where each is independent.
     """
 
     value: float
     influence: Floats
+    groups: Groups | None = None
 
     @property
     def estimate(self) -> Estimate:
-        """The metric with its 95% confidence interval over images, Wilson's for its variance."""
-        if len(self.influence) == 1:
+        """The metric with its 95% interval over images or groups, Wilson's for its variance."""
+        if count_groups(self.groups, len(self.influence)) == 1:
             return Estimate(self.value, np.nan, np.nan)
-        low, high = share_bounds(np.array([self.value]), self.influence[None])
+        low, high = share_bounds(np.array([self.value]), self.influence[None], self.groups)
         return Estimate(self.value, min(low, self.value), max(high, self.value))
 
     def minus(self, other: "Contributions", *, tests: int = 1) -> Estimate:
         """Return the difference to another predictor on the same images in the same order.
 
-        The 95% confidence interval is paired, over images, by Student's distribution.
+        The 95% confidence interval is paired, over images or groups, by Student's distribution.
 
         Args:
             other: the same metric of the other predictor.
             tests: number of differences that the 95% are for (Bonferroni).
         """
-        differences = self.influence - other.influence
+        groups = joined([self.groups, other.groups])
+        differences = by_group(self.influence - other.influence, groups)
         images = len(differences)
         value = self.value - other.value
         if images == 1:
@@ -75,7 +79,11 @@ def contributions(
         metrics: names of `METRICS`.
     """
     values = {name: _contributions(predictions, name) for name in metrics}
-    return {name: value for name, value in values.items() if value is not None}
+    return {
+        name: replace(value, groups=predictions.groups)
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 def _contributions(predictions: Predictions, metric: str) -> Contributions | None:
@@ -99,15 +107,16 @@ def _contributions(predictions: Predictions, metric: str) -> Contributions | Non
     return (_auroc if metric == "auroc" else _average_precision)(labels == 1, scores)
 
 
-def mean_of(values: NDArray[Any]) -> Contributions:
+def mean_of(values: NDArray[Any], groups: Groups | None = None) -> Contributions:
     """Return the mean of a value of each image, such as whether it is predicted correctly.
 
     Args:
         values: between 0 and 1, `[N]`.
+        groups: groups of the images.
     """
     values = values.astype(np.float64)
     mean = float(values.mean())
-    return Contributions(mean, values - mean)
+    return Contributions(mean, values - mean, groups)
 
 
 def _balanced_accuracy(labels: Ints, correct: Floats, classes: int) -> Contributions:

@@ -1,8 +1,8 @@
 """Losses of several runs on the same images, and their weighted sums with confidence intervals.
 
 Comparisons, effects of settings, and learning curves use them: images are resampled for all runs at
-once. Replicates are paired where runs share their seeds, else independent. One replicate is a
-constant.
+once, or groups of images where there are any, which then stand in the place of images. Replicates
+are paired where runs share their seeds, else independent. One replicate is a constant.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from visionsweep.analysis import bounds, resampling
+from visionsweep.analysis.groups import joined
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.predictions import Floats
 from visionsweep.analysis.resampling import SeedErrors
@@ -210,6 +211,8 @@ def losses_of(runs: Sequence[RunLosses]) -> Losses:
         UserError: if two runs were scored on different images.
     """
     require_same_images(runs)
+    groups = joined([run.groups for run in runs])
+    runs = [run.by_group(groups) for run in runs]
     images = np.stack([run.means for run in runs])
     names = list(dict.fromkeys(run.training for run in runs))
     numbers = dict(zip(names, np.random.default_rng(0).uniform(1, 2, len(names)), strict=True))
@@ -221,7 +224,7 @@ def losses_of(runs: Sequence[RunLosses]) -> Losses:
         alike = len({run.samples for run in runs if run.samples}) == 1
         samples = _same_size([run.by_sample for run in runs]) if alike else None
         return Losses(images, _paired_errors(shared), training, sets, shared, samples)
-    count = len(runs[0].images)
+    count = len(runs[0].means)
     error = [
         resampling.seed_error_less(run.replicates, run.interaction, count) if run.finite else 0
         for run in runs

@@ -1,14 +1,16 @@
-"""Metrics with 95% confidence intervals over images and seeds."""
+"""Metrics with 95% confidence intervals over images, or groups of them, and seeds."""
 
 from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.special import ndtri, stdtrit
 
 from visionsweep.analysis import bounds, resampling
 from visionsweep.analysis.calibration_error import calibration_error_bounds
+from visionsweep.analysis.groups import Groups, by_group, count_groups
 from visionsweep.analysis.metrics import METRICS, class_counts, class_f1, macro_f1, per_replicate
 from visionsweep.analysis.predictions import Floats, Predictions
 
@@ -41,17 +43,19 @@ def estimates(
 
     Returns:
         `metrics.METRICS` by name, means over replicates. All NaN where a replicate diverged, so
-        that its logits are not finite; bounds NaN where there is one image.
+        that its logits are not finite; bounds NaN where there is one image, or one group.
     """
     if not predictions.finite.all():
         return dict.fromkeys(METRICS, Estimate(np.nan, np.nan, np.nan))
     values = per_replicate(predictions)
-    if len(predictions.labels) == 1:
+    if count_groups(predictions.groups, len(predictions.labels)) == 1:
         return {name: Estimate(float(values[name].mean()), np.nan, np.nan) for name in METRICS}
     reach = {
         "loss": _loss(predictions, seed, n_resamples),
         "accuracy": share_bounds(
-            values["accuracy"], predictions.correct - values["accuracy"][:, None]
+            values["accuracy"],
+            predictions.correct - values["accuracy"][:, None],
+            predictions.groups,
         ),
         "macro_f1": _macro_f1(predictions, values["macro_f1"], seed, n_resamples),
         "ece": _calibration_error(predictions, seed, n_resamples),
@@ -73,6 +77,21 @@ def wilson(correct: int, images: int) -> Estimate:
     return _estimate(value, *_wilson(value, images), 1.0)
 
 
+def share_of(correct: NDArray[np.bool_], groups: Groups | None) -> Estimate:
+    """Return the share of correct images with its interval.
+
+    Args:
+        correct: whether each image was classified correctly, `bool[N]`, N at least one.
+        groups: their groups; without any the interval is Wilson's.
+    """
+    if groups is None:
+        return wilson(int(correct.sum()), len(correct))
+    value = float(correct.mean())
+    influence = (correct.astype(np.float64) - value)[None]
+    reach = share_bounds(np.array([value]), influence, groups)
+    return _estimate(value, *reach, 1.0)
+
+
 def _estimate(value: float, low: float, high: float, highest: float) -> Estimate:
     """Return an estimate whose interval holds the value and stays within what is possible."""
     low, high = np.clip([low, high], _LOWEST, highest).tolist()
@@ -88,28 +107,49 @@ def _wilson(share: float, images: float) -> tuple[float, float]:
     return (middle - half) / scale, (middle + half) / scale
 
 
-def share_bounds(values: Floats, influence: Floats) -> tuple[float, float]:
+def share_bounds(
+    values: Floats, influence: Floats, groups: Groups | None = None
+) -> tuple[float, float]:
     """Return bounds of a share of images: Wilson's, with the effective number of images.
 
     That is how many independent images would give the variance that images and seeds have
     together (Kish 1965; Dean & Pagano 2015). With one replicate it is the number of images. Few
-    replicates count by Student's distribution (Satterthwaite 1946).
+    replicates count by Student's distribution (Satterthwaite 1946), and so do groups, whose
+    variance is at least that of the images (Korn & Graubard 1998).
 
     Args:
         values: `float64[R]`, the share for each replicate.
         influence: `float64[R, N]`, what each image contributes to it, mean zero.
+        groups: groups of the images; where all are alike, a group counts as one image.
     """
     replicates, images = influence.shape
     share = min(float(values.mean()), 1.0)
+    of_images = float(influence.mean(0).var()) / images
+    influence = by_group(influence, groups)
+    count = influence.shape[1]
     seeds = resampling.seed_error(values, influence) ** 2
-    variance = float(influence.mean(0).var()) / images + seeds
-    if share in (0, 1) or variance == 0:
-        return _wilson(share, images)
+    if groups is not None and count > 1:
+        of_images = max(of_images, float(influence.mean(0).var(ddof=1)) / count)
+    variance = of_images + seeds
+    if share in (0, 1) or variance == 0 or count == 1:
+        return _wilson(share, count)
     z = ndtri(bounds.UPPER)
+    if groups is not None:
+        spent = of_images**2 / (count - 1) + seeds**2 / max(1, replicates - 1)
+        variance *= float(stdtrit(variance**2 / spent, bounds.UPPER) / z) ** 2
+        return _wilson(share, max(1.0, share * (1 - share) / variance))
     if seeds:
         t = stdtrit((replicates - 1) * (variance / seeds) ** 2, bounds.UPPER)
         variance *= float(t / z) ** 2
     return _wilson(share, share * (1 - share) / variance)
+
+
+def _wrong(predictions: Predictions) -> float:
+    """Return the number of wrong images, or of groups with some, mean over replicates."""
+    wrong, groups = ~predictions.correct, predictions.groups
+    if groups is None:
+        return float(wrong.sum()) / len(wrong)
+    return float(np.mean([len(np.unique(groups[of_one])) for of_one in wrong]))
 
 
 def _loss(predictions: Predictions, seed: int, n_resamples: int) -> tuple[float, float]:
@@ -121,17 +161,23 @@ def _loss(predictions: Predictions, seed: int, n_resamples: int) -> tuple[float,
     the sample do on average, with one more of at least `WRONG_LOSS` among them.
     """
     losses, wrong = predictions.losses, ~predictions.correct
-    seeds = resampling.seed_errors_of_run(losses.mean(1), losses)
+    grouped = by_group(losses, predictions.groups)
+    seeds = resampling.seed_errors_of_run(losses.mean(1), grouped)
     lows, highs = bounds.studentized_ci(
-        losses.mean(0)[None], seeds, seed=seed, n_resamples=n_resamples
+        grouped.mean(0)[None], seeds, seed=seed, n_resamples=n_resamples
     )
+    if _wrong(predictions) >= FEW:
+        return float(lows[0]), float(highs[0])
     replicates, images = losses.shape
     count = float(wrong.sum()) / replicates
-    if count >= FEW:
-        return float(lows[0]), float(highs[0])
     total = float(losses[wrong].sum()) / replicates
     each = (total + max(WRONG_LOSS, total / max(count, 1))) / (count + 1)
-    more = 1 - count / images - _wilson(1 - count / images, images)[0]
+    share = 1 - count / images
+    low = _wilson(share, images)[0]
+    if predictions.groups is not None:
+        correct = predictions.correct.mean(0)
+        low = share_bounds(np.array([share]), (correct - share)[None], predictions.groups)[0]
+    more = share - low
     return float(lows[0]), max(float(highs[0]), float(losses.mean()) + more * each)
 
 
@@ -140,32 +186,31 @@ def _macro_f1(
 ) -> tuple[float, float]:
     """Resample what F1 is made of; with few wrong images, at least as wide as for a share."""
     replicates, images, classes = predictions.logits.shape
-    influence = f1_influence(predictions)
+    influence, groups = f1_influence(predictions), predictions.groups
+    grouped, count = by_group(influence, groups), count_groups(groups, images)
     rows = np.arange(replicates)[:, None] * classes
     of_true, of_predicted = (
         (rows + predictions.labels).ravel(),
         (rows + predictions.predicted).ravel(),
     )
-    image = np.tile(np.arange(images), replicates)
-    shape = (replicates * classes, images)
+    image = np.tile(np.arange(images) if groups is None else groups, replicates)
+    shape = (replicates * classes, count)
     true_positives = csr_array(
         (predictions.correct.ravel().astype(np.float64), (of_true, image)), shape=shape
     )
     twice = np.concatenate([of_true, of_predicted]), np.tile(image, 2)
     occurrences = csr_array((np.ones(len(twice[0])), twice), shape=shape)
     resampled = []
-    for weights in resampling.bootstrap_weights(images, seed=seed, n_resamples=n_resamples):
+    for weights in resampling.bootstrap_weights(count, seed=seed, n_resamples=n_resamples):
         sums = (true_positives @ weights, occurrences @ weights)
         resampled.append(
             macro_f1(*(each.reshape(replicates, classes, -1) for each in sums)).mean(0)
         )
     value = float(values.mean())
-    low, high = bounds.bca_ci(value, np.concatenate(resampled), influence.mean(0))
-    low, high = bounds.over_seeds(
-        value, low, high, resampling.seed_errors_of_run(values, influence)
-    )
-    if images - predictions.correct.sum(1).mean() < FEW:
-        share = share_bounds(values, influence)
+    low, high = bounds.bca_ci(value, np.concatenate(resampled), grouped.mean(0))
+    low, high = bounds.over_seeds(value, low, high, resampling.seed_errors_of_run(values, grouped))
+    if _wrong(predictions) < FEW:
+        share = share_bounds(values, influence, groups)
         low, high = min(low, share[0]), max(high, share[1])
     return float(low), float(high)
 
@@ -192,6 +237,6 @@ def _calibration_error(
 ) -> tuple[float, float]:
     low, high = calibration_error_bounds(predictions, seed=seed, n_resamples=n_resamples)
     if predictions.correct.all():  # no miss among these, yet there may be some among others
-        images = len(predictions.labels)
-        high = max(high, float(predictions.confidence.mean()) - _wilson(1.0, images)[0])
+        count = count_groups(predictions.groups, len(predictions.labels))
+        high = max(high, float(predictions.confidence.mean()) - _wilson(1.0, count)[0])
     return float(low), float(high)

@@ -1,13 +1,16 @@
-"""Precision, recall and F1 of each class, from a confusion matrix."""
+"""Precision, recall and F1 of each class, from a confusion matrix or from predictions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from visionsweep.analysis.intervals import Estimate, wilson
+from visionsweep.analysis.groups import numbered
+from visionsweep.analysis.intervals import Estimate, share_of, wilson
+from visionsweep.analysis.metrics import confusion
+from visionsweep.analysis.predictions import Predictions
 
 _NONE = Estimate(np.nan, np.nan, np.nan)
 
@@ -26,6 +29,8 @@ class ClassScores:
         f1: harmonic mean of precision and recall; NaN if the class occurs nowhere. Its interval is
             Wilson's of the share s of correct images among those of the class or predicted as it,
             since F1 = 2 s / (1 + s).
+
+    Of groups of images, Wilson's intervals are for the effective number of images (`share_bounds`).
     """
 
     images: int
@@ -56,6 +61,33 @@ def class_scores(confusion: NDArray[np.int64]) -> list[ClassScores]:
             )
         )
     return scores
+
+
+def scores_of_predictions(predictions: Predictions) -> list[ClassScores]:
+    """Return the scores of each class, with intervals over groups where images have these.
+
+    Args:
+        predictions: predictions of one predictor, `float32[1, N, C]`.
+    """
+    labels, predicted, groups = predictions.labels, predictions.predicted[0], predictions.groups
+    scores = class_scores(confusion(labels, predicted, predictions.logits.shape[2]))
+    if groups is None:
+        return scores
+
+    def share(of_class: NDArray[np.bool_]) -> Estimate:
+        if not of_class.any():
+            return _NONE
+        return share_of(labels[of_class] == predicted[of_class], numbered(groups[of_class]))
+
+    return [
+        replace(
+            of_class,
+            precision=share(predicted == place),
+            recall=share(labels == place),
+            f1=_f1(share((labels == place) | (predicted == place))),
+        )
+        for place, of_class in enumerate(scores)
+    ]
 
 
 def _f1(share: Estimate) -> Estimate:

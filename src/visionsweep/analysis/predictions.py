@@ -6,6 +6,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from visionsweep.analysis.groups import Groups, numbered
+
 Floats = NDArray[np.float64]
 
 MANY_CLASSES = 100  # from which heads train with fused kernels and files are compact
@@ -23,12 +25,14 @@ class Predictions:
         images: content digests of the images, which identify them across runs.
         bootstrap: losses of heads on bootstrap samples of the training images, at the temperature
             of the run, `float32[B, N]`; None if there are none.
+        groups: number of each image's group, `int64[N]`; None where images are independent.
     """
 
     logits: NDArray[np.float32]
     labels: NDArray[np.int64]
     images: tuple[str, ...]
     bootstrap: NDArray[np.float32] | None = None
+    groups: Groups | None = None
 
     @property
     def log_probabilities(self) -> Floats:
@@ -85,13 +89,12 @@ class Predictions:
 
     def select_replicates(self, chosen: NDArray[np.bool_]) -> "Predictions":
         """Return the predictions of some replicates, `chosen: bool[R]`."""
-        return Predictions(self.logits[chosen], self.labels, self.images)
+        return Predictions(self.logits[chosen], self.labels, self.images, groups=self.groups)
 
     def select_images(self, chosen: NDArray[np.bool_]) -> "Predictions":
         """Return the predictions of some images, `chosen: bool[N]`."""
         images = tuple(i for i, taken in zip(self.images, chosen, strict=True) if taken)
-        bootstrap = None if self.bootstrap is None else self.bootstrap[:, chosen]
-        return Predictions(self.logits[:, chosen], self.labels[chosen], images, bootstrap)
+        return self._at(np.flatnonzero(chosen), images)
 
     def sorted_by_image(self) -> "Predictions":
         """Return the predictions in the order of the images' digests, which all runs share.
@@ -99,8 +102,12 @@ class Predictions:
         Copies of an image under two labels come in the order of the labels.
         """
         order, images = _by_image(self.images, self.labels.tobytes())
-        bootstrap = None if self.bootstrap is None else self.bootstrap[:, order]
-        return Predictions(self.logits[:, order], self.labels[order], images, bootstrap)
+        return self._at(order, images)
+
+    def _at(self, places: NDArray[np.int64], images: tuple[str, ...]) -> "Predictions":
+        bootstrap = None if self.bootstrap is None else self.bootstrap[:, places]
+        groups = None if self.groups is None else numbered(self.groups[places])
+        return Predictions(self.logits[:, places], self.labels[places], images, bootstrap, groups)
 
 
 @lru_cache(maxsize=8)

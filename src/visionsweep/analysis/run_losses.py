@@ -1,7 +1,7 @@
 """Losses of a run on each image: all that comparisons need, a fraction of its predictions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from visionsweep.analysis import resampling
+from visionsweep.analysis.groups import Groups, by_group, joined
 from visionsweep.analysis.predictions import Floats, Predictions
 from visionsweep.errors import UserError
 
@@ -33,6 +34,7 @@ class RunLosses:
         by_sample: contribution of each head on a bootstrap sample of the training images,
             `float32[B, N]`; B is 0 if there are none.
         samples: seed of each bootstrap sample, `B`.
+        groups: groups of the images, `int64[N]`; None where each is independent.
     """
 
     images: tuple[str, ...]
@@ -46,6 +48,7 @@ class RunLosses:
     training: str
     by_sample: NDArray[np.float32]
     samples: tuple[Seed, ...]
+    groups: Groups | None = None
 
     @property
     def replicates(self) -> Floats:
@@ -107,6 +110,7 @@ class RunLosses:
             training,
             by_sample,
             tuple((seeds[0][0], place) for place in range(len(by_sample))),
+            predictions.groups,
         )
 
     @staticmethod
@@ -133,6 +137,19 @@ class RunLosses:
             first.training,
             np.concatenate([each.by_sample for each in repeats]),
             tuple(sample for each in repeats for sample in each.samples),
+            joined([each.groups for each in repeats]),
+        )
+
+    def by_group(self, groups: Groups | None) -> "RunLosses":
+        """Return what groups contribute in the place of images, `[G]`, `[R, G]`, and `[B, G]`."""
+        if groups is None:
+            return self
+        return replace(
+            self,
+            means=by_group(self.means, groups),
+            by_replicate=by_group(self.by_replicate, groups),
+            correct=by_group(self.correct, groups),
+            by_sample=by_group(self.by_sample, groups),
         )
 
 

@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> int:
     data = _data(run, options.settings)
 
     # These import torch: not for --help and refusals.
-    from visionsweep.analysis.per_class import balanced_accuracy, class_scores
+    from visionsweep.analysis.per_class import balanced_accuracy
     from visionsweep.inference.evaluation import evaluate
     from visionsweep.reproduction import use_threads
     from visionsweep.runtime.devices import pick_device
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
     use_threads(run, None)
     device = pick_device(options.device)
     done = evaluate(run, data, options.split, device, own_images=options.own_images)
-    scores = dict(zip(done.classes, class_scores(done.confusion), strict=True))
+    scores = dict(zip(done.classes, done.by_class, strict=True))
     if not options.json:
         _print_tables(run, done, scores)
         return 0
@@ -72,6 +72,7 @@ def main(arguments: list[str]) -> int:
         "dataset": done.dataset,
         "split": done.split,
         "images": done.images,
+        "groups": done.groups,
         "as_recorded": done.as_recorded,
         "trained_on": done.trained_on,
         "metrics": msgspec.to_builtins(done.measures),
@@ -90,6 +91,7 @@ def _print_tables(run: "Run", done: "Evaluation", scores: "Mapping[str, ClassSco
 
     from visionsweep.analysis.per_class import never_predicted
     from visionsweep.report.console import wide_console
+    from visionsweep.report.numbers import about_groups
 
     about = f"{run.directory} on {done.dataset}, {done.split}: {done.images} images"
     print(visible(about))
@@ -100,6 +102,8 @@ def _print_tables(run: "Run", done: "Evaluation", scores: "Mapping[str, ClassSco
         table.add_row(name, f"{m.value:.4f}", f"[{m.low:.4f}, {m.high:.4f}]", values)
     wide_console().print(table)
     wide_console().print(_class_table(scores))
+    if done.groups is not None:
+        print(about_groups(done.groups, "images"))
     if never := never_predicted(scores):
         print(f"Never predicted: {enumerated(never)}.")
     if not done.as_recorded:

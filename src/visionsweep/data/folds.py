@@ -60,6 +60,21 @@ def groups_of(images: Sequence[ImageFile]) -> list[str]:
     return [image.group or f"\0{image.digest}" for image in images]
 
 
+def group_numbers(images: Sequence[ImageFile]) -> NDArray[np.int64] | None:
+    """Return the number of each image's group, `int64[N]`, copies of an image together.
+
+    None without groups, or if each image is one by itself.
+    """
+    groups = groups_of(images)
+    together = places_together([[image.digest for image in images], groups]) if groups else []
+    if len(set(groups)) == len(images) or not together:
+        return None
+    numbers = np.empty(len(images), np.int64)
+    for number, places in enumerate(together):
+        numbers[places] = number
+    return numbers
+
+
 def places_together(keys: Sequence[Sequence[Hashable]]) -> list[list[int]]:
     """Return the places that belong together, since they agree in a key, directly or by others."""
     parent = list(range(len(keys[0])))

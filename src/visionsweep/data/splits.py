@@ -4,7 +4,9 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 
+from visionsweep.analysis.groups import FEW_GROUPS
 from visionsweep.data import images
+from visionsweep.data.folds import group_numbers
 from visionsweep.data.gray import GrayRange
 from visionsweep.data.images import ImageFile
 from visionsweep.errors import UserError, nearest
@@ -128,12 +130,17 @@ def _check_groups(splits: Splits) -> None:
                     where=splits.dataset,
                     hint="Leave the splits out, and they are made of whole groups; or change them.",
                 )
-    if split_of:
-        log.warning(
-            "%s: %d groups are kept together in splits and folds. Confidence intervals take images "
-            "for independent; within groups they are not, so intervals are too narrow",
+    numbers = {split: group_numbers(splits[split]) for split in ("val", "test")}
+    counts = {split: int(of.max()) + 1 for split, of in numbers.items() if of is not None}
+    for split, count in counts.items():
+        log.log(
+            logging.WARNING if count < FEW_GROUPS else logging.INFO,
+            "%s: %s intervals are over %d groups of %d images%s",
             splits.dataset,
-            len(split_of),
+            split,
+            count,
+            len(splits[split]),
+            f"; fewer than {FEW_GROUPS} are few" if count < FEW_GROUPS else "",
         )
 
 

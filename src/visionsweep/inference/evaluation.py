@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from visionsweep.analysis.calibration import deployed_predictions
+from visionsweep.analysis.groups import count_groups
 from visionsweep.analysis.metrics import confusion
+from visionsweep.analysis.per_class import ClassScores, scores_of_predictions
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.schema import SAMPLE, Config, DataConfig
 from visionsweep.data.classes import spelling
@@ -39,8 +41,10 @@ class Evaluation:
     Attributes:
         split: name of the split, or `all`.
         images: number of images.
+        groups: number of groups of them that intervals are over; None if images are independent.
         measures: each metric with its interval, means over replicates.
         deployed: each metric of the deployed predictor, as used by `predict.py`.
+        by_class: scores of each class of the deployed predictor.
         confusion: confusion matrix of the deployed predictor, `int64[C, C]`.
         as_recorded: True if these are the images in the run's record.
         trained_on: number of images that the run was trained on; None if its own are unavailable.
@@ -49,9 +53,11 @@ class Evaluation:
     dataset: str
     split: str
     images: int
+    groups: int | None
     measures: dict[str, Measure]
     deployed: dict[str, Measure]
     classes: list[str]
+    by_class: list[ClassScores]
     confusion: NDArray[np.int64]
     as_recorded: bool
     trained_on: int | None
@@ -85,9 +91,11 @@ def evaluate(
         splits.dataset,
         split,
         len(files),
+        None if predictions.groups is None else count_groups(predictions.groups, len(files)),
         estimate_metrics(predictions),
         estimate_deployed(deployed),
         predictor.classes,
+        scores_of_predictions(deployed),
         confusion(deployed.labels, deployed.predicted[0], len(predictor.classes)),
         same,
         None if seen is None else sum(file.digest in seen for file in files),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from visionsweep.analysis.accuracy import more_accurate
 from visionsweep.analysis.comparison import Comparison, compare, images_needed
 from visionsweep.analysis.factors import Effect, effects
+from visionsweep.analysis.groups import count_groups, joined
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.learning_curve import LearningCurve, learning_curve
 from visionsweep.analysis.run_losses import RunLosses
@@ -64,8 +65,8 @@ class Evidence:
             if the recommendation is withheld.
         withheld: why there is no recommendation; empty if there is one.
         price: what the recommended run may cost; None if it is the best one.
-        images_needed: number of further images that would separate the first two recipes; None if
-            unknown.
+        images_needed: number of further images, or of groups where there are any, that would
+            separate the first two recipes; None if unknown.
         effects: effect of each swept value, averaged over the grid.
         curve: loss over the number of training images; None if it was not swept.
         more_accurate: run that is significantly more accurate than the chosen one, with the
@@ -76,6 +77,7 @@ class Evidence:
             None if that does not count, or is unknown.
         smallest_class: validation images of the rarest class; None if unknown.
         passed_over: invalid files of predictions with the reason; their runs are in no row.
+        groups: number of groups that intervals are over; None where images are independent.
         common: number of images that all runs were scored on; None if these are all of each.
     """
 
@@ -91,6 +93,7 @@ class Evidence:
     training_sample: TrainingSample | None = None
     smallest_class: int | None = None
     passed_over: list[str] = field(default_factory=list)
+    groups: int | None = None
     common: int | None = None
 
     @property
@@ -173,12 +176,18 @@ def gather(runs: Sequence[Run], *, expand_seeds: bool = False) -> Evidence:
         training_sample=effect_of_training_sample(losses, found),
         smallest_class=losses[0].smallest_class,
         passed_over=passed_over,
+        groups=_groups(losses),
         common=None if compared[0].images is None else len(losses[0].images),
     )
 
 
 def _row(recipe: Recipe, mark: Mark, comparison: Comparison | None) -> Row:
     return Row(recipe.runs[0], mark, comparison, recipe.runs, mean_scores(recipe))
+
+
+def _groups(losses: Sequence[RunLosses]) -> int | None:
+    groups = joined([each.groups for each in losses])
+    return None if groups is None else count_groups(groups, len(groups))
 
 
 def _needed(losses: Sequence[RunLosses]) -> int | None:

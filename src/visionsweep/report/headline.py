@@ -168,5 +168,6 @@ def _more(evidence: Evidence) -> str | None:
     if not evidence.images_needed or evidence.rows[1].mark == "worse":
         return None
     needed = float(f"{evidence.images_needed:.2g}")  # more digits would be made up
-    more = numbers.counted(int(needed), "more validation image")
+    unit = "image" if evidence.groups is None else "group"
+    more = numbers.counted(int(needed), f"more validation {unit}")
     return f"Separating the first two would take at least {more}."

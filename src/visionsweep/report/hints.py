@@ -17,6 +17,8 @@ UNDERTRAINED = 0.6  # temperature below which a head is undertrained
 def hints(evidence: Evidence) -> list[str]:
     """Return what to look at next: values at the edge of the grid, accuracy, undertrained heads."""
     lines = reference_lines(evidence) + _cross_fitted(evidence)
+    if evidence.groups is not None:
+        lines.append(numbers.about_groups(evidence.groups, f"{evidence.kind} images"))
     settings = evidence.settings
     for key in ("epochs", "optimizer.lr"):
         tried = {given[key] for given in settings if _is_number(given.get(key))}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from visionsweep.analysis.calibration import deployed_predictions
 from visionsweep.analysis.contributions import METRICS, Contributions, contributions
 from visionsweep.analysis.cross_fit import WIDER
+from visionsweep.analysis.groups import joined
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.data.splits import CROSS_FIT
 from visionsweep.report import numbers
@@ -77,11 +79,12 @@ def _of(row: Row, metric: str, images: Images | None) -> Contributions | None:
             deployed = deployed_predictions(predictions, run.record.temperature or 1.0)
             wider = WIDER if run.record.evidence == CROSS_FIT else 1.0
             found += [
-                Contributions(each.value, wider * each.influence)
+                replace(each, influence=wider * each.influence)
                 for each in contributions(deployed, [metric]).values()
             ]
     found = [each for each in found if math.isfinite(each.value)]
     if not found:
         return None
     value = float(np.mean([each.value for each in found]))
-    return Contributions(value, np.mean([each.influence for each in found], axis=0))
+    influence = np.mean([each.influence for each in found], axis=0)
+    return Contributions(value, influence, joined([each.groups for each in found]))

@@ -3,6 +3,8 @@
 import math
 from typing import Protocol
 
+from visionsweep.analysis.groups import FEW_GROUPS
+
 _HUGE = 1e6  # a loss that is, though finite, would widen a table by all its digits
 _MINUS = "\N{MINUS SIGN}"
 
@@ -87,3 +89,14 @@ def setting(value: object) -> str:
 def counted(number: int, one: str, many: str | None = None) -> str:
     """Write `1 run`, `2 runs`, `1,000 runs`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def about_groups(groups: int, images: str) -> str:
+    """Return that intervals are over groups of images, and whether these are few.
+
+    Args:
+        groups: number of groups.
+        images: what the images are called, such as `validation images`.
+    """
+    over = f"Intervals are over {counted(groups, 'group')} of {images}, not over images"
+    return f"{over}. So few groups give rough intervals." if groups < FEW_GROUPS else f"{over}."

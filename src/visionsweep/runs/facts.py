@@ -1,6 +1,7 @@
 """Facts about images and network for the record."""
 
 from visionsweep.config.schema import Config
+from visionsweep.data.folds import group_numbers
 from visionsweep.data.splits import CROSS_FIT, SPLITS, Splits
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.models.lazy_model import LazyModel
@@ -10,12 +11,14 @@ from visionsweep.runs.record import DataFacts, ModelFacts
 def data_facts(config: Config, splits: Splits) -> DataFacts:
     """Return the facts about the images of a run."""
     names = (*SPLITS, CROSS_FIT) if config.evidence.name == CROSS_FIT else SPLITS
+    groups = {split: group_numbers(splits[split]) for split in names}
     return DataFacts(
         label=config.data.label,
         classes=list(splits.classes),
         counts={split: len(splits[split]) for split in names},
         digests={split: splits.digest(split) for split in names},
         skipped=list(splits.skipped),
+        groups={split: int(of.max()) + 1 for split, of in groups.items() if of is not None},
     )
 
 
@@ -32,7 +35,6 @@ def model_facts(config: Config, network: LazyModel, preprocessing: Preprocessing
         parameters=summary.parameters,
         preprocessing=preprocessing.facts(),
         checkpoint="head.safetensors" if network.frozen else "model.safetensors",
-        multiply_adds=summary.multiply_adds,
         milliseconds=summary.milliseconds,
         license=network.spec.license,
     )

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from visionsweep.analysis.groups import numbered
 from visionsweep.analysis.predictions import MANY_CLASSES, Predictions
 from visionsweep.analysis.top_logits import TopLogits
 from visionsweep.data.splits import CROSS_FIT
@@ -27,6 +29,7 @@ FILE_NAME = "logits.safetensors"
 SCORED = (*SPLITS, CROSS_FIT)
 LARGEST = 4096 * MB  # of such a file, which is read tensor by tensor, and of its logits
 _TOP = ("classes", "others")  # fields of `TopLogits` beside the logits
+_OPTIONAL = ("bootstrap", "groups", *_TOP)
 
 
 def write(run_dir: Path, predictions: Mapping[str, Predictions], temperature: float) -> None:
@@ -47,6 +50,8 @@ def write(run_dir: Path, predictions: Mapping[str, Predictions], temperature: fl
         tensors[f"{split}.labels"] = found.labels
         if found.bootstrap is not None:
             tensors[f"{split}.bootstrap"] = found.bootstrap
+        if found.groups is not None:
+            tensors[f"{split}.groups"] = found.groups.astype(np.int32)
     # safetensors writes memory in its order, which differs for transposed arrays.
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     images = {split: json.dumps(found.images) for split, found in predictions.items()}
@@ -83,7 +88,7 @@ def read(
             if not images or not images.keys() <= set(SCORED):
                 raise ValueError(f"holds splits called {', '.join(sorted(images)) or 'nothing'}")
             needed = {f"{split}.{kind}" for split in images for kind in ("logits", "labels")}
-            optional = {f"{split}.{kind}" for split in images for kind in ("bootstrap", *_TOP)}
+            optional = {f"{split}.{kind}" for split in images for kind in _OPTIONAL}
             if not needed <= names <= needed | optional:
                 raise ValueError("holds other tensors than logits and labels of each split")
 
@@ -96,7 +101,7 @@ def read(
                     Predictions(
                         _logits(tensors(split, ("logits", *_TOP)), split, of, deployed),
                         images=_images(images[split]),
-                        **tensors(split, ("labels", "bootstrap")),
+                        **tensors(split, ("labels", "bootstrap", "groups")),
                     ),
                     split,
                     of,
@@ -145,6 +150,12 @@ def _checked(found: Predictions, split: str, of: RecordSummary) -> Predictions:
         raise ValueError(f"{split}.labels: not one of each of the {images} images")
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"{split}.labels: there are {classes} classes")
+    groups = found.groups
+    if groups is not None:
+        fits = groups.dtype == np.int32 and groups.shape == (images,)
+        if not fits or not np.array_equal(np.unique(groups), np.arange(groups.max() + 1)):
+            raise ValueError(f"{split}.groups: not the number of a group of each of the images")
+        found = replace(found, groups=numbered(groups.astype(np.int64)))
     losses = found.bootstrap
     if losses is not None and (
         losses.dtype != np.float32

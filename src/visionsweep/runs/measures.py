@@ -12,8 +12,8 @@ from visionsweep.analysis import metrics
 from visionsweep.analysis.calibration import SMALLEST, calibrated, deployed_predictions
 from visionsweep.analysis.contributions import METRICS, contributions
 from visionsweep.analysis.cross_fit import widened_bounds
-from visionsweep.analysis.intervals import Estimate, estimates, wilson
-from visionsweep.analysis.per_class import class_scores
+from visionsweep.analysis.intervals import Estimate, estimates, share_of
+from visionsweep.analysis.per_class import scores_of_predictions
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.data.splits import CROSS_FIT
 from visionsweep.runs.scores import ClassMeasures, Interval, Measure, Scores
@@ -72,9 +72,8 @@ def widened(score: IntervalT, highest: float = 1.0) -> IntervalT:
 
 def measure_classes(deployed: Predictions, classes: Sequence[str]) -> dict[str, ClassMeasures]:
     """Return the scores of each class from the predictions of the deployed predictor."""
-    matrix = metrics.confusion(deployed.labels, deployed.predicted[0], len(classes))
     measured = {}
-    for name, scores in zip(classes, class_scores(matrix), strict=True):
+    for name, scores in zip(classes, scores_of_predictions(deployed), strict=True):
         shares = (scores.precision, scores.recall, scores.f1)
         intervals = (Interval(share.value, share.low, share.high) for share in shares)
         measured[name] = ClassMeasures(scores.images, scores.predicted, *intervals)
@@ -85,7 +84,7 @@ def estimate_deployed(deployed: Predictions) -> dict[str, Measure]:
     """Return the metrics of the deployed predictor with 95% confidence intervals.
 
     These are `analysis.metrics.METRICS` and those of `analysis.contributions`. Intervals are over
-    images alone; that of accuracy is Wilson's.
+    images, or groups of them, alone; that of accuracy is Wilson's.
     """
     measures = estimate_metrics(deployed)
     measures["accuracy"] = measures.pop("accuracy_wilson")
@@ -107,8 +106,8 @@ def estimate_metrics(predictions: Predictions) -> dict[str, Measure]:
         for name, estimate in estimates(predictions).items()
     }
     if len(predictions.logits) == 1:
-        correct = int(predictions.correct.sum())
-        measures["accuracy_wilson"] = _measure(wilson(correct, len(predictions.labels)))
+        share = share_of(predictions.correct[0], predictions.groups)
+        measures["accuracy_wilson"] = _measure(share)
     return measures
 
 

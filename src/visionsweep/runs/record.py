@@ -48,12 +48,11 @@ class ModelFacts(Struct, frozen=True):
     parameters: Count  # number of all parameters
     preprocessing: dict[Name, Leaf | list[Leaf]]  # `data.transforms.Preprocessing` as a mapping
     checkpoint: Literal["head.safetensors", "model.safetensors"]  # the trained weights
-    multiply_adds: Count | None = None  # of a forward pass per image
     milliseconds: Positive | None = None  # of a forward pass per image, on one CPU core
     license: Name | None = None  # of the weights, where timm states it
 
 
-class DataFacts(Struct, frozen=True):
+class DataFacts(Struct, frozen=True, omit_defaults=True):
     """The images of a run."""
 
     label: Name  # short name of the choice
@@ -62,6 +61,8 @@ class DataFacts(Struct, frozen=True):
     counts: dict[Split, Count]  # number of images per split
     digests: dict[Split, Digest]  # equal ones mean the same images and classes
     skipped: list[Text]  # files that could not be read, with the reason
+    # Number of groups per split, of images that are not independent; empty without groups.
+    groups: dict[Split, Natural] = {}
 
 
 class Failure(Struct, frozen=True):

@@ -4,6 +4,7 @@ They are a reference beside the leaderboard and are not ranked. Files may come f
 """
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -39,8 +40,9 @@ def path_of(folder: Path, model: ModelFacts, data: DataFacts, precision: str = "
         precision: `features.precision`.
     """
     digests = [data.digests[split] for split in SPLITS]
-    facts = (model.fingerprint, model.preprocessing, digests)
-    parts = facts if precision == "auto" else (*facts, precision)
+    parts: tuple[Any, ...] = (model.fingerprint, model.preprocessing, digests)
+    parts += () if precision == "auto" else (precision,)
+    parts += (data.groups,) if data.groups else ()
     return folder / FOLDER / f"{digest_of(msgspec.json.encode(parts))}.json"
 
 

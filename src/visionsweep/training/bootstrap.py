@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from visionsweep.config.derived import flatten
 from visionsweep.config.schema import Config
+from visionsweep.data.folds import group_numbers, groups_of
 from visionsweep.data.images import ImageFile
 from visionsweep.models.heads import Heads
 from visionsweep.training.batches import Batches
@@ -59,7 +60,7 @@ def bootstrap_samples(images: Sequence[ImageFile], seed: int, samples: int) -> t
     class with n images, the first n arrivals are the sample. Any n arrivals are independent and
     uniform over images, as in any bootstrap. And a data set that contains another one has nearly
     the same samples of the images in common, as it had the same images to begin with: differences
-    between data sizes are paired.
+    between data sizes are paired. The images of a group arrive together.
 
     Args:
         images: training images.
@@ -82,11 +83,12 @@ def bootstrap_samples(images: Sequence[ImageFile], seed: int, samples: int) -> t
 
 
 def _uniform(images: Sequence[ImageFile], seed: int, samples: int) -> NDArray[np.float64]:
-    """Return random numbers in [0, 1) from image content, `float64[N, samples, _MOST]`."""
+    """Return random numbers in [0, 1) from image content or group, `float64[N, samples, _MOST]`."""
     size = 8 * _MOST * samples
-    content = b"".join(
-        hashlib.shake_128(f"{seed} {image.digest}".encode()).digest(size) for image in images
+    keys = (
+        [image.digest for image in images] if group_numbers(images) is None else groups_of(images)
     )
+    content = b"".join(hashlib.shake_128(f"{seed} {key}".encode()).digest(size) for key in keys)
     bits = np.frombuffer(content, "<u8").reshape(len(images), samples, _MOST) >> np.uint64(11)
     numbers: NDArray[np.float64] = np.multiply(bits, 2.0**-53, dtype=np.float64)
     return numbers

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.schema import Config
-from visionsweep.data.folds import FOLDS, assign_folds, groups_of
+from visionsweep.data.folds import FOLDS, assign_folds, group_numbers, groups_of
 from visionsweep.data.images import ImageFile
 from visionsweep.data.splits import CROSS_FIT, Splits
 from visionsweep.errors import UserError
@@ -112,4 +112,5 @@ def out_of_fold(
             of_folds = heads.resampled(rows)[-FOLDS * replicates :].unflatten(0, (FOLDS, -1))
             logits[:, part] = of_folds[k].cpu().numpy()
     labels = np.array([image.label for image in images])
-    return Predictions(logits, labels, tuple(image.digest for image in images))
+    digests = tuple(image.digest for image in images)
+    return Predictions(logits, labels, digests, groups=group_numbers(images))

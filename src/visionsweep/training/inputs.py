@@ -9,6 +9,7 @@ import torch
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.schema import Config
 from visionsweep.data.dataset import ImageBatches, ImageDataset
+from visionsweep.data.folds import group_numbers
 from visionsweep.data.images import ImageFile
 from visionsweep.data.transforms import Preprocessing, build_augmentation
 from visionsweep.errors import warn_once
@@ -127,4 +128,5 @@ def predict(
     """
     logits: Any = predict_logits(module, batches, device, micro_batch).numpy()
     labels = torch.tensor([image.label for image in images]).numpy()
-    return Predictions(logits, labels, tuple(image.digest for image in images))
+    digests = tuple(image.digest for image in images)
+    return Predictions(logits, labels, digests, groups=group_numbers(images))

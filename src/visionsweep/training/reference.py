@@ -7,6 +7,7 @@ import torch
 
 from visionsweep.analysis.calibration import deployed_predictions, fit_temperature
 from visionsweep.analysis.predictions import MANY_CLASSES, Predictions
+from visionsweep.data.folds import group_numbers
 from visionsweep.features.cached import cache_dir
 from visionsweep.runs import reference
 from visionsweep.runs.facts import data_facts
@@ -57,7 +58,8 @@ def write_linear_probe(run: RunContext, model: ModelFacts) -> None:
         weight, bias = probe.weight[0], probe.bias[0]
         logits = torch.addmm(bias, batches.inputs.cpu(), weight.T)[None]
         digests = tuple(image.digest for image in splits[split])
-        return Predictions(logits.numpy(), batches.labels.cpu().numpy(), digests)
+        labels, groups = batches.labels.cpu().numpy(), group_numbers(splits[split])
+        return Predictions(logits.numpy(), labels, digests, groups=groups)
 
     temperature = fit_temperature(predictions("val"))
     scores = []

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from contextlib import suppress
 from typing import Any
 
 from visionsweep.analysis.metrics import most_confused
@@ -13,6 +14,10 @@ from visionsweep.report.mistakes import NO_DIGEST, mistakes_of
 from visionsweep.report.recipes import Scores
 from visionsweep.runs import predictions_csv
 from visionsweep.runs.discovery import Run
+from visionsweep.runs.paths import RECORD
+from visionsweep.runs.predictions_csv import SplitPredictions
+from visionsweep.runs.record_file import read_record
+from visionsweep.runs.scores import Interval
 
 MOST_CLASSES = 20  # in a matrix; of more classes the most frequent confusions are listed
 _MOST_CONFUSIONS = 10
@@ -56,7 +61,7 @@ def close_up(run: Run, label: str, scores: Scores) -> dict[str, Any]:
         return content
     classes, replicates = predictions.classes, replicates_of(run.record)
     images = numbers.counted(len(predictions.images), "test image")
-    by_class = dict(zip(classes, class_scores(predictions.confusion), strict=True))
+    by_class = _class_scores(run, predictions)
     mistakes = mistakes_of(run, "test", predictions, _MOST_MISTAKES)
     return content | {
         "summary": f"{predictions.correct.sum()} of {images} right"
@@ -69,6 +74,15 @@ def close_up(run: Run, label: str, scores: Scores) -> dict[str, Any]:
         "mistakes": [(mistake, *_picture(mistake)) for mistake in mistakes],
         "has_digests": all(mistake.missing != NO_DIGEST for mistake in mistakes),
     }
+
+
+def _class_scores(run: Run, predictions: SplitPredictions) -> dict[str, Any]:
+    """Return the test scores of each class as recorded; by counts in records without intervals."""
+    with suppress(OSError, ValueError):
+        recorded = read_record(run.directory / RECORD).classes.get("test", {})
+        if recorded and all(isinstance(scores.f1, Interval) for scores in recorded.values()):
+            return dict(recorded)
+    return dict(zip(predictions.classes, class_scores(predictions.confusion), strict=True))
 
 
 def _picture(mistake: Mistake) -> tuple[str, tuple[int, int]]:
