@@ -27,6 +27,7 @@ CHOICES = {key: item.choices for key, item in settings().items() if item.choices
 WITH_WHAT_IT_NEEDS = {
     "data/table": ["data.file=README.md"],
     "data/folder": ["data.root=."],
+    "data/torchvision": ["data.name=Food101"],
     "model/torchvision": ["model.name=resnet34"],
     "model/timm": ["model.name=resnet34"],
 }
@@ -241,6 +242,15 @@ def test_unknown_model_is_refused_with_the_nearest_names() -> None:
     assert message.startswith("model.name=efficientnet_b00: torchvision has no such")
     assert "did you mean 'efficientnet_b0'" in message
     assert "one of alexnet, convnext_base" in refusal(changed({"model.name": "xyzzy"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [("CIFAR", "did you mean 'CIFAR10'"), ("CelebA", "one of CIFAR10"), ("null", "one of CIFAR10")],
+)
+def test_unknown_data_set_is_refused_with_the_nearest_names(name: str, answer: str) -> None:
+    message = refusal(composed("data=torchvision", f"data.name={name}"))
+    assert f"data.name={name}" in message and answer in message
 
 
 def test_key_added_by_a_plus_sign_is_refused() -> None:

@@ -48,6 +48,6 @@ def refuse_unavailable_weights(configs: list[Config]) -> None:
 def _is_real(data: DataConfig) -> bool:
     """Whether runs on this data see real images, or fail; not the sample in their place."""
     if data.source != "archives":
-        return data.source in ("folder", "table")
+        return data.source != "sample"
     is_sure = data.if_unreachable == "error" or str(data.base_url).startswith("file:")
     return is_sure or not unreachable_archives(data)

@@ -6,6 +6,7 @@ import re
 
 from omegaconf import DictConfig
 
+from visionsweep.config.published_datasets import TORCHVISION_DATASETS
 from visionsweep.config.published_weights import torchvision_models, torchvision_weights
 from visionsweep.config.targets import (
     augmentation_target,
@@ -196,6 +197,12 @@ def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
         problems.append(f"data.file={data.file}: no such file")
     if data.group_from and data.source not in ("folder", "table"):
         problems.append(f"data.group_from={data.group_from}: only for data=folder and data=table")
+    if data.source == "torchvision" and data.name not in TORCHVISION_DATASETS:
+        near = nearest(data.name or "", TORCHVISION_DATASETS)
+        problems.append(
+            f"data.name={data.name or 'null'}: names no data set of torchvision with a class per "
+            f"image{near or '; one of ' + ', '.join(TORCHVISION_DATASETS)}"
+        )
     if any(data.splits.values()) and data.source != "folder":
         problems.append(
             f"data.splits={data.splits}: data.source={data.source} has its own splits; use "

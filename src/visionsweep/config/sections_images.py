@@ -19,12 +19,15 @@ class DataConfig:
 
     label: str = setting("short name in tables and run names", MISSING, **LABEL)
     source: str = setting(
-        "published archives, a folder or a table of yours, or the rendered sample",
+        "published archives, a folder or a table of yours, torchvision's, or the rendered sample",
         MISSING,
-        choices=("archives", "folder", "table", "sample"),
+        choices=("archives", "folder", "table", "torchvision", "sample"),
     )
     name: str | None = setting(
-        "name of the data set; null: the folder's", None, role="derived", expected="a name"
+        "name of the data set, with data=torchvision which one; null: the folder's",
+        None,
+        role="derived",
+        expected="a name",
     )
     root: str = setting("folder of the images", MISSING, role="derived", path=True, place=True)
     file: str | None = setting(

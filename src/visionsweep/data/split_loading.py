@@ -15,10 +15,12 @@ from visionsweep.data.image_facts import warn_of_repairs
 from visionsweep.data.images import ImageFile
 from visionsweep.data.layout import find_layout
 from visionsweep.data.reader import ImageReader
+from visionsweep.data.split_lists import read_split_lists
 from visionsweep.data.splits import SPLITS, Splits, check_splits
 from visionsweep.data.stratified_split import distinct, split_by_content, stratified_part
 from visionsweep.data.synthetic import sample
 from visionsweep.data.table import read_table
+from visionsweep.data.torchvision_sets import torchvision_files
 from visionsweep.errors import UserError, warn_loudly, warn_once
 from visionsweep.storage.files import explained
 from visionsweep.text.paths import as_path, as_text
@@ -50,6 +52,8 @@ def _load(config: DataConfig, cache_file: Path | None) -> Splits:
         return _from_folder(config, cache_file)
     if config.source == "table":
         return _from_table(config, cache_file)
+    if config.source == "torchvision":
+        return _from_torchvision(config, cache_file)
     unreachable = sources.unreachable_archives(config)
     if not unreachable:
         return _from_archives(config, cache_file)
@@ -125,9 +129,15 @@ def _from_sample(config: DataConfig, cache_file: Path | None) -> Splits:
 
 
 def _from_folder(config: DataConfig, cache_file: Path | None) -> Splits:
-    """Load `train/<class>/*`, with `val/` and `test/` if present, or `<class>/*` alone."""
+    """Load `train/<class>/*`, with `val/` and `test/` if present, `<class>/*` alone, or lists."""
     root = as_path(config.root)
-    layout = find_layout(root, {split: name for split, name in config.splits.items() if name})
+    group_of = partial(_group_in_path, config.group_from, root)
+    splits = {split: name for split, name in config.splits.items() if name}
+    if not splits and (lists := read_split_lists(root)) is not None:
+        reader = ImageReader(lists.values(), config, cache_file, group_of=group_of)
+        parts = {split: reader.read(part.files) for split, part in lists.items()}
+        return _completed(config.name or as_text(root.resolve().name), reader, parts, config)
+    layout = find_layout(root, splits)
     if layout.note:
         log.info("%s", layout.note)
     real = {folder.resolve() for folder in layout.folders.values()}
@@ -141,7 +151,6 @@ def _from_folder(config: DataConfig, cache_file: Path | None) -> Splits:
     train_names = {spelling(name): name for _, name in labeled["train"].files}
     for part in labeled.values():
         part.files = [(path, train_names.get(spelling(name), name)) for path, name in part.files]
-    group_of = partial(_group_in_path, config.group_from, root)
     reader = ImageReader(labeled.values(), config, cache_file, layout.left_out, group_of)
     parts = {split: reader.read(part.files) for split, part in labeled.items()}
     return _completed(config.name or as_text(root.resolve().name), reader, parts, config)
@@ -165,6 +174,16 @@ def _from_table(config: DataConfig, cache_file: Path | None) -> Splits:
     )
     parts = {split: reader.read(part.files) for split, part in labeled.items()}
     return _completed(config.name or as_text(file.stem), reader, parts, config)
+
+
+def _from_torchvision(config: DataConfig, cache_file: Path | None) -> Splits:
+    """Load a data set of torchvision with its official splits, and make those that it lacks."""
+    assert config.name is not None
+    only_here = str(config.base_url).startswith("file:")  # `evaluate` downloads no training images
+    labeled = torchvision_files(config.name, as_path(config.root), may_download=not only_here)
+    reader = ImageReader(labeled.values(), config, cache_file)
+    parts = {split: reader.read(part.files) for split, part in labeled.items()}
+    return _completed(config.name, reader, parts, config)
 
 
 def _group_in_path(pattern: str | None, root: Path, path: Path) -> str:

@@ -114,7 +114,8 @@ def _trained_on(
         own = replace(config.data, source=source, base_url=nowhere, if_unreachable="error")
         if own_images is not None:
             own = replace(own, root=str(own_images))
-        if (source in ("folder", "table") and own_images is None) or not Path(own.root).is_dir():
+        placed = source in ("folder", "table")
+        if (placed and own_images is None) or not Path(own.root).is_dir():
             return None
         try:
             splits = resolve_splits(own, config.features)

@@ -71,11 +71,14 @@ def name_of(config: DictConfig, hydra: DictConfig) -> str:
 def relabel(config: Config, overrides: list[str]) -> None:
     """Correct the labels of a configuration whose model or fraction was overridden.
 
-    `model=effnetb0 model.name=resnet34` is a resnet34; `data=10pct data.fraction=0.05` is 5%.
+    `model=effnetb0 model.name=resnet34` is a resnet34; `data=10pct data.fraction=0.05` is 5%;
+    `data=torchvision data.name=Food101` is Food101.
     """
     given = {o.lstrip("+~").partition("=")[0] for o in overrides}
     if "model.name" in given and "model.label" not in given:
         config.model.label = config.model.name
+    if config.data.source == "torchvision" and "data.label" not in given:
+        config.data.label = str(config.data.name)
     if "data.fraction" in given and "data.label" not in given:
         part = f"{config.data.fraction * 100:g}pct"
         config.data.label = (
