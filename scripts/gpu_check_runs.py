@@ -73,17 +73,14 @@ def check_repeats(setup: Setup) -> Iterator[tuple[bool, str]]:
     if not setup.quick:
         runs.append(("fine-tuning", "vit_b_16", ("training=fine_tuning",)))
         runs.append(("fine-tuning", "efficientnet_b0", ("training=fine_tuning",)))
+    if setup.device.type == "cuda":
+        fast = ("training=fine_tuning", "training.precision=bf16", "training.compile=true")
+        runs.append(("fine-tuning, bf16, compiled", setup.networks[-1], fast))
     for kind, model, settings in runs:
         weights = []
         for turn in ("first", "second"):
-            name = f"{kind}-{model}-{turn}"
-            run = [
-                "model=torchvision",
-                f"model.name={model}",
-                root,
-                "epochs=2",
-                *settings,
-            ]
+            name = f"{kind.replace(', ', '-')}-{model}-{turn}"
+            run = ["model=torchvision", f"model.name={model}", root, "epochs=2", *settings]
             subprocess.run(setup.command(name, *run), check=True, capture_output=True)
             file = "head.safetensors" if kind == "heads" else "model.safetensors"
             weights.append((setup.folder / name / file).read_bytes())

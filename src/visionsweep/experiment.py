@@ -35,6 +35,7 @@ from visionsweep.tensorboard.writer import RunWriter
 from visionsweep.text.escaping import visible
 from visionsweep.training import results
 from visionsweep.training.feature_inputs import trains_on_features
+from visionsweep.training.networks import refuse_recipe
 from visionsweep.training.resolve import Resolved, resolve
 from visionsweep.training.resume import finished_run, resume_or_start
 from visionsweep.training.reuse import Reused, reuse_completed
@@ -124,7 +125,8 @@ class _Run:
     def execute(self) -> None:
         """Resolve the configuration, make the inputs, train, predict, and write the results."""
         config, run_dir = self.config, self.run_dir
-        device = pick_device(config.device, config.training.precision)
+        device = pick_device(config.device)
+        refuse_recipe(config.training, device)
         feature_dtype(device, config.features.precision)  # refuses what the device lacks
         self.device = device_facts(device)
         with self._timed("data"):

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from visionsweep.config.schema import AugmentationConfig
+from visionsweep.data import dataset
 from visionsweep.data.dataset import ImageBatches, ImageDataset
 from visionsweep.data.images import ImageFile, digest_of
 from visionsweep.data.transforms import build_augmentation, resized
@@ -46,6 +47,24 @@ def test_augmentations_do_not_depend_on_earlier_random_numbers(augmented):
     torch.rand(7)
     [(found, _)] = epochs(augmented, count=1)
     assert torch.equal(found, expected)
+
+
+def test_resized_pixels_are_kept_and_augmented_anew(augmented, monkeypatch):
+    augmentation = build_augmentation(AugmentationConfig("trivial_augment"))
+    steps = resized(16).resizing(augmentation)
+    kept = ImageDataset(augmented.files, resized(16).build_rest(augmentation), None, steps, kept=6)
+    expected, found = epochs(augmented), epochs(kept)
+    for pair, other in zip(expected, found, strict=True):
+        assert all(map(torch.equal, pair, other))
+    read = []
+    content = dataset.read_content
+    monkeypatch.setattr(dataset, "read_content", lambda file: read.append(file) or content(file))
+    epochs(kept, count=3)
+    assert len(read) == 3 * (9 - 6)
+
+
+def test_nothing_is_kept_of_images_that_are_cropped_at_random():
+    assert resized(16).resizing(build_augmentation(AugmentationConfig("c", crop_scale=0.5))) == []
 
 
 def test_each_epoch_has_a_new_order_and_new_augmentations(augmented):

@@ -62,7 +62,7 @@ def test_bfloat16_is_refused_on_a_cpu_without_it(monkeypatch):
         feature_dtype(CPU, "bf16")
     assert error.value.where == "features.precision=bf16"
     assert feature_dtype(CPU) == torch.float32
-    assert feature_dtype(torch.device("cuda"), "bf16") == torch.bfloat16
+    assert feature_dtype(torch.device("cuda")) == torch.float16
 
 
 class Wrong(nn.Module):

@@ -71,6 +71,7 @@ def test_runtime_settings_do_not_change_the_fingerprint(config):
         {"training.mixup": 0.2},
         {"training.cutmix": 1.0},
         {"training.patience": 3},
+        {"training.compile": True},
         {"features.precision": "bf16"},
     ],
     ids=str,
@@ -148,7 +149,8 @@ def test_every_setting_determines_the_result_unless_it_is_declared_otherwise(con
         "features.precision", "model.pooling", "training.precision",
         "optimizer._target_", "optimizer.arguments",
         "training.class_weights", "training.clip_norm", "training.ema", "training.focal_gamma",
-        "training.cutmix", "training.gradual_unfreezing", "training.mixup", "training.patience",
+        "training.compile", "training.cutmix", "training.gradual_unfreezing", "training.mixup",
+        "training.patience",
         "training.freeze_batchnorm", "training.label_smoothing", "training.layer_decay",
         "training.linear_probe", "training.sampling", "training.schedule", "training.warmup",
     }  # fmt: skip

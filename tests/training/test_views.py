@@ -126,6 +126,16 @@ def test_evaluating_and_predicting_average_the_same_views(config, run_dir, linea
     assert other.deployed["val"] != record.deployed["val"]
 
 
+def test_fresh_augmentation_of_a_frozen_backbone_is_scored_on_stored_features(config, run_dir):
+    fresh = replace(config, augmentation=replace(CROP_FLIP, views=0, test_views=1))
+    record = run_experiment(fresh, run_dir, "fresh")
+    assert stored_rows(config) == [6 + 4]  # validation and test images
+    assert all(epoch.test.known for epoch in record.history)  # it is free
+    plain = replace(config, augmentation=AugmentationConfig(name="none"), epochs=1)
+    run_experiment(plain, run_dir.with_name("plain"), "plain")
+    assert stored_rows(config) == [18]  # the same features
+
+
 def test_fresh_augmentation_of_a_frozen_backbone_warns_once(config, run_dir, caplog):
     fresh = replace(config, augmentation=replace(CROP_FLIP, views=0, test_views=1), epochs=1)
     for name in ("a", "b"):

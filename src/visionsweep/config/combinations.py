@@ -150,7 +150,7 @@ def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
     if config.training.freeze_backbone:
         of_backbone = {
             "freeze_batchnorm": False, "layer_decay": 1.0, "gradual_unfreezing": 0.0, "mixup": 0.0,
-            "cutmix": 0.0, "precision": "fp32",
+            "cutmix": 0.0, "precision": "fp32", "compile": False,
         }  # fmt: skip
         problems += [
             f"training.{name}={config.training[name]}: only for a backbone that is trained"

@@ -108,6 +108,12 @@ class TrainingConfig:
         choices=("fp32", "bf16"),
         **_IN_STEPS,
     )
+    compile: bool = setting(
+        "compile a trained backbone with torch.compile, for a GPU; the first epoch takes a minute "
+        "longer",
+        False,
+        **_IN_STEPS,
+    )
     class_weights: str = setting(
         "weight of an image in the training loss; balanced: the rarer its class, the larger",
         "none",

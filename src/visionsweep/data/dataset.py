@@ -27,6 +27,8 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         files: images.
         transform: function from a PIL image to `float32[3, size, size]`.
         gray_range: as in `decoding.decode`.
+        resizing: steps before `transform` that are the same at each access.
+        kept: images whose resized pixels are kept in memory after the first access, at most.
     """
 
     def __init__(
@@ -34,8 +36,12 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         files: Sequence[ImageFile],
         transform: Callable[[Image.Image], torch.Tensor],
         gray_range: GrayRange | None = None,
+        resizing: Sequence[Callable[[Image.Image], Image.Image]] = (),
+        kept: int = 0,
     ) -> None:
         self.files, self.transform, self.gray_range = files, transform, gray_range
+        self._resizing, self._room = resizing, kept
+        self._kept: dict[int, Image.Image] = {}
 
     def __len__(self) -> int:
         return len(self.files)
@@ -47,13 +53,23 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
             UserError: if the file is gone, has changed, or can no longer be read.
         """
         index, seed = key if isinstance(key, tuple) else (key, 0)
+        image = self._resized(index)
+        with seeded(seed):
+            return self.transform(image), self.files[index].label
+
+    def _resized(self, index: int) -> Image.Image:
+        if index in self._kept:
+            return self._kept[index]
         file = self.files[index]
         try:
             image = open_rgb(read_content(file), self.gray_range, where=file.path)
         except UnreadableImageError as error:
             raise lost(file.path, str(error)) from error
-        with seeded(seed):
-            return self.transform(image), file.label
+        for step in self._resizing:
+            image = step(image)
+        if len(self._kept) < self._room:
+            self._kept[index] = image
+        return image
 
     def __getitems__(self, keys: Sequence[Draw]) -> list[tuple[torch.Tensor, int]] | UserError:
         """Return the items of a batch, or an error: raised in a worker, it would be a traceback."""

@@ -54,17 +54,31 @@ class Preprocessing:
         """The part that determines the pixels; equal parts share decoded images."""
         return replace(self, mean=(), std=())
 
-    def _to_pixels(self, augmentation: Augmentation | None) -> list[torch.nn.Module]:
-        random = augmentation or Augmentation(None)
+    def resizing(self, augmentation: Augmentation | None = None) -> list[torch.nn.Module]:
+        """Return the steps from a decoded image to one of `size`, the same in each epoch.
+
+        There are none if an augmentation crops the whole image, in all its pixels.
+        """
+        if augmentation is not None and augmentation.crop_scale < 1:
+            return []
         mode = InterpolationMode(self.interpolation)
         steps = [
             None if len(self.resize) > 1 else _CutLongSide(),
             v2.Resize(list(self.resize), mode, antialias=True),
             v2.CenterCrop(self.crop) if self.crop else None,
         ]
-        if random.crop_scale < 1:  # of the whole image in all its pixels, in place of these steps
-            steps = [v2.RandomResizedCrop(self.size, (random.crop_scale, 1), interpolation=mode)]
-        return [step for step in (*steps, random.transform, v2.PILToTensor()) if step is not None]
+        return [step for step in steps if step is not None]
+
+    def _after_resizing(self, augmentation: Augmentation | None) -> list[torch.nn.Module]:
+        random = augmentation or Augmentation(None)
+        steps = [random.transform, v2.PILToTensor()]
+        if random.crop_scale < 1:
+            mode, scale = InterpolationMode(self.interpolation), (random.crop_scale, 1)
+            steps.insert(0, v2.RandomResizedCrop(self.size, scale, interpolation=mode))
+        return [step for step in steps if step is not None]
+
+    def _to_pixels(self, augmentation: Augmentation | None) -> list[torch.nn.Module]:
+        return [*self.resizing(augmentation), *self._after_resizing(augmentation)]
 
     def pixels(self, image: Image.Image, augmentation: Augmentation | None = None) -> torch.Tensor:
         """Transform a PIL image to `uint8[3, size, size]`, before normalization."""
@@ -80,6 +94,10 @@ class Preprocessing:
     def build(self, augmentation: Augmentation | None = None) -> v2.Compose:
         """Return the transform from a PIL image to `float32[3, size, size]`."""
         return v2.Compose([*self._to_pixels(augmentation), self.normalize])
+
+    def build_rest(self, augmentation: Augmentation | None = None) -> v2.Compose:
+        """Return the transform that follows `resizing`, to `float32[3, size, size]`."""
+        return v2.Compose([*self._after_resizing(augmentation), self.normalize])
 
 
 class _CutLongSide(torch.nn.Module):

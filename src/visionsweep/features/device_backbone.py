@@ -12,6 +12,7 @@ from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError
 from visionsweep.models.batchnorm_calibration import calibration_images
 from visionsweep.models.fusion import fuse_conv_bn, fuse_for_cpu
+from visionsweep.runtime.devices import refuse_without_bfloat16
 
 log = logging.getLogger(__name__)
 
@@ -27,16 +28,10 @@ def feature_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
     """Return the precision of convolutions and matrix products in extraction on a device.
 
     Raises:
-        UserError: if `precision` is `bf16` and the device is a CPU without such instructions.
+        UserError: if `precision` is `bf16` and the device has no such instructions.
     """
     if precision == "bf16":
-        instructions = torch.cpu.get_capabilities() if device.type == "cpu" else {"amx_bf16": True}
-        if not (instructions.get("amx_bf16") or instructions.get("avx512_bf16")):
-            raise UserError(
-                "this CPU has no bfloat16 instructions (AMX or AVX-512 BF16)",
-                where="features.precision=bf16",
-                hint="Use features.precision=auto.",
-            )
+        refuse_without_bfloat16(device, "features.precision=bf16", "auto")
         return torch.bfloat16
     return torch.float16 if device.type == "cuda" else torch.float32
 

@@ -30,7 +30,7 @@ from visionsweep.runtime.threads import one_thread
 from visionsweep.text.escaping import enumerated
 from visionsweep.training.feature_inputs import trains_on_features
 from visionsweep.training.inputs import inputs_of, predict, training_device
-from visionsweep.training.networks import for_scoring, on_fused_backbone
+from visionsweep.training.networks import for_scoring
 from visionsweep.training.resolve import resolve_splits
 
 
@@ -162,16 +162,7 @@ def _predictions(
     )
     scored = {"scored": files}
     batches = inputs_of(scored, config, network, predictor.preprocessing, device)["scored"]
-    on_features = trains_on_features(config)
-    device = training_device(batches, device)
-    model, preprocessing = predictor.model, predictor.preprocessing
-    trained: torch.nn.Module
-    if on_features:
-        trained = model.head.to(device)
-    elif model.frozen:
-        name = predictor.spec.name
-        trained = on_fused_backbone(model.backbone, model.head, preprocessing, device, name)
-    else:
-        trained = for_scoring(model.to(device), preprocessing)
-    with one_thread(when=on_features):
-        return predict(trained, batches, files, device, micro_batch)
+    model = predictor.model.to(training_device(batches, device))
+    trained = for_scoring(model, predictor.preprocessing)
+    with one_thread(when=trains_on_features(config)):  # as then
+        return predict(trained, batches, files, training_device(batches, device), micro_batch)

@@ -1,6 +1,6 @@
 """Classifiers: a backbone, frozen or trained, followed by replicated heads."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Self
 
@@ -27,9 +27,12 @@ class Classifier(nn.Module):
 
     Attributes:
         bf16: True to compute the backbone in bfloat16 in training; scoring is in float32.
+        compiled: the backbone compiled for training, by `compile_for_training`; scoring does
+            without it.
     """
 
     bf16 = False
+    compiled: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     def __init__(
         self, backbone: nn.Module, head: Heads, *, frozen: bool, freeze_batchnorm: bool = False
@@ -49,6 +52,13 @@ class Classifier(nn.Module):
                 module.eval()
         return self
 
+    def compile_for_training(self) -> None:
+        """Compile the backbone for training, once for each batch size.
+
+        Modules, names of weights, and copies of this one remain as they are.
+        """
+        self.compiled = torch.compile(self.backbone.forward, dynamic=False)
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits, `float32[R, N, classes]`, of `float32[N, 3, size, size]`."""
         half = self.bf16 and self.training
@@ -56,12 +66,13 @@ class Classifier(nn.Module):
             torch.no_grad() if self.frozen else nullcontext(),
             torch.autocast(images.device.type, torch.bfloat16) if half else nullcontext(),
         ):
-            features = self.backbone(images)
+            compiled = self.compiled if self.training else None
+            features = (compiled or self.backbone)(images)
         logits: torch.Tensor = self.head(features.flatten(1).float())
         return logits
 
 
-_ONE = tuple(replicate_seeds(0, replicates=1))
+ONE = tuple(replicate_seeds(0, replicates=1))
 
 
 def build(
@@ -70,7 +81,7 @@ def build(
     *,
     dropout: float | None,
     frozen: bool,
-    seeds: Sequence[ReplicateSeeds] = _ONE,
+    seeds: Sequence[ReplicateSeeds] = ONE,
     freeze_batchnorm: bool = False,
 ) -> Classifier:
     """Return a classifier with new heads, by default one, on a backbone.

@@ -9,13 +9,13 @@ import torch
 from visionsweep.errors import UserError
 
 
-def pick_device(name: str, precision: str = "fp32") -> torch.device:
+def pick_device(name: str) -> torch.device:
     """Return a device by name; `auto` selects CUDA, Apple's MPS, or the CPU, in this order.
 
     CUDA is set to deterministic kernels.
 
     Raises:
-        UserError: if the machine has no such device, or the device no `training.precision`.
+        UserError: if the machine has no such device.
     """
     counts = {
         "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
@@ -29,24 +29,37 @@ def pick_device(name: str, precision: str = "fp32") -> torch.device:
         raise UserError(
             "this machine has no such device", where=f"device={name}", hint="Use device=auto."
         )
-    if precision == "bf16" and not _has_bfloat16(device):
-        raise UserError(
-            f"{device} does not compute in bfloat16",
-            where="training.precision=bf16",
-            hint="Use training.precision=fp32.",
-        )
     if device.type == "cuda":
         _make_cuda_deterministic()
     return device
 
 
-def _has_bfloat16(device: torch.device) -> bool:
-    """Return whether a device has kernels for bfloat16; on MPS, autocast is not tried."""
+def refuse_without_bfloat16(device: torch.device, setting: str, neutral: str) -> None:
+    """Refuse a setting that computes in bfloat16 on a device without such instructions.
+
+    On MPS, bfloat16 is not tried. A CPU without them would emulate it, slower than float32.
+
+    Args:
+        device: device that computes.
+        setting: the setting, as `training.precision=bf16`.
+        neutral: its value that works on every device.
+
+    Raises:
+        UserError: if the device has none.
+    """
     if device.type == "cuda":
         with torch.cuda.device(device):
-            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    cpu = device.type == "cpu" and torch.backends.mkldnn.is_available()
-    return bool(cpu and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+            computes = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+        computes = any(known.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    if not computes:
+        has = "this CPU" if device.type == "cpu" else str(device)
+        raise UserError(
+            f"{has} has no bfloat16 instructions (AMX or AVX-512 BF16 on a CPU)",
+            where=setting,
+            hint=f"Use {setting.partition('=')[0]}={neutral}.",
+        )
 
 
 def _make_cuda_deterministic() -> None:

@@ -74,9 +74,9 @@ def batches_of_features(
     network: LazyModel,
     preprocessing: Preprocessing,
     device: torch.device,
-    shuffle_generators: Sequence[torch.Generator],
-    samples: torch.Tensor | None,
-    weights: torch.Tensor | None,
+    shuffle_generators: Sequence[torch.Generator] = (),
+    samples: torch.Tensor | None = None,
+    weights: torch.Tensor | None = None,
 ) -> dict[str, Batches]:
     """Return batches of features, as `inputs_of`: of views to train on, of their mean to score."""
     files = [image for images in splits.values() for image in images]
@@ -91,7 +91,7 @@ def batches_of_features(
             part = slice(0, stop + len(splits["val"]))
         in_steps = split == stepped
         parts[split] = part, _training_views(config) if in_steps else config.augmentation.test_views
-    if augmentation is not None:
+    if config.augmentation.views:
         _log_cost(len(files), parts, _training_views(config))
     features = cached_features(files, network, preprocessing, device, config.features)
     _check_width(features, network, config)

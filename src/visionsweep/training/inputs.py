@@ -22,10 +22,11 @@ from visionsweep.training.scoring import predict_logits
 
 log = logging.getLogger(__name__)
 
+_KEPT_BYTES = 2**29  # of resized images that are kept between epochs: 3,566 of 224 pixels
 _MOST_WORKERS = 8  # processes that decode, unless `num_workers` says otherwise
 
 _AUGMENTED_ANEW = (
-    "Training images are augmented, so all images go through the frozen backbone in every epoch: "
+    "Training images are augmented, so they go through the frozen backbone in every epoch: "
     "35 ms of processor time per image for EfficientNet-Lite0. Random crops in training alone "
     "raised the loss on two of three image sets; augmentation.views=6 augmentation.test_views=6 "
     "extracts features once, and lowered it on all three (docs/results.md)"
@@ -71,19 +72,28 @@ def inputs_of(
             splits, config, network, preprocessing, device, shuffle_generators, samples, weights
         )
 
-    if network.frozen and "train" in splits:
-        warn_once(log, _AUGMENTED_ANEW)
+    batches: dict[str, Batches] = {}
+    if network.frozen:  # what is scored is not augmented, and has the same features in every epoch
+        if "train" in splits:
+            warn_once(log, _AUGMENTED_ANEW)
+        scored = {split: files for split, files in splits.items() if split != "train"}
+        batches = batches_of_features(scored, config, network, preprocessing, device)
     join_single = _joins_single(splits, config, network)
     workers = config.num_workers
     if workers is None:  # on a CPU, decoding would compete with the network for cores
         workers = 0 if device.type == "cpu" else min(_MOST_WORKERS, torch.get_num_threads())
 
-    def images(split: str) -> Batches:
+    room = 0 if workers else _KEPT_BYTES // (3 * preprocessing.size**2)  # images, in this process
+    for split in [split for split in splits if split not in batches]:
         training = split == "train"
         augmentation = build_augmentation(config.augmentation) if training else None
-        return ImageBatches(
+        resizing = preprocessing.resizing(augmentation)
+        kept = min(room, len(splits[split])) if resizing else 0
+        room -= kept
+        batches[split] = ImageBatches(
             ImageDataset(
-                splits[split], preprocessing.build(augmentation), preprocessing.gray_range
+                splits[split], preprocessing.build_rest(augmentation), preprocessing.gray_range,
+                resizing, kept,
             ),
             config.batch_size,
             shuffle=shuffle_generators[0] if training else None,
@@ -91,9 +101,8 @@ def inputs_of(
             pin_memory=device.type == "cuda",
             join_single=training and join_single,
             weights=weights if training else None,
-        )
-
-    return {split: images(split) for split in splits}
+        )  # fmt: skip
+    return batches
 
 
 def _joins_single(

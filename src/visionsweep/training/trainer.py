@@ -209,7 +209,7 @@ def train(
             written = time.monotonic()
 
     tested = run.config.test_every_epoch
-    tested = trains_on_features(run.config) if tested is None else tested
+    tested = run.network.frozen if tested is None else tested
     test = run.batches["test"] if tested else None
     batches = SplitBatches(run.batches["train"], run.batches["val"], test)
     labels = [image.label for image in run.resolved.splits.train]
