@@ -109,8 +109,8 @@ class TrainingConfig:
         **_IN_STEPS,
     )
     compile: bool = setting(
-        "compile a trained backbone with torch.compile, for a GPU; the first epoch takes a minute "
-        "longer",
+        "compile a trained backbone for a GPU, which takes a minute or two; pays for transformers "
+        "in bf16",
         False,
         **_IN_STEPS,
     )
