@@ -268,8 +268,9 @@ def test_folder_removed_between_epochs_is_named_and_the_history_kept(
     on_images, photos, run, kept, afterwards, workers: int
 ):
     afterwards(RunWriter, "epoch", lambda: shutil.rmtree(photos / "cat", ignore_errors=True))
+    cropped = AugmentationConfig(name="crop", crop_scale=0.5)  # of the whole image in each epoch
     with pytest.raises(UserError) as caught:
-        run(replace(on_images, num_workers=workers, epochs=50))
+        run(replace(on_images, augmentation=cropped, num_workers=workers, epochs=50))
     gone = ("No such file or directory", f"the folder {photos / 'cat'} is missing", ".png")
     assert_names_lost_file(caught.value, kept(), *gone)
     assert len(kept().history) in (1, 2)  # workers are ahead by some batches

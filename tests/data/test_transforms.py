@@ -102,9 +102,10 @@ def test_only_training_images_are_augmented(tmp_path, monkeypatch: pytest.Monkey
     splits = dict.fromkeys(("train", "val", "test"), (image,) * 8)
     config = Config(batch_size=8)
     config.augmentation.name = "trivial_augment"
+    config.training.freeze_backbone = False
     config.model.name, config.model.weights = "mobilenet_v3_small", None
     spec = backbone_spec.resolve_backbone(config.model, random_if_unavailable=True)
-    network = LazyModel(spec, 32, classes=2, frozen=True, summary_dir=tmp_path / "cards")
+    network = LazyModel(spec, 32, classes=2, frozen=False, summary_dir=tmp_path / "cards")
     orders = [torch.Generator().manual_seed(0)]
     batches = inputs_of(splits, config, network, resized(32), torch.device("cpu"), orders)
     plain = resized(32).build()(noise(40, 40))
