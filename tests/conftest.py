@@ -378,7 +378,8 @@ def builds(monkeypatch) -> list[str]:
         names.append(spec.name)
         return backbones.build(spec, size)
 
-    monkeypatch.setattr(lazy_model, "backbones", SimpleNamespace(build=build))
+    counting = SimpleNamespace(build=build, outline=backbones.outline)
+    monkeypatch.setattr(lazy_model, "backbones", counting)
     return names
 
 

@@ -35,11 +35,11 @@ def test_summary_agrees_with_the_built_model(tmp_path):
     assert "Conv2d" in summary.layer_table and "724,035" in summary.layer_table
 
 
-def test_cached_summary_is_read_without_building_the_backbone(tmp_path, builds):
+def test_summary_is_made_and_read_without_building_the_backbone(tmp_path, builds):
     first = named(tmp_path).summary
     with fresh_memory():
         assert without_time(named(tmp_path).summary) == without_time(first)
-    assert builds == ["squeezenet1_1"]
+    assert builds == []
 
 
 def test_summary_depends_on_classes_size_and_training(tmp_path):
@@ -71,6 +71,7 @@ WRONG = {
     "width": {"width": 7},
     "trainable": {"trainable": 5},
     "parameters": {"parameters": 1538},
+    "multiply-adds": {"multiply_adds": 0},
     "no time": {"milliseconds": 0.0},
     "time that is no number": {"milliseconds": float("nan")},
     "endless time": {"milliseconds": float("inf")},

@@ -46,6 +46,11 @@ class BackboneSpec:
     license: str | None = None
 
 
+def shape_spec(config: ModelConfig) -> BackboneSpec:
+    """Return the spec of a configured backbone without weights, for its outline."""
+    return BackboneSpec(config.name, config.source, "", "", None, None, pooling=config.pooling)
+
+
 def resolve_backbone(config: ModelConfig, *, random_if_unavailable: bool) -> BackboneSpec:
     """Return the spec of a configured backbone, after downloading its weights if necessary.
 

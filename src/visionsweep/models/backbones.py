@@ -1,11 +1,13 @@
 """Build backbones: classification networks whose last linear layer is removed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from visionsweep.errors import UserError
 from visionsweep.models import (
@@ -16,6 +18,7 @@ from visionsweep.models import (
 )
 from visionsweep.models.backbone_spec import RANDOM_WEIGHTS_SEED, BackboneSpec
 from visionsweep.models.batchnorm_calibration import calibrate_batchnorm
+from visionsweep.models.summary import ForwardPass, forward_pass
 
 
 @dataclass(frozen=True)
@@ -40,22 +43,73 @@ def build(spec: BackboneSpec, size: int) -> Backbone:
         UserError: if it cannot be built, or does not accept images of this size.
     """
     network = _build_network(spec, size)
-    try:
-        if spec.weights == "random":
+    if spec.weights == "random":
+        with _sizes_explained(spec.name, size):
             calibrate_batchnorm(network, size)
+    return _without_last_layer(network, spec, size)
+
+
+def outline(spec: BackboneSpec, size: int) -> tuple[Backbone, ForwardPass]:
+    """Build a backbone without weights or values, on the meta device, in a fraction of the time.
+
+    Returns:
+        The backbone, and a forward pass of one image through it.
+
+    Raises:
+        UserError: if it cannot be built, or does not accept images of this size.
+    """
+    bare, passes = replace(spec, file=None), list[ForwardPass]()
+
+    def observed(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        passes.append(forward_pass(module, images))
+        return passes[-1].output
+
+    network = on_meta(lambda: _build_network(bare, size))
+    return _without_last_layer(network, bare, size, observed), passes[-1]
+
+
+def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+    """Return a network on the meta device, built without drawing its initial values.
+
+    RegNets of torchvision read values while they are built, as do some models of timm: on the CPU.
+    """
+    with torch.random.fork_rng(devices=[]), _Uninitialized():
+        try:
+            with torch.device("meta"):
+                return build()
+        except (UserError, RuntimeError) as error:
+            reason = error.__cause__ or error
+            if not isinstance(reason, NotImplementedError) and "meta" not in str(reason):
+                raise
+        return build().to("meta")
+
+
+class _Uninitialized(TorchFunctionMode):
+    """Skip `torch.nn.init`, which takes most of the time of building a network."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Return the tensor as it is in place of initializing it."""
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+def _without_last_layer(
+    network: nn.Module,
+    spec: BackboneSpec,
+    size: int,
+    run: Callable[[nn.Module, torch.Tensor], torch.Tensor] = nn.Module.__call__,
+) -> Backbone:
+    with _sizes_explained(spec.name, size):
         if spec.source == "timm":  # built without a last layer
             module, width, dropout = network.eval(), None, 0.0
         else:
             module, width, dropout = remove_last_layer(network.eval(), spec.name)
-        with torch.inference_mode():
-            features = module(torch.zeros(1, 3, size, size)).flatten(1)
+        with torch.no_grad():
+            device = next(network.parameters()).device
+            features = run(module, torch.zeros(1, 3, size, size, device=device)).flatten(1)
         width = width or features.shape[1]
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise UserError(
-            f"cannot take images of {size}x{size} pixels: {error}",
-            where=f"model.name={spec.name}",
-            hint="Set transform.size, or transform=pretrained for the size of the weights.",
-        ) from error
     if features.shape != (1, width):
         raise UserError(
             f"the features have shape {tuple(features.shape)}, but the last layer takes {width}; "
@@ -63,6 +117,18 @@ def build(spec: BackboneSpec, size: int) -> Backbone:
             where=f"model.name={spec.name}",
         )
     return Backbone(module, width, dropout, spec)
+
+
+@contextmanager
+def _sizes_explained(name: str, size: int) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise UserError(
+            f"cannot take images of {size}x{size} pixels: {error}",
+            where=f"model.name={name}",
+            hint="Set transform.size, or transform=pretrained for the size of the weights.",
+        ) from error
 
 
 def build_untrained(name: str, source: str, size: int) -> nn.Module:

@@ -16,7 +16,13 @@ from visionsweep.models import backbones, classifier
 from visionsweep.models.backbone_spec import BackboneSpec
 from visionsweep.models.backbones import Backbone
 from visionsweep.models.single_image import trains_on_one_image
-from visionsweep.models.summary import count_parameters, forward_milliseconds, layer_table
+from visionsweep.models.summary import (
+    count_parameters,
+    forward_milliseconds,
+    forward_pass,
+    layer_table,
+    with_values,
+)
 from visionsweep.storage.cache import keep
 from visionsweep.storage.untrusted import MB, read_regular
 from visionsweep.text.escaping import visible
@@ -30,6 +36,7 @@ class ModelSummary(msgspec.Struct, frozen=True):
     Attributes:
         original_dropout: dropout probability before the last layer of the original network.
         layer_table: the modules with output shapes and parameters, as text.
+        multiply_adds: of a forward pass per image.
         milliseconds: time of a forward pass per image, on one CPU core in batches of 4.
     """
 
@@ -38,6 +45,7 @@ class ModelSummary(msgspec.Struct, frozen=True):
     trainable: Annotated[int, Meta(ge=0, le=2**53)]
     parameters: Annotated[int, Meta(ge=0, le=2**53)]
     layer_table: str
+    multiply_adds: Annotated[int, Meta(ge=1, le=2**53)]
     milliseconds: Annotated[float, Meta(gt=0, le=1e9)]
 
 
@@ -76,7 +84,7 @@ class LazyModel:
 
     @cached_property
     def summary(self) -> ModelSummary:
-        """The model's summary: from the cache, or measured on the built model."""
+        """The model's summary: from the cache, or of its outline, which has no weights."""
         facts = (self.spec.fingerprint, self.size, self.classes, self.frozen)
         versions = (torch.__version__, torchvision.__version__)
         path = self.summary_dir / f"{digest_of(repr((facts, versions)).encode())}.msgpack"
@@ -86,14 +94,19 @@ class LazyModel:
             return summary
         except (OSError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
             pass
-        backbone, name = self.backbone, self.spec.name
+        backbone, of_backbone = backbones.outline(self.spec, self.size)
         model = classifier.build(backbone, self.classes, dropout=None, frozen=self.frozen)
+        of_head = forward_pass(model.head, torch.zeros(1, backbone.width))
+        logits = {model: of_head.shapes[model.head]}
+        multiply_adds = of_backbone.multiply_adds + of_head.multiply_adds
+        table = layer_table(model, of_backbone.shapes | of_head.shapes | logits, multiply_adds)
         summary = ModelSummary(
             backbone.width,
             backbone.dropout,
             *count_parameters(model),
-            layer_table(model, self.size),
-            forward_milliseconds({name: (model, self.size)})[name],
+            table,
+            multiply_adds,
+            forward_milliseconds({"": (with_values(model), self.size)})[""],
         )
         keep(path, msgspec.msgpack.encode(summary))
         return summary

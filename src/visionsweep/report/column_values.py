@@ -174,6 +174,17 @@ def model_facts(row: Row) -> ModelFacts:
     return row.run.record.model
 
 
+def multiply_adds(row: Row) -> Value:
+    """Return the multiply-adds per image; NaN in older records."""
+    return model_facts(row).multiply_adds or NAN
+
+
+def in_billions(row: Row) -> str:
+    """Format the multiply-adds per image in billions, with three digits."""
+    count = model_facts(row).multiply_adds
+    return "" if count is None else f"{count / 1e9:.2f}" if count >= 1e8 else f"{count / 1e9:.3f}"
+
+
 def milliseconds(row: Row) -> float:
     """Return the time per image in ms; NaN if it was not measured."""
     measured_time = recommendation.milliseconds(row.run)

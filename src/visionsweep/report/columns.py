@@ -24,11 +24,13 @@ from visionsweep.report.column_values import (
     epochs_of,
     epochs_text,
     estimate_of,
+    in_billions,
     license_of,
     loss_text,
     measured,
     milliseconds,
     model_facts,
+    multiply_adds,
     replicates_of,
     saved_epoch,
     score,
@@ -48,10 +50,7 @@ COLUMNS = (
     Column("mark", "", lambda r: r.mark, lambda r: MARKS[r.mark], views=_TABLE),
     Column("model", "model", config_value("model", "label")),
     Column("data", "data", config_value("data", "label")),
-    Column(
-        "epochs", "epochs", epochs_of,
-        epochs_text,
-    ),
+    Column("epochs", "epochs", epochs_of, epochs_text),
     Column(
         "val_loss", "val loss", score("val", "loss"), loss_text("val"),
         heading="validation loss", hint="of the deployed predictor; lower is better",
@@ -85,6 +84,10 @@ COLUMNS = (
         lambda r: f"{model_facts(r).parameters:,}", hint="of the whole model", views=_PAGE,
     ),
     Column(
+        "multiply_adds", "GMACs", multiply_adds, in_billions, drop_priority=8, sparse=True,
+        heading="multiply-adds", hint="billions per image, in convolutions and matrix products",
+    ),
+    Column(
         "milliseconds", "ms/image", milliseconds,
         lambda r: "" if math.isnan(milliseconds(r)) else f"{milliseconds(r):.1f}",
         drop_priority=5, heading="ms per image", hint="forward pass on one core of a CPU",
@@ -101,11 +104,9 @@ COLUMNS = (
     ),
     Column(
         "trainable", "trainable", lambda r: model_facts(r).trainable,
-        lambda r: f"{model_facts(r).trainable:,}", drop_priority=8, views=_TABLE,
+        lambda r: f"{model_facts(r).trainable:,}", drop_priority=9, views=_TABLE,
     ),
-    Column(
-        "license", "license", license_of, hint="of the weights", views=_PAGE, sparse=True,
-    ),
+    Column("license", "license", license_of, hint="of the weights", views=_PAGE, sparse=True),
     Column(
         "seconds", "seconds", lambda r: r.run.record.seconds["total"],
         lambda r: f"{r.run.record.seconds['total']:.1f}", drop_priority=7, views=_TABLE,

@@ -7,7 +7,6 @@ be compared are timed together, in turns, when the sweep ends.
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -67,18 +66,15 @@ def time_models(sweep_dir: Path, runs: Iterable[Run]) -> None:
     models = {key_of(run.record.model): run.record for run in runs if run.record.model is not None}
     if len(models) < 2 or models.keys() <= read(sweep_dir).keys():
         return
-    from visionsweep.models import backbones  # these import torch
-    from visionsweep.models.backbone_spec import resolve_backbone
-    from visionsweep.models.summary import forward_milliseconds
+    from visionsweep.models.backbone_spec import shape_spec  # these import torch
+    from visionsweep.models.backbones import outline
+    from visionsweep.models.summary import forward_milliseconds, with_values
 
     built = {}
     for key, record in models.items():
         config, size = config_of(record).model, int(key.rpartition("-")[2])
-        if record.weights == "random":
-            config = replace(config, weights=None)  # does not look for them, nor warn, once more
         try:
-            spec = resolve_backbone(config, random_if_unavailable=True)
-            built[key] = backbones.build(spec, size).module, size
+            built[key] = with_values(outline(shape_spec(config), size)[0].module), size
         except UserError as error:
             log.warning("%s: not timed: %s", config.label, error)
             return

@@ -35,6 +35,7 @@ def model_facts(config: Config, network: LazyModel, preprocessing: Preprocessing
         parameters=summary.parameters,
         preprocessing=preprocessing.facts(),
         checkpoint="head.safetensors" if network.frozen else "model.safetensors",
+        multiply_adds=summary.multiply_adds,
         milliseconds=summary.milliseconds,
         license=network.spec.license,
     )

@@ -48,6 +48,7 @@ class ModelFacts(Struct, frozen=True):
     parameters: Count  # number of all parameters
     preprocessing: dict[Name, Leaf | list[Leaf]]  # `data.transforms.Preprocessing` as a mapping
     checkpoint: Literal["head.safetensors", "model.safetensors"]  # the trained weights
+    multiply_adds: Count | None = None  # of a forward pass per image
     milliseconds: Positive | None = None  # of a forward pass per image, on one CPU core
     license: Name | None = None  # of the weights, where timm states it
 
