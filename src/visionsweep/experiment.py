@@ -157,7 +157,7 @@ class _Run:
             self.temperature = temperature
             self.scores = measures.score_splits(predictions, temperature, resolved.splits.classes)
             results.write_predictions(run_dir, resolved.splits, predictions, temperature)
-            results.write_weights(run_dir / model.checkpoint, state, temperature)
+            results.write_weights(run_dir / model.checkpoint, state, temperature, resolved)
             (run_dir / CHECKPOINT).unlink(missing_ok=True)
         names = {"val": "validation", "test": "test", CROSS_FIT: "cross-fitted"}
         for split, of_split in self.scores.deployed.items():

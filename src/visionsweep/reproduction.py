@@ -72,7 +72,7 @@ def config_for(run: Run, settings: Sequence[str], into: Path) -> tuple[Config, R
         where = f"{key}={value}"
         if key not in derived.settings():
             raise UserError(f"no such setting{nearest(key, CHANGEABLE)}", where=where)
-        if key not in CHANGEABLE:
+        if key not in CHANGEABLE and (key, changed.model.source) != ("model.weights", "local"):
             raise UserError(
                 "would be another experiment, to be trained with src/train.py. What may change "
                 f"here: {', '.join(sorted(CHANGEABLE))}",

@@ -23,8 +23,8 @@ from visionsweep.inference.explanation import (
 )
 from visionsweep.inference.figures import heated
 from visionsweep.models import backbone_spec, backbones, classifier
-from visionsweep.models.backbones import remove_last_layer
 from visionsweep.models.classifier import Classifier
+from visionsweep.models.last_layer import remove_last_layer
 from visionsweep.models.seeds import replicate_seeds
 
 SIDE = 64

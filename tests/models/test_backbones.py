@@ -23,8 +23,9 @@ from visionsweep.models import (
     torchvision_builders,
 )
 from visionsweep.models.backbone_spec import resolve_backbone
-from visionsweep.models.backbones import Backbone, build, remove_last_layer
+from visionsweep.models.backbones import Backbone, build
 from visionsweep.models.batchnorm_calibration import calibration_images
+from visionsweep.models.last_layer import remove_last_layer
 from visionsweep.models.summary import count_parameters
 
 # One of each family is enough for a quick look; all of them are tried by `make test-all`.

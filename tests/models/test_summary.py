@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from visionsweep.models.classifier import Classifier
-from visionsweep.models.summary import count_parameters, forward_pass, layer_table, with_values
+from visionsweep.models.meta import with_values
+from visionsweep.models.summary import count_parameters, forward_pass, layer_table
 
 
 def network() -> Classifier:

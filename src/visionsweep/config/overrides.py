@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 import visionsweep
 from visionsweep.config import derived
 from visionsweep.config.derived import GROUPS, keys
-from visionsweep.config.path_settings import literal_path, path_text, refuse_split_path
+from visionsweep.config.path_settings import is_path, literal_path, path_text, refuse_split_path
 from visionsweep.errors import UserError, nearest
 from visionsweep.text import shell
 
@@ -178,7 +178,7 @@ def values_for(settings: Sequence[str]) -> dict[str, object]:
         refuse_split_path(before, text)
         _refuse_typo(text)
         key, _, value = text.partition("=")
-        if key in keys(path=True):
+        if is_path(key, value):
             values[key] = path_text(value)
             continue
         try:

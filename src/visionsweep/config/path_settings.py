@@ -20,6 +20,15 @@ def refuse_split_path(before: str, text: str) -> None:
         )
 
 
+def is_path(key: str, value: str) -> bool:
+    """Return whether the value of a setting names a file or folder.
+
+    That of `model.weights` does if it has the suffix of a weights file.
+    """
+    own = key == "model.weights" and re.search(r"\.(safetensors|pth?|bin)\b", value)
+    return key in keys(path=True) or bool(own)
+
+
 def literal_path(text: str) -> str:
     """Quote the path in a setting so that Hydra takes it literally, with `~` expanded.
 
@@ -32,7 +41,7 @@ def literal_path(text: str) -> str:
     """
     key, _, value = text.partition("=")
     bare = key.lstrip("+")
-    if bare not in keys(path=True) or not value or (bare, value) == ("resume", "null"):
+    if not is_path(bare, value) or not value or (bare, value) == ("resume", "null"):
         return text
     quoted = _quoted_text(value)
     if quoted is not None and path_text(value) == quoted:

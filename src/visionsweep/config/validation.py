@@ -11,6 +11,7 @@ from omegaconf.errors import (
 
 from visionsweep.config.combinations import wrong_combinations
 from visionsweep.config.derived import flatten, settings
+from visionsweep.config.own_weights import filled_in
 from visionsweep.config.schema import Config
 from visionsweep.errors import UserError, nearest
 from visionsweep.text.shell import expanded
@@ -28,6 +29,7 @@ def validate_config(config: DictConfig, *, look_at_files: bool = True) -> Config
         UserError: names each wrong key, its value, and what would be valid.
     """
     declared = settings()
+    config = filled_in(config)
     # Hydra adds any key that is given with a plus sign, though nothing reads it.
     given = flatten(cast(dict[str, Any], OmegaConf.to_container(config, resolve=False)))
     problems = [
@@ -41,6 +43,8 @@ def validate_config(config: DictConfig, *, look_at_files: bool = True) -> Config
         raise UserError("\n".join(problems))
     valid = cast(Config, OmegaConf.to_object(config))
     valid.data.root = expanded(valid.data.root)
+    if valid.model.source == "local":
+        valid.model.weights = expanded(str(valid.model.weights))
     valid.outputs_dir = expanded(valid.outputs_dir)
     valid.sweep_dir = expanded(valid.sweep_dir)
     if valid.training.linear_probe == "only":

@@ -22,6 +22,7 @@ _CACHES = {
     "images/facts": f"{_KEY}.json",  # of earlier versions
     "thumbnails": f"{_KEY}.zip",
     "linear_probes": f"{_KEY}.json",
+    "weights": "*.safetensors",
 }
 
 

@@ -18,6 +18,7 @@ from visionsweep.data.images import digest_of
 from visionsweep.data.transforms import Augmentation, Preprocessing, build_augmentation
 from visionsweep.data.views import mean_of_views, pixels_of_view, view_digest
 from visionsweep.errors import UserError
+from visionsweep.features.cached import cache_dir
 from visionsweep.inference.explanation import Explanation, HeatMap, explain, seen_part
 from visionsweep.models import backbones, classifier
 from visionsweep.models.backbone_spec import BackboneSpec, resolve_backbone
@@ -93,7 +94,8 @@ def load_predictor(run: Run, device: torch.device) -> Predictor:
     if whole or run.record.weights == "random":
         config.weights = None  # all tensors come from the weights file or the fixed seed
     preprocessing = msgspec.convert(facts.preprocessing, Preprocessing)  # lists into tuples
-    spec = resolve_backbone(config, random_if_unavailable=False)
+    cache = cache_dir(recorded.features)
+    spec = resolve_backbone(config, random_if_unavailable=False, cache=cache)
     if not whole and spec.fingerprint != facts.fingerprint:
         raise UserError(
             f"{run.directory}: the head was trained on another backbone than the present "

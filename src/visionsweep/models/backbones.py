@@ -1,16 +1,19 @@
 """Build backbones: classification networks whose last linear layer is removed."""
 
+import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
+from visionsweep.command_memory import remembered
+from visionsweep.config.published_weights import torchvision_models
 from visionsweep.errors import UserError
 from visionsweep.models import (
+    local_weights,
     pretrained_weights,
     timm_models,
     torchvision_builders,
@@ -18,6 +21,8 @@ from visionsweep.models import (
 )
 from visionsweep.models.backbone_spec import RANDOM_WEIGHTS_SEED, BackboneSpec
 from visionsweep.models.batchnorm_calibration import calibrate_batchnorm
+from visionsweep.models.last_layer import remove_last_layer
+from visionsweep.models.meta import Uninitialized, on_meta
 from visionsweep.models.summary import ForwardPass, forward_pass
 
 
@@ -66,33 +71,6 @@ def outline(spec: BackboneSpec, size: int) -> tuple[Backbone, ForwardPass]:
 
     network = on_meta(lambda: _build_network(bare, size))
     return _without_last_layer(network, bare, size, observed), passes[-1]
-
-
-def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
-    """Return a network on the meta device, built without drawing its initial values.
-
-    RegNets of torchvision read values while they are built, as do some models of timm: on the CPU.
-    """
-    with torch.random.fork_rng(devices=[]), _Uninitialized():
-        try:
-            with torch.device("meta"):
-                return build()
-        except (UserError, RuntimeError) as error:
-            reason = error.__cause__ or error
-            if not isinstance(reason, NotImplementedError) and "meta" not in str(reason):
-                raise
-        return build().to("meta")
-
-
-class _Uninitialized(TorchFunctionMode):
-    """Skip `torch.nn.init`, which takes most of the time of building a network."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Return the tensor as it is in place of initializing it."""
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
 
 
 def _without_last_layer(
@@ -158,30 +136,67 @@ def _fixed_random_state() -> Iterator[None]:
 
 
 def _from_torchvision(spec: BackboneSpec, size: int) -> nn.Module:
-    state = weights_files.read(spec.file) if spec.file is not None else None
+    state = _state(spec)
     try:
-        with _fixed_random_state():
+        with _initial_values(needed=state is None):
             network = torchvision_builders.build(spec.name, spec.entry, size)
-        if state is not None:
-            torchvision_builders.load(network, spec.name, state)
+        if state is None or not spec.own:
+            if state is not None:
+                torchvision_builders.load(network, spec.name, state)
+            return torchvision_builders.without_auxiliary_heads(network)
+        network = torchvision_builders.without_auxiliary_heads(network)
+        headless, _, _ = remove_last_layer(copy.deepcopy(network).to("meta"), spec.name)
+        names = list(headless.state_dict())
+        torchvision_builders.load_own(network, spec.name, state, names, size)
     except (RuntimeError, ValueError, AssertionError) as error:
         where = f"model.name={spec.name}"
         if spec.file is not None:
-            hint = f"Check that {spec.file.path} belongs to this model."
-            raise UserError(f"cannot be built: {error}", where=where, hint=hint) from error
+            raise _not_of(spec, error) from error
         what = f"cannot be built for images of {size}x{size} pixels: {error}"
         raise UserError(what, where=where, hint="Set another transform.size.") from error
-    return torchvision_builders.without_auxiliary_heads(network)
+    return network
+
+
+def _not_of(spec: BackboneSpec, error: Exception) -> UserError:
+    """Return the error of a weights file that does not fit its model."""
+    assert spec.file is not None
+    if not spec.own:
+        hint = f"Check that {spec.file.path} belongs to this model."
+        return UserError(f"cannot be built: {error}", where=f"model.name={spec.name}", hint=hint)
+    other = "timm" if spec.source == "torchvision" else "torchvision"
+    in_both = other == "timm" or spec.name in torchvision_models()
+    return UserError(
+        f"these tensors are not those of {spec.name} in {spec.source}: {error}",
+        where=f"model.weights={spec.file.path}",
+        hint="Name the architecture of the file, model.name=NAME"
+        + (f", or its library, model.library={other}" if in_both else ""),
+    )
+
+
+def _state(spec: BackboneSpec) -> dict[str, torch.Tensor] | None:
+    """Return the tensors of a backbone's weights file; None for random weights."""
+    if spec.file is None:
+        return None
+    if spec.own:
+        return local_weights.read(spec.file)
+    return weights_files.read(spec.file, follow_links=spec.source != "torchvision")
+
+
+@contextmanager
+def _initial_values(*, needed: bool) -> Iterator[None]:
+    """Draw initial values from the fixed seed, or leave them out if all are loaded."""
+    with _fixed_random_state(), nullcontext() if needed else Uninitialized():
+        yield
 
 
 def _from_hub(spec: BackboneSpec, size: int) -> nn.Module:
-    state = None
-    if spec.file is not None:
-        state = weights_files.read(spec.file, follow_links=True)
+    state = _state(spec)
     try:
-        with _fixed_random_state():
-            return timm_models.build(spec.name, state, size, spec.pooling)
+        with _initial_values(needed=state is None):
+            return timm_models.build(spec.name, state, size, spec.pooling, own=spec.own)
     except (RuntimeError, ValueError, AssertionError, TypeError, KeyError) as error:
+        if spec.own and spec.file is not None and "pixels" not in str(error):
+            raise _not_of(spec, error) from error
         raise UserError(
             f"timm cannot build it for images of {size}x{size} pixels: {error}",
             where=f"model.name={spec.name}",
@@ -190,50 +205,25 @@ def _from_hub(spec: BackboneSpec, size: int) -> nn.Module:
         ) from error
 
 
+@remembered()
+def admit(spec: BackboneSpec, cache: Path) -> None:
+    """Refuse a weights file of one's own that does not fit its model; keep a copy of one that does.
+
+    Raises:
+        UserError: names the tensors that are missing, unexpected, or of another shape.
+    """
+    if not spec.own or spec.file is None:
+        return
+    size = 224 if spec.preprocessing is None else spec.preprocessing.size
+    _build_network(spec, size)
+    local_weights.keep_copy(spec.file, cache)
+
+
 def _from_package(spec: BackboneSpec) -> nn.Module:
-    timm = timm_models.import_timm(spec.name)
-    with _fixed_random_state():
+    timm, state = timm_models.import_timm(spec.name), _state(spec)
+    with _initial_values(needed=state is None):
         network: nn.Module = timm.create_model(spec.name, pretrained=False)
-    if spec.file is not None:
-        state = weights_files.read(spec.file, follow_links=True)
+    if state is not None and spec.file is not None:
         own = network.state_dict()
         network.load_state_dict(pretrained_weights.by_order(state, own, spec.file.path))
     return network
-
-
-def remove_last_layer(network: nn.Module, name: str) -> tuple[nn.Module, int, float]:
-    """Remove the last linear layer of a network in place, and the dropout directly before it.
-
-    Returns:
-        The network that ends in features, their number, and the probability of the dropout.
-
-    Raises:
-        UserError: if the network, whose architecture is called `name`, has no linear layer.
-    """
-    if name.startswith("squeezenet"):
-        return _remove_convolution(network)
-    leaves = [(path, m) for path, m in network.named_modules() if not list(m.children())]
-    linear = [i for i, (_, module) in enumerate(leaves) if isinstance(module, nn.Linear)]
-    if not linear:
-        raise UserError("has no linear layer to replace by a head", where=f"model.name={name}")
-    path, last = leaves[linear[-1]]
-    assert isinstance(last, nn.Linear)
-    network.set_submodule(path, nn.Identity())
-    dropout_path, dropout = leaves[linear[-1] - 1]
-    if not isinstance(dropout, nn.Dropout):
-        return network, last.in_features, 0.0
-    network.set_submodule(dropout_path, nn.Identity())
-    return network, last.in_features, dropout.p
-
-
-def _remove_convolution(network: nn.Module) -> tuple[nn.Module, int, float]:
-    """Remove SqueezeNet's last layer, a 1x1 convolution before the pooling.
-
-    Pooling first makes it linear in the features.
-    """
-    classifier = network.classifier
-    assert isinstance(classifier, nn.Sequential)
-    dropout, convolution = classifier[0], classifier[1]
-    assert isinstance(dropout, nn.Dropout) and isinstance(convolution, nn.Conv2d)
-    network.classifier = nn.AdaptiveAvgPool2d(1)
-    return network, convolution.in_channels, dropout.p

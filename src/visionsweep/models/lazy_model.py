@@ -15,13 +15,13 @@ from visionsweep.data.images import digest_of
 from visionsweep.models import backbones, classifier
 from visionsweep.models.backbone_spec import BackboneSpec
 from visionsweep.models.backbones import Backbone
+from visionsweep.models.meta import with_values
 from visionsweep.models.single_image import trains_on_one_image
 from visionsweep.models.summary import (
     count_parameters,
     forward_milliseconds,
     forward_pass,
     layer_table,
-    with_values,
 )
 from visionsweep.storage.cache import keep
 from visionsweep.storage.untrusted import MB, read_regular

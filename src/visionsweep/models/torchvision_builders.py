@@ -7,14 +7,20 @@ tensor names of older files.
 
 import re
 from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 import torchvision
 from torch import nn
 from torchvision.models import WeightsEnum
+from torchvision.models.vision_transformer import interpolate_embeddings
+
+from visionsweep.models.local_weights import mismatch
 
 _RESCALING = ("googlenet", "inception_v3")  # rescale their input if built with weights
+_AUXILIARY = ("aux1", "aux2", "AuxLogits")
 # torchvision.models.densenet renames tensors of its files: `norm.1` is now `norm1`.
 _OLD_DENSENET = re.compile(
     r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.(?:weight|bias|running_mean|running_var))$"
@@ -70,19 +76,62 @@ def load(network: nn.Module, name: str, state: dict[str, torch.Tensor]) -> None:
         RuntimeError: if a tensor is missing, unexpected, or of another shape.
         ValueError: if torchvision does not know the version of a module.
     """
-    if name.startswith("densenet"):
-        renamed = OrderedDict((_OLD_DENSENET.sub(r"\1\2", key), t) for key, t in state.items())
-        if (versions := getattr(state, "_metadata", None)) is not None:
-            renamed._metadata = versions  # type: ignore[attr-defined]
-        state = renamed
-    network.load_state_dict(state)
+    network.load_state_dict(_renamed(name, state))
+
+
+def _renamed(name: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    if not name.startswith("densenet"):
+        return state
+    renamed = OrderedDict((_OLD_DENSENET.sub(r"\1\2", key), t) for key, t in state.items())
+    if (versions := getattr(state, "_metadata", None)) is not None:
+        renamed._metadata = versions  # type: ignore[attr-defined]
+    return renamed
+
+
+def load_own(
+    network: nn.Module,
+    name: str,
+    state: dict[str, torch.Tensor],
+    headless: Sequence[str],
+    size: int,
+) -> None:
+    """Load tensors of one's own into a network from `build`, all but those of its head.
+
+    Position embeddings of a vision transformer are resampled to images of `size` pixels per side.
+
+    Args:
+        network: network without auxiliary classifiers.
+        name: its name in torchvision.
+        state: tensors by name.
+        headless: names of the network's tensors without its last layer.
+        size: pixels per side.
+
+    Raises:
+        ValueError: names the tensors that are missing, unexpected, or of another shape.
+    """
+    whole: dict[str, torch.Tensor] = network.state_dict()
+    if name.startswith("vit_"):
+        with suppress(KeyError, ValueError, IndexError):  # reported below
+            state = interpolate_embeddings(size, network.patch_size, OrderedDict(state))
+    state = {
+        key: tensor
+        for key, tensor in _renamed(name, state).items()
+        if key not in whole.keys() - set(headless)
+        and not (hasattr(network, "aux_logits") and key.startswith(_AUXILIARY))
+    }
+    if difference := mismatch(state, {key: whole[key] for key in headless}):
+        raise ValueError(difference)
+    if name.startswith("mnasnet"):  # which reads no tensors of a version that it does not know
+        state = OrderedDict(state)
+        state._metadata = whole._metadata  # type: ignore[attr-defined]
+    network.load_state_dict(state, strict=False)
 
 
 def without_auxiliary_heads(network: nn.Module) -> nn.Module:
     """Remove the auxiliary classifiers of GoogLeNet and Inception."""
     if hasattr(network, "aux_logits"):
         setattr(network, "aux_logits", False)  # noqa: B010 (typed as a submodule)
-        for part in ("aux1", "aux2", "AuxLogits"):
+        for part in _AUXILIARY:
             if hasattr(network, part):
                 setattr(network, part, None)
     return network

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 import zipfile
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +22,11 @@ MAX_BYTES = 8 << 30  # torchvision's largest file has 2.6 GB
 _BLAKE2B = partial(hashlib.blake2b, digest_size=16)
 _TENSORS = (torch.Tensor, torch.nn.Parameter)
 _FETCHED_AGAIN = "Delete it, and it is fetched or installed again"
+# Where training programs put the weights in a checkpoint, averaged ones first, as timm reads them.
+_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
+_SAVED_AGAIN = (
+    "Save the tensors alone, with safetensors.torch.save_file or torch.save of a state_dict"
+)
 _AGAIN = "Run the same command again once nobody writes to it"
 
 
@@ -72,11 +78,14 @@ def check(path: Path, sha256: str | None, *, follow_links: bool = False) -> Weig
     return _checked()[key]
 
 
-def read(file: WeightsFile, *, follow_links: bool = False) -> dict[str, torch.Tensor]:
+def read(
+    file: WeightsFile, *, follow_links: bool = False, wrapped: bool = False
+) -> dict[str, torch.Tensor]:
     """Read the tensors of a weights file without executing code in it.
 
     The file is read into memory once. The same bytes are hashed and then parsed (safetensors), or
-    unpickled by torch with `weights_only=True`, so a replaced file is detected.
+    unpickled by torch with `weights_only=True`, so a replaced file is detected. If `wrapped`, a
+    pickle may be a training checkpoint that holds them under a usual name.
 
     Returns:
         Tensors by name, with the module versions of the file if it has them (`_metadata`, which
@@ -95,28 +104,35 @@ def read(file: WeightsFile, *, follow_links: bool = False) -> dict[str, torch.Te
         raise _unreadable(path, error) from error
     if _BLAKE2B(content).hexdigest() != file.digest:
         raise UserError("the file has changed while it was in use", where=path, hint=_AGAIN)
-    return _parsed(path, content) if path.suffix == ".safetensors" else _unpickled(path, content)
+    if path.suffix == ".safetensors":
+        return _parsed(path, content, _SAVED_AGAIN if wrapped else _FETCHED_AGAIN)
+    return _unpickled(path, content, wrapped)
 
 
-def _parsed(path: Path, content: bytes) -> dict[str, torch.Tensor]:
+def _parsed(path: Path, content: bytes, hint: str) -> dict[str, torch.Tensor]:
     try:
         return safetensors.torch.load(content)
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise UserError(
-            f"not a readable safetensors file ({error})", where=path, hint=_FETCHED_AGAIN
+            f"not a readable safetensors file ({error})", where=path, hint=hint
         ) from error
 
 
-def _unpickled(path: Path, content: bytes) -> dict[str, torch.Tensor]:
+def _unpickled(path: Path, content: bytes, wrapped: bool) -> dict[str, torch.Tensor]:
     _refuse_inflation(path, content)
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and EOF errors of every kind
-        reason = (str(error).splitlines() or [type(error).__name__])[0]  # EOFError has no message
-        raise UserError(
-            f"not a readable weights file ({reason})", where=path, hint=_FETCHED_AGAIN
-        ) from error
-    if not isinstance(state, dict):
+        name = type(error).__name__  # EOFError has no message, and a KeyError a key
+        reason = name if isinstance(error, LookupError) else (str(error).splitlines() or [name])[0]
+        if other := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            reason = f"it holds objects that are no tensors: {other[1]}"
+        hint = _SAVED_AGAIN if wrapped else _FETCHED_AGAIN
+        raise UserError(f"not a readable weights file ({reason})", where=path, hint=hint) from error
+    if wrapped and isinstance(state, dict):
+        inner = (state.get(name) for name in _WRAPPERS)
+        state = next((value for value in inner if isinstance(value, dict)), state)
+    if not isinstance(state, dict) or not state:
         raise UserError(f"holds no weights but {type(state).__name__}", where=path)
     odd = [repr(k) for k, v in state.items() if not (isinstance(k, str) and type(v) in _TENSORS)]
     if odd:

@@ -68,7 +68,8 @@ def time_models(sweep_dir: Path, runs: Iterable[Run]) -> None:
         return
     from visionsweep.models.backbone_spec import shape_spec  # these import torch
     from visionsweep.models.backbones import outline
-    from visionsweep.models.summary import forward_milliseconds, with_values
+    from visionsweep.models.meta import with_values
+    from visionsweep.models.summary import forward_milliseconds
 
     built = {}
     for key, record in models.items():

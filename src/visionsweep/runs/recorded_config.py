@@ -18,12 +18,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from visionsweep.config.derived import flatten, keys, settings
+from visionsweep.config.own_weights import kept_path, library_of
 from visionsweep.config.published_weights import torchvision_models
 from visionsweep.config.schema import Config, register_schema
 from visionsweep.errors import UserError
 from visionsweep.installation import CONF
 from visionsweep.runs import names
 from visionsweep.runs.record import RecordSummary
+from visionsweep.storage.cache import cache_folder
 from visionsweep.text import shell
 
 PLACES = keys(place=True)
@@ -69,6 +71,9 @@ def read_back(record: RecordSummary) -> Recorded:
     for key in ("replicates", "training.replicates"):  # older versions trained a single head
         if OmegaConf.select(merged, key) is None:
             OmegaConf.update(merged, key, 1)
+    if merged.model.source == "local":  # a file of the same content, kept by this machine's runs
+        kept = kept_path(cache_folder(own["features.cache_dir"]), record.weights)
+        merged.model.weights = str(kept)
     _check_model(merged.model)
     unknown = {key: value for key, value in values.items() if key not in declared}
     absent = [key for key, item in declared.items() if key not in values and item.implied is None]
@@ -166,9 +171,12 @@ def _check_model(model: DictConfig) -> None:
     """Refuse an unknown model, without importing anything."""
     packages = {None, *(content.get("weights") for content in _files("model").values())}
     hint = None
+    library = library_of(model)
     if model.source not in settings()["model.source"].choices:
         reason = f"source: no such source {model.source}"
-    elif model.source == "torchvision" and model.name not in torchvision_models():
+    elif model.source == "local" and library not in settings()["model.library"].choices:
+        reason = f"library: no such library {library}"
+    elif library == "torchvision" and model.name not in torchvision_models():
         reason = f"name: torchvision has no classification model {model.name}"
     elif model.source == "package" and model.weights not in packages:
         reason = f"weights: no file in {CONF / 'model'} names the package {model.weights}"
@@ -176,7 +184,7 @@ def _check_model(model: DictConfig) -> None:
             "Packages named only by a record are not loaded. If you trust it, describe the model "
             "in a file there."
         )
-    elif model.source != "torchvision" and not re.fullmatch(r"\w+(\.\w+)?", str(model.name)):
+    elif library != "torchvision" and not re.fullmatch(r"\w+(\.\w+)?", str(model.name)):
         reason = f"name: timm has no model {model.name}"  # it fetches hf-hub:..., too
     else:
         return

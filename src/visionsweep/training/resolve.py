@@ -7,8 +7,9 @@ from visionsweep.data.split_loading import load_splits
 from visionsweep.data.splits import Splits
 from visionsweep.data.transforms import Preprocessing, resized
 from visionsweep.errors import UserError
-from visionsweep.features.cached import image_cache_file
+from visionsweep.features.cached import cache_dir, image_cache_file
 from visionsweep.models.backbone_spec import BackboneSpec, resolve_backbone
+from visionsweep.models.backbones import admit
 from visionsweep.models.single_image import refuse_single_images
 from visionsweep.runs import fingerprint
 from visionsweep.training.cross_fit import folds_of
@@ -44,10 +45,14 @@ def resolve(config: Config) -> Resolved:
     refuse_single_images(config)
     splits = resolve_splits(config.data, config.features)
     folds_of(config, splits)  # refuses a class that is in one fold alone
-    backbone = resolve_backbone(config.model, random_if_unavailable=splits.is_synthetic)
+    cache = cache_dir(config.features)
+    backbone = resolve_backbone(
+        config.model, random_if_unavailable=splits.is_synthetic, cache=cache
+    )
+    admit(backbone, cache)
     if config.transform.name == "resize":
         preprocessing = resized(config.transform.size)
-        if config.model.source == "timm" and (own := backbone.preprocessing) is not None:
+        if config.model.source in ("timm", "local") and (own := backbone.preprocessing) is not None:
             preprocessing = replace(
                 preprocessing, interpolation=own.interpolation, mean=own.mean, std=own.std
             )

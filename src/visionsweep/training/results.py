@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import torch
 from safetensors.torch import save
 
 from visionsweep.analysis.calibration import calibrated, fit_temperature
 from visionsweep.analysis.predictions import Predictions
+from visionsweep.config.own_weights import METADATA, OwnFacts
 from visionsweep.data.splits import CROSS_FIT, Splits
 from visionsweep.data.thumbnails import thumbnails
 from visionsweep.data.views import mean_of_views
@@ -23,6 +26,7 @@ from visionsweep.training.cross_fit import out_of_fold
 from visionsweep.training.inputs import predict
 from visionsweep.training.networks import for_scoring
 from visionsweep.training.reference import write_linear_probe
+from visionsweep.training.resolve import Resolved
 from visionsweep.training.train_state import TrainState, heads_of
 from visionsweep.training.trainer import RunContext
 
@@ -111,13 +115,23 @@ def write_predictions(
     predictions_csv.write(run_dir, splits.classes, table)
 
 
-def write_weights(path: Path, state: TrainState, temperature: float) -> None:
+def write_weights(
+    path: Path, state: TrainState, temperature: float, resolved: Resolved | None = None
+) -> None:
     """Write the trained weights, with the temperature of their calibrated probabilities.
 
-    The weights of a head of many classes, which were rounded to float16, are stored as such.
+    The weights of a head of many classes, which were rounded to float16, are stored as such. Those
+    of a whole network name its architecture, so that `model=local` can build on them.
     """
     tensors = {name: weight.cpu().contiguous() for name, weight in state.weights().items()}
     half = tensors["head.weight"].half()
     if heads_of(state.deployed).has_many_classes and half.float().equal(tensors["head.weight"]):
         tensors["head.weight"] = half
-    write_atomically(path, save(tensors | {"temperature": torch.tensor(temperature)}))
+    metadata = None
+    if resolved is not None and any(name.startswith("backbone.") for name in tensors):
+        spec = resolved.backbone
+        library: Any = "torchvision" if spec.source == "torchvision" else "timm"
+        pooling: Any = spec.pooling
+        facts = OwnFacts(spec.name, library, pooling, resolved.preprocessing.facts())
+        metadata = {METADATA: msgspec.json.encode(facts).decode()}
+    write_atomically(path, save(tensors | {"temperature": torch.tensor(temperature)}, metadata))
