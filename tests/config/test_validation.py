@@ -20,14 +20,16 @@ from visionsweep.config.validation import validate_config
 from visionsweep.errors import UserError, nearest
 from visionsweep.models.single_image import refuse_single_images
 from visionsweep.runs import names
+from visionsweep.text import shell
 
 CONF = Path(__file__).parents[2] / "conf"
 OPTIONS = sorted(CONF.glob("*/*.yaml"))
 CHOICES = {key: item.choices for key, item in settings().items() if item.choices}
 WITH_WHAT_IT_NEEDS = {
-    "data/table": ["data.file=README.md"],
+    "data/table": ["data.file=labels.csv"],
     "data/folder": ["data.root=."],
     "data/torchvision": ["data.name=Food101"],
+    "model/local": ["model.name=resnet34", "model.weights=mine.safetensors"],
     "model/torchvision": ["model.name=resnet34"],
     "model/timm": ["model.name=resnet34"],
 }
@@ -93,7 +95,10 @@ def test_documented_groups_and_options_exist() -> None:
 
 
 @pytest.mark.parametrize("path", OPTIONS, ids=lambda p: f"{p.parent.name}/{p.stem}")
-def test_every_option_composes_and_is_valid(path: Path) -> None:
+def test_every_option_composes_and_is_valid(path: Path, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("labels.csv", "mine.safetensors"):
+        (tmp_path / name).touch()
     option = f"{path.parent.name}/{path.stem}"
     validate_config(
         composed(f"{path.parent.name}={path.stem}", *WITH_WHAT_IT_NEEDS.get(option, []))
@@ -113,7 +118,7 @@ def test_model_configs_name_existing_models() -> None:
     for path in (CONF / "model").glob("*.yaml"):
         config = OmegaConf.load(path)
         assert isinstance(config, DictConfig)
-        if path.stem in ("torchvision", "timm"):
+        if path.stem in ("torchvision", "timm", "local"):
             continue
         assert config.label == path.stem
         if config.get("source") == "timm":
@@ -439,3 +444,18 @@ def test_runs_without_stored_features_cannot_be_cross_fitted(changed, reason):
     with pytest.raises(UserError) as refused:
         validate_config(composed("evidence=cross_fit", changed))
     assert reason in refused.value.what and "evidence=holdout" in refused.value.what
+
+
+def test_library_of_local_weights_is_torchvision_if_it_has_the_name(tmp_path) -> None:
+    file = tmp_path / "mine, (2).pth"
+    file.touch()
+    settings = ["model=local", shell.setting("model.weights", file)]
+    model = validate_config(composed(*settings, "model.name=resnet18")).model
+    assert (model.library, model.weights) == ("torchvision", str(file))
+    model = validate_config(composed(*settings, "model.name=vit_tiny_patch16_224")).model
+    assert model.library == "timm"
+    for wrong in (["model.name=no_such_net", "model.library=torchvision"], []):
+        with pytest.raises(UserError):
+            validate_config(composed(*settings, *wrong))
+    with pytest.raises(UserError, match=r"model\.library"):
+        validate_config(composed("model=effnetb0", "model.library=timm"))

@@ -91,7 +91,7 @@ def mismatch(state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor])
     BatchNorm's counters of batches may be missing, as in old files.
     """
     missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
-    unexpected = [k for k in state if k not in own]
+    unexpected = sorted(k for k in state if k not in own)
     others = [
         f"{k} {list(state[k].shape)}, not {list(own[k].shape)}"
         for k in own
