@@ -11,6 +11,7 @@ from scipy.stats import t
 
 from visionsweep.analysis.comparison import compare, images_needed
 from visionsweep.analysis.contributions import contributions
+from visionsweep.analysis.cross_fit import cross_fitted
 from visionsweep.analysis.factors import effects
 from visionsweep.analysis.groups import by_group, joined, numbered
 from visionsweep.analysis.intervals import estimates, share_of, wilson
@@ -18,7 +19,7 @@ from visionsweep.analysis.learning_curve import learning_curve
 from visionsweep.analysis.metrics import per_replicate
 from visionsweep.analysis.per_class import class_scores, scores_of_predictions
 from visionsweep.analysis.predictions import Predictions
-from visionsweep.analysis.run_losses import RunLosses
+from visionsweep.analysis.run_losses import RunLosses, by_groups
 
 GROUPS = np.array([0, 0, 0, 1, 2, 2, 3, 3, 3, 3])
 
@@ -136,6 +137,25 @@ def test_effects_and_learning_curves_are_over_groups():
     ]
     wide, narrow = (curve.losses[0] for curve in curves if curve is not None)
     assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
+
+
+def test_cross_fitted_runs_have_other_images_and_groups_than_their_bootstrap_heads():
+    source, compared = np.random.default_rng(9), []
+    validation = draw(source, 20, (0.0, 0.2))
+    pool = draw(source, 60, (0.0, 0.2))
+    for scored, held_out in zip(pool, validation, strict=True):
+        resampled = held_out.losses + source.normal(0, 0.02, (6, len(held_out.labels)))
+        given = {"temperature": 1.0, "seeds": ((1, 0),)}
+        held_out = replace(held_out, bootstrap=np.abs(resampled).astype(np.float32))
+        of_both = [RunLosses.of(each, **given) for each in (scored, held_out)]
+        compared.append(cross_fitted(*of_both))
+    assert {run.by_sample.shape[1] for run in compared} == {len(validation[0].labels)}
+    assert {run.by_sample.shape[1] for run in by_groups(compared)} == {20}
+    assert {len(run.means) for run in by_groups(compared)} == {60}
+    (grouped,) = compare(compared)
+    (single,) = compare([replace(run, groups=None, sample_groups=None) for run in compared])
+    assert grouped.difference.value == pytest.approx(single.difference.value)
+    assert grouped.error > 1.5 * single.error
 
 
 def test_paired_error_is_that_of_a_t_test_over_groups_of_one_size():

@@ -27,7 +27,8 @@ NOWHERE = "http://127.0.0.1:9/"  # the discard port: refused at once
 
 
 def load(name: str, root: Path, **changes):
-    return load_splits(DataConfig(label=name, source="torchvision", name=name, root=str(root)))
+    given = {"label": name, "source": "torchvision", "name": name, "root": str(root)}
+    return load_splits(DataConfig(**given | changes))
 
 
 def picture(path: Path, number: int) -> None:
@@ -215,6 +216,49 @@ def test_archive_that_cannot_be_unpacked_is_named_and_kept(tmp_path, monkeypatch
     with pytest.raises(UserError, match="cannot be unpacked"):
         load("Food101", root)
     assert (root / "food-101.tar.gz").exists() and not (root / "food-101").exists()
+
+
+def test_an_archive_that_was_downloaded_is_kept_if_unpacking_is_interrupted(
+    tmp_path, serve, monkeypatch
+):
+    plant_food(tmp_path / "origin")
+    content = packed(tmp_path / "origin", "food-101")
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web/food-101.tar.gz").write_bytes(content)
+    address, asked = serve(tmp_path / "web")
+    monkeypatch.setattr(torchvision.datasets.Food101, "_URL", f"{address}food-101.tar.gz")
+    monkeypatch.setattr(torchvision.datasets.Food101, "_MD5", md5(content))
+    root = tmp_path / "data"
+
+    def interrupted(archive: tarfile.TarFile, path: str) -> None:
+        (Path(path) / "food-101/images").mkdir(parents=True)
+        (Path(path) / "food-101/meta").mkdir()  # what torchvision takes for the whole
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(tarfile.TarFile, "extractall", interrupted)
+        load("Food101", root)
+    assert not (root / "food-101").exists() and (root / "food-101.tar.gz").exists()
+    asked.clear()
+    assert load("Food101", root).counts["test"] == 6 and not asked
+
+
+def test_tracks_of_one_sign_stay_together(tmp_path):
+    for label in range(2):
+        for track in range(10):
+            for frame in range(3):
+                file = f"{label:05}/{track:05}_{frame:05}.ppm"
+                path = tmp_path / "gtsrb/GTSRB/Training" / file
+                picture(path, 100 * label + 9 * track + frame)
+    lines = ["Filename;ClassId"]
+    for number in range(6):
+        picture(tmp_path / f"gtsrb/GTSRB/Final_Test/Images/{number:05}.ppm", 250 + number)
+        lines.append(f"{number:05}.ppm;{number % 2}")
+    (tmp_path / "gtsrb/GT-final_test.csv").write_text("\n".join(lines))
+    splits = load("GTSRB", tmp_path, group_from=r"(\d{5}/\d{5}_|\d{5}\.ppm)")
+    groups = [{image.group for image in splits[split]} for split in ("train", "val")]
+    assert not groups[0] & groups[1] and splits.counts["val"] % 3 == 0
+    assert splits.counts["test"] == 6 and splits.classes == ("0", "1")
 
 
 def test_arrays_become_image_files_once_and_are_read_like_any_others(tmp_path, monkeypatch):

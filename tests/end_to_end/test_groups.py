@@ -93,6 +93,13 @@ def test_each_image_its_own_group_gives_bitwise_the_numbers_without_groups(group
         assert all(tensor.tobytes() == others[name].tobytes() for name, tensor in tensors.items())
 
 
+def test_cross_fitted_runs_are_compared_by_groups_of_all_images_that_were_scored(grouped):
+    done, runs = sweep(grouped, "crossed", BY_GROUP, "evidence=cross_fit")
+    assert "over 24 groups of cross-fitted images" in done.stdout
+    for _, record in runs.values():
+        assert record["data"]["groups"]["cross_fit"] == 24
+
+
 @pytest.mark.parametrize(
     "broken",
     [np.zeros(24, np.int64), np.zeros(23, np.int32), np.full(24, 2, np.int32),

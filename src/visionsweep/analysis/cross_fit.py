@@ -34,6 +34,7 @@ def cross_fitted(run: RunLosses, validation: RunLosses) -> RunLosses:
         correct=correct.astype(np.float32),
         by_sample=validation.by_sample,
         samples=validation.samples,
+        sample_groups=validation.groups,
     )
 
 

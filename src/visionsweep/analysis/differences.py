@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from visionsweep.analysis import bounds, resampling
-from visionsweep.analysis.groups import joined
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.predictions import Floats
 from visionsweep.analysis.resampling import SeedErrors
-from visionsweep.analysis.run_losses import RunLosses, Seed, require_same_images
+from visionsweep.analysis.run_losses import RunLosses, Seed, by_groups, require_same_images
 
 MANY_IMAGES = 500  # from more on, the training sample counts in every difference
 _SAME = 1e-9  # weights of a training set that cancel
@@ -211,8 +210,7 @@ def losses_of(runs: Sequence[RunLosses]) -> Losses:
         UserError: if two runs were scored on different images.
     """
     require_same_images(runs)
-    groups = joined([run.groups for run in runs])
-    runs = [run.by_group(groups) for run in runs]
+    runs = by_groups(runs)
     images = np.stack([run.means for run in runs])
     names = list(dict.fromkeys(run.training for run in runs))
     numbers = dict(zip(names, np.random.default_rng(0).uniform(1, 2, len(names)), strict=True))

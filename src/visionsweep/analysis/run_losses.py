@@ -35,6 +35,7 @@ class RunLosses:
             `float32[B, N]`; B is 0 if there are none.
         samples: seed of each bootstrap sample, `B`.
         groups: groups of the images, `int64[N]`; None where each is independent.
+        sample_groups: those of the images that heads on bootstrap samples were scored on.
     """
 
     images: tuple[str, ...]
@@ -49,6 +50,7 @@ class RunLosses:
     by_sample: NDArray[np.float32]
     samples: tuple[Seed, ...]
     groups: Groups | None = None
+    sample_groups: Groups | None = None
 
     @property
     def replicates(self) -> Floats:
@@ -111,6 +113,7 @@ class RunLosses:
             by_sample,
             tuple((seeds[0][0], place) for place in range(len(by_sample))),
             predictions.groups,
+            predictions.groups,
         )
 
     @staticmethod
@@ -138,19 +141,33 @@ class RunLosses:
             np.concatenate([each.by_sample for each in repeats]),
             tuple(sample for each in repeats for sample in each.samples),
             joined([each.groups for each in repeats]),
+            joined([each.sample_groups for each in repeats]),
         )
 
-    def by_group(self, groups: Groups | None) -> "RunLosses":
-        """Return what groups contribute in the place of images, `[G]`, `[R, G]`, and `[B, G]`."""
-        if groups is None:
-            return self
-        return replace(
-            self,
-            means=by_group(self.means, groups),
-            by_replicate=by_group(self.by_replicate, groups),
-            correct=by_group(self.correct, groups),
-            by_sample=by_group(self.by_sample, groups),
+
+def by_groups(runs: Sequence[RunLosses]) -> Sequence[RunLosses]:
+    """Return what groups contribute in the place of images, where there are any.
+
+    Args:
+        runs: runs on the same images in the same order.
+
+    Returns:
+        Losses of G groups, `[G]`, `[R, G]`, and `[B, G]`; without groups, the runs.
+    """
+    groups = joined([run.groups for run in runs])
+    of_samples = joined([run.sample_groups for run in runs])
+    if groups is None and of_samples is None:
+        return runs
+    return [
+        replace(
+            run,
+            means=by_group(run.means, groups),
+            by_replicate=by_group(run.by_replicate, groups),
+            correct=by_group(run.correct, groups),
+            by_sample=by_group(run.by_sample, of_samples),
         )
+        for run in runs
+    ]
 
 
 def _of_samples(losses: NDArray[np.float32], means: Floats, replicates: int) -> NDArray[np.float32]:

@@ -198,8 +198,11 @@ def wrong_combinations(config: DictConfig, look_at_files: bool) -> list[str]:
         problems.append("data.file=null: data=table reads a table; name it, data.file=labels.csv")
     elif look_at_files and data.source == "table" and not as_path(expanded(data.file)).is_file():
         problems.append(f"data.file={data.file}: no such file")
-    if data.group_from and data.source not in ("folder", "table"):
-        problems.append(f"data.group_from={data.group_from}: only for data=folder and data=table")
+    if data.group_from and data.source not in ("folder", "table", "torchvision"):
+        problems.append(
+            f"data.group_from={data.group_from}: only for data=folder, data=table, and "
+            "data=torchvision"
+        )
     if data.source == "torchvision" and data.name not in TORCHVISION_DATASETS:
         near = nearest(data.name or "", TORCHVISION_DATASETS)
         problems.append(

@@ -179,9 +179,11 @@ def _from_table(config: DataConfig, cache_file: Path | None) -> Splits:
 def _from_torchvision(config: DataConfig, cache_file: Path | None) -> Splits:
     """Load a data set of torchvision with its official splits, and make those that it lacks."""
     assert config.name is not None
+    root = as_path(config.root)
     only_here = str(config.base_url).startswith("file:")  # `evaluate` downloads no training images
-    labeled = torchvision_files(config.name, as_path(config.root), may_download=not only_here)
-    reader = ImageReader(labeled.values(), config, cache_file)
+    labeled = torchvision_files(config.name, root, may_download=not only_here)
+    group_of = partial(_group_in_path, config.group_from, root)
+    reader = ImageReader(labeled.values(), config, cache_file, group_of=group_of)
     parts = {split: reader.read(part.files) for split, part in labeled.items()}
     return _completed(config.name, reader, parts, config)
 
