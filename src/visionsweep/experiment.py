@@ -21,7 +21,8 @@ from visionsweep.errors import UserError, let_go
 from visionsweep.features.device_backbone import feature_dtype
 from visionsweep.models.heads import HEADS_VERSION
 from visionsweep.runs import claims, measures
-from visionsweep.runs.facts import data_facts, model_facts
+from visionsweep.runs.facts import data_facts, model_facts, training_images
+from visionsweep.runs.near_duplicates import NearDuplicates
 from visionsweep.runs.paths import CHECKPOINT, RECORD
 from visionsweep.runs.record import INTERVALS_VERSION, Failure, ModelFacts, Record, Status
 from visionsweep.runs.record_file import write_record
@@ -36,18 +37,13 @@ from visionsweep.text.escaping import visible
 from visionsweep.training import results
 from visionsweep.training.feature_inputs import trains_on_features
 from visionsweep.training.networks import refuse_recipe
-from visionsweep.training.resolve import Resolved, resolve
+from visionsweep.training.resolve import Resolved, check_near_duplicates, resolve
 from visionsweep.training.resume import finished_run, resume_or_start
 from visionsweep.training.reuse import Reused, reuse_completed
 from visionsweep.training.train_state import TrainState
 from visionsweep.training.trainer import RunContext, network_of, new_state, prepare, train
 
 log = logging.getLogger(__name__)
-
-_REUSED = (
-    "history", "metrics", "evaluation", "deployed", "classes", "temperature", "model", "data",
-    "dataset", "device", "versions", "git", "heads_version", "intervals_version",
-)  # fmt: skip
 
 
 def run_experiment(config: Config, run_dir: Path, name: str) -> Record:
@@ -121,6 +117,7 @@ class _Run:
     images_at_once: int | None = None
     scores: measures.RunScores = field(default_factory=measures.RunScores)
     temperature: float | None = None
+    near_duplicates: NearDuplicates | None = None
 
     def execute(self) -> None:
         """Resolve the configuration, make the inputs, train, predict, and write the results."""
@@ -150,6 +147,7 @@ class _Run:
         log.info("%s: %s weights, %s", model.label, resolved.backbone.weights, counts)
         with self._timed("features"):
             context = prepare(config, run_dir, resolved, network, model.dropout, device)
+            self.near_duplicates = check_near_duplicates(config, resolved, run_dir)
 
         with signals.deferred():
             with self._timed("training"):
@@ -240,13 +238,11 @@ class _Run:
             temperature=self.temperature,
             continued_after=self.resumed_after,
             images_at_once=self.images_at_once,
+            near_duplicates=self.near_duplicates,
         )
         if (resolved := self.resolved) is not None:
             record.dataset, record.weights = resolved.splits.dataset, resolved.backbone.weights
             record.data = data_facts(self.config, resolved.splits)
+            record.training_images = training_images(resolved.splits)
             record.fingerprint = resolved.fingerprint
-        if self.reused is not None:
-            record.reused_from = str(self.reused.run_dir)
-            for name in _REUSED:
-                setattr(record, name, getattr(self.reused.record, name))
-        return record
+        return record if self.reused is None else self.reused.applied_to(record)

@@ -146,16 +146,6 @@ def test_images_in_two_classes_cause_a_warning(
     assert "2 images are in more than one class" in caplog.text
 
 
-def test_training_images_among_test_images_cause_a_warning(
-    write: Write, caplog: pytest.LogCaptureFixture
-) -> None:
-    root = write(
-        {"train/a": range(0, 20), "train/b": range(20, 40), "test/a": [0, 1, 90], "test/b": [91]}
-    )
-    load_splits(folder_config(root))
-    assert "2 test images are also training images" in caplog.text
-
-
 @pytest.mark.parametrize("cut", [False, True])
 def test_ten_percent_is_contained_in_twenty_and_each_class_in_both(write: Write, cut: bool) -> None:
     sizes = {"rare": range(0, 4), "some": range(100, 130), "many": range(200, 300)}

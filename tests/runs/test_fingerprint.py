@@ -140,7 +140,8 @@ def test_every_setting_determines_the_result_unless_it_is_declared_otherwise(con
     deciding = set(result_settings(asdict(config)))
     left_out = set(settings()) - deciding - neutral_keys()
     assert left_out == {
-        "data.columns", "data.file", "data.gray_range", "data.label", "data.name", "data.root",
+        "data.columns", "data.file", "data.gray_range", "data.label", "data.name",
+        "data.near_duplicates", "data.root",
         "data.splits",
         "model.label", "optimizer.fine_tuning_lr", "training.name", "training.replicates",
         # with the values that older records imply

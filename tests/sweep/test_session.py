@@ -50,7 +50,9 @@ def test_resumed_sweep_starts_again(fail, tmp_path, monkeypatch):
     launcher = {"_target_": "hydra.BasicLauncher"}
     sweeper = {"_target_": "hydra_plugins.optuna_sweeper.OptunaSweeper"}
     hydra = {"sweep": {"dir": str(tmp_path)}, "launcher": launcher, "sweeper": sweeper}
-    config = OmegaConf.create({"hydra": hydra, "figures": "none"})
+    config = OmegaConf.create(
+        {"hydra": hydra, "figures": "none", "features": {"cache_dir": "cache"}}
+    )
     SweepCallback().on_multirun_start(config)
     command_state().sweep_dir = None
     with pytest.raises(UserError, match="on purpose"):

@@ -103,6 +103,14 @@ class DataConfig:
     on_bad_image: str = setting(
         "if an image cannot be used: stop, or leave it out", "error", choices=("error", "skip")
     )
+    near_duplicates: str = setting(
+        "near duplicates of training images among the validation and test images: warn, exclude "
+        "them from training, or allow them",
+        "warn",
+        role="derived",
+        added=True,
+        choices=("warn", "exclude", "allow"),
+    )
     gray_range: list[float] | None = setting(
         "black and white of images of more than 8 bits; null: measured",
         None,

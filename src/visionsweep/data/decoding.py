@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 import msgspec
 from PIL import Image, ImageFile
@@ -16,6 +16,7 @@ from PIL import Image, ImageFile
 from visionsweep.data import gray, repair
 from visionsweep.data.formats import UnreadableImageError, format_of, open_header
 from visionsweep.data.gray import GrayFacts, GrayRange
+from visionsweep.data.perceptual_hash import BITS, SIDE, perceptual_hash
 from visionsweep.data.rgb import LARGE_PIXELS, orientation, tiles_of, to_rgb
 from visionsweep.storage.files import open_regular
 
@@ -42,6 +43,8 @@ class ImageFacts(msgspec.Struct, frozen=True, array_like=True):
 
     gray: GrayFacts | None = None  # its values, if it is gray with more than 8 bits per pixel
     repair: str | None = None  # what is broken in the file though all pixels are there
+    # Perceptual hash; None in caches of earlier versions.
+    phash: Annotated[int, msgspec.Meta(ge=0, le=2**BITS - 1)] | None = None
 
 
 class Decoded(NamedTuple):
@@ -110,18 +113,21 @@ def decode(
 def examine(content: bytes, where: object) -> ImageFacts:
     """Return what decoding a file's bytes shows; raises as `decode`.
 
-    A JPEG is decoded at an eighth of its size: all of its compressed data is read, and hardly a
-    pixel computed.
+    A JPEG is decoded at up to an eighth of its size: all of its compressed data is read, and hardly
+    a pixel computed.
     """
 
-    def look(image: ImageFile.ImageFile, _: Image.Transpose | None) -> GrayFacts | None:
+    def look(
+        image: ImageFile.ImageFile, upright: Image.Transpose | None
+    ) -> tuple[GrayFacts | None, int]:
+        facts, limits = None, None
         if gray.is_deep(image.mode):
-            return gray.facts_of(tile for _, tile in tiles_of(image, (1, 1)))
-        if image.mode != "RGB":
-            to_rgb(image, None)
-        return None
+            facts = gray.facts_of(tile for _, tile in tiles_of(image, (1, 1)))
+            limits = gray.range_of([facts])
+        return facts, perceptual_hash(to_rgb(image, limits), upright)
 
-    return ImageFacts(*_read(content, where, look, small=True))
+    (facts, phash), repaired = _read(content, where, look, small=True)
+    return ImageFacts(facts, repaired, phash)
 
 
 def _read(
@@ -165,7 +171,8 @@ def _decoded(
 ) -> tuple[_Result, str | None]:
     """Apply a function to an image that fits into memory, and say what its EXIF lacks.
 
-    If `small`, a JPEG that would not be reduced anyway is decoded at an eighth of its size.
+    If `small`, a JPEG that would not be reduced anyway is decoded at as little as an eighth of its
+    size, enough for its perceptual hash.
     """
     with open_header(content, kind) as image:
         if kind.startswith("JPEG") and (scans := content.count(b"\xff\xda")) > MAX_SCANS:
@@ -184,7 +191,7 @@ def _decoded(
                 hint="Reduce the image first.",
             )
         if small and kind == "JPEG" and scale == 1:
-            image.draft(None, (1, 1))
+            image.draft(None, (SIDE, SIDE))
         with _one_large_image if needed > _LARGE_BYTES else nullcontext():
             image.load()
             upright, problem = orientation(image)

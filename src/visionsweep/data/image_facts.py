@@ -1,4 +1,4 @@
-"""Digests, gray values, and repairs of image files, cached so that unchanged files stay closed."""
+"""Digests, perceptual hashes, gray values, and repairs of image files, cached."""
 
 import logging
 import os
@@ -80,7 +80,7 @@ def inspect(
         path: inspected
         for path in paths
         for stamp, inspected in cached.get(keys[path], [])
-        if stamp == stamps[path]
+        if stamp == stamps[path] and inspected.facts.phash is not None
     }
     missing = [
         p for p in paths if p not in hits or (verify and (keys[p], stamps[p]) not in _verified())

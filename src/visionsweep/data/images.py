@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from visionsweep.data.decoding import read_file
@@ -18,6 +18,7 @@ class ImageFile:
     label: int  # index of the class
     digest: str  # of the content, as `digest_of` returns it
     group: str = ""  # what it shares with other images, such as the patient; empty without groups
+    phash: int | None = field(default=None, compare=False)  # perceptual hash; None if unknown
 
 
 def lost(path: Path, reason: str) -> UserError:

@@ -81,7 +81,9 @@ class ImageReader:
     def read(self, files: Iterable[tuple[Path, str]]) -> tuple[ImageFile, ...]:
         """Return the readable images among files with their class names."""
         return tuple(
-            ImageFile(path, self._label[name], result.digest, self._group_of(path))
+            ImageFile(
+                path, self._label[name], result.digest, self._group_of(path), result.facts.phash
+            )
             for path, name in files
             if isinstance(result := self._inspected[path], Inspected)
         )

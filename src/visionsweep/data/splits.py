@@ -2,7 +2,8 @@
 
 import logging
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, replace
 
 from visionsweep.analysis.groups import FEW_GROUPS
 from visionsweep.data import images
@@ -57,6 +58,22 @@ class Splits:
         images = (*self.train, *self.val)
         return tuple(images[place] for place in self.pool_places)
 
+    def without(self, digests: Container[str]) -> "Splits":
+        """Return the splits without the training images of some contents.
+
+        Raises:
+            UserError: if a class would have no training image.
+        """
+        reduced = replace(self, train=tuple(i for i in self.train if i.digest not in digests))
+        if emptied := _classes_without_images(reduced, "train"):
+            raise UserError(
+                f"all training images of {enumerated(emptied)} are near duplicates of validation "
+                "or test images",
+                where="data.near_duplicates=exclude",
+                hint="Add training images, or keep these with data.near_duplicates=warn.",
+            )
+        return reduced
+
     def digest(self, split: str) -> str:
         """Return a digest of the contents and classes of a split, whatever the order."""
         lines = sorted(f"{self.classes[image.label]}\t{image.digest}" for image in self[split])
@@ -96,13 +113,6 @@ def check_splits(splits: Splits) -> None:
                 enumerated(missing),
                 split,
                 "it" if len(missing) == 1 else "them",
-            )
-        if shared := {i.digest for i in splits.train} & {i.digest for i in splits[split]}:
-            log.warning(
-                "%d %s images are also training images: %s scores are optimistic",
-                len(shared),
-                split,
-                split,
             )
     _check_groups(splits)
     everything = (*splits.train, *splits.val, *splits.test)

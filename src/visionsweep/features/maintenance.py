@@ -21,6 +21,7 @@ _CACHES = {
     "images": f"{_KEY}.json",
     "images/facts": f"{_KEY}.json",  # of earlier versions
     "thumbnails": f"{_KEY}.zip",
+    "training_images": f"{_KEY}.jpg",
     "linear_probes": f"{_KEY}.json",
     "weights": "*.safetensors",
 }

@@ -40,8 +40,8 @@ _RC: dict[Any, Any] = {
 }
 
 
-def render(draw: Callable[["Figure"], None], width: float, height: float) -> Pixels:
-    """Return what a function draws on a `Figure`, as `uint8[height, width, 3]`.
+def render(draw: Callable[["Figure"], None], width: float, height: float, scale: int = 1) -> Pixels:
+    """Return what a function draws on a `Figure`, as `uint8[scale * height, scale * width, 3]`.
 
     Axes are placed by constrained layout.
     """
@@ -53,7 +53,7 @@ def render(draw: Callable[["Figure"], None], width: float, height: float) -> Pix
     with matplotlib.rc_context(_RC | fonts), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # drawn as a box
         size = (round(width) / DPI, round(height) / DPI)
-        figure = Figure(size, dpi=DPI, layout="constrained")
+        figure = Figure(size, dpi=scale * DPI, layout="constrained")
         draw(figure)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()

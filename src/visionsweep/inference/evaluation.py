@@ -78,7 +78,7 @@ def evaluate(
     """
     predictor = load_predictor(run, device)
     config = config_of(run.record)
-    splits = resolve_splits(data, config.features)
+    splits = _as_trained(resolve_splits(data, config.features), run)
     files = _as_labelled_by(predictor, splits, split)
     micro_batch = AdaptiveMicroBatch(run.record.images_at_once)  # affects rounding
     predictions = _predictions(predictor, config, files, device, micro_batch)
@@ -102,6 +102,18 @@ def evaluate(
     )
 
 
+def _as_trained(splits: Splits, run: Run) -> Splits:
+    """Return the splits of a run's own images without those excluded from training."""
+    whole, recorded = run.whole, run.record.data
+    found = whole.near_duplicates if whole is not None else None
+    if found is None or not found.excluded or recorded is None:
+        return splits
+    excluded = set(found.excluded)
+    train = tuple(image for image in splits.train if image.digest not in excluded)
+    reduced = replace(splits, train=train)
+    return reduced if reduced.digest("train") == recorded.digests["train"] else splits
+
+
 def _trained_on(
     run: Run, config: Config, splits: Splits, own_images: Path | None
 ) -> set[str] | None:
@@ -118,7 +130,7 @@ def _trained_on(
         if (placed and own_images is None) or not Path(own.root).is_dir():
             return None
         try:
-            splits = resolve_splits(own, config.features)
+            splits = _as_trained(resolve_splits(own, config.features), run)
         except UserError:
             return None
     if splits.digest("train") != recorded:

@@ -21,8 +21,6 @@ from visionsweep.report.reversal import Reversal, find_reversal
 from visionsweep.report.settings import settings_of
 from visionsweep.report.training_sample import TrainingSample, effect_of_training_sample
 from visionsweep.runs.discovery import Run
-from visionsweep.runs.paths import RECORD
-from visionsweep.runs.record_file import read_record
 from visionsweep.runs.scores import ClassMeasures
 
 Mark = Literal["recommended", "possible", "worse", "unknown"]
@@ -126,11 +124,8 @@ class Evidence:
     @cached_property
     def classes(self) -> Mapping[str, ClassMeasures]:
         """Scores of each class of the chosen run; empty in older records."""
-        try:
-            record = read_record(self.chosen.directory / RECORD)
-            return record.classes.get(record.evidence, {})
-        except (OSError, ValueError):
-            return {}
+        record = self.chosen.whole
+        return {} if record is None else record.classes.get(record.evidence, {})
 
 
 def gather(runs: Sequence[Run], *, expand_seeds: bool = False) -> Evidence:
@@ -220,7 +215,11 @@ def _curve(
     """
     alike: dict[str, dict[int, RunLosses]] = defaultdict(dict)
     for given, size, of_run in zip(settings, sizes, losses, strict=True):
-        rest = {key: value for key, value in given.items() if not key.startswith("data")}
+        rest = {
+            key: value
+            for key, value in given.items()
+            if key == "data.near_duplicates" or not key.startswith("data")
+        }
         alike[repr(rest)][size] = of_run
     counts = sorted(set(sizes))
     complete = [by_size for by_size in alike.values() if len(by_size) == len(counts)]

@@ -1,4 +1,4 @@
-"""Figures of runs for TensorBoard, written when a command ends to event files of their own.
+"""Figures of runs, written when a command ends to event files of their own.
 
 Drawing takes matplotlib a second per run, more than a warm run takes altogether. So figures are
 drawn for the runs worth looking at, and once.
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from visionsweep.errors import UserError
 from visionsweep.report.evidence import Evidence
 from visionsweep.runs import predictions_csv
 from visionsweep.runs.discovery import Run
@@ -36,10 +37,11 @@ def runs_to_draw(groups: Iterable[Evidence], figures: str) -> list[Run]:
     return list(runs.values())
 
 
-def draw_figures(runs: Sequence[Run]) -> None:
+def draw_figures(runs: Sequence[Run], cache_dir: str | None = None) -> None:
     """Draw the figures of completed runs that have none yet.
 
-    A run that fails is skipped with a warning.
+    A run that fails is skipped with a warning. Figures of training images are kept in the cache
+    folder, if there is one.
     """
     missing = [run for run in runs if not any(run.directory.glob(f"events.*{_SUFFIX}"))]
     if not missing:
@@ -48,13 +50,13 @@ def draw_figures(runs: Sequence[Run]) -> None:
 
     for run in tqdm(missing, "Drawing figures", unit="run", leave=False, disable=None):
         try:
-            _write(run)
-        except (OSError, ValueError, RuntimeError) as error:
+            _write(run, cache_dir)
+        except (UserError, OSError, ValueError, RuntimeError) as error:
             log.warning("%s: figures were not drawn: %s", run.record.name, error)
 
 
-def _write(run: Run) -> None:
-    """Write the confusion matrix, the reliability diagram, and the mistakes of a run."""
+def _write(run: Run, cache_dir: str | None) -> None:
+    """Write the confusion matrix, reliability diagram, mistakes, and training images of a run."""
     predictions = predictions_csv.read(run, "val")
     if predictions is None or run.record.metrics is None:
         return
@@ -67,6 +69,7 @@ def _write(run: Run) -> None:
     from visionsweep.figures.mistakes import COLUMNS, ROWS, mistakes_figure
     from visionsweep.figures.reliability import reliability_figure
     from visionsweep.report.mistakes import mistakes_of
+    from visionsweep.report.training_images import write_training_images
 
     wrong, images = int((~predictions.correct).sum()), len(predictions.images)
     note = f"{images} validation images, {images - wrong} right"
@@ -81,7 +84,9 @@ def _write(run: Run) -> None:
         ),
         "mistakes": mistakes_figure(mistakes, "Most confident mistakes", wrong_note),
     }
+    tagged = {f"{name}/val": pixels for name, pixels in figures.items()}
+    if (sheet := write_training_images(run, cache_dir)) is not None:
+        tagged["training_images/train"] = sheet
     with SummaryWriter(run.directory, filename_suffix=_SUFFIX) as events:
-        for name, pixels in figures.items():
-            step = run.record.metrics.final.epoch
-            events.add_image(f"{name}/val", pixels, step, dataformats="HWC")
+        for tag, pixels in tagged.items():
+            events.add_image(tag, pixels, run.record.metrics.final.epoch, dataformats="HWC")

@@ -5,6 +5,7 @@ from visionsweep.analysis.per_class import never_predicted
 from visionsweep.report import numbers
 from visionsweep.report.column_values import replicates_of
 from visionsweep.report.evidence import Evidence
+from visionsweep.report.near_duplicates import SharedImages
 from visionsweep.report.reference import reference_lines
 from visionsweep.text.escaping import enumerated
 
@@ -132,8 +133,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def warnings(evidence: Evidence) -> list[str]:
-    """Return warnings about numbers that say nothing about real images."""
+def warnings(evidence: Evidence, shared: SharedImages) -> list[str]:
+    """Return warnings about numbers that say nothing about real images, or about new ones."""
     records = [row.run.record for row in evidence.rows]
     lines = []
     if any(record.weights == "random" for record in records):
@@ -146,4 +147,6 @@ def warnings(evidence: Evidence) -> list[str]:
         lines.append(
             "The images are rendered, not photographs: the numbers say nothing about yours."
         )
+    if kept := shared.kept:
+        lines.append(f"{'; '.join(kept)}. They are side by side below. {shared.advice}".rstrip())
     return lines

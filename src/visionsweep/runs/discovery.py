@@ -28,14 +28,19 @@ class Run:
     record: RecordSummary
 
     @property
+    def whole(self) -> Record | None:
+        """The record with all of its parts, read on demand; None if it is no longer readable."""
+        if isinstance(self.record, Record):
+            return self.record
+        try:
+            return read_record(self.directory / RECORD)
+        except (ValueError, OSError):
+            return None
+
+    @property
     def history(self) -> list[Epoch]:
         """Scores per epoch, read on demand; empty if the record is no longer readable."""
-        if isinstance(self.record, Record):
-            return self.record.history
-        try:
-            return read_record(self.directory / RECORD).history
-        except (ValueError, OSError):
-            return []
+        return [] if (whole := self.whole) is None else whole.history
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,10 @@ from visionsweep.data.folds import group_numbers
 from visionsweep.data.splits import CROSS_FIT, SPLITS, Splits
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.models.lazy_model import LazyModel
-from visionsweep.runs.record import DataFacts, ModelFacts
+from visionsweep.runs.record import DataFacts, ModelFacts, TrainingImage
+from visionsweep.text.paths import as_text
+
+MOST_TRAINING_IMAGES = 16  # that a record names
 
 
 def data_facts(config: Config, splits: Splits) -> DataFacts:
@@ -20,6 +23,16 @@ def data_facts(config: Config, splits: Splits) -> DataFacts:
         skipped=list(splits.skipped),
         groups={split: int(of.max()) + 1 for split, of in groups.items() if of is not None},
     )
+
+
+def training_images(splits: Splits) -> list[TrainingImage]:
+    """Return 16 training images, evenly spaced, so that classes have their shares."""
+    count = min(len(splits.train), MOST_TRAINING_IMAGES)
+    places = (round(k * (len(splits.train) - 1) / max(count - 1, 1)) for k in range(count))
+    return [
+        TrainingImage(as_text(image.path), image.digest, splits.classes[image.label])
+        for image in (splits.train[place] for place in places)
+    ]
 
 
 def model_facts(config: Config, network: LazyModel, preprocessing: Preprocessing) -> ModelFacts:

@@ -10,6 +10,7 @@ from visionsweep.installation import CHECKOUT
 RECORD = "result.json"  # record of a run that has ended
 CLAIM = "claim"  # claim of the process that trains a run
 CHECKPOINT = "checkpoint.safetensors"  # checkpoint of an incomplete run
+TRAINING_IMAGES = "training_images.jpg"  # some of them as the network sees them
 MULTIRUN_FILE = "multirun.yaml"  # written by Hydra to a sweep's directory before the first run
 
 

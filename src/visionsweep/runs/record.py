@@ -27,6 +27,7 @@ from visionsweep.runs.fields import (
     Text,
     Tree,
 )
+from visionsweep.runs.near_duplicates import NearDuplicates
 from visionsweep.runs.scores import ClassMeasures, Epoch, Measure, Metrics, Scores
 
 SCHEMA_VERSION: Final = 1
@@ -64,6 +65,14 @@ class DataFacts(Struct, frozen=True, omit_defaults=True):
     skipped: list[Text]  # files that could not be read, with the reason
     # Number of groups per split, of images that are not independent; empty without groups.
     groups: dict[Split, Natural] = {}
+
+
+class TrainingImage(Struct, frozen=True):
+    """One of the training images that a figure shows."""
+
+    path: Text
+    digest: Digest  # of its content
+    label: Name  # name of its class
 
 
 class Failure(Struct, frozen=True):
@@ -144,3 +153,7 @@ class Record(RecordSummary, kw_only=True):
     history: list[Epoch] = []
     # Scores of each class by name, for `val` and `test`; empty in older records.
     classes: dict[Split, dict[Name, ClassMeasures]] = {}
+    # Near duplicates across splits; None if not looked for, as in older records.
+    near_duplicates: NearDuplicates | None = None
+    # Some training images, of all classes if they are few; empty in older records.
+    training_images: Annotated[list[TrainingImage], Meta(max_length=16)] = []

@@ -39,6 +39,7 @@ class CommandState:
     run_dir: Path | None = None  # of a run outside a sweep
     planned: int | None = None  # number of runs; None if a sweeper decides it
     figures: str = "auto"  # the setting
+    cache_dir: str | None = None  # the setting `features.cache_dir`
     refused: list[str] = field(default_factory=list)  # names of runs that have no record
     progress: Progress | None = None  # None in a launcher's process
 
@@ -96,7 +97,7 @@ class SweepCallback(Callback):
         self.command.prepare(config.hydra.launcher)
         state = command_state()
         state.sweep_dir = Path(config.hydra.sweep.dir)
-        state.figures = config.figures
+        state.figures, state.cache_dir = config.figures, config.features.cache_dir
         planned = planned_runs(config.hydra)
         state.planned = None if planned is None else len(planned)
         (state.sweep_dir / _STOPPED).unlink(missing_ok=True)
@@ -107,7 +108,7 @@ class SweepCallback(Callback):
         """Record the directory of a run outside a sweep."""
         state = command_state()
         state.run_dir = Path(config.hydra.run.dir)
-        state.figures = config.figures
+        state.figures, state.cache_dir = config.figures, config.features.cache_dir
 
 
 def planned_runs(hydra: DictConfig) -> list[dict[str, str]] | None:

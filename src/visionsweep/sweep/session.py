@@ -75,7 +75,8 @@ def _finish_run(directory: Path, status: int) -> None:
         from visionsweep.report.leaderboard import groups_of
         from visionsweep.runs.discovery import find_runs
 
-        draw_figures(runs_to_draw(groups_of(find_runs([directory]).runs), command_state().figures))
+        state, runs = command_state(), find_runs([directory]).runs
+        draw_figures(runs_to_draw(groups_of(runs), state.figures), state.cache_dir)
         print(
             f"Results are in {directory}. View them in TensorBoard, or predict with the model:\n"
             f"  {shell.run('view', directory)}\n"
@@ -103,7 +104,7 @@ def finish_sweep(directory: Path, status: int) -> int:
     page = directory / "report.html"
     failure: UserError | OSError | None = None
     if status < 128:
-        draw_figures(runs_to_draw(groups, state.figures))
+        draw_figures(runs_to_draw(groups, state.figures), state.cache_dir)
     if groups:  # before printing, which may fail
         command = shell.run("compare", directory, "--html", page)
         try:

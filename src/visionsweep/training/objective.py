@@ -96,11 +96,11 @@ def objective_of(config: TrainingConfig, labels: Sequence[int], classes: int) ->
         balanced_weights(labels, classes) if balanced else None,
         config.focal_gamma,
         config.label_smoothing,
-        _mixing(config, classes),
+        mixing_of(config, classes),
     )
 
 
-def _mixing(config: TrainingConfig, classes: int) -> Any:
+def mixing_of(config: TrainingConfig, classes: int) -> Any:
     """Return MixUp (Zhang et al. 2018), CutMix (Yun et al. 2019), either at random, or None."""
     if not (config.mixup or config.cutmix):
         return None

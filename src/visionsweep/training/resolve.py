@@ -1,6 +1,7 @@
 """Resolve a configuration into images, backbone, preprocessing and fingerprint."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from visionsweep.config.schema import Config, DataConfig, FeaturesConfig
 from visionsweep.data.split_loading import load_splits
@@ -12,7 +13,9 @@ from visionsweep.models.backbone_spec import BackboneSpec, resolve_backbone
 from visionsweep.models.backbones import admit
 from visionsweep.models.single_image import refuse_single_images
 from visionsweep.runs import fingerprint
+from visionsweep.runs.near_duplicates import NearDuplicates
 from visionsweep.training.cross_fit import folds_of
+from visionsweep.training.near_duplicates import find_near_duplicates, warn_of_near_duplicates
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,14 @@ class Resolved:
         backbone: backbone and its weights.
         preprocessing: transform from an image to the backbone's input.
         fingerprint: hash of all that determines the numbers of a run.
+        near_duplicates: those whose training images are excluded; None if none are.
     """
 
     splits: Splits
     backbone: BackboneSpec
     preprocessing: Preprocessing
     fingerprint: str
+    near_duplicates: NearDuplicates | None = None
 
 
 def resolve(config: Config) -> Resolved:
@@ -64,12 +69,36 @@ def resolve(config: Config) -> Resolved:
             where="transform=pretrained",
             hint="Use transform=resize.",
         )
-    return Resolved(
-        splits,
-        backbone,
-        replace(preprocessing, gray_range=splits.gray_range),
-        fingerprint.of(config, splits, backbone),
+    preprocessing = replace(preprocessing, gray_range=splits.gray_range)
+    near_duplicates = None
+    if config.data.near_duplicates == "exclude":
+        near_duplicates = find_near_duplicates(config, splits, backbone, preprocessing)
+        splits = splits.without(set(near_duplicates.excluded))
+        folds_of(config, splits)
+    hashed = fingerprint.of(config, splits, backbone)
+    return Resolved(splits, backbone, preprocessing, hashed, near_duplicates)
+
+
+def check_near_duplicates(
+    config: Config, resolved: Resolved, run_dir: Path
+) -> NearDuplicates | None:
+    """Return the near duplicates of a run whose inputs are prepared, with a warning if any are.
+
+    Args:
+        config: configuration of the run.
+        resolved: its images and backbone.
+        run_dir: its directory.
+
+    Returns:
+        None if `data.near_duplicates` allows them.
+    """
+    if config.data.near_duplicates == "allow":
+        return None
+    found = resolved.near_duplicates or find_near_duplicates(
+        config, resolved.splits, resolved.backbone, resolved.preprocessing
     )
+    warn_of_near_duplicates(found, config, resolved.splits.dataset, run_dir)
+    return found
 
 
 def resolve_splits(data: DataConfig, features: FeaturesConfig) -> Splits:

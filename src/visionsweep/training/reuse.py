@@ -20,6 +20,11 @@ from visionsweep.storage.untrusted import MB, decode_json, read_regular
 
 log = logging.getLogger(__name__)
 
+_REUSED = (  # fields of the record
+    "history", "metrics", "evaluation", "deployed", "classes", "temperature", "model", "data",
+    "near_duplicates", "training_images", "dataset", "device", "versions", "git", "heads_version",
+    "intervals_version",
+)  # fmt: skip
 _EVENTS = re.compile(r"events\.out\.tfevents\.\d+\.[\w.-]+")
 _MAX_FILE_BYTES = 1024 * MB  # of a file that is copied
 
@@ -35,6 +40,11 @@ class Reused:
 
     run_dir: Path
     record: Record
+
+    def applied_to(self, record: Record) -> Record:
+        """Return a run's own record with the results that were copied."""
+        copied = {name: getattr(self.record, name) for name in _REUSED}
+        return msgspec.structs.replace(record, reused_from=str(self.run_dir), **copied)
 
 
 def reuse_completed(

@@ -2,27 +2,28 @@
 
 import base64
 import io
-from contextlib import suppress
 from typing import Any
+
+from PIL import Image
 
 from visionsweep.analysis.metrics import most_confused
 from visionsweep.analysis.per_class import class_scores, lowest_f1_first
-from visionsweep.figures.mistakes import Mistake
 from visionsweep.report import numbers
 from visionsweep.report.column_values import replicates_of
 from visionsweep.report.mistakes import NO_DIGEST, mistakes_of
 from visionsweep.report.recipes import Scores
 from visionsweep.runs import predictions_csv
 from visionsweep.runs.discovery import Run
-from visionsweep.runs.paths import RECORD
+from visionsweep.runs.paths import TRAINING_IMAGES
 from visionsweep.runs.predictions_csv import SplitPredictions
-from visionsweep.runs.record_file import read_record
 from visionsweep.runs.scores import Interval
+from visionsweep.storage.untrusted import MB, read_regular
 
 MOST_CLASSES = 20  # in a matrix; of more classes the most frequent confusions are listed
 _MOST_CONFUSIONS = 10
 _MOST_LISTED = 30  # classes with their scores
 _MOST_MISTAKES = 12
+_LARGEST_FIGURE = 4 * MB
 _SIDE = 160  # pixels of a picture, at most
 _METRICS = {
     "loss": "loss",
@@ -40,11 +41,12 @@ _METRICS = {
 def close_up(run: Run, label: str, scores: Scores) -> dict[str, Any]:
     """Return a run on the test images, as the template reads it.
 
-    `metrics` are (title, texts of validation and test). `predictions` is None if they are missing.
-    Otherwise `summary` is the number of correct ones in words; `classes` are (name, scores), the
-    lowest F1 first; `confusions` are (true, predicted, images), the most frequent first; `mistakes`
-    are (mistake, URI and size of its picture); and `has_digests` is whether the run recorded the
-    digests without which no image is opened.
+    `training_images` are the URI and the size of their figure, or None. `metrics` are (title, texts
+    of validation and test). `predictions` is None if they are missing. Otherwise `summary` is the
+    number of correct ones in words; `classes` are (name, scores), the lowest F1 first;
+    `confusions` are (true, predicted, images), the most frequent first; `mistakes` are (mistake,
+    URI and size of its picture); and `has_digests` is whether the run recorded the digests without
+    which no image is opened.
     """
     predictions = predictions_csv.read(run, "test")
     content: dict[str, Any] = {
@@ -56,6 +58,7 @@ def close_up(run: Run, label: str, scores: Scores) -> dict[str, Any]:
             if name in scores.get("test", {})
         ],
         "predictions": predictions,
+        "training_images": _training_images(run),
     }
     if predictions is None:
         return content
@@ -71,25 +74,35 @@ def close_up(run: Run, label: str, scores: Scores) -> dict[str, Any]:
             (classes[true], classes[predicted], count)
             for true, predicted, count in most_confused(predictions.confusion, _MOST_CONFUSIONS)
         ],
-        "mistakes": [(mistake, *_picture(mistake)) for mistake in mistakes],
+        "mistakes": [(mistake, *picture(mistake.image)) for mistake in mistakes],
         "has_digests": all(mistake.missing != NO_DIGEST for mistake in mistakes),
     }
 
 
 def _class_scores(run: Run, predictions: SplitPredictions) -> dict[str, Any]:
     """Return the test scores of each class as recorded; by counts in records without intervals."""
-    with suppress(OSError, ValueError):
-        recorded = read_record(run.directory / RECORD).classes.get("test", {})
-        if recorded and all(isinstance(scores.f1, Interval) for scores in recorded.values()):
-            return dict(recorded)
+    recorded = {} if (record := run.whole) is None else record.classes.get("test", {})
+    if recorded and all(isinstance(scores.f1, Interval) for scores in recorded.values()):
+        return dict(recorded)
     return dict(zip(predictions.classes, class_scores(predictions.confusion), strict=True))
 
 
-def _picture(mistake: Mistake) -> tuple[str, tuple[int, int]]:
-    """Return the `data:` URI of an image, empty if it is missing, and its size in pixels."""
-    if mistake.image is None:
+def _training_images(run: Run) -> tuple[str, tuple[int, int]] | None:
+    """Return the `data:` URI of a run's figure of training images and its size, if it has one."""
+    try:
+        content = read_regular(run.directory / TRAINING_IMAGES, _LARGEST_FIGURE)
+        with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
+            size = image.width * 3 // 4, image.height * 3 // 4  # sharp on dense screens, too
+    except (OSError, ValueError):
+        return None
+    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}", size
+
+
+def picture(image: Image.Image | None) -> tuple[str, tuple[int, int]]:
+    """Return the `data:` URI of a small copy of an image and its size; empty if it is missing."""
+    if image is None:
         return "", (_SIDE, _SIDE)
-    image = mistake.image.copy()
+    image = image.copy()
     image.thumbnail((_SIDE, _SIDE))
     stored = io.BytesIO()
     image.save(stored, "JPEG", quality=82, optimize=True)

@@ -14,11 +14,13 @@ from visionsweep.report.effects import EffectLine, curve_caption, curve_sentence
 from visionsweep.report.evidence import Evidence
 from visionsweep.report.headline import headline, labels_of
 from visionsweep.report.hints import hints, warnings
+from visionsweep.report.near_duplicates import shared_images
 from visionsweep.report.page import curves
 from visionsweep.report.page.best_run import close_up
 from visionsweep.report.page.difference_plot import difference_plot
 from visionsweep.report.page.interval_svg import common_scale, strip
 from visionsweep.report.page.leaderboard_table import leaderboard_table
+from visionsweep.report.page.near_duplicates import near_duplicates
 from visionsweep.runs.discovery import Run
 from visionsweep.text import shell
 
@@ -37,6 +39,7 @@ def group_of(
     lines = curves.run_curves(evidence, labels)
     summary = headline(evidence, labels)
     place = [row.run for row in rows].index(chosen)
+    shared = shared_images(evidence)
     return {
         "key": key,
         "dataset": str(rows[0].run.record.dataset),
@@ -47,7 +50,7 @@ def group_of(
             f"weights: {', '.join(weights)}"
         ),
         "kind": kind,
-        "warnings": warnings(evidence),
+        "warnings": warnings(evidence, shared),
         "headline": summary,
         "notes": [*([summary.more] if summary.more else []), *hints(evidence)],
         "plot": difference_plot(evidence, labels),
@@ -60,6 +63,7 @@ def group_of(
         "learning_sentence": curve_sentence(curve, kind) if curve else "",
         "learning_caption": curve_caption(curve) if curve else "",
         "best": close_up(chosen, labels[place], rows[place].scores),
+        "near_duplicates": near_duplicates(shared),
         "recommended": evidence.recommended is not None,
         "commands": _commands(evidence),
     }
