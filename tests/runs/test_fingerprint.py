@@ -147,7 +147,7 @@ def test_every_setting_determines_the_result_unless_it_is_declared_otherwise(con
         # with the values that older records imply
         "augmentation._target_", "augmentation.arguments", "augmentation.crop_scale",
         "augmentation.test_views", "augmentation.views", "data.group_from", "evidence.name",
-        "features.precision", "model.pooling", "training.precision",
+        "features.precision", "model.library", "model.pooling", "training.precision",
         "optimizer._target_", "optimizer.arguments",
         "training.class_weights", "training.clip_norm", "training.ema", "training.focal_gamma",
         "training.compile", "training.cutmix", "training.gradual_unfreezing", "training.mixup",
