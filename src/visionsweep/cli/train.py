@@ -30,14 +30,23 @@ from visionsweep.text.escaping import make_logs_visible
 
 @entry.command("train")
 def main(arguments: list[str]) -> int:
-    """Validate the whole command, then let Hydra run it."""
+    """Train, and end with the manual's name if the command is refused."""
+    try:
+        return train(arguments)
+    except UserError as error:
+        nothing = "Nothing was run. The manual: python src/train.py --help"
+        raise SystemExit(f"{error}\n{nothing}") from None
+
+
+def train(arguments: list[str]) -> int:
+    """Validate the whole command, then let Hydra run it.
+
+    Raises:
+        UserError: if the command is refused; errors of runs are printed.
+    """
     launchers.prepare_composition()
     if not {"-h", "--help"} & set(arguments):
-        try:
-            sys.argv[1:] = validate_overrides(arguments, CONF, require_weights=True)
-        except UserError as error:
-            nothing = "Nothing was run. The manual: python src/train.py --help"
-            raise SystemExit(f"{error}\n{nothing}") from None
+        sys.argv[1:] = validate_overrides(arguments, CONF, require_weights=True)
     if {"-h", "--help"} & set(sys.argv):  # also where it was abbreviated
         print(localized(manual(CONF)))
         return 0

@@ -1,7 +1,6 @@
 """Rebuild a trained model, and classify images with it."""
 
 import itertools
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +10,13 @@ import torch
 from PIL import Image
 
 from visionsweep.analysis.calibration import calibrated
-from visionsweep.data.decoding import decode, read_file
 from visionsweep.data.formats import UnreadableImageError
-from visionsweep.data.image_facts import warn_of_repairs
-from visionsweep.data.images import digest_of
 from visionsweep.data.transforms import Augmentation, Preprocessing, build_augmentation
 from visionsweep.data.views import mean_of_views, pixels_of_view, view_digest
 from visionsweep.errors import UserError
 from visionsweep.features.cached import cache_dir
 from visionsweep.inference.explanation import Explanation, HeatMap, explain, seen_part
+from visionsweep.inference.reading import ReadImage, read_images
 from visionsweep.models import backbones, classifier
 from visionsweep.models.backbone_spec import BackboneSpec, resolve_backbone
 from visionsweep.models.classifier import Classifier
@@ -28,8 +25,6 @@ from visionsweep.runs import weights_file
 from visionsweep.runs.discovery import Run
 from visionsweep.runs.recorded_config import config_of
 from visionsweep.runtime.micro_batching import AdaptiveMicroBatch, explain_out_of_memory
-
-log = logging.getLogger(__name__)
 
 BATCH_SIZE = 16
 THUMBNAIL = 320  # pixels per side, at most
@@ -64,6 +59,7 @@ class Prediction:
     """The prediction of one image.
 
     Attributes:
+        path: the file; of an image in memory without one, `image N` by its place.
         thumbnail: the image as RGB, at most `THUMBNAIL` pixels per side.
         probabilities: class names and probabilities, the most probable first.
         abstained: True if the most probable class is below the minimum confidence.
@@ -75,6 +71,16 @@ class Prediction:
     probabilities: list[tuple[str, float]]
     abstained: bool = False
     explanation: Explanation | None = None
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return self.probabilities[0][0]
+
+    @property
+    def confidence(self) -> float:
+        """Its probability, 0 to 1."""
+        return self.probabilities[0][1]
 
 
 @explain_out_of_memory()
@@ -121,79 +127,71 @@ def load_predictor(run: Run, device: torch.device) -> Predictor:
 
 def predict(
     predictor: Predictor,
-    paths: Sequence[Path],
+    images: Sequence[Path | Image.Image],
     *,
     min_confidence: float = 0.0,
     explained: bool = False,
 ) -> Iterator[Prediction | UnreadableImageError]:
-    """Classify images, and yield for each path its prediction, or the error if it cannot be read.
+    """Classify images, and yield for each its prediction, or the error if it cannot be read.
 
     The model abstains below `min_confidence`. Explanations take several times as long.
     """
     micro_batch = AdaptiveMicroBatch()
-    gray_range = predictor.preprocessing.gray_range
-    deep, repaired = [], {}
-    for start in range(0, len(paths), BATCH_SIZE):
-        opened: list[Image.Image | UnreadableImageError] = []
-        digests = []
-        for path in paths[start : start + BATCH_SIZE]:
-            try:
-                content = read_file(path)
-                decoded = decode(content, gray_range, where=path)
-            except UnreadableImageError as error:
-                opened.append(error)
-                continue
-            opened.append(decoded.image)
-            digests.append(digest_of(content))
-            if decoded.deep:
-                deep.append(path)
-            if decoded.repair:
-                repaired[path] = decoded.repair
-        images = [image for image in opened if isinstance(image, Image.Image)]
-        answers = iter(
-            _classify(predictor, images, digests, micro_batch, explained) if images else []
-        )
-        for path, image in zip(paths[start:], opened, strict=False):
+    for batch in read_images(images, predictor.preprocessing.gray_range, BATCH_SIZE):
+        read = [image for image in batch if isinstance(image, ReadImage)]
+        answers = iter(_classify(predictor, read, micro_batch, explained) if read else [])
+        for image in batch:
             if isinstance(image, UnreadableImageError):
                 yield image
                 continue
             row, explanation = next(answers)
             ordered = sorted(zip(predictor.classes, row, strict=True), key=lambda p: -p[1])
             abstained = not ordered[0][1] >= min_confidence  # True for NaN, too
-            image.thumbnail((THUMBNAIL, THUMBNAIL))
-            yield Prediction(path, image, ordered, abstained, explanation)
-    warn_of_repairs(repaired)
-    if deep and gray_range is None:
-        log.warning(
-            "%d images have gray values of more than 8 bits, unlike the training images; they are "
-            "scaled by their whole bit depth and may look different: first %s",
-            len(deep),
-            deep[0],
-        )
+            image.image.thumbnail((THUMBNAIL, THUMBNAIL))
+            yield Prediction(image.path, image.image, ordered, abstained, explanation)
 
 
-def _views(
-    predictor: Predictor, images: list[Image.Image], digests: list[str]
-) -> Iterator[torch.Tensor]:
+def features(
+    predictor: Predictor, images: Sequence[Path | Image.Image]
+) -> Iterator[torch.Tensor | UnreadableImageError]:
+    """Yield the backbone's features of each image, `float32[width]`, or why it cannot be read."""
+    micro_batch, transform = AdaptiveMicroBatch(), predictor.preprocessing.build()
+
+    def compute(pixels: torch.Tensor) -> torch.Tensor:
+        of_batch: torch.Tensor = predictor.model.backbone(pixels.to(predictor.device))
+        return of_batch.flatten(1).float().cpu()
+
+    for batch in read_images(images, predictor.preprocessing.gray_range, BATCH_SIZE):
+        read = [image for image in batch if isinstance(image, ReadImage)]
+        rows: Iterator[torch.Tensor] = iter([])
+        if read:
+            pixels = torch.stack([transform(image.image) for image in read])
+            with torch.inference_mode():
+                rows = iter(torch.cat(micro_batch.map(compute, pixels)).unbind())
+        for image in batch:
+            yield image if isinstance(image, UnreadableImageError) else next(rows)
+
+
+def _views(predictor: Predictor, images: list[ReadImage]) -> Iterator[torch.Tensor]:
     """Yield the images as a batch, and then each of their other views."""
     preprocessing, augmentation = predictor.preprocessing, predictor.augmentation
     transform = preprocessing.build()
-    yield torch.stack([transform(image) for image in images])
+    yield torch.stack([transform(image.image) for image in images])
     for number in range(1, predictor.views):
         assert augmentation is not None
         pixels = [
             pixels_of_view(
-                image, preprocessing, augmentation, view_digest(digest, augmentation, number)
+                image.image, preprocessing, augmentation,
+                view_digest(image.digest, augmentation, number),
             )
-            for image, digest in zip(images, digests, strict=True)
-        ]
+            for image in images
+        ]  # fmt: skip
         yield preprocessing.normalize(torch.stack(pixels))
 
 
 def _classify(
     predictor: Predictor,
-    images: list[Image.Image],
-    digests: list[str],
+    images: list[ReadImage],
     micro_batch: AdaptiveMicroBatch,
     explained: bool,
 ) -> list[tuple[list[float], Explanation | None]]:
@@ -201,7 +199,7 @@ def _classify(
 
     Explanations are of the image itself.
     """
-    device, batches = predictor.device, _views(predictor, images, digests)
+    device, batches = predictor.device, _views(predictor, images)
     batch = next(batches)
     with torch.inference_mode():
         logits = [
@@ -219,7 +217,7 @@ def _classify(
         best = torch.from_numpy(rows.argmax(1))
         maps = itertools.chain(*micro_batch.map(explain_part, batch, best))
         explanations = [
-            Explanation(method, heat_map, seen_part(predictor.preprocessing, *image.size))
+            Explanation(method, heat_map, seen_part(predictor.preprocessing, *image.image.size))
             for (method, heat_map), image in zip(maps, images, strict=True)
         ]
     return list(zip(rows.tolist(), explanations, strict=True))

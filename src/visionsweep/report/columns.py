@@ -234,6 +234,12 @@ def ordered(rows: Sequence[Row], sort: str = "val_loss") -> list[Row]:
     return sorted(numbered, key=column.order, reverse=column.descending) + without
 
 
+def csv_columns(rows: Sequence[Row], more: Sequence[Column] = ()) -> dict[str, Column]:
+    """Return the columns of a file by key, those of `more` last; arguments as of `as_csv`."""
+    columns = {key: column for key, column in BY_KEY.items() if column.is_shown(rows)}
+    return columns | {column.key: column for column in more if column.key not in BY_KEY}
+
+
 def as_csv(rows: Sequence[Row], more: Sequence[Column] = ()) -> str:
     """Return rows as CSV, unrounded.
 
@@ -241,8 +247,7 @@ def as_csv(rows: Sequence[Row], more: Sequence[Column] = ()) -> str:
         rows: rows of the leaderboard.
         more: further columns, of swept settings for example.
     """
-    columns = {key: column for key, column in BY_KEY.items() if column.is_shown(rows)}
-    columns |= {column.key: column for column in more if column.key not in BY_KEY}
+    columns = csv_columns(rows, more)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(class_columns(list(columns), ()))

@@ -1,0 +1,1 @@
+"""The package from Python: sweeps, their results as tables, and trained models."""
