@@ -70,6 +70,9 @@ def test_groups_are_recorded_and_every_command_goes_by_them(grouped):
     assert {k: v["recall"] for k, v in found["classes"].items()} == {
         k: v["recall"] for k, v in recorded.items()
     }
+    shown = grouped.run("evaluate.py", run, f"data.root={grouped.root}").stdout
+    assert "over 6 groups of images" in shown and "So few groups" in shown
+    assert "With 12 groups of validation images" in done.stdout
     table = grouped.run("compare.py", "groups", "--sort", "accuracy")
     assert "over 12 groups of validation images" in table.stdout
     images = json.loads(

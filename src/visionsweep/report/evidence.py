@@ -112,6 +112,13 @@ class Evidence:
         return "cross-fitted" if self.cross_fitted else "validation"
 
     @property
+    def sample(self) -> str:
+        """What the runs are compared on: `89 validation images`, or `26 groups of` such."""
+        if self.groups is None:
+            return f"{self.images:,} {self.kind} images"
+        return f"{self.groups:,} groups of {self.kind} images"
+
+    @property
     def chosen(self) -> Run:
         """The recommended run, or else the best one: what commands use."""
         return self.recommended or self.rows[0].run

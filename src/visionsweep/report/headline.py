@@ -130,8 +130,8 @@ def _withheld(evidence: Evidence, labels: Sequence[str]) -> str:
     if cheapest == 0:
         cost = "none within one standard error of it is cheaper."
     return (
-        f"on {evidence.images:,} {evidence.kind} images, each of the runs could be the best. Use "
-        f"more validation images, or let cost decide: {cost}"
+        f"on {evidence.sample}, each of the runs could be the best. Use more validation images, or "
+        f"let cost decide: {cost}"
     )
 
 

@@ -97,11 +97,11 @@ def _offer_of_cross_fitting(evidence: Evidence) -> list[str]:
         )
         for config in configs
     )
-    few = len(configs) > 1 and evidence.images < FEW_FOR_CROSS_FITTING
+    few = len(configs) > 1 and (evidence.groups or evidence.images) < FEW_FOR_CROSS_FITTING
     if evidence.cross_fitted or not (few and able):
         return []
     return [
-        f"With {evidence.images} validation images, differences are uncertain: evidence=cross_fit "
+        f"With {evidence.sample}, differences are uncertain: evidence=cross_fit "
         "also scores the training images, by heads that did not see them."
     ]
 
