@@ -18,7 +18,6 @@ from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.schema import Config
 from visionsweep.data.splits import CROSS_FIT
 from visionsweep.errors import UserError, let_go
-from visionsweep.features.device_backbone import feature_dtype
 from visionsweep.models.heads import HEADS_VERSION
 from visionsweep.runs import claims, measures
 from visionsweep.runs.facts import data_facts, model_facts, training_images
@@ -37,6 +36,7 @@ from visionsweep.text.escaping import visible
 from visionsweep.training import results
 from visionsweep.training.feature_inputs import trains_on_features
 from visionsweep.training.networks import refuse_recipe
+from visionsweep.training.rates import keep_rates
 from visionsweep.training.resolve import Resolved, check_near_duplicates, resolve
 from visionsweep.training.resume import finished_run, resume_or_start
 from visionsweep.training.reuse import Reused, reuse_completed
@@ -123,8 +123,7 @@ class _Run:
         """Resolve the configuration, make the inputs, train, predict, and write the results."""
         config, run_dir = self.config, self.run_dir
         device = pick_device(config.device)
-        refuse_recipe(config.training, device)
-        feature_dtype(device, config.features.precision)  # refuses what the device lacks
+        refuse_recipe(config, device)
         self.device = device_facts(device)
         with self._timed("data"):
             self.resolved = resolved = resolve(config)
@@ -157,6 +156,7 @@ class _Run:
             results.write_predictions(run_dir, resolved.splits, predictions, temperature)
             results.write_weights(run_dir / model.checkpoint, state, temperature, resolved)
             (run_dir / CHECKPOINT).unlink(missing_ok=True)
+        keep_rates(context, self.history[sum(self.resumed_after[-1:]) :], self.seconds)
         names = {"val": "validation", "test": "test", CROSS_FIT: "cross-fitted"}
         for split, of_split in self.scores.deployed.items():
             final = of_split["loss"].value, 100 * of_split["accuracy"].value

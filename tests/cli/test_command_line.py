@@ -36,6 +36,12 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     return refused
 
 
+def test_sweep_of_more_than_the_most_runs_is_refused(refusal):
+    text = refusal(*EIGHT, "max_runs=7", "model.weights=null")
+    assert "max_runs=7" in text and "8 runs" in text
+    validate_overrides([*EIGHT, "max_runs=8", "model.weights=null"], ROOT / "conf")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

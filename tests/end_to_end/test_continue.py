@@ -53,6 +53,18 @@ def test_ctrl_c_prints_finished_runs_and_the_command_that_resumes(pictures):
     assert sorted(statuses) == ["completed", "completed", "interrupted"]
 
 
+def test_sweep_ends_when_its_seconds_are_over_and_is_resumed(pictures):
+    asked = ["-m", "epochs=2,400000", "model=resnet18", "max_seconds=25", *pictures.tiny]
+    done = pictures.process("train.py", *asked)
+    assert done.returncode == 143, done.stderr
+    assert "max_seconds=25: the time is over" in done.stderr and "Traceback" not in done.stderr
+    assert "Interrupted. 1 of 2 runs finished." in done.stdout
+    resumed = shlex.split(done.stdout.splitlines()[-1])[2:]
+    rest = [word.replace(",400000", "") for word in resumed]
+    again = pictures.run("train.py", *rest)
+    assert again.returncode == 0 and "1 run was finished earlier" in again.stderr
+
+
 def test_failed_runs_are_listed_leave_records_and_run_again_with_resume(pictures):
     asked = ["-m", "model=resnet18", "epochs=1", "model.name=alexnet,resnet18", "seed=1,2"]
     done = pictures.run("train.py", *asked, *pictures.tiny)  # too small images for an alexnet

@@ -31,6 +31,7 @@ def test_runtime_settings_do_not_change_the_fingerprint(config):
     moved = replace(
         config, outputs_dir="/elsewhere", sweep_dir="/x", device="cuda:3", num_workers=7,
         histograms=True, force=True, reuse=True, fail_fast=True, checkpoint_seconds=0.0,
+        plan=True, max_runs=9, max_seconds=1.0,
         data=replace(config.data, root="/pictures", label="other"),
         model=replace(config.model, label="other"),
     )  # fmt: skip

@@ -92,11 +92,11 @@ def test_a_step_in_bfloat16_has_nearly_the_gradients_of_float32():
 @pytest.mark.parametrize("device", ["cpu", "mps"])
 def test_bfloat16_is_refused_on_a_device_without_it(device, config, run_dir, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True})
-    recipe = replace(config.training, precision="bf16")
+    half = replace(config, training=replace(config.training, precision="bf16"))
     with pytest.raises(UserError) as error:
-        refuse_recipe(recipe, torch.device(device))
+        refuse_recipe(half, torch.device(device))
     assert error.value.where == "training.precision=bf16"
-    refuse_recipe(config.training, torch.device(device))
+    refuse_recipe(config, torch.device(device))
 
 
 def test_compilation_is_refused_where_it_does_not_pay_or_cannot_work(
@@ -110,10 +110,10 @@ def test_compilation_is_refused_where_it_does_not_pay_or_cannot_work(
     monkeypatch.setattr(networks.shutil, "which", lambda name: None)
     monkeypatch.setattr(networks.importlib.util, "find_spec", lambda name: object())
     with pytest.raises(UserError, match="C compiler"):
-        refuse_recipe(compiled.training, gpu)
+        refuse_recipe(compiled, gpu)
     monkeypatch.setattr(networks.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="triton"):
-        refuse_recipe(compiled.training, gpu)
+        refuse_recipe(compiled, gpu)
 
 
 def test_compiled_network_trains_and_its_copies_and_weights_are_those_of_a_plain_one(

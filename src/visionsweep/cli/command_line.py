@@ -1,6 +1,7 @@
 """Validate the whole command of `train.py` before Hydra writes anything."""
 
 import itertools
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -57,6 +58,27 @@ def validate_overrides(
     return replace(command, settings=placed).for_hydra()
 
 
+def asks_for_plan(arguments: list[str]) -> bool:
+    """Return whether a command is to be planned and not run.
+
+    Raises:
+        UserError: if its arguments cannot be parsed.
+    """
+    given = dict(text.partition("=")[::2] for text in read(arguments).settings)
+    return given.get("plan", "").lower() in ("true", "yes", "on", "1")
+
+
+def _refuse_too_many(config: DictConfig, lists: dict[str, list[str]]) -> None:
+    """Refuse a sweep of more runs than `max_runs`."""
+    runs = math.prod(map(len, lists.values()))
+    if config.max_runs is not None and runs > config.max_runs:
+        raise UserError(
+            f"this sweep has {runs:,} runs",
+            where=f"max_runs={config.max_runs}",
+            hint="Leave values out, or raise it.",
+        )
+
+
 def _validate_values(
     command: Arguments, *, crossing: bool
 ) -> tuple[DictConfig, bool, list[Config]]:
@@ -83,6 +105,8 @@ def _validate_values(
     params = config.hydra.sweeper.get("params") or {}
     study = composition.parse([f"{key}={value}" for key, value in params.items()])
     lists = {o.get_key_element(): values_of(o) for o in study} | lists
+    if sweeping and config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        _refuse_too_many(config, lists)
     first = {key: values[0] for key, values in lists.items()}
     local = preflight.runs_here(config.hydra.launcher)
 

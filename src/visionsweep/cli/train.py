@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from visionsweep.cli import entry
-from visionsweep.cli.command_line import validate_overrides
+from visionsweep.cli.command_line import asks_for_plan, validate_overrides
 from visionsweep.cli.help import manual
 from visionsweep.config.validation import validate_config
 from visionsweep.errors import UserError
@@ -46,7 +46,13 @@ def train(arguments: list[str]) -> int:
     """
     launchers.prepare_composition()
     if not {"-h", "--help"} & set(arguments):
-        sys.argv[1:] = validate_overrides(arguments, CONF, require_weights=True)
+        planning = asks_for_plan(arguments)
+        sys.argv[1:] = validate_overrides(arguments, CONF, require_weights=not planning)
+        if planning:
+            from visionsweep.cli import plan
+
+            plan.show(sys.argv[1:], CONF)
+            return 0
     if {"-h", "--help"} & set(sys.argv):  # also where it was abbreviated
         print(localized(manual(CONF)))
         return 0

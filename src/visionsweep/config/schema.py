@@ -103,6 +103,20 @@ class Config:
         "copy equal runs that any sweep in outputs_dir has finished", False, **_OF_SWEEP
     )
     fail_fast: bool = setting("stop at the first failed run", False, **_OF_SWEEP)
+    plan: bool = setting(
+        "print how many runs there are, what they take, and what they can show; run nothing",
+        False,
+        **_OF_SWEEP,
+    )
+    max_runs: int | None = setting(
+        "most runs of a sweep; one of more is refused", None, ge=1, **_OF_SWEEP
+    )
+    max_seconds: float | None = setting(
+        "time after which the command ends as after Ctrl-C, between two batches; to be resumed",
+        None,
+        gt=0,
+        **_OF_SWEEP,
+    )
 
 
 def register_schema() -> None:

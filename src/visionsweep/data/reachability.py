@@ -26,11 +26,28 @@ def local_path(url: str) -> Path:
 
 
 @remembered()
+def _refusals() -> list[str]:
+    return []
+
+
+def stay_offline(reason: str) -> None:
+    """Let no address be reached until the command ends, a file:// address neither."""
+    _refusals().append(reason)
+
+
+def is_offline() -> bool:
+    """Return whether `stay_offline` was called."""
+    return bool(_refusals())
+
+
+@remembered()
 def why_unreachable(url: str) -> str | None:
     """Return why a URL cannot be reached, or None if a server answers, even with an error.
 
     The answer is cached until the command ends, so that all runs of a sweep see the same data.
     """
+    if refusals := _refusals():
+        return refusals[-1]
     if url.startswith("file:"):
         path = local_path(url)
         return None if path.is_file() else f"there is no file {path}"

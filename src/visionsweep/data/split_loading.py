@@ -14,6 +14,7 @@ from visionsweep.data.gray import range_of
 from visionsweep.data.image_facts import warn_of_repairs
 from visionsweep.data.images import ImageFile
 from visionsweep.data.layout import find_layout
+from visionsweep.data.reachability import is_offline
 from visionsweep.data.reader import ImageReader
 from visionsweep.data.split_lists import read_split_lists
 from visionsweep.data.splits import SPLITS, Splits, check_splits
@@ -181,7 +182,7 @@ def _from_torchvision(config: DataConfig, cache_file: Path | None) -> Splits:
     assert config.name is not None
     root = as_path(config.root)
     only_here = str(config.base_url).startswith("file:")  # `evaluate` downloads no training images
-    labeled = torchvision_files(config.name, root, may_download=not only_here)
+    labeled = torchvision_files(config.name, root, may_download=not (only_here or is_offline()))
     group_of = partial(_group_in_path, config.group_from, root)
     reader = ImageReader(labeled.values(), config, cache_file, group_of=group_of)
     parts = {split: reader.read(part.files) for split, part in labeled.items()}

@@ -1,5 +1,6 @@
 """Return features of images: from the feature store, or extracted if it lacks them."""
 
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from visionsweep.models.lazy_model import LazyModel
 from visionsweep.runtime import provenance
 from visionsweep.runtime.devices import device_facts
 from visionsweep.storage.cache import cache_folder
+from visionsweep.storage.rates import keep_rate, read_rate
 from visionsweep.text.paths import as_path, as_text
 
+_FEWEST_TIMED = 64  # images of an extraction whose rate is kept
 # Packages whose releases may change the last bits of features.
 _NUMERIC_PACKAGES = ("torch", "torchvision", "timm", "pillow")
 
@@ -59,6 +62,49 @@ def cached_features(
     Returns:
         `float32[N, width]` on the CPU, in the order of the files.
     """
+    store = store_of(network, preprocessing, device, config, augmentation)
+    by_digest = {file.digest: file for file in files}
+
+    def extract_missing(missing: Iterator[str]) -> Iterator[tuple[list[str], torch.Tensor]]:
+        start, count = time.perf_counter(), 0
+        module, dtype = network.backbone.module, feature_dtype(device, config.precision)
+        backbone = DeviceBackbone(module, preprocessing, device, network.spec.name, dtype)
+        for batch, features in extract(backbone, (by_digest[digest] for digest in missing)):
+            count += len(batch)
+            yield batch, features
+        if count >= _FEWEST_TIMED:
+            rate = count / (time.perf_counter() - start)
+            keep_rate(cache_dir(config), *rate_of(network, device, config), rate, _cost(network))
+
+    digests = [file.digest for file in files]
+    return store.get(digests, extract_missing, part=ROUND * BATCH_SIZE[device.type])
+
+
+def rate_of(network: LazyModel, device: torch.device, config: FeaturesConfig) -> tuple[str, str]:
+    """Return kind and name of the rate of extraction, images per second, as in `rates`."""
+    kind = f"extraction on {device.type}, {feature_dtype(device, config.precision)}"
+    return kind, f"{network.spec.fingerprint} {network.size}"
+
+
+def extraction_rate(
+    network: LazyModel, device: torch.device, config: FeaturesConfig
+) -> tuple[float, bool] | None:
+    """Return images per second of earlier extractions on this machine, as `read_rate` does."""
+    return read_rate(cache_dir(config), *rate_of(network, device, config), _cost(network))
+
+
+def _cost(network: LazyModel) -> float:
+    return float(network.summary.multiply_adds)
+
+
+def store_of(
+    network: LazyModel,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    config: FeaturesConfig,
+    augmentation: Augmentation | None = None,
+) -> FeatureStore:
+    """Return the store of the features of a backbone; arguments as of `cached_features`."""
     spec = network.spec
     dtype = feature_dtype(device, config.precision)
     versions = provenance.versions() | {"torch": torch.__version__}  # with its build, as +cu130
@@ -73,16 +119,7 @@ def cached_features(
     if augmentation is not None:
         about["augmentation"] = augmentation.name
     key = digest_of(repr(sorted(about.items())).encode())
-    store = _store(cache_dir(config), config.max_size, key, tuple(about.items()))
-    by_digest = {file.digest: file for file in files}
-
-    def extract_missing(missing: Iterator[str]) -> Iterator[tuple[list[str], torch.Tensor]]:
-        module = network.backbone.module
-        backbone = DeviceBackbone(module, preprocessing, device, spec.name, dtype)
-        return extract(backbone, (by_digest[digest] for digest in missing))
-
-    digests = [file.digest for file in files]
-    return store.get(digests, extract_missing, part=ROUND * BATCH_SIZE[device.type])
+    return _store(cache_dir(config), config.max_size, key, tuple(about.items()))
 
 
 def cached_views(

@@ -54,7 +54,7 @@ def find_recipes(runs: Sequence[Run], *, expand_seeds: bool) -> tuple[list[Recip
     images = common_images(runs)
     for run in sorted(runs, key=_seed):
         try:
-            losses.append(_losses(run, images, deployed=deployed))
+            losses.append(compared_losses(run, images, deployed=deployed))
         except ValueError as error:
             passed_over.append(f"{run.directory / logits.FILE_NAME}: {error}")
             continue
@@ -112,7 +112,7 @@ def _identity(run: Run, given: Mapping[str, Any]) -> str:
     return repr((given, data.digests["train"], model.fingerprint))
 
 
-def _losses(run: Run, images: Images | None, *, deployed: bool) -> RunLosses | None:
+def compared_losses(run: Run, images: Images | None, *, deployed: bool) -> RunLosses | None:
     """Return a run's losses on the images in common; None without predictions, or if it diverged.
 
     Logits are not kept: those of ten thousand runs are as large as memory.
@@ -191,7 +191,7 @@ def single_losses(recipe: Recipe) -> RunLosses | None:
     Raises:
         ValueError: if a file of predictions is damaged, or of another run.
     """
-    found = [_losses(run, recipe.images, deployed=False) for run in recipe.runs]
+    found = [compared_losses(run, recipe.images, deployed=False) for run in recipe.runs]
     parts = [part for part in found if part is not None]
     return RunLosses.together(parts) if parts else None
 

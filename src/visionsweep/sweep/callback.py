@@ -2,6 +2,9 @@
 
 import itertools
 import logging
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -41,6 +44,7 @@ class CommandState:
     figures: str = "auto"  # the setting
     cache_dir: str | None = None  # the setting `features.cache_dir`
     refused: list[str] = field(default_factory=list)  # names of runs that have no record
+    timer: threading.Timer | None = None  # of max_seconds
     progress: Progress | None = None  # None in a launcher's process
 
 
@@ -98,6 +102,7 @@ class SweepCallback(Callback):
         state = command_state()
         state.sweep_dir = Path(config.hydra.sweep.dir)
         state.figures, state.cache_dir = config.figures, config.features.cache_dir
+        _limit_time(config.max_seconds)
         planned = planned_runs(config.hydra)
         state.planned = None if planned is None else len(planned)
         (state.sweep_dir / _STOPPED).unlink(missing_ok=True)
@@ -109,6 +114,24 @@ class SweepCallback(Callback):
         state = command_state()
         state.run_dir = Path(config.hydra.run.dir)
         state.figures, state.cache_dir = config.figures, config.features.cache_dir
+        _limit_time(config.max_seconds)
+
+
+def _limit_time(seconds: float | None) -> None:
+    """End the command as SIGTERM does once it has taken a number of seconds.
+
+    A process of a launcher gets the signal from this one, as it does from a terminal.
+    """
+    if seconds is None:
+        return
+
+    def end() -> None:
+        terminal.write(f"max_seconds={seconds:g}: the time is over.")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    timer = command_state().timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 def planned_runs(hydra: DictConfig) -> list[dict[str, str]] | None:

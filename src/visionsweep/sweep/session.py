@@ -38,6 +38,8 @@ def run(main: Callable[[], Any]) -> int:
     except Exception as error:
         failed = error
     finally:
+        if (timer := command_state().timer) is not None:
+            timer.cancel()
         launchers.end_workers()
     status = signals.status() or status
     if status >= 128 and (said := slurm.queue().cancel()):

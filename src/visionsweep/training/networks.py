@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from visionsweep.config.schema import TrainingConfig
+from visionsweep.config.schema import Config, TrainingConfig
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import UserError
-from visionsweep.features.device_backbone import CHECK_IMAGES, DeviceBackbone
+from visionsweep.features.device_backbone import CHECK_IMAGES, DeviceBackbone, feature_dtype
 from visionsweep.models import classifier
 from visionsweep.models.backbones import Backbone
 from visionsweep.models.batchnorm_calibration import calibration_images
@@ -74,12 +74,14 @@ def trained_whole(
     return module
 
 
-def refuse_recipe(recipe: TrainingConfig, device: torch.device) -> None:
-    """Refuse a recipe that a device cannot follow.
+def refuse_recipe(config: Config, device: torch.device) -> None:
+    """Refuse settings of training and extraction that a device cannot follow.
 
     Raises:
         UserError: if it computes no bfloat16, or if compilation does not pay or cannot work there.
     """
+    feature_dtype(device, config.features.precision)
+    recipe = config.training
     if recipe.precision == "bf16":
         refuse_without_bfloat16(device, "training.precision=bf16", "fp32")
     if not recipe.compile:

@@ -59,7 +59,7 @@ def reuse_completed(
         data: its images.
     """
     outputs = Path(config.outputs_dir).absolute()
-    for source in _completed_runs(outputs).get(run_fingerprint, []):
+    for source in completed_runs(outputs).get(run_fingerprint, []):
         try:
             record = read_record(source / RECORD)
             _check_same(config, run_fingerprint, data, record)
@@ -84,7 +84,7 @@ class _Brief(msgspec.Struct):
 
 
 @remembered()
-def _completed_runs(outputs: Path) -> dict[str, list[Path]]:
+def completed_runs(outputs: Path) -> dict[str, list[Path]]:
     """Return the directories of trained runs by fingerprint; read once per command."""
     runs: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(outputs.rglob(RECORD)):
