@@ -51,7 +51,7 @@ def test_resumed_sweep_starts_again(fail, tmp_path, monkeypatch):
     sweeper = {"_target_": "hydra_plugins.optuna_sweeper.OptunaSweeper"}
     hydra = {"sweep": {"dir": str(tmp_path)}, "launcher": launcher, "sweeper": sweeper}
     config = OmegaConf.create(
-        {"hydra": hydra, "figures": "none", "features": {"cache_dir": "cache"}}
+        {"hydra": hydra, "figures": "none", "max_seconds": None, "features": {"cache_dir": "cache"}}
     )
     SweepCallback().on_multirun_start(config)
     command_state().sweep_dir = None

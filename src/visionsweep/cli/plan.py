@@ -4,7 +4,6 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -24,45 +23,12 @@ from visionsweep.sweep.estimate import in_words
 from visionsweep.text.escaping import visible
 
 if TYPE_CHECKING:
+    from visionsweep.training.plan import Plan
     from visionsweep.training.resolve import Resolved
 
 _DISAGREEING = (0.05, 0.1, 0.2)  # shares of images on which two runs are not both right or wrong
 _DETECTED = float(ndtri([1 - ALPHA / 2, POWER]).sum())  # standard errors
 _EARLIER_RUNS = 8  # of which differences are measured
-_KILOBYTE = 1000
-
-
-@dataclass
-class _Backbone:
-    """What the runs of a plan need of one backbone's features."""
-
-    images: int = 0
-    missing: int = 0
-    rate: tuple[float, bool] | None = None
-    bytes_per_image: int = 0
-
-
-@dataclass
-class Plan:
-    """What is known of a sweep before it runs.
-
-    Attributes:
-        finished: names of runs that a sweep in `outputs_dir` has completed, with their directories.
-        problems: what keeps runs from being planned, by name.
-        seconds: of training, known runs only.
-        unmeasured: names of runs without a rate, of their own kind or a similar one.
-        scaled: whether some rate was scaled from another network's.
-    """
-
-    runs: list[str] = field(default_factory=list)
-    finished: dict[str, Path] = field(default_factory=dict)
-    problems: dict[str, str] = field(default_factory=dict)
-    backbones: dict[str, _Backbone] = field(default_factory=lambda: defaultdict(_Backbone))
-    seconds: float = 0.0
-    unmeasured: list[str] = field(default_factory=list)
-    scaled: bool = False
-    disk: int = 0
-    validation: dict[str, "Resolved"] = field(default_factory=dict)  # by digest of the images
 
 
 def show(arguments: Sequence[str], config_dir: Path) -> None:
@@ -74,13 +40,15 @@ def show(arguments: Sequence[str], config_dir: Path) -> None:
     from visionsweep.data.reachability import stay_offline
 
     stay_offline("plan=true fetches nothing; the same command without it does")
+    from visionsweep.training.plan import Plan, add_run
+
     plan = Plan()
     outputs = Path("outputs")
     for name, config in _planned(arguments, config_dir):
         plan.runs.append(name)
         outputs = Path(config.outputs_dir)
         try:
-            _add(plan, name, config)
+            add_run(plan, name, config)
         except UserError as error:
             plan.problems[name] = str(error)
     _print(plan, outputs)
@@ -110,61 +78,7 @@ def _planned(arguments: Sequence[str], config_dir: Path) -> Iterator[tuple[str, 
             yield run, config
 
 
-def _add(plan: Plan, name: str, config: Config) -> None:
-    """Add a run to the plan."""
-    from visionsweep.data.transforms import build_augmentation
-    from visionsweep.data.views import views_of
-    from visionsweep.features.cached import extraction_rate, store_of
-    from visionsweep.runtime.devices import pick_device
-    from visionsweep.training.feature_inputs import trains_on_features
-    from visionsweep.training.networks import refuse_recipe
-    from visionsweep.training.rates import expected_seconds
-    from visionsweep.training.resolve import resolve
-    from visionsweep.training.reuse import completed_runs
-    from visionsweep.training.trainer import network_of
-
-    if config.data.source == "archives":
-        config.data.if_unreachable = "error"
-    resolved = resolve(config)
-    splits, device = resolved.splits, pick_device(config.device)
-    refuse_recipe(config, device)
-    plan.validation[splits.digest("val")] = resolved
-    if earlier := completed_runs(Path(config.outputs_dir).absolute()).get(resolved.fingerprint):
-        plan.finished[name] = earlier[0]
-        return
-    network = network_of(config, resolved)
-    augmentation, settings = build_augmentation(config.augmentation), config.augmentation
-    scored = [*splits.val, *splits.test]
-    trained = [*splits.train] if trains_on_features(config) else []
-    if config.training.freeze_backbone or config.training.linear_probe == "first":
-        wanted = [*trained, *(scored if config.training.freeze_backbone else splits.train)]
-        given = network, resolved.preprocessing, device, config.features
-        digests = dict.fromkeys(file.digest for file in wanted)
-        missing = store_of(*given).lacking(list(digests))
-        if augmentation is not None and settings.views:
-            views = [v for f in trained for v in views_of(f, augmentation, settings.views)]
-            views += [v for f in scored for v in views_of(f, augmentation, settings.test_views)]
-            of_views = dict.fromkeys(view.digest for view in views)
-            missing += store_of(*given, augmentation).lacking(list(of_views))
-            digests |= of_views
-        of = plan.backbones[f"{config.model.label}, {network.size} pixels"]
-        of.images, of.missing = max(of.images, len(digests)), max(of.missing, missing)
-        of.rate = extraction_rate(network, device, config.features)
-        of.bytes_per_image = 4 * network.summary.width
-    summary, replicates = network.summary, config.replicates
-    whole = 0 if config.training.freeze_backbone else summary.parameters
-    logits = replicates * len(splits.classes) * len(scored)
-    plan.disk += 4 * (whole + replicates * summary.width * len(splits.classes) + logits)
-    plan.disk += 100 * _KILOBYTE  # events, record, predictions
-    expected = expected_seconds(config, network, device, len(splits.train))
-    if expected is None:
-        plan.unmeasured.append(name)
-    else:
-        plan.seconds += expected[0]
-        plan.scaled |= not expected[1]
-
-
-def _print(plan: Plan, outputs: Path) -> None:
+def _print(plan: "Plan", outputs: Path) -> None:
     """Print a plan."""
     from rich.table import Table
 
@@ -185,14 +99,15 @@ def _print(plan: Plan, outputs: Path) -> None:
         for column in ("images", "stored", "to extract", "time"):
             table.add_column(column, justify="right")
         for name, of in plan.backbones.items():
-            needed = of.missing / of.rate[0] if of.rate else 0.0
-            seconds, plan.scaled = seconds + needed, plan.scaled or not (of.rate or (0, True))[1]
-            unknown |= of.rate is None and of.missing > 0
-            shown = in_words(needed) if of.rate else "not measured"
-            stored = of.images - of.missing
-            time = shown if of.missing else ""
-            table.add_row(name, f"{of.images:,}", f"{stored:,}", f"{of.missing:,}", time)
-            plan.disk += of.missing * of.bytes_per_image
+            images, missing = len(of.images), len(of.missing)
+            needed = missing / of.rate[0] if of.rate else 0.0
+            if missing:
+                seconds += needed
+                plan.scaled |= of.rate is not None and not of.rate[1]
+                unknown |= of.rate is None
+            time = "" if not missing else in_words(needed) if of.rate else "not measured"
+            table.add_row(name, f"{images:,}", f"{images - missing:,}", f"{missing:,}", time)
+            plan.disk += missing * of.bytes_per_image
         wide_console().print(table)
     if left:
         _print_costs(plan, seconds, unknown=unknown)
@@ -207,7 +122,7 @@ def _by_problem(problems: dict[str, str]) -> dict[str, list[str]]:
     return runs
 
 
-def _print_costs(plan: Plan, seconds: float, *, unknown: bool) -> None:
+def _print_costs(plan: "Plan", seconds: float, *, unknown: bool) -> None:
     """Print the time and the disk space that a plan takes."""
     if unknown or plan.unmeasured:
         print("Time: not known, since no run of this kind has been measured on this machine.")
@@ -217,7 +132,7 @@ def _print_costs(plan: Plan, seconds: float, *, unknown: bool) -> None:
             f"Time: {in_words(seconds)} one after another, by rates measured on this machine"
             f"{scaled}."
         )
-    print(f"Disk: about {max(plan.disk / _KILOBYTE**2, 1):,.0f} MB.")
+    print(f"Disk: about {max(plan.disk / 1e6, 1):,.0f} MB.")
 
 
 def _print_differences(resolved: "Resolved", outputs: Path) -> None:

@@ -75,10 +75,10 @@ class FeatureStore:
                 evict_lru(self.folder.parent, self.max_bytes, in_use)
         return self._gather(digests)
 
-    def lacking(self, digests: Sequence[str]) -> int:
-        """Return how many distinct images have no stored features."""
+    def lacking(self, digests: Sequence[str]) -> set[str]:
+        """Return the images that have no stored features."""
         self._refresh()
-        return len(self._missing(digests))
+        return set(self._missing(digests))
 
     def _places(self) -> dict[str, tuple[Shard, int]]:
         """Return the shard and the row of each image; of copies, the first."""

@@ -1,0 +1,107 @@
+"""What the runs of a sweep need: features to extract, time, disk space; gathered run by run."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from visionsweep.config.schema import Config
+from visionsweep.data.transforms import build_augmentation
+from visionsweep.data.views import views_of
+from visionsweep.features.cached import extraction_rate, store_of
+from visionsweep.runtime.devices import pick_device
+from visionsweep.training.feature_inputs import trains_on_features
+from visionsweep.training.networks import refuse_recipe
+from visionsweep.training.rates import expected_seconds
+from visionsweep.training.resolve import Resolved, resolve
+from visionsweep.training.reuse import completed_runs
+from visionsweep.training.trainer import network_of
+
+_BYTES_BESIDE = 100_000  # of events, record, and predictions of a run
+
+
+@dataclass
+class BackbonePlan:
+    """What the runs of a plan need of one backbone's features.
+
+    Attributes:
+        images: digests of images and views.
+        missing: those of them without stored features.
+        rate: images per second, as `extraction_rate` returns it.
+        bytes_per_image: size of the features of an image.
+    """
+
+    images: set[str] = field(default_factory=set)
+    missing: set[str] = field(default_factory=set)
+    rate: tuple[float, bool] | None = None
+    bytes_per_image: int = 0
+
+
+@dataclass
+class Plan:
+    """What is known of a sweep before it runs.
+
+    Attributes:
+        finished: names of runs that a sweep in `outputs_dir` has completed, with their directories.
+        problems: what keeps runs from being planned, by name.
+        seconds: of training, known runs only.
+        unmeasured: names of runs without a rate, of their own kind or a similar one.
+        scaled: whether some rate was scaled from another network's.
+    """
+
+    runs: list[str] = field(default_factory=list)
+    finished: dict[str, Path] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    backbones: dict[str, BackbonePlan] = field(default_factory=lambda: defaultdict(BackbonePlan))
+    seconds: float = 0.0
+    unmeasured: list[str] = field(default_factory=list)
+    scaled: bool = False
+    disk: int = 0
+    validation: dict[str, Resolved] = field(default_factory=dict)  # by digest of the images
+
+
+def add_run(plan: Plan, name: str, config: Config) -> None:
+    """Add a run to the plan.
+
+    Raises:
+        UserError: if its images or weights are not on this machine, or if it cannot be run.
+    """
+    if config.data.source == "archives":
+        config.data.if_unreachable = "error"
+    resolved = resolve(config)
+    splits, device = resolved.splits, pick_device(config.device)
+    refuse_recipe(config, device)
+    plan.validation[splits.digest("val")] = resolved
+    if earlier := completed_runs(Path(config.outputs_dir).absolute()).get(resolved.fingerprint):
+        plan.finished[name] = earlier[0]
+        return
+    network = network_of(config, resolved)
+    augmentation, settings = build_augmentation(config.augmentation), config.augmentation
+    scored = [*splits.val, *splits.test]
+    trained = [*splits.train] if trains_on_features(config) else []
+    if config.training.freeze_backbone or config.training.linear_probe == "first":
+        wanted = [*trained, *(scored if config.training.freeze_backbone else splits.train)]
+        given = network, resolved.preprocessing, device, config.features
+        digests = {file.digest for file in wanted}
+        missing = store_of(*given).lacking(list(digests))
+        if augmentation is not None and settings.views:
+            views = [v for f in trained for v in views_of(f, augmentation, settings.views)]
+            views += [v for f in scored for v in views_of(f, augmentation, settings.test_views)]
+            of_views = {view.digest for view in views}
+            missing |= store_of(*given, augmentation).lacking(list(of_views))
+            digests |= of_views
+        of = plan.backbones[f"{config.model.label}, {network.size} pixels"]
+        of.images |= digests
+        of.missing |= missing
+        of.rate = extraction_rate(network, device, config.features)
+        of.bytes_per_image = 4 * network.summary.width
+    summary, replicates = network.summary, config.replicates
+    whole = 0 if config.training.freeze_backbone else summary.parameters
+    logits = replicates * len(splits.classes) * len(scored)
+    plan.disk += 4 * (whole + replicates * summary.width * len(splits.classes) + logits)
+    plan.disk += _BYTES_BESIDE
+    expected = expected_seconds(config, network, device, len(splits.train))
+    if expected is None:
+        plan.unmeasured.append(name)
+    else:
+        plan.seconds += expected[0]
+        plan.scaled |= not expected[1]
