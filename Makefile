@@ -33,7 +33,7 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 ifneq ($(TORCH),)
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --index-url https://download.pytorch.org/whl/$(TORCH) torch torchvision
 endif
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lite,explain,launchers,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lite,explain,export,launchers,dev]'
 	touch $@
 
 demo: $(INSTALLED)

@@ -88,6 +88,8 @@ def test_eight_runs_a_leaderboard_and_a_prediction_outside_the_checkout(
     assert "python" not in visionsweep("compare", "--markdown").stdout
     photo = next((sample_root / "sample").rglob("*.jpg"))
     assert photo.name in visionsweep("predict", photo, "--csv").stdout
+    visionsweep("export", "--format", "torch_export", "--to", tmp_path / "handed")
+    assert (tmp_path / "handed" / "predict.py").is_file()
     again = visionsweep("reproduce", next(sweep.glob("*/")), *tiny[2:3]).stdout
     assert "identical" in again
     assert "features: 2 stores" in visionsweep("cache", "list").stdout
@@ -95,7 +97,8 @@ def test_eight_runs_a_leaderboard_and_a_prediction_outside_the_checkout(
 
 def test_commands_explain_themselves(visionsweep):
     listed = visionsweep("--help").stdout
-    for name in ("train", "compare", "predict", "evaluate", "reproduce", "view", "cache"):
+    names = ("train", "compare", "predict", "evaluate", "export", "reproduce", "view", "cache")
+    for name in names:
         assert f"\n  {name} " in listed
         explained = visionsweep(name, "--help").stdout
         assert f"visionsweep {name}" in explained and "src/" not in explained

@@ -12,6 +12,7 @@ COMMANDS = {
     "compare": "print the leaderboard of finished runs",
     "predict": "classify new images with the best run, or a named one",
     "evaluate": "score a run on any images",
+    "export": "write a run's model for other programs, with a model card",
     "reproduce": "train a run again and compare every number",
     "view": "open TensorBoard on the latest sweep",
     "cache": "list, verify, or delete stored features",

@@ -164,8 +164,12 @@ def weights_of(rows: Sequence[Row]) -> list[str]:
 def license_of(row: Row) -> str:
     """Return the license of the weights, marked if it forbids commercial use."""
     license = model_facts(row).license or ""
-    restricted = any(part in license for part in _NON_COMMERCIAL)
-    return f"{license}, non-commercial" if restricted else license
+    return f"{license}, non-commercial" if is_non_commercial(license) else license
+
+
+def is_non_commercial(license: str) -> bool:
+    """Return whether a license, as timm names it, forbids commercial use."""
+    return any(part in license for part in _NON_COMMERCIAL)
 
 
 def model_facts(row: Row) -> ModelFacts:

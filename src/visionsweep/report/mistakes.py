@@ -61,8 +61,21 @@ def _recorded_digests(run: Run, split: str, images: int) -> Sequence[str] | None
 def open_recorded(written: str, digest: str, gray_range: GrayRange | None) -> Image.Image | str:
     """Return an image as RGB, or why it is not available.
 
-    The path is one of `predictions.csv`, and the digest that of the file's bytes. Images of more
-    than 8 bits per pixel have values of `gray_range` from black to white.
+    Images of more than 8 bits per pixel have values of `gray_range` from black to white.
+    """
+    content = read_recorded(written, digest)
+    if isinstance(content, str):
+        return content
+    try:
+        return open_rgb(content, gray_range)
+    except UnreadableImageError:
+        return "cannot be read"
+
+
+def read_recorded(written: str, digest: str) -> bytes | str:
+    """Return the bytes of an image, or why they are not available.
+
+    The path is one of `predictions.csv`, and the digest that of the bytes.
     """
     missing = "not found"
     for path in _possible_paths(written):
@@ -74,13 +87,9 @@ def open_recorded(written: str, digest: str, gray_range: GrayRange | None) -> Im
         except ValueError:
             missing = "not a file of an image"
             continue
-        if digest_of(content) != digest:
-            missing = "not the image that the run used"
-            continue
-        try:
-            return open_rgb(content, gray_range)
-        except UnreadableImageError:
-            return "cannot be read"
+        if digest_of(content) == digest:
+            return content
+        missing = "not the image that the run used"
     return missing
 
 
