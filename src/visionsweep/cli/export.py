@@ -80,7 +80,7 @@ def _refuse_run(run: "Run") -> None:
     views = config_of(run.record).augmentation.test_views
     if views > 1:
         raise UserError(
-            "its predictions are means over random views of an image, which are made outside the "
+            "its predictions are means over random views of each image, which are made outside the "
             "network, so an exported file would predict otherwise",
             where=f"{run.directory}: augmentation.test_views={views}",
             hint="Export a run with augmentation.test_views=1; augmentation.views may stay.",
@@ -106,27 +106,27 @@ def _choice(run: "Run", reason: str) -> str:
 
 
 def _print(done: "Export", form: "Format") -> None:
-    found = done.verification
-    if found.missing:
+    verification = done.verification
+    if verification.missing:
         print(
             visible(
-                f"{len(found.missing)} of {found.recorded} validation images are left out of the "
-                f"verification:{listed(found.missing)}",
+                f"{len(verification.missing)} of {verification.recorded} validation images are left out of the "
+                f"verification:{listed(verification.missing)}",
                 lines=True,
             ),
             file=sys.stderr,
         )
     print(
-        f"Verified on {found.compared} of {found.recorded} validation images: largest difference "
-        f"in probability {found.difference:.1e}, {found.rounding:g} being rounding."
+        f"Verified on {verification.compared} of {verification.recorded} validation images: largest difference "
+        f"in probability {verification.difference:.1e}, {verification.rounding:g} being rounding."
     )
-    if found.ties:
-        print(visible(f"Another class by rounding:{listed(found.ties)}", lines=True))
-    if found.other_pixels:
+    if verification.ties:
+        print(visible(f"Another class by rounding:{listed(verification.ties)}", lines=True))
+    if verification.other_pixels:
         print(
             visible(
-                f"predict.py decodes {len(found.other_pixels)} of them to other pixels:"
-                f"{listed(found.other_pixels)}",
+                f"predict.py decodes {len(verification.other_pixels)} of them to other pixels:"
+                f"{listed(verification.other_pixels)}",
                 lines=True,
             ),
             file=sys.stderr,

@@ -38,8 +38,8 @@ class Facts:
     """What a model card states beside the record.
 
     Attributes:
-        choice: how the run was chosen, and whether it is recommended: a sentence.
-        threads: in how many threads the times were measured.
+        choice: sentence on how the run was chosen, and whether it is recommended.
+        threads: number of CPU threads of the timed computations.
         sizes: MB of the exported file and of the original network.
         times: ms per image of both.
     """
@@ -59,7 +59,7 @@ def write_card(run: Run, record: Record, facts: Facts, code: str) -> str:
     Args:
         run: completed run.
         record: its whole record.
-        facts: what the record does not state.
+        facts: facts beside the record.
         code: content of `predict.py`.
     """
     data, model = record.data, record.model
@@ -148,9 +148,9 @@ def _by_class(run: Run, record: Record, split: str) -> dict[str, Any]:
     ]
     counts = None
     if len(record.data.classes) <= _MOST_IN_MATRIX:
-        found = (logits.read(run.directory, record, {split}) or {}).get(split)
-        if found is not None and record.temperature is not None:
-            deployed = deployed_predictions(found, record.temperature)
+        predictions = (logits.read(run.directory, record, {split}) or {}).get(split)
+        if predictions is not None and record.temperature is not None:
+            deployed = deployed_predictions(predictions, record.temperature)
             size = len(record.data.classes)
             counts = confusion(deployed.labels, deployed.predicted[0], size).tolist()
     return {"name": _NAMES[split], "rows": rows, "confusion": counts}

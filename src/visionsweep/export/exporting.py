@@ -49,8 +49,8 @@ def export_run(
         run: completed run that does not average predictions over views.
         form: file format.
         folder: folder to write, which is there only if everything succeeded.
-        choice: how the run was chosen, for the model card.
-        images: where the run's validation images are now; None: where they were.
+        choice: sentence on how the run was chosen, for the model card.
+        images: folder that now holds the validation images; None: where they were.
 
     Raises:
         UserError: if the model cannot be rebuilt or expressed, if it predicts otherwise than the

@@ -19,7 +19,7 @@ class License:
     """The license of weights.
 
     Attributes:
-        name: as its source names it, in lower case; None if no source states one.
+        name: its name in lower case; None if no source states one.
         note: who states it, or why none is stated: one sentence.
     """
 

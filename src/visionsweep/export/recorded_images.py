@@ -1,4 +1,4 @@
-"""The validation images of a run, found again by their content, with their recorded predictions."""
+"""Find recorded validation images again by their content, with their recorded predictions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class RecordedImages:
                 yield index, content
 
     def _content(self, index: int) -> bytes | str:
-        """Return the bytes of an image, or why they are not available."""
+        """Return the bytes of one image, or why they are not available."""
         digest = self._digests[index]
         if digest not in self._moved:
             return read_recorded(self.names[index], digest)
@@ -63,26 +63,26 @@ def find_images(run: Run, folder: Path | None) -> RecordedImages:
         UserError: if the run has no recorded predictions, or if none of the images is there.
     """
     try:
-        found = (logits.read(run.directory, run.record, {"val"}) or {}).get("val")
+        predictions = (logits.read(run.directory, run.record, {"val"}) or {}).get("val")
     except ValueError as error:
         raise UserError(str(error), where=run.directory / logits.FILE_NAME) from error
-    if found is None or run.record.temperature is None:
+    if predictions is None or run.record.temperature is None:
         raise UserError(
             "has no recorded predictions, so an export cannot be verified",
             where=run.directory,
             hint="Train it again with this version: python src/reproduce.py",
         )
     table = predictions_csv.read(run, "val")
-    named = table is not None and len(table.images) == len(found.images)
-    names = table.images if table is not None and named else found.images
+    named = table is not None and len(table.images) == len(predictions.images)
+    names = table.images if table is not None and named else predictions.images
     moved: dict[str, Path] = {}
     for path in list_folder(folder).images if folder is not None else ():
         try:
             moved.setdefault(digest_of(read_file(path)), path)
         except UnreadableImageError:
             continue
-    probabilities = calibrated(found.logits, run.record.temperature)
-    images = RecordedImages(names, probabilities, [], found.images, moved)
+    probabilities = calibrated(predictions.logits, run.record.temperature)
+    images = RecordedImages(names, probabilities, [], predictions.images, moved)
     for index, name in enumerate(names):
         if isinstance(reason := images._content(index), str):
             images.missing.append(f"{name}: {reason}")

@@ -97,42 +97,42 @@ def verify(
         recorded: its validation images.
         classes: its class names.
         preprocessing: its transform of an image.
-        read_pixels: what reads an image where this package is not installed.
+        read_pixels: reader of an image file without this package.
 
     Raises:
         UserError: if none of the images can be read any more.
     """
-    found = Verification(
+    result = Verification(
         len(recorded.names), list(recorded.missing), ROUNDING[_arithmetic(run.record)]
     )
     most = _FEW if len(classes) >= MANY_CLASSES else len(classes)
-    for indices, pixels in _batches(recorded, preprocessing, read_pixels, found):
+    for indices, pixels in _batches(recorded, preprocessing, read_pixels, result):
         for index, row in zip(indices, model(pixels).astype(np.float64), strict=True):
             true = recorded.probabilities[index]
             was, now = int(true.argmax()), int(row.argmax())
             difference = float(np.abs(row - true)[np.argsort(-true)[:most]].max())
-            found.differences.append(difference if np.isfinite(row).all() else np.inf)
+            result.differences.append(difference if np.isfinite(row).all() else np.inf)
             both = (
                 f"{recorded.names[index]}: recorded {classes[was]} {true[was]:.4f}, "
                 f"exported {classes[now]} {row[now]:.4f}"
             )
             # With many classes, another one than those compared may have become the first.
-            if not found.differences[-1] <= found.rounding or (
-                true[was] - true[now] > 2 * found.rounding
+            if not result.differences[-1] <= result.rounding or (
+                true[was] - true[now] > 2 * result.rounding
             ):
-                found.changed.append(both)
+                result.changed.append(both)
             elif was != now:
-                found.ties.append(both)
-    if not found.differences:
-        raise nothing_left(run, found.missing)
-    return found
+                result.ties.append(both)
+    if not result.differences:
+        raise nothing_left(run, result.missing)
+    return result
 
 
 def _batches(
     recorded: RecordedImages,
     preprocessing: Preprocessing,
     read_pixels: ReadPixels,
-    found: Verification,
+    result: Verification,
 ) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
     """Yield indices and pixels of images, `uint8[N, 3, size, size]`; note what differs."""
     indices: list[int] = []
@@ -141,7 +141,7 @@ def _batches(
         try:
             image = open_rgb(content, preprocessing.gray_range)
         except UnreadableImageError as error:
-            found.missing.append(f"{recorded.names[index]}: {error.what}")
+            result.missing.append(f"{recorded.names[index]}: {error.what}")
             continue
         pixels = preprocessing.pixels(image).numpy()
         try:
@@ -149,7 +149,7 @@ def _batches(
         except Exception:  # as many kinds as there are broken files
             same = False
         if not same:
-            found.other_pixels.append(recorded.names[index])
+            result.other_pixels.append(recorded.names[index])
         indices.append(index)
         batch.append(pixels)
         if len(batch) == _BATCH:
