@@ -12,7 +12,6 @@ that predicts otherwise is not written.
 """
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visionsweep.cli.entry import command, parser, path_argument
@@ -20,6 +19,8 @@ from visionsweep.runs.paths import RECORD, default_outputs
 from visionsweep.text.escaping import listed, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from visionsweep.export.exporting import Export
     from visionsweep.export.formats import Format
     from visionsweep.runs.discovery import Run
@@ -107,39 +108,28 @@ def _choice(run: "Run", reason: str) -> str:
 
 def _print(done: "Export", form: "Format") -> None:
     verification = done.verification
-    if verification.missing:
-        print(
-            visible(
-                f"{len(verification.missing)} of {verification.recorded} validation images are left out of the "
-                f"verification:{listed(verification.missing)}",
-                lines=True,
-            ),
-            file=sys.stderr,
-        )
+    recorded = f"{verification.recorded} validation images"
+    if missing := verification.missing:
+        _note(f"{len(missing)} of {recorded} are left out of the verification", missing)
     print(
-        f"Verified on {verification.compared} of {verification.recorded} validation images: largest difference "
-        f"in probability {verification.difference:.1e}, {verification.rounding:g} being rounding."
+        f"Verified on {verification.compared} of {recorded}: largest difference in probability "
+        f"{verification.difference:.1e}, {verification.rounding:g} being rounding."
     )
     if verification.ties:
-        print(visible(f"Another class by rounding:{listed(verification.ties)}", lines=True))
-    if verification.other_pixels:
-        print(
-            visible(
-                f"predict.py decodes {len(verification.other_pixels)} of them to other pixels:"
-                f"{listed(verification.other_pixels)}",
-                lines=True,
-            ),
-            file=sys.stderr,
-        )
+        _note("Another class by rounding", verification.ties)
+    if others := verification.other_pixels:
+        _note(f"predict.py decodes {len(others)} of them to other pixels", others)
     threads = "1 thread" if done.threads == 1 else f"{done.threads} threads"
     rows = ((form.file, done.sizes[0], done.times[0]), ("original", done.sizes[1], done.times[1]))
     print(f"{'':<12} {'MB':>8} {'ms/image':>9}   single images, in turns, {threads}")
     for name, size, time in rows:
         print(f"{name:<12} {size:>8.1f} {time:>9.2f}")
     if done.license.non_commercial:
-        print(f"Not for commercial use: the weights' license is {done.license.name}.")
-    print(visible(f"Written: {done.folder}/ ({', '.join(_files(done.folder))})"))
+        print(f"Not for commercial use: the license of the weights is {done.license.name}.")
+    files = ", ".join(sorted(path.name for path in done.folder.iterdir()))
+    print(visible(f"Written: {done.folder}/ ({files})"))
 
 
-def _files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+def _note(what: str, images: "Sequence[str]") -> None:
+    """Print on standard error what is to be said of some images."""
+    print(visible(f"{what}:{listed(images)}", lines=True), file=sys.stderr)

@@ -192,7 +192,7 @@ def _limits(record: Record, facts: Facts) -> list[str]:
                 f"Fewer than {FEW_IMAGES} {_NAMES[split]} images of {named}{more}: scores say "
                 "little about them."
             )
-    lines.append(_near_copies(record))
+    lines.append(_near_duplicates(record))
     if other := facts.verification.other_pixels:
         lines.append(
             f"`predict.py` decodes {len(other)} of {facts.verification.compared} validation images "
@@ -202,22 +202,30 @@ def _limits(record: Record, facts: Facts) -> list[str]:
     return lines
 
 
-def _near_copies(record: Record) -> str:
-    """Return what is known of near copies of training images among those that were scored."""
-    return (
-        "Copies of a training image among the validation and test images were looked for byte by "
-        "byte alone: resized or recompressed ones would make the scores optimistic."
-    )
+def _near_duplicates(record: Record) -> str:
+    """Return what is known of near duplicates across the splits."""
+    duplicates = record.near_duplicates
+    if duplicates is None:
+        return (
+            "Near duplicates across training, validation, and test images were not looked for; "
+            "they would make the scores optimistic."
+        )
+    if not duplicates.counted:
+        return "No near duplicates across training, validation, and test images were found."
+    excluded = len(duplicates.excluded)
+    left_out = f" {numbers.counted(excluded, 'training image')} were left out." if excluded else ""
+    consequence = "" if excluded or not duplicates.advice else " The scores are optimistic."
+    return f"{duplicates.counted}.{left_out}{consequence}"
 
 
-def _verified(found: Verification) -> str:
+def _verified(done: Verification) -> str:
     text = (
-        f"Its probabilities of {found.compared:,} of the {found.recorded:,} validation images were "
-        f"compared with those of the run's record: the largest difference is {found.difference:.1e}"
-        f" (up to {found.rounding:g} is rounding). "
+        f"Its probabilities of {done.compared:,} of the {done.recorded:,} validation images were "
+        f"compared with those of the run's record: the largest difference is {done.difference:.1e}"
+        f" (up to {done.rounding:g} is rounding). "
     )
-    if found.ties:
-        return text + f"{len(found.ties)} images at a tie got another class by rounding."
+    if done.ties:
+        return text + f"{len(done.ties)} images at a tie got another class by rounding."
     return text + "Every image got the same class."
 
 

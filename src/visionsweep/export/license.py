@@ -60,6 +60,8 @@ def license_of(record: RecordSummary, model: ModelConfig) -> License:
             "torchvision's code has the BSD 3-clause license; it states none for these weights, "
             "which were trained on ImageNet-1K.",
         )
+    if model.source == "local":
+        return License(None, "They come from a file of the trainer's own, which states none.")
     stated = _of_package(str(model.weights)) if model.source == "package" else None
     if stated:
         return License(stated, "As the package of the weights states it.")
