@@ -26,7 +26,13 @@ from drawn_runs import configured
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
-from visionsweep.analysis.near_duplicates import Features, Matches, centered, near_duplicates
+from visionsweep.analysis.near_duplicates import (
+    Features,
+    Matches,
+    centered,
+    least_cosines,
+    near_duplicates,
+)
 from visionsweep.config.schema import register_schema
 from visionsweep.data.decoding import examine, open_rgb
 from visionsweep.data.images import ImageFile, digest_of
@@ -70,13 +76,18 @@ def image_file(path: Path, label: int) -> ImageFile:
 
 
 def found(
-    first: Sequence[ImageFile], second: Sequence[ImageFile], rows: Features, others: Features
+    first: Sequence[ImageFile],
+    second: Sequence[ImageFile],
+    rows: Features,
+    others: Features,
+    least: tuple[float, float],
 ) -> Matches:
     """Search as a run does."""
     return near_duplicates(
         [image.phash or 0 for image in first],
         [image.phash or 0 for image in second],
         lambda one, other: (rows[one], others[other]),
+        lambda: least,
     )
 
 
@@ -107,11 +118,14 @@ def measure(overrides: Sequence[str], folder: Path) -> None:
             config.features,
         ).numpy()
         rows = centered(features, features[: len(images)].mean(0))
+        sample = slice(None, None, max(1, len(images) // 256))
+        hashes = [image.phash or 0 for image in images[sample]]
+        least = least_cosines(hashes, rows[: len(images)][sample])
         of_images, of_copies = rows[: len(images)], rows[len(images) :]
-        wrong = found(images, images, of_images, of_images)
+        wrong = found(images, images, of_images, of_images, least)
         mistakes = int((wrong.first < wrong.second).sum())
         pairs = len(images) * (len(images) - 1) // 2
-        match = found(images, copies, of_images, of_copies)
+        match = found(images, copies, of_images, of_copies, least)
         right = match.first == match.second % len(originals)
         recall = np.bincount(match.second[right] // len(originals), minlength=len(WAYS))
         others = len(copies) * (len(images) - 1)

@@ -11,6 +11,7 @@ from visionsweep.analysis.near_duplicates import (
     candidates,
     centered,
     least_cosine,
+    least_cosines,
     near_duplicates,
 )
 
@@ -22,9 +23,9 @@ def flipped(value: int, bits: int, seed: int = 0) -> int:
     return value ^ sum(1 << int(place) for place in places)
 
 
-@pytest.mark.parametrize("block", [1, 1 << 23])
-def test_candidates_are_all_pairs_with_few_differing_bits_also_of_mirror_images(monkeypatch, block):
-    monkeypatch.setattr(module, "_BLOCK", block)
+@pytest.mark.parametrize("tile", [1, 7, 1024])
+def test_candidates_are_all_pairs_with_few_differing_bits_also_of_mirror_images(monkeypatch, tile):
+    monkeypatch.setattr(module, "_TILE", tile)
     draw = np.random.default_rng(0)
     first = [int(value) for value in draw.integers(0, 2**BITS, 40)]
     second = [flipped(value, k % 25, k) ^ ODD * (k % 3 == 0) for k, value in enumerate(first)]
@@ -84,3 +85,15 @@ def test_centered_features_are_unit_vectors_whose_common_part_is_gone():
 
 def test_least_cosine_grows_with_the_differing_bits():
     assert least_cosine(np.array([0, 8, 13, 18])) == pytest.approx([0.4, 0.4, 0.55, 0.7])
+
+
+def test_features_that_are_alike_anyway_confirm_less():
+    draw = np.random.default_rng(0)
+    hashes = [int(value) for value in draw.integers(0, 2**BITS, 200)]
+    unlike = centered(draw.normal(0, 1, (200, 50)).astype(np.float32), np.zeros(50))
+    assert least_cosines(hashes, unlike) == (0.4, 0.7)
+    alike = centered(draw.normal(0, 1, (200, 3)).astype(np.float32), np.zeros(3))
+    low, high = least_cosines(hashes, alike)
+    assert low > 0.9 and high > 0.99
+    copies = [hashes[0]] * 200  # near duplicates do not raise what confirms near duplicates
+    assert least_cosines(copies, alike) == (0.4, 0.7)

@@ -6,6 +6,7 @@ with the features of EfficientNet-Lite0 and -Lite2 (`benchmarks/near_duplicates.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 BITS = 63  # of a perceptual hash
 MOST_BITS = 18  # that differ between candidates
 SURE_BITS = 8  # below which no two of 691 distinct photographs were, whatever their features
+_ODD = np.uint64(sum(1 << bit for bit in range(0, BITS, 2)))  # that change by mirroring
 _LEAST_COSINE = (0.4, 0.7)  # of centered features, where `SURE_BITS` and `MOST_BITS` differ
-_BLOCK = 1 << 23  # pairs that are compared at once
-_SPARSE = 20  # pairs of a block per candidate, above which candidates are compared one by one
+_TILE = 1024  # images of each kind that are compared at once, which bounds memory
+_SPARSE = 20  # pairs of a tile per candidate, above which candidates are compared one by one
 
 Features = NDArray[np.float32]
 
@@ -48,28 +50,14 @@ def candidates(
         most_bits: bits that may differ.
 
     Yields:
-        For some rows of `second` at a time: indices into `first` and `second`, and differing bits.
+        For some images of each kind: indices into `first` and `second`, and differing bits.
     """
-    if not first or not second:
-        return
-    signs, others = _signs(first), _signs(second)
-    odd = np.where(np.arange(1, BITS + 1) % 2, -1, 1).astype(np.float32)  # changed by mirroring
-    both = np.concatenate([signs, signs * odd]).T
-    least = BITS - 2 * most_bits  # equal minus differing bits
-    rows = max(1, _BLOCK // both.shape[1])
-    for start in range(0, len(second), rows):
-        products = others[start : start + rows] @ both
-        alike = np.maximum(products[:, : len(first)], products[:, len(first) :])
-        row, column = np.nonzero(alike >= least)
-        bits = ((BITS - alike[row, column]) / 2).astype(np.int64)
-        yield column, row + start, bits
-
-
-def _signs(hashes: Sequence[int]) -> NDArray[np.float32]:
-    """Return the bits of hashes as 1 and -1, `float32[N, 63]`."""
-    octets = np.array(hashes, "<u8").view(np.uint8).reshape(-1, 8)
-    bits = np.unpackbits(octets, axis=1, bitorder="little")[:, :BITS]
-    return bits.astype(np.float32) * 2 - 1
+    columns, rows = np.array(first, np.uint64), np.array(second, np.uint64)
+    for below, left in product(range(0, len(second), _TILE), range(0, len(first), _TILE)):
+        differing = rows[below : below + _TILE, None] ^ columns[left : left + _TILE]
+        bits = np.minimum(np.bitwise_count(differing), np.bitwise_count(differing ^ _ODD))
+        row, column = np.nonzero(bits <= most_bits)
+        yield column + left, row + below, bits[row, column].astype(np.int64)
 
 
 def centered(features: Features, mean: NDArray[np.floating]) -> Features:
@@ -84,15 +72,38 @@ def centered(features: Features, mean: NDArray[np.floating]) -> Features:
     return unit
 
 
-def least_cosine(bits: NDArray[np.int64]) -> NDArray[np.float64]:
+def least_cosines(hashes: Sequence[int], rows: Features) -> tuple[float, float]:
+    """Return the cosines that confirm candidates with `SURE_BITS` and with `MOST_BITS`.
+
+    They are larger than usual where the features of other images are alike too, as of images that
+    are unlike any photograph: 99% and 99.99% of pairs with other hashes have smaller ones.
+
+    Args:
+        hashes: perceptual hashes of some images of the data set.
+        rows: their centered features.
+    """
+    cosines = rows @ rows.T
+    for one, other, _ in candidates(hashes, hashes, MOST_BITS):
+        cosines[one, other] = np.nan
+    others = cosines[np.isfinite(cosines)]
+    if not len(others):
+        return _LEAST_COSINE
+    typical = np.quantile(others, (0.99, 0.9999))
+    return max(_LEAST_COSINE[0], float(typical[0])), max(_LEAST_COSINE[1], float(typical[1]))
+
+
+def least_cosine(
+    bits: NDArray[np.int64], ends: tuple[float, float] = _LEAST_COSINE
+) -> NDArray[np.float64]:
     """Return the cosine that confirms candidates: the more bits differ, the larger."""
-    return np.asarray(np.interp(bits, (SURE_BITS, MOST_BITS), _LEAST_COSINE))
+    return np.asarray(np.interp(bits, (SURE_BITS, MOST_BITS), ends))
 
 
 def near_duplicates(
     first: Sequence[int],
     second: Sequence[int],
     features_of: Callable[[NDArray[np.int64], NDArray[np.int64]], tuple[Features, Features]] | None,
+    least: Callable[[], tuple[float, float]] = lambda: _LEAST_COSINE,
 ) -> Matches:
     """Return the pairs of a first and a second image that are nearly the same.
 
@@ -101,6 +112,7 @@ def near_duplicates(
         second: those of the second images.
         features_of: function from indices of first and second images to their features, as
             `centered` returns them. None to go by the hashes alone, of which few bits may differ.
+        least: returns the result of `least_cosines`; called if there are candidates.
     """
     parts = [(np.empty(0, np.int64),) * 3 + (np.empty(0),)]
     for one, other, bits in candidates(first, second, MOST_BITS if features_of else SURE_BITS):
@@ -114,7 +126,7 @@ def near_duplicates(
             cosine = _by_pair(left, right, one_place, other_place)
         else:
             cosine = (right @ left.T)[other_place, one_place]
-        kept = cosine >= least_cosine(bits)
+        kept = cosine >= least_cosine(bits, least())
         distance = np.clip(1 - cosine[kept].astype(np.float64), 0, 2)
         parts.append((one[kept], other[kept], bits[kept], distance))
     return Matches(*map(np.concatenate, zip(*parts, strict=True)))

@@ -45,6 +45,10 @@ class FeatureStore:
     _shards: dict[Path, Shard] = field(default_factory=dict, repr=False)
     _refused: set[Path] = field(default_factory=set, repr=False)  # damaged shards
     _lacking: dict[str, None] = field(default_factory=dict, repr=False)  # digests, in a request
+    # The shards for which places were determined, and these: 8 ms for 20,000 images.
+    _located: tuple[tuple[Path, ...], dict[str, tuple[Shard, int]]] = field(
+        default=((), {}), repr=False
+    )
     _width: int | None = None  # of features that this process has extracted
 
     def get(self, digests: Sequence[str], extract: Extract, part: int = 32) -> torch.Tensor:
@@ -82,8 +86,12 @@ class FeatureStore:
 
     def _places(self) -> dict[str, tuple[Shard, int]]:
         """Return the shard and the row of each image; of copies, the first."""
-        shards = reversed(self._shards.values())
-        return {d: (shard, row) for shard in shards for row, d in enumerate(shard.digests)}
+        paths = tuple(self._shards)
+        if self._located[0] != paths:
+            shards = reversed(self._shards.values())
+            places = {d: (shard, row) for shard in shards for row, d in enumerate(shard.digests)}
+            self._located = paths, places
+        return self._located[1]
 
     def _missing(self, digests: Sequence[str]) -> list[str]:
         places = self._places()

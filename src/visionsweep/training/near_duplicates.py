@@ -2,13 +2,20 @@
 
 import logging
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from visionsweep.analysis.near_duplicates import Features, Matches, centered, near_duplicates
+from visionsweep.analysis.near_duplicates import (
+    Features,
+    Matches,
+    centered,
+    least_cosines,
+    near_duplicates,
+)
 from visionsweep.command_memory import remembered
 from visionsweep.config.schema import Config
 from visionsweep.data.images import ImageFile
@@ -90,13 +97,20 @@ class _Features:
         images = {image.digest: image for split in SPLITS for image in splits[split]}
         spaced = sorted(images)[:: max(1, len(images) // _SAMPLE)]
         self._sample = [images[digest] for digest in spaced]
-        self._mean: NDArray[np.floating] | None = None
+
+    @cached_property
+    def _mean(self) -> NDArray[np.floating]:
+        sample = cached_features(self._sample, *self._arguments)
+        return np.asarray(sample.numpy().mean(0, dtype=np.float64))
+
+    @cached_property
+    def least(self) -> tuple[float, float]:
+        """The cosines that confirm candidates in this data set."""
+        images = [image for image in self._sample if image.phash is not None]
+        return least_cosines([image.phash or 0 for image in images], self.of(images))
 
     def of(self, images: Sequence[ImageFile]) -> Features:
         """Return the centered features of images as unit vectors, `float32[N, width]`."""
-        if self._mean is None:
-            sample = cached_features(self._sample, *self._arguments)
-            self._mean = sample.numpy().mean(0, dtype=np.float64)
         return centered(cached_features(images, *self._arguments).numpy(), self._mean)
 
 
@@ -104,6 +118,11 @@ def _find(splits: Splits, features: _Features | None, excludes: bool) -> NearDup
     overlaps: list[Overlap] = []
     pairs: list[Pair] = []
     excluded: set[str] = set()
+
+    def least() -> tuple[float, float]:
+        assert features is not None
+        return features.least
+
     for earlier, later in combinations(SPLITS, 2):
         first, second = ([i for i in splits[s] if i.phash is not None] for s in (earlier, later))
 
@@ -120,6 +139,7 @@ def _find(splits: Splits, features: _Features | None, excludes: bool) -> NearDup
             [i.phash or 0 for i in first],
             [i.phash or 0 for i in second],
             None if features is None else features_of,
+            least,
         )
         if len(found.first):
             overlap, worst = _described((earlier, later), first, second, found, splits.classes)
