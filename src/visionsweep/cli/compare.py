@@ -4,6 +4,7 @@ python src/compare.py outputs
 python src/compare.py outputs/2026-01-31 --top 5 --sort test_accuracy
 python src/compare.py outputs --html report.html
 python src/compare.py outputs --csv > runs.csv
+python src/compare.py NEW_SWEEP --against EARLIER_SWEEP
 """
 
 import gc
@@ -11,7 +12,7 @@ import sys
 
 from visionsweep.cli.entry import command, parser, path_argument, positive
 from visionsweep.errors import nearest
-from visionsweep.report import leaderboard
+from visionsweep.report import against, leaderboard
 from visionsweep.report.columns import BY_KEY, as_csv, column_key, ordered, swept_columns
 from visionsweep.report.metric_differences import difference_columns
 from visionsweep.runs.discovery import find_runs
@@ -23,7 +24,7 @@ from visionsweep.text.escaping import one_line
 
 @command("compare")
 def main(arguments: list[str]) -> int:
-    """Print the leaderboard; exit status 1 if there is no completed run."""
+    """Print the leaderboard, or with --against what changed; 1 if there is no completed run."""
     gc.disable()  # it would traverse ten thousand records again and again, and find no cycle
     parse = parser(__doc__)
     add = parse.add_argument
@@ -40,6 +41,12 @@ def main(arguments: list[str]) -> int:
         "--expand-seeds", action="store_true",
         help="one row per run, also for runs that differ only by their seed",
     )  # fmt: skip
+    add(
+        "--against", type=path_argument, metavar="FOLDER",
+        help="instead of the leaderboard, print what changed since this earlier sweep: settings, "
+        "versions, images, and the scores of runs with equal settings; exit status 3 if a run is "
+        "significantly worse or no longer completes, 1 if no two runs can be compared",
+    )  # fmt: skip
     form = parse.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print CSV, unrounded")
     form.add_argument("--markdown", action="store_true", help="print Markdown tables")
@@ -49,6 +56,11 @@ def main(arguments: list[str]) -> int:
     options = parse.parse_args(arguments)
     folders = options.folders or [default_outputs()]
     discovered = find_runs(folders)
+    if options.against is not None:
+        forms = ("sort", "top", "all", "expand_seeds", "csv", "markdown", "html")
+        if given := [name for name in forms if getattr(options, name) != parse.get_default(name)]:
+            parse.error(f"--against cannot be given with --{given[0].replace('_', '-')}")
+        return against.show(folders, discovered, options.against, find_runs([options.against]))
     groups = leaderboard.groups_of(discovered.runs, expand_seeds=options.expand_seeds)
     rows = [row for evidence in groups for row in evidence.rows]
     sort = column_key(options.sort)
