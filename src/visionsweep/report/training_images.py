@@ -126,7 +126,7 @@ def _sheet_of(
             labels.append(classes.index(entry.label) if entry.label in classes else 0)
     name = config.augmentation.name
     notes = {
-        "none": "as they are, resized and cropped",
+        "none": "resized, not augmented",
         "draws": f"{name}: {draws} random draws per image",
         "views": f"{name}: {draws} of {views} views per image",
     }

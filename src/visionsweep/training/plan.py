@@ -1,10 +1,13 @@
 """What the runs of a sweep need: features to extract, time, disk space; gathered run by run."""
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
+
 from visionsweep.config.schema import Config
+from visionsweep.data.splits import SPLITS
 from visionsweep.data.transforms import build_augmentation
 from visionsweep.data.views import views_of
 from visionsweep.features.cached import extraction_rate, store_of
@@ -67,8 +70,9 @@ def add_run(plan: Plan, name: str, config: Config) -> None:
     """
     if config.data.source == "archives":
         config.data.if_unreachable = "error"
-    resolved = resolve(config)
-    splits, device = resolved.splits, pick_device(config.device)
+    device = pick_device(config.device)
+    resolved = _resolved_without_extraction(config, device)
+    splits = resolved.splits
     refuse_recipe(config, device)
     plan.validation[splits.digest("val")] = resolved
     if earlier := completed_runs(Path(config.outputs_dir).absolute()).get(resolved.fingerprint):
@@ -105,3 +109,15 @@ def add_run(plan: Plan, name: str, config: Config) -> None:
     else:
         plan.seconds += expected[0]
         plan.scaled |= not expected[1]
+
+
+def _resolved_without_extraction(config: Config, device: torch.device) -> Resolved:
+    """Resolve a configuration; near duplicates are excluded if the features are stored."""
+    kept = replace(config, data=replace(config.data, near_duplicates="allow"))
+    resolved = resolve(kept)
+    if config.data.near_duplicates != "exclude":
+        return resolved
+    network = replace(network_of(config, resolved), frozen=True)
+    digests = {image.digest for split in SPLITS for image in resolved.splits[split]}
+    store = store_of(network, resolved.preprocessing, device, config.features)
+    return resolved if store.lacking(list(digests)) else resolve(config)
