@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from visionsweep.analysis.predictions import MANY_CLASSES
 from visionsweep.config.derived import flatten
@@ -137,7 +138,11 @@ def _batches(
     """Yield indices and pixels of images, `uint8[N, 3, size, size]`; note what differs."""
     indices: list[int] = []
     batch: list[NDArray[np.uint8]] = []
-    for index, content in recorded.contents():
+    there = len(recorded.names) - len(recorded.missing)
+    contents = tqdm(
+        recorded.contents(), "Verifying", there, leave=False, unit="image", disable=None
+    )
+    for index, content in contents:
         try:
             image = open_rgb(content, preprocessing.gray_range)
         except UnreadableImageError as error:
