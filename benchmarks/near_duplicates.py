@@ -36,7 +36,7 @@ from visionsweep.analysis.near_duplicates import (
 from visionsweep.config.schema import register_schema
 from visionsweep.data.decoding import examine, open_rgb
 from visionsweep.data.images import ImageFile, digest_of
-from visionsweep.data.splits import SPLITS
+from visionsweep.data.split_names import SPLITS
 from visionsweep.features.cached import cached_features
 from visionsweep.runs import names
 from visionsweep.training.resolve import resolve

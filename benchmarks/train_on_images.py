@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 
 from visionsweep.config.schema import Config, register_schema
 from visionsweep.data.dataset import ImageDataset
-from visionsweep.data.splits import SPLITS
+from visionsweep.data.split_names import SPLITS
 from visionsweep.models import classifier
 from visionsweep.models.seeds import replicate_seeds
 from visionsweep.runs import names

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from visionsweep.analysis.calibration import calibrated
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.schema import Config
-from visionsweep.data.splits import CROSS_FIT
+from visionsweep.data.split_names import CROSS_FIT
 from visionsweep.errors import UserError, let_go
 from visionsweep.models.heads import HEADS_VERSION
 from visionsweep.runs import claims, measures

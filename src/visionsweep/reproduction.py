@@ -16,7 +16,7 @@ from visionsweep.config.overrides import values_for
 from visionsweep.config.schema import Config
 from visionsweep.config.validation import validate_config
 from visionsweep.data.gray import recorded_range
-from visionsweep.data.splits import SPLITS
+from visionsweep.data.split_names import SPLITS
 from visionsweep.errors import UserError, nearest
 from visionsweep.experiment import run_experiment
 from visionsweep.models.heads import HEADS_VERSION

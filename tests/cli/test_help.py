@@ -1,6 +1,8 @@
 """`--help` explains every setting and every option of every group, once."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,10 @@ def test_lines_of_settings_fit_the_terminal(monkeypatch):
     names.register_resolvers()
     lines = manual(CONF).partition("SETTINGS")[2].partition("Examples")[0].splitlines()
     assert max(map(len, lines)) <= 80
+
+
+def test_help_imports_nothing_that_computes():
+    heavy = ("numpy", "PIL", "scipy", "torch", "matplotlib", "pandas", "rich.table")
+    code = f"import sys, visionsweep.cli.train; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -14,7 +14,8 @@ from PIL import Image
 
 from visionsweep.config.schema import DataConfig
 from visionsweep.data.split_loading import load_splits
-from visionsweep.data.splits import SPLITS, Splits
+from visionsweep.data.split_names import SPLITS
+from visionsweep.data.splits import Splits
 from visionsweep.data.synthetic import sample
 from visionsweep.errors import UserError
 

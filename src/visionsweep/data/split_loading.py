@@ -17,7 +17,8 @@ from visionsweep.data.layout import find_layout
 from visionsweep.data.reachability import is_offline
 from visionsweep.data.reader import ImageReader
 from visionsweep.data.split_lists import read_split_lists
-from visionsweep.data.splits import SPLITS, Splits, check_splits
+from visionsweep.data.split_names import SPLITS
+from visionsweep.data.splits import Splits, check_splits
 from visionsweep.data.stratified_split import distinct, split_by_content, stratified_part
 from visionsweep.data.synthetic import sample
 from visionsweep.data.table import read_table

@@ -10,13 +10,11 @@ from visionsweep.data import images
 from visionsweep.data.folds import group_numbers
 from visionsweep.data.gray import GrayRange
 from visionsweep.data.images import ImageFile
+from visionsweep.data.split_names import CROSS_FIT, SPLITS
 from visionsweep.errors import UserError, nearest
 from visionsweep.text.escaping import enumerated, visible
 
 log = logging.getLogger(__name__)
-
-SPLITS = ("train", "val", "test")
-CROSS_FIT = "cross_fit"  # training and validation images, each scored by heads that did not see it
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.schema import SAMPLE, Config, DataConfig
 from visionsweep.data.classes import spelling
 from visionsweep.data.images import ImageFile
-from visionsweep.data.splits import SPLITS, Splits
+from visionsweep.data.split_names import SPLITS
+from visionsweep.data.splits import Splits
 from visionsweep.errors import UserError
 from visionsweep.features.cached import cache_dir
 from visionsweep.inference.predictor import Predictor, load_predictor

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from visionsweep.data.splits import CROSS_FIT
+from visionsweep.data.split_names import CROSS_FIT
 from visionsweep.report import numbers
 from visionsweep.report.column_values import (
     MARKS,

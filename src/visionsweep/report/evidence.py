@@ -14,7 +14,7 @@ from visionsweep.analysis.groups import count_groups, joined
 from visionsweep.analysis.intervals import Estimate
 from visionsweep.analysis.learning_curve import LearningCurve, learning_curve
 from visionsweep.analysis.run_losses import RunLosses
-from visionsweep.data.splits import CROSS_FIT
+from visionsweep.data.split_names import CROSS_FIT
 from visionsweep.report.recipes import Recipe, Scores, find_recipes, mean_scores
 from visionsweep.report.recommendation import Price, Withheld, price_of, recommend
 from visionsweep.report.reversal import Reversal, find_reversal

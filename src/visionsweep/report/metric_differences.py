@@ -12,7 +12,7 @@ from visionsweep.analysis.contributions import METRICS, Contributions, contribut
 from visionsweep.analysis.cross_fit import WIDER
 from visionsweep.analysis.groups import joined
 from visionsweep.analysis.intervals import Estimate
-from visionsweep.data.splits import CROSS_FIT
+from visionsweep.data.split_names import CROSS_FIT
 from visionsweep.report import numbers
 from visionsweep.report.column_values import NAN, Column
 from visionsweep.report.columns import BY_KEY

@@ -13,7 +13,7 @@ from visionsweep.analysis.calibration import deployed_predictions
 from visionsweep.analysis.cross_fit import cross_fitted
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.analysis.run_losses import RunLosses
-from visionsweep.data.splits import CROSS_FIT
+from visionsweep.data.split_names import CROSS_FIT
 from visionsweep.report.settings import settings_of
 from visionsweep.runs import logits
 from visionsweep.runs.discovery import Run, val_loss

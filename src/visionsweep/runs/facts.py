@@ -2,7 +2,8 @@
 
 from visionsweep.config.schema import Config
 from visionsweep.data.folds import group_numbers
-from visionsweep.data.splits import CROSS_FIT, SPLITS, Splits
+from visionsweep.data.split_names import CROSS_FIT, SPLITS
+from visionsweep.data.splits import Splits
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.models.lazy_model import LazyModel
 from visionsweep.runs.record import DataFacts, ModelFacts, TrainingImage

@@ -12,7 +12,8 @@ from visionsweep.config.derived import result_settings, settings
 from visionsweep.config.schema import Config
 from visionsweep.data.gray import recorded_range
 from visionsweep.data.images import digest_of
-from visionsweep.data.splits import SPLITS, Splits
+from visionsweep.data.split_names import SPLITS
+from visionsweep.data.splits import Splits
 from visionsweep.models.backbone_spec import BackboneSpec
 from visionsweep.runs.record import SCHEMA_VERSION, Record
 

@@ -19,7 +19,7 @@ from safetensors.numpy import save
 from visionsweep.analysis.groups import numbered
 from visionsweep.analysis.predictions import MANY_CLASSES, Predictions
 from visionsweep.analysis.top_logits import TopLogits
-from visionsweep.data.splits import CROSS_FIT
+from visionsweep.data.split_names import CROSS_FIT
 from visionsweep.runs.fields import MOST_REPLICATES, SPLITS, Digest
 from visionsweep.runs.record import RecordSummary
 from visionsweep.storage.files import why, write_atomically

@@ -15,7 +15,7 @@ from visionsweep.analysis.cross_fit import widened_bounds
 from visionsweep.analysis.intervals import Estimate, estimates, share_of
 from visionsweep.analysis.per_class import scores_of_predictions
 from visionsweep.analysis.predictions import Predictions
-from visionsweep.data.splits import CROSS_FIT
+from visionsweep.data.split_names import CROSS_FIT
 from visionsweep.runs.scores import ClassMeasures, Interval, Measure, Scores
 
 IntervalT = TypeVar("IntervalT", bound=Interval)

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from visionsweep.config.derived import flatten
 from visionsweep.config.schema import SAMPLE
-from visionsweep.data.splits import CROSS_FIT
+from visionsweep.data.split_names import CROSS_FIT
 from visionsweep.runs.fields import (
     MOST_CLASSES,
     Count,

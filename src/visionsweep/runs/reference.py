@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from visionsweep.command_memory import forget, remembered
 from visionsweep.data.images import digest_of
-from visionsweep.data.splits import SPLITS
+from visionsweep.data.split_names import SPLITS
 from visionsweep.runs.record import DataFacts, ModelFacts
 from visionsweep.runs.scores import Interval
 from visionsweep.storage.files import write_atomically

@@ -11,7 +11,8 @@ from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.schema import Config
 from visionsweep.data.folds import FOLDS, assign_folds, group_numbers, groups_of
 from visionsweep.data.images import ImageFile
-from visionsweep.data.splits import CROSS_FIT, Splits
+from visionsweep.data.split_names import CROSS_FIT
+from visionsweep.data.splits import Splits
 from visionsweep.errors import UserError
 from visionsweep.models.heads import Heads
 from visionsweep.models.seeds import ReplicateSeeds, fold_seeds

@@ -19,7 +19,8 @@ from visionsweep.analysis.near_duplicates import (
 from visionsweep.command_memory import remembered
 from visionsweep.config.schema import Config
 from visionsweep.data.images import ImageFile
-from visionsweep.data.splits import SPLITS, Splits
+from visionsweep.data.split_names import SPLITS
+from visionsweep.data.splits import Splits
 from visionsweep.data.transforms import Preprocessing
 from visionsweep.errors import warn_once
 from visionsweep.features.cached import cache_dir, cached_features

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from visionsweep.config.schema import Config
-from visionsweep.data.splits import SPLITS
+from visionsweep.data.split_names import SPLITS
 from visionsweep.data.transforms import build_augmentation
 from visionsweep.data.views import views_of
 from visionsweep.features.cached import extraction_rate, store_of

@@ -12,7 +12,8 @@ from safetensors.torch import save
 from visionsweep.analysis.calibration import calibrated, fit_temperature
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.config.own_weights import METADATA, OwnFacts
-from visionsweep.data.splits import CROSS_FIT, Splits
+from visionsweep.data.split_names import CROSS_FIT
+from visionsweep.data.splits import Splits
 from visionsweep.data.thumbnails import thumbnails
 from visionsweep.data.views import mean_of_views
 from visionsweep.features.cached import cache_dir

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from visionsweep.config.schema import Config
-from visionsweep.data.splits import SPLITS
+from visionsweep.data.split_names import SPLITS
 from visionsweep.features.cached import cache_dir
 from visionsweep.models.heads import Heads
 from visionsweep.models.lazy_model import LazyModel

@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 from visionsweep.analysis.learning_curve import LearningCurve
-from visionsweep.data.splits import SPLITS
+from visionsweep.data.split_names import SPLITS
 from visionsweep.report.column_values import replicates_of
 from visionsweep.report.evidence import Evidence
 from visionsweep.report.page.colors import DASHES, LINES
