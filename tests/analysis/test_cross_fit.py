@@ -1,10 +1,13 @@
 """Wider errors of cross-fitted scores, and coverage of their differences."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from visionsweep.analysis.comparison import compare
 from visionsweep.analysis.cross_fit import WIDER, cross_fitted, widened_bounds
+from visionsweep.analysis.differences import losses_of
 from visionsweep.analysis.predictions import Predictions
 from visionsweep.analysis.run_losses import RunLosses
 
@@ -37,6 +40,28 @@ def test_differences_have_wider_intervals_with_the_same_middle():
     assert narrow.error < wide.error <= WIDER * narrow.error * 1.001
     assert wide.difference.low < narrow.difference.low < narrow.difference.high
     assert wide.difference.high > narrow.difference.high and wide.p >= narrow.p
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("others", [12, 20])
+def test_heads_on_other_validation_images_are_not_paired(grouped, others):
+    def validated(run, seed, count, first):
+        random = np.random.default_rng(seed)
+        return replace(
+            run,
+            images=tuple(f"{first + k:032x}" for k in range(count)),
+            by_sample=random.normal(random.normal(1, 2, (8, 1)), 0.3, (8, count)),
+            samples=tuple((1, place) for place in range(8)),
+            groups=np.arange(count) // 2 if grouped else None,
+        )
+
+    runs = [replace(losses(seed), training=str(seed)) for seed in (0, 1)]
+    checks = validated(runs[0], 2, 20, 0), validated(runs[1], 3, others, 7)
+    both = losses_of([cross_fitted(*pair) for pair in zip(runs, checks, strict=True)])
+    assert both.by_sample is None and both.by_replicate is not None
+    difference = both.minus_first()
+    assert difference.counted_training() == pytest.approx(np.hypot(*both.training.size))
+    assert difference.counted_training() > 0
 
 
 def test_bounds_stay_in_range_and_unknown_ones_unknown():

@@ -35,6 +35,7 @@ def cross_fitted(run: RunLosses, validation: RunLosses) -> RunLosses:
         by_sample=validation.by_sample,
         samples=validation.samples,
         sample_groups=validation.groups,
+        sample_images=validation.images,
     )
 
 

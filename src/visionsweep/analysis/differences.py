@@ -219,7 +219,7 @@ def losses_of(runs: Sequence[RunLosses]) -> Losses:
     paired = _seeds_in_common(runs)
     if paired:
         shared = _same_size([run.by_replicate for run in runs])
-        alike = len({run.samples for run in runs if run.samples}) == 1
+        alike = len({(run.samples, run.sample_images) for run in runs if run.samples}) == 1
         samples = _same_size([run.by_sample for run in runs]) if alike else None
         return Losses(images, _paired_errors(shared), training, sets, shared, samples)
     count = len(runs[0].means)

@@ -36,6 +36,7 @@ class RunLosses:
         samples: seed of each bootstrap sample, `B`.
         groups: groups of the images, `int64[N]`; None where each is independent.
         sample_groups: those of the images that heads on bootstrap samples were scored on.
+        sample_images: those images; empty where they are the images of the run.
     """
 
     images: tuple[str, ...]
@@ -51,6 +52,7 @@ class RunLosses:
     samples: tuple[Seed, ...]
     groups: Groups | None = None
     sample_groups: Groups | None = None
+    sample_images: tuple[str, ...] = ()
 
     @property
     def replicates(self) -> Floats:
@@ -142,6 +144,7 @@ class RunLosses:
             tuple(sample for each in repeats for sample in each.samples),
             joined([each.groups for each in repeats]),
             joined([each.sample_groups for each in repeats]),
+            first.sample_images,
         )
 
 
@@ -155,8 +158,11 @@ def by_groups(runs: Sequence[RunLosses]) -> Sequence[RunLosses]:
         Losses of G groups, `[G]`, `[R, G]`, and `[B, G]`; without groups, the runs.
     """
     groups = joined([run.groups for run in runs])
-    of_samples = joined([run.sample_groups for run in runs])
-    if groups is None and of_samples is None:
+    of_samples = {
+        images: joined([run.sample_groups for run in runs if run.sample_images == images])
+        for images in {run.sample_images for run in runs}
+    }
+    if groups is None and not any(each is not None for each in of_samples.values()):
         return runs
     return [
         replace(
@@ -164,7 +170,7 @@ def by_groups(runs: Sequence[RunLosses]) -> Sequence[RunLosses]:
             means=by_group(run.means, groups),
             by_replicate=by_group(run.by_replicate, groups),
             correct=by_group(run.correct, groups),
-            by_sample=by_group(run.by_sample, of_samples),
+            by_sample=by_group(run.by_sample, of_samples[run.sample_images]),
         )
         for run in runs
     ]
