@@ -43,6 +43,7 @@ SMALL = [
     ("squeezenet1_1", "torchvision", "default"),
     ("swin_t", "torchvision", "default"),
     ("vit_tiny_patch16_224", "timm", "cls+avg"),
+    ("cait_xxs24_224", "timm", "default"),  # passes a parameter to a module
 ]
 
 

@@ -44,13 +44,17 @@ def forward_pass(model: nn.Module, inputs: torch.Tensor) -> ForwardPass:
         shapes[module] = str(list(output.shape)) if isinstance(output, torch.Tensor) else ""
 
     modes = {module: module.training for module in model.modules()}
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     hooks = [module.register_forward_hook(record_shape) for module in modes]
     try:
+        model.requires_grad_(False)  # the counter would look for gradients of inputs
         with FlopCounterMode(display=False) as operations:
             output = model.eval()(inputs)
     finally:
         for hook in hooks:
             hook.remove()
+        for parameter in trained:
+            parameter.requires_grad_()
         for module, training in modes.items():
             module.training = training
     return ForwardPass(output, shapes, operations.get_total_flops() // 2)
