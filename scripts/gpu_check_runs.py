@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from visionsweep.sweep.gpus import gpu_count
+from visionsweep.sweeps.gpus import gpu_count
 
 # Leases a GPU, waits until as many processes as argument 2 says have one, and prints its index and
 # those of the GPUs on which this process has a context.
@@ -19,7 +19,7 @@ LEASING = """
 import os, sys, time
 from pathlib import Path
 import torch
-from visionsweep.sweep.gpus import gpu_count, leased_gpu
+from visionsweep.sweeps.gpus import gpu_count, leased_gpu
 folder, processes = Path(sys.argv[1]), int(sys.argv[2])
 with leased_gpu(folder / "gpus", gpu_count("cuda"), alone=False) as gpu, torch.cuda.device(gpu):
     torch.ones(1, device="cuda")

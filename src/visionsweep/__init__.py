@@ -20,13 +20,12 @@ _HOMES = {
     "Model": "visionsweep.api.model",
     "load": "visionsweep.api.model",
     "Runs": "visionsweep.api.sweeps",
+    "sweep": "visionsweep.api.sweeps",
     "UserError": "visionsweep.errors",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name == "sweep":  # the folder of this name, which can be called
-        return import_module("visionsweep.sweep")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from visionsweep.sweep import progress
-from visionsweep.sweep.endings import Ending
+from visionsweep.sweeps import progress
+from visionsweep.sweeps.endings import Ending
 
 SOURCE = Path(__file__).parents[2] / "src"
 

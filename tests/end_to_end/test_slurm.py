@@ -9,7 +9,7 @@ import pytest
 import slurm_cluster
 
 from visionsweep.errors import UserError
-from visionsweep.sweep import slurm as ours
+from visionsweep.sweeps import slurm as ours
 
 pytestmark = pytest.mark.exhaustive
 

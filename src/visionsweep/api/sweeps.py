@@ -14,7 +14,7 @@ from visionsweep.report.leaderboard import groups_of
 from visionsweep.report.settings import settings_of
 from visionsweep.report.unfinished import reason_of
 from visionsweep.runs.discovery import Run, completed, find_runs
-from visionsweep.sweep.callback import command_state
+from visionsweep.sweeps.callback import command_state
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -19,7 +19,7 @@ from visionsweep.config.schema import Config
 from visionsweep.config.targets import is_standard, optimizer_arguments, optimizer_target
 from visionsweep.config.validation import validate_config
 from visionsweep.errors import UserError
-from visionsweep.sweep.launchers import refuse_impossible
+from visionsweep.sweeps.launchers import refuse_impossible
 
 _MOST_CROSSED = 100  # combinations of a model's settings; composing one takes 10 ms
 

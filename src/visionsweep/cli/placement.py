@@ -22,7 +22,7 @@ _OURS: dict[str, tuple[object, str]] = {
     "job.chdir": (False, "Leave it out: sweep_dir=DIRECTORY says where runs go"),
     "output_subdir": (".hydra", "Leave it out: resume=last finds runs by it"),
     "callbacks.note_sweep._target_": (
-        "visionsweep.sweep.callback.SweepCallback",
+        "visionsweep.sweeps.callback.SweepCallback",
         "Leave it out: the leaderboard and fail_fast need it",
     ),
 }

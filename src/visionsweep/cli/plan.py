@@ -19,7 +19,7 @@ from visionsweep.config.validation import validate_config
 from visionsweep.errors import UserError
 from visionsweep.report.numbers import counted, decimal
 from visionsweep.runs import names
-from visionsweep.sweep.estimate import in_words
+from visionsweep.sweeps.estimate import in_words
 from visionsweep.text.escaping import visible
 
 if TYPE_CHECKING:

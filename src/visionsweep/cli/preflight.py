@@ -7,7 +7,7 @@ from visionsweep.config.schema import Config, DataConfig
 from visionsweep.data.sources import unreachable_archives
 from visionsweep.errors import UserError
 from visionsweep.storage.cache import cache_folder
-from visionsweep.sweep.launchers import kind_of
+from visionsweep.sweeps.launchers import kind_of
 
 # These run on this machine, with its cache and its network; what others reach is not known here.
 _LOCAL = ("BasicLauncher", "JoblibLauncher", "LocalLauncher")

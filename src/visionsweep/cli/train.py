@@ -24,7 +24,7 @@ from visionsweep.installation import CONF, localized
 from visionsweep.runs import names
 from visionsweep.runtime import signals
 from visionsweep.runtime.allocation import keep_freed_memory
-from visionsweep.sweep import callback, launchers, machine_share, session
+from visionsweep.sweeps import callback, launchers, machine_share, session
 from visionsweep.text.escaping import make_logs_visible
 
 

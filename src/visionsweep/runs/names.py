@@ -44,6 +44,9 @@ def run_name(
         if key in choices:  # an option is a file name, and safe
             parts.append(f"{key}-{value}")
             continue
+        if value.startswith("{"):  # the hash tells mappings apart
+            exact = False
+            continue
         text = re.sub(r"[^A-Za-z0-9.+-]+", "-", value.rpartition("/")[2]).strip("-.")
         exact &= text == value
         short = key.rpartition(".")[2]

@@ -14,8 +14,8 @@ from typing import Any
 
 from visionsweep.runs import claims
 from visionsweep.runtime import terminal
-from visionsweep.sweep.endings import Ending, ending_of, entered_at, overrides_of
-from visionsweep.sweep.estimate import Estimate, in_words
+from visionsweep.sweeps.endings import Ending, ending_of, entered_at, overrides_of
+from visionsweep.sweeps.estimate import Estimate, in_words
 from visionsweep.text.escaping import visible
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from omegaconf import OmegaConf
 from visionsweep.cli import command_line
 from visionsweep.errors import UserError
 from visionsweep.runtime import signals
-from visionsweep.sweep import gpus as gpus_module
-from visionsweep.sweep import launchers, machine_share, slurm
+from visionsweep.sweeps import gpus as gpus_module
+from visionsweep.sweeps import launchers, machine_share, slurm
 
 CONF = Path(__file__).parents[2] / "conf"
 PRESETS = ("joblib", "ray", "submitit_local", "submitit_slurm")

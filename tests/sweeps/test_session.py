@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 
 from visionsweep.command_memory import fresh_memory
 from visionsweep.errors import RefusedError, UserError
-from visionsweep.sweep import callback, session
-from visionsweep.sweep.callback import SweepCallback, command_state
+from visionsweep.sweeps import callback, session
+from visionsweep.sweeps.callback import SweepCallback, command_state
 
 CONF = Path(__file__).parents[2] / "conf"
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from visionsweep.sweep.endings import Ending
+from visionsweep.sweeps.endings import Ending
 
 # Settings that determine the time of an epoch or of feature extraction.
 _COSTLY = ("model", "data", "transform", "training", "augmentation", "batch_size", "replicates")

@@ -12,8 +12,8 @@ from visionsweep.config.schema import Config
 from visionsweep.runtime import signals
 from visionsweep.runtime.threads import cores
 from visionsweep.storage.cache import cache_folder
-from visionsweep.sweep.gpus import gpu_count, leased_gpu
-from visionsweep.sweep.launchers import kind_of, processes_of, runs_elsewhere
+from visionsweep.sweeps.gpus import gpu_count, leased_gpu
+from visionsweep.sweeps.launchers import kind_of, processes_of, runs_elsewhere
 
 
 def threads_of(launcher: Mapping[str, Any], asked: int | None, cores: int) -> int | None:

@@ -14,8 +14,8 @@ from visionsweep.runs.paths import goes_on
 from visionsweep.runtime import signals, terminal
 from visionsweep.runtime.streams import OutputError, give_up
 from visionsweep.storage.files import disk_errors_explained
-from visionsweep.sweep import launchers, slurm
-from visionsweep.sweep.callback import command_state
+from visionsweep.sweeps import launchers, slurm
+from visionsweep.sweeps.callback import command_state
 from visionsweep.text import shell
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from visionsweep.sweep.endings import Ending
-from visionsweep.sweep.estimate import Estimate, in_words
+from visionsweep.sweeps.endings import Ending
+from visionsweep.sweeps.estimate import Estimate, in_words
 
 GRID = [
     {"model": model, "epochs": epochs, "seed": seed}

@@ -6,7 +6,7 @@ import pytest
 
 from visionsweep.runs.record import Failure
 from visionsweep.runs.record_file import write_record
-from visionsweep.sweep.endings import ending_of, entered_at, note_end, overrides_of
+from visionsweep.sweeps.endings import ending_of, entered_at, note_end, overrides_of
 
 
 @pytest.fixture

@@ -25,9 +25,9 @@ from visionsweep.errors import RefusedError, UserError
 from visionsweep.runtime import signals, terminal
 from visionsweep.storage.files import write_atomically
 from visionsweep.storage.untrusted import read_regular
-from visionsweep.sweep import launchers
-from visionsweep.sweep.endings import Ending, ending_of, entered_at, note_end
-from visionsweep.sweep.progress import Progress
+from visionsweep.sweeps import launchers
+from visionsweep.sweeps.endings import Ending, ending_of, entered_at, note_end
+from visionsweep.sweeps.progress import Progress
 
 log = logging.getLogger(__name__)
 

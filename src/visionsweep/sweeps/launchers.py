@@ -19,8 +19,8 @@ from visionsweep.errors import UserError
 from visionsweep.runs import names
 from visionsweep.runtime import terminal
 from visionsweep.runtime.threads import cores
-from visionsweep.sweep import slurm
-from visionsweep.sweep.gpus import gpu_count
+from visionsweep.sweeps import slurm
+from visionsweep.sweeps.gpus import gpu_count
 
 # Hydra's plugins by the extras of this package that install them.
 _PLUGIN = re.compile(r"hydra_plugins\.hydra_(joblib|ray|submitit)_launcher")
