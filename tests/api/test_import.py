@@ -16,7 +16,7 @@ def test_import_loads_no_library():
     assert not HEAVY & set(done.stdout.split())
 
 
-@pytest.mark.parametrize("first", ["visionsweep.sweep", "visionsweep.sweeps.callback"])
+@pytest.mark.parametrize("first", ["visionsweep.api.sweeps", "visionsweep.sweeps.callback"])
 def test_sweep_is_called_also_where_its_folder_was_imported(first):
     code = f"import visionsweep, {first}; visionsweep.sweep(modle='effnetb0')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -152,7 +152,7 @@ def test_list_of_models_is_that_of_torchvision() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["config.schema", "config.validation", "cli.train", "runs.names", "sweep.session"],
+    ["config.schema", "config.validation", "cli.train", "runs.names", "sweeps.session"],
 )
 def test_reading_a_command_imports_neither_torch_nor_scipy(module: str) -> None:
     code = (
