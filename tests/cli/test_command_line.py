@@ -42,6 +42,15 @@ def test_sweep_of_more_than_the_most_runs_is_refused(refusal):
     validate_overrides([*EIGHT, "max_runs=8", "model.weights=null"], ROOT / "conf")
 
 
+def test_models_of_timm_that_do_not_fit_the_images_are_refused(refusal):
+    pytest.importorskip("timm")
+    model = ["model=timm", "model.name=vit_tiny_patch16_224", "model.weights=null"]
+    text = refusal(*model, "transform.size=100")
+    assert "model.name=vit_tiny_patch16_224" in text and "96 or 112 would fit" in text
+    validate_overrides([*model, "transform.size=96"], ROOT / "conf")
+    assert "no such model; did you mean" in refusal("model=timm", "model.name=vit_tiny_patch16_225")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

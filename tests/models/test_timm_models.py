@@ -10,6 +10,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -17,7 +18,9 @@ from torch import nn
 
 from visionsweep.command_memory import fresh_memory
 from visionsweep.config.schema import ModelConfig
+from visionsweep.data.transforms import resized
 from visionsweep.errors import UserError
+from visionsweep.features.device_backbone import DeviceBackbone
 from visionsweep.models import backbones, timm_models
 from visionsweep.models.backbone_spec import resolve_backbone
 from visionsweep.models.pretrained_weights import WeightsUnavailableError
@@ -117,6 +120,35 @@ def test_transform_is_that_of_the_weights():
     )
     squashed = timm_models.preprocessing_of(name)
     assert (squashed.resize, squashed.crop) == ((size, size), None)
+
+
+def test_transform_resizes_as_timm_does():
+    names = [
+        "vit_small_patch16_224.augreg_in21k_ft_in1k",
+        "vit_base_patch16_siglip_256.v2_webli",
+        "mobilenetv4_conv_small.e2400_r224_in1k",
+        "tf_efficientnet_lite2.in1k",
+    ]
+    for name in names:
+        facts = timm.get_pretrained_cfg(name).to_dict()
+        settings = timm.data.resolve_data_config(pretrained_cfg=facts)
+        theirs = timm.data.create_transform(**settings)
+        resize = theirs.transforms[0].size
+        ours = timm_models.preprocessing_of(name)
+        assert tuple(np.atleast_1d(resize)) == ours.resize
+        assert tuple(settings["mean"]) == ours.mean and tuple(settings["std"]) == ours.std
+
+
+def test_transforms_that_are_not_of_squares_are_refused():
+    facts = list(map(timm.get_pretrained_cfg, timm.list_models(pretrained=True)))
+    wide = next(c for c in facts if c.input_size[1] != c.input_size[2])
+    on_border = next(c for c in facts if c.crop_mode == "border")
+    for of in (wide, on_border):
+        name = f"{of.architecture}.{of.tag}" if of.tag else of.architecture
+        with pytest.raises(UserError) as refused:
+            timm_models.refuse_transform(name)
+        assert refused.value.where == "transform=pretrained"
+    timm_models.refuse_transform(VIT)
 
 
 def test_weights_that_are_not_here_are_an_error_that_names_file_and_ways_out(hub):
@@ -239,7 +271,10 @@ def test_a_model_of_every_family_gives_features_or_is_refused_by_name():
         size = facts.input_size[1] if facts.fixed_input_size else 96
         with fresh_memory():
             try:
-                assert build(config_of(name, weights=None), size).width > 0
+                backbone = build(config_of(name, weights=None), size)
+                device = DeviceBackbone(backbone.module, resized(size), torch.device("cpu"), name)
+                features = device(torch.randint(256, (2, 3, size, size), dtype=torch.uint8))
+                assert features.shape == (2, backbone.width) and features.isfinite().all()
             except UserError as error:
                 refused[name] = (error.where, error.what)
     assert len(names) > 40

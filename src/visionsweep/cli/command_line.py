@@ -140,11 +140,29 @@ def _refuse_unbuildable(configs: list[Config]) -> None:
         for config in unusual.values():
             together = config.replicates > 1 or config.evidence.name == "cross_fit"
             refuse_optimizer(config.optimizer, together=together)
+    if of_timm := [config for config in configs if config.model.source == "timm"]:
+        _refuse_timm(of_timm)
     if any(c.batch_size == 1 and not c.training.freeze_backbone for c in configs):
         from visionsweep.models.single_image import refuse_single_images
 
         for config in configs:
             refuse_single_images(config)
+
+
+def _refuse_timm(configs: list[Config]) -> None:
+    """Refuse models of timm that cannot be built, and transforms that are not supported."""
+    from visionsweep.models.backbones import refuse_unbuildable
+    from visionsweep.models.timm_models import preprocessing_of, refuse_transform
+
+    networks: dict[tuple[str, int, str], None] = {}
+    for config in configs:
+        name, transform = config.model.name, config.transform
+        if transform.name != "resize":
+            refuse_transform(name)
+        size = transform.size if transform.name == "resize" else preprocessing_of(name).size
+        networks[name, size, config.model.pooling] = None
+    for network in networks:
+        refuse_unbuildable(*network)
 
 
 def _crossed(lists: dict[str, list[str]], group: str) -> Iterator[dict[str, str]]:

@@ -73,6 +73,15 @@ def outline(spec: BackboneSpec, size: int) -> tuple[Backbone, ForwardPass]:
     return _without_last_layer(network, bare, size, observed), passes[-1]
 
 
+def refuse_unbuildable(name: str, size: int, pooling: str) -> None:
+    """Refuse a model of timm that cannot be built, or gives no features of an image of this size.
+
+    Raises:
+        UserError: names the model, and a size that fits if one is known.
+    """
+    outline(BackboneSpec(name, "timm", "random", "", None, None, pooling=pooling), size)
+
+
 def _without_last_layer(
     network: nn.Module,
     spec: BackboneSpec,
@@ -101,7 +110,7 @@ def _without_last_layer(
 def _sizes_explained(name: str, size: int) -> Iterator[None]:
     try:
         yield
-    except (RuntimeError, ValueError, AssertionError) as error:
+    except (RuntimeError, ValueError, AssertionError, TypeError) as error:
         raise UserError(
             f"cannot take images of {size}x{size} pixels: {error}",
             where=f"model.name={name}",

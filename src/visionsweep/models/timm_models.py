@@ -1,6 +1,7 @@
 """Build models of timm, and load pretrained weights or one's own."""
 
 import logging
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,17 +58,39 @@ def pretrained_config(name: str) -> Any:
 
 
 def preprocessing_of(name: str) -> Preprocessing:
-    """Return the transform with which the weights of a model were evaluated."""
+    """Return the transform with which the weights of a model were evaluated, as timm makes it.
+
+    Of an input that is not square, the transform is that of a square; see `refuse_transform`.
+    """
     pretrained = pretrained_config(name)
     size = int(pretrained.input_size[-1])
     squashed = pretrained.crop_mode == "squash"
     return Preprocessing(
-        (size, size) if squashed else (round(size / pretrained.crop_pct),),
+        (size, size) if squashed else (math.floor(size / pretrained.crop_pct),),
         None if squashed else size,
         pretrained.interpolation,
         tuple(pretrained.mean),
         tuple(pretrained.std),
     )
+
+
+def refuse_transform(name: str) -> None:
+    """Refuse `transform=pretrained` for weights whose transform is not one of squares here.
+
+    Raises:
+        UserError: if their input is not square, or keeps its aspect ratio on a border.
+    """
+    pretrained = pretrained_config(name)
+    height, width = pretrained.input_size[1:]
+    reason = None
+    if height != width:
+        reason = (
+            f"the input of {name} has {height} x {width} pixels, and only squares are supported"
+        )
+    elif pretrained.crop_mode == "border":
+        reason = f"{name} takes whole images on a border, which is not supported"
+    if reason is not None:
+        raise UserError(reason, where="transform=pretrained", hint="Use transform=resize.")
 
 
 def build(
@@ -100,7 +123,7 @@ def build(
     if pretrained_config(name).fixed_input_size:
         options["img_size"] = size
     if state is None:
-        network: nn.Module = timm.create_model(name, **options)
+        network: nn.Module = _created(timm, name, options)
     elif own:
         network = _with_own(timm, name, state, options)
     else:
@@ -120,9 +143,7 @@ def _with_pretrained(
     """Return a network with tensors as timm converts them, and what is missing and unexpected."""
     overlay = {"state_dict": state}
     with _logged_tensors() as logged:
-        network = timm.create_model(
-            name, pretrained=True, pretrained_cfg_overlay=overlay, **options
-        )
+        network = _created(timm, name, options, pretrained=True, pretrained_cfg_overlay=overlay)
     getattr(network, "pretrained_cfg", {}).pop("state_dict", None)  # it would stay in memory
     return network, logged["Missing"], logged["Unexpected"]
 
@@ -135,7 +156,7 @@ def _with_own(
     Raises:
         ValueError: names the tensors that are missing, unexpected, or of another shape.
     """
-    network: nn.Module = timm.create_model(name, **options)
+    network = _created(timm, name, options)
     own = network.state_dict()
     whole = on_meta(lambda: timm.create_model(name, num_classes=2)).state_dict()
     state = {key: state[key] for key in state if key in own or key not in whole}
@@ -149,6 +170,18 @@ def _with_own(
         raise ValueError(difference) from error
     if missing or unexpected:
         raise ValueError(difference)
+    return network
+
+
+def _created(timm: Any, name: str, options: dict[str, Any], **more: Any) -> nn.Module:
+    """Return a network; some families take their image size as one number, others as two."""
+    try:
+        network: nn.Module = timm.create_model(name, **options, **more)
+    except TypeError:
+        if "img_size" not in options:
+            raise
+        size = options["img_size"]
+        network = timm.create_model(name, **options | {"img_size": (size, size)}, **more)
     return network
 
 

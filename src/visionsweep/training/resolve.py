@@ -12,6 +12,7 @@ from visionsweep.features.cached import cache_dir, image_cache_file
 from visionsweep.models.backbone_spec import BackboneSpec, resolve_backbone
 from visionsweep.models.backbones import admit
 from visionsweep.models.single_image import refuse_single_images
+from visionsweep.models.timm_models import refuse_transform
 from visionsweep.runs import fingerprint
 from visionsweep.runs.near_duplicates import NearDuplicates
 from visionsweep.training.cross_fit import folds_of
@@ -62,6 +63,8 @@ def resolve(config: Config) -> Resolved:
                 preprocessing, interpolation=own.interpolation, mean=own.mean, std=own.std
             )
     elif backbone.preprocessing is not None:
+        if config.model.source == "timm":
+            refuse_transform(config.model.name)
         preprocessing = backbone.preprocessing
     else:
         raise UserError(
