@@ -111,6 +111,8 @@ def test_swept_settings_are_columns_and_sort_keys(tmp_path, write_run, capsys, f
     assert "--sort seed: no such column, see --help; these runs swept optimizer.lr" in (
         capsys.readouterr().err
     )
+    assert main([str(tmp_path / "outputs"), "--sort", "top5_accuracy"]) == 2
+    assert "--sort top5_accuracy: none of these runs has it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

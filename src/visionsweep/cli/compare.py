@@ -70,6 +70,8 @@ def main(arguments: list[str]) -> int:
         suffix = f"; these runs swept {', '.join(keys)}" if keys else ""
         near = nearest(options.sort, [*keys, *BY_KEY]) or ", see --help"
         parse.error(f"--sort {options.sort}: no such column{near}{suffix}")
+    if rows and sort in BY_KEY and not BY_KEY[sort].has_values(rows):
+        parse.error(f"--sort {options.sort}: none of these runs has it (docs/evidence.md)")
     if options.html:
         from visionsweep.report.page import write_page
 

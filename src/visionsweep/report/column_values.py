@@ -54,9 +54,11 @@ class Column:
 
     def is_shown(self, rows: Sequence[Row]) -> bool:
         """Return whether the column says something of some rows."""
-        return not self.sparse or any(
-            value == value and value != "" for value in map(self.value, rows)
-        )
+        return not self.sparse or self.has_values(rows)
+
+    def has_values(self, rows: Sequence[Row]) -> bool:
+        """Return whether some row has a value."""
+        return any(value == value and value != "" for value in map(self.value, rows))
 
     def text(self, row: Row) -> str:
         """Return the text of a row."""
