@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata
 
 from visionsweep.config.schema import ModelConfig
-from visionsweep.report.column_values import is_non_commercial
+from visionsweep.report.licenses import is_non_commercial
 from visionsweep.runs.record import RecordSummary
 
 # Identifiers of the Hugging Face hub; others are `other` with a name of their own.

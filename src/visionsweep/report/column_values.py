@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from visionsweep.analysis.intervals import Estimate
+from visionsweep.data.split_names import CROSS_FIT
 from visionsweep.report import numbers, recommendation
 from visionsweep.report.evidence import Row
 from visionsweep.runs.record import ModelFacts, RecordSummary
@@ -13,8 +14,6 @@ from visionsweep.runs.scores import Measure
 
 Value = float | str
 NAN = math.nan
-# In names of licenses that timm states; amlr and seer are for research.
-_NON_COMMERCIAL = ("-nc", "noncommercial", "amlr", "seer")
 
 
 @dataclass(frozen=True)
@@ -157,23 +156,6 @@ def difference_text(row: Row) -> str:
     return numbers.with_interval(row.comparison.difference, signed=True)
 
 
-def weights_of(rows: Sequence[Row]) -> list[str]:
-    """Return the weights of rows, each with its license if there is one, sorted."""
-    named = {(str(row.run.record.weights), license_of(row)) for row in rows}
-    return sorted(f"{name} ({license})" if license else name for name, license in named)
-
-
-def license_of(row: Row) -> str:
-    """Return the license of the weights, marked if it forbids commercial use."""
-    license = model_facts(row).license or ""
-    return f"{license}, non-commercial" if is_non_commercial(license) else license
-
-
-def is_non_commercial(license: str) -> bool:
-    """Return whether a license, as timm names it, forbids commercial use."""
-    return any(part in license for part in _NON_COMMERCIAL)
-
-
 def model_facts(row: Row) -> ModelFacts:
     """Return the model of a completed run."""
     assert row.run.record.model is not None
@@ -207,6 +189,11 @@ def config_value(*keys: str) -> Callable[[Row], Value]:
         return found  # type: ignore[no-any-return]
 
     return value
+
+
+def is_cross_fitted(row: Row) -> bool:
+    """Return whether a run is compared on cross-fitted scores."""
+    return row.run.record.evidence == CROSS_FIT
 
 
 def epochs_of(row: Row) -> Value:

@@ -25,7 +25,7 @@ from visionsweep.report.column_values import (
     epochs_text,
     estimate_of,
     in_billions,
-    license_of,
+    is_cross_fitted,
     loss_text,
     measured,
     milliseconds,
@@ -38,6 +38,7 @@ from visionsweep.report.column_values import (
     split_digests,
 )
 from visionsweep.report.evidence import Row
+from visionsweep.report.licenses import license_of
 from visionsweep.report.settings import ALWAYS, settings_of
 from visionsweep.text.escaping import class_columns, csv_cell
 
@@ -147,7 +148,6 @@ COLUMNS = (
     ),
     Column("dataset", "", lambda r: str(r.run.record.dataset), views=_FILE),
     Column("weights", "", lambda r: str(r.run.record.weights), views=_FILE),
-    # Equal for runs that can be compared.
     Column("evidence", "", lambda r: CROSS_FIT if is_cross_fitted(r) else "holdout", views=_FILE),
     Column("validation_images", "", lambda r: split_digests(r)["val"], views=_FILE),
     Column("directory", "", lambda r: str(r.run.directory), views=_FILE),
@@ -202,11 +202,6 @@ def columns_of(
     after = 1 + max((k for k, column in enumerate(shown) if column.key == sort), default=len(shown))
     shown = [*shown[:after], *(c for c in more if view in c.views), *shown[after:]]
     return [_cross_fitted(c) for c in shown] if is_cross_fitted(rows[0]) else shown
-
-
-def is_cross_fitted(row: Row) -> bool:
-    """Return whether a run is compared on cross-fitted scores."""
-    return row.run.record.evidence == CROSS_FIT
 
 
 def _cross_fitted(column: Column) -> Column:

@@ -10,13 +10,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from visionsweep.report.column_values import Column, weights_of
+from visionsweep.report.column_values import Column
 from visionsweep.report.columns import BY_KEY, columns_of, ordered
 from visionsweep.report.console import wide_console
 from visionsweep.report.effects import curve_sentence, effect_lines
 from visionsweep.report.evidence import Evidence, Row, gather
 from visionsweep.report.headline import Headline, headline, labels_of
 from visionsweep.report.hints import hints
+from visionsweep.report.licenses import weights_of
 from visionsweep.report.numbers import counted
 from visionsweep.report.settings import ALWAYS
 from visionsweep.report.unfinished import unfinished_lines

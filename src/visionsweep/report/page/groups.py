@@ -9,11 +9,12 @@ from typing import Any
 from markupsafe import Markup
 
 from visionsweep.report import numbers
-from visionsweep.report.column_values import Column, weights_of
+from visionsweep.report.column_values import Column
 from visionsweep.report.effects import EffectLine, curve_caption, curve_sentence, effect_lines
 from visionsweep.report.evidence import Evidence
 from visionsweep.report.headline import headline, labels_of
 from visionsweep.report.hints import hints, warnings
+from visionsweep.report.licenses import weights_of
 from visionsweep.report.near_duplicates import shared_images
 from visionsweep.report.page import curves
 from visionsweep.report.page.best_run import close_up
