@@ -8,6 +8,12 @@ SWEEP = ["-m", "model=resnet18,mobilenet_v3_small", "epochs=1,2"]
 
 
 @pytest.fixture
+def pictures(pictures_in, tmp_path):
+    """Commands whose cache no other test has used."""
+    return pictures_in(tmp_path)
+
+
+@pytest.fixture
 def planned(pictures):
     """A function that plans a sweep, and returns what it printed."""
 

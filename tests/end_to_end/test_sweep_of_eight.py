@@ -69,7 +69,7 @@ def test_run_directory_holds_weights_and_predictions(sweep_of_eight):
         names = {file.name for file in directory.iterdir()}
         assert {"result.json", "head.safetensors", "predictions.csv", "model.txt"} <= names
         assert {".hydra", "train.log"} <= names
-        for_tensorboard = ("tfevents", "projector")
+        for_tensorboard = ("tfevents", "projector", "training_images.jpg")
         files = [
             file
             for file in directory.rglob("*")
