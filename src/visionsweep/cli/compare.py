@@ -70,25 +70,24 @@ def main(arguments: list[str]) -> int:
         suffix = f"; these runs swept {', '.join(keys)}" if keys else ""
         near = nearest(options.sort, [*keys, *BY_KEY]) or ", see --help"
         parse.error(f"--sort {options.sort}: no such column{near}{suffix}")
-    if rows and sort in BY_KEY and not BY_KEY[sort].has_values(rows):
+    more = difference_columns(groups, sort) if rows else []
+    if rows and not any(c.has_values(rows) for c in [BY_KEY.get(sort, BY_KEY["name"]), *more]):
         parse.error(f"--sort {options.sort}: none of these runs has it (docs/evidence.md)")
     if options.html:
         from visionsweep.report.page import write_page
 
         again = shell.run("compare", *arguments)
         with explained(options.html, "Name another file with --html FILE."):
-            more = difference_columns(groups, sort)
             print(
                 write_page(
                     groups, discovered.unfinished, options.html, command=again, sort=sort, more=more
                 )
             )
     elif options.csv:
-        more = [*swept, *difference_columns(groups, sort)]
-        print(as_csv(ordered(rows, sort)[: options.top], more), end="")
+        print(as_csv(ordered(rows, sort)[: options.top], [*swept, *more]), end="")
     else:
         leaderboard.show(
-            folders, discovered, groups, sort=sort, more=difference_columns(groups, sort),
+            folders, discovered, groups, sort=sort, more=more,
             top=options.top, as_text=options.markdown, everything=options.all,
         )  # fmt: skip
         return 0 if rows else 1
