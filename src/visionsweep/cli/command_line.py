@@ -19,6 +19,7 @@ from visionsweep.config.schema import Config
 from visionsweep.config.targets import is_standard, optimizer_arguments, optimizer_target
 from visionsweep.config.validation import validate_config
 from visionsweep.errors import UserError
+from visionsweep.sweeps.callback import tries_all
 from visionsweep.sweeps.launchers import refuse_impossible
 
 _MOST_CROSSED = 100  # combinations of a model's settings; composing one takes 10 ms
@@ -102,10 +103,9 @@ def _validate_values(
         _refuse_wrong_list(override, values, config.hydra.sweeper, name, sweeping=sweeping)
     refuse_impossible(config)
 
-    params = config.hydra.sweeper.get("params") or {}
-    study = composition.parse([f"{key}={value}" for key, value in params.items()])
-    lists = {o.get_key_element(): values_of(o) for o in study} | lists
-    if sweeping and config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+    study = composition.lists_of_study(config.hydra.sweeper)
+    lists = study | lists
+    if sweeping and tries_all(config.hydra.sweeper):
         _refuse_too_many(config, lists)
     first = {key: values[0] for key, values in lists.items()}
     local = preflight.runs_here(config.hydra.launcher)
@@ -151,18 +151,18 @@ def _refuse_unbuildable(configs: list[Config]) -> None:
 
 def _refuse_timm(configs: list[Config]) -> None:
     """Refuse models of timm that cannot be built, and transforms that are not supported."""
-    from visionsweep.models.backbones import refuse_unbuildable
-    from visionsweep.models.timm_models import preprocessing_of, refuse_transform
+    from visionsweep.models.backbone_spec import shape_spec
+    from visionsweep.models.backbones import outline
+    from visionsweep.models.single_image import image_size
+    from visionsweep.models.timm_models import refuse_transform
 
-    networks: dict[tuple[str, int, str], None] = {}
     for config in configs:
-        name, transform = config.model.name, config.transform
-        if transform.name != "resize":
-            refuse_transform(name)
-        size = transform.size if transform.name == "resize" else preprocessing_of(name).size
-        networks[name, size, config.model.pooling] = None
-    for network in networks:
-        refuse_unbuildable(*network)
+        if config.transform.name != "resize":
+            refuse_transform(config.model.name)
+    networks = [(shape_spec(c.model), image_size(c.model, c.transform)) for c in configs]
+    for spec, size in dict.fromkeys(networks):
+        if size is not None:
+            outline(spec, size)
 
 
 def _crossed(lists: dict[str, list[str]], group: str) -> Iterator[dict[str, str]]:
@@ -185,7 +185,7 @@ def _refuse_wrong_list(
         raise UserError(f"several values make a sweep; {add_m}", where=where)
     if key == "hydra/launcher" and not sweeping:
         raise UserError(f"spreads the runs of a sweep; {add_m}", where=where)
-    if override.is_interval_sweep() and sweeper._target_.endswith(".BasicSweeper"):
+    if override.is_interval_sweep() and tries_all(sweeper):
         raise UserError(
             f"an interval wants a sweeper that searches; list the values, {key}=0.001,0.01, or "
             "choose one with hydra/sweeper=...",

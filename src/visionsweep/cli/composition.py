@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from visionsweep.config.derived import GROUPS, settings
-from visionsweep.config.overrides import Arguments
+from visionsweep.config.overrides import Arguments, values_of
 from visionsweep.errors import UserError, nearest
 
 
@@ -78,6 +78,17 @@ def parse(overrides: list[str]) -> list[Override]:
                 where=override.input_line,
             )
     return parsed
+
+
+def lists_of(overrides: list[str]) -> dict[str, list[str]]:
+    """Return the settings that each `key=value` text stands for, several if its value is a list."""
+    return {override.get_key_element(): values_of(override) for override in parse(overrides)}
+
+
+def lists_of_study(sweeper: DictConfig) -> dict[str, list[str]]:
+    """Return what an experiment file sweeps, as `lists_of` does."""
+    params = sweeper.get("params") or {}
+    return lists_of([f"{key}={value}" for key, value in params.items()])
 
 
 def compose_config(overrides: list[str], name: str) -> DictConfig:

@@ -39,15 +39,17 @@ def refuse_unavailable_weights(configs: list[Config]) -> None:
     from visionsweep.models.backbone_spec import resolve_backbone  # torch comes with this
     from visionsweep.models.backbones import admit
 
-    problems: dict[bool, list[str]] = {True: [], False: []}
+    of_own: list[str] = []
+    of_published: list[str] = []
     for config in pretrained.values():
         model, cache = config.model, cache_folder(config.features.cache_dir)
         try:
             admit(resolve_backbone(model, random_if_unavailable=False, cache=cache), cache)
         except UserError as error:
-            problems[model.source == "local"].append(f"{model.label}: {error}")
-    if any(problems.values()) and (problems[True] or any(_is_real(c.data) for c in configs)):
-        raise UserError("\n".join([*problems[True], *problems[False]]))
+            problems = of_own if model.source == "local" else of_published
+            problems.append(f"{model.label}: {error}")
+    if of_own or (of_published and any(_is_real(c.data) for c in configs)):
+        raise UserError("\n".join([*of_own, *of_published]))
 
 
 def _is_real(data: DataConfig) -> bool:

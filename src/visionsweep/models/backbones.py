@@ -73,15 +73,6 @@ def outline(spec: BackboneSpec, size: int) -> tuple[Backbone, ForwardPass]:
     return _without_last_layer(network, bare, size, observed), passes[-1]
 
 
-def refuse_unbuildable(name: str, size: int, pooling: str) -> None:
-    """Refuse a model of timm that cannot be built, or gives no features of an image of this size.
-
-    Raises:
-        UserError: names the model, and a size that fits if one is known.
-    """
-    outline(BackboneSpec(name, "timm", "random", "", None, None, pooling=pooling), size)
-
-
 def _without_last_layer(
     network: nn.Module,
     spec: BackboneSpec,

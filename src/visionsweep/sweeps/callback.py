@@ -101,8 +101,7 @@ class SweepCallback(Callback):
         self.command.prepare(config.hydra.launcher)
         state = command_state()
         state.sweep_dir = Path(config.hydra.sweep.dir)
-        state.figures, state.cache_dir = config.figures, config.features.cache_dir
-        _limit_time(config.max_seconds)
+        _take_settings(config)
         planned = planned_runs(config.hydra)
         state.planned = None if planned is None else len(planned)
         (state.sweep_dir / _STOPPED).unlink(missing_ok=True)
@@ -113,17 +112,22 @@ class SweepCallback(Callback):
         """Record the directory of a run outside a sweep."""
         state = command_state()
         state.run_dir = Path(config.hydra.run.dir)
-        state.figures, state.cache_dir = config.figures, config.features.cache_dir
+        _take_settings(config)
+
+
+def _take_settings(config: DictConfig) -> None:
+    """Take the settings of the whole command, and start to count its time."""
+    state = command_state()
+    state.figures, state.cache_dir = config.figures, config.features.cache_dir
+    if config.max_seconds is not None:
         _limit_time(config.max_seconds)
 
 
-def _limit_time(seconds: float | None) -> None:
+def _limit_time(seconds: float) -> None:
     """End the command as SIGTERM does once it has taken a number of seconds.
 
     A process of a launcher gets the signal from this one, as it does from a terminal.
     """
-    if seconds is None:
-        return
 
     def end() -> None:
         terminal.write(f"max_seconds={seconds:g}: the time is over.")
@@ -134,9 +138,14 @@ def _limit_time(seconds: float | None) -> None:
     timer.start()
 
 
+def tries_all(sweeper: DictConfig) -> bool:
+    """Return whether a sweeper runs all combinations of the given values, and no others."""
+    return str(sweeper._target_).endswith(".BasicSweeper")
+
+
 def planned_runs(hydra: DictConfig) -> list[dict[str, str]] | None:
     """Return the given settings of each run in order; None if the sweeper decides them."""
-    if not hydra.sweeper._target_.endswith(".BasicSweeper"):
+    if not tries_all(hydra.sweeper):
         return None
     params = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())

@@ -8,6 +8,7 @@ import torch
 
 from visionsweep.config.schema import Config
 from visionsweep.data.split_names import SPLITS
+from visionsweep.data.splits import Splits
 from visionsweep.data.transforms import build_augmentation
 from visionsweep.data.views import views_of
 from visionsweep.features.cached import extraction_rate, store_of
@@ -38,6 +39,13 @@ class BackbonePlan:
     rate: tuple[float, bool] | None = None
     bytes_per_image: int = 0
 
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of extracting what is missing; None without a rate."""
+        if not self.missing:
+            return 0.0
+        return None if self.rate is None else len(self.missing) / self.rate[0]
+
 
 @dataclass
 class Plan:
@@ -46,20 +54,39 @@ class Plan:
     Attributes:
         finished: names of runs that a sweep in `outputs_dir` has completed, with their directories.
         problems: what keeps runs from being planned, by name.
-        seconds: of training, known runs only.
-        unmeasured: names of runs without a rate, of their own kind or a similar one.
-        scaled: whether some rate was scaled from another network's.
+        training: seconds of each run beside extraction, and whether they are of rates for its kind
+            and not scaled; None for a run without a rate.
+        run_bytes: size of the directories of all runs.
+        validation: the images of each set of validation images, by its digest.
     """
 
     runs: list[str] = field(default_factory=list)
     finished: dict[str, Path] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     backbones: dict[str, BackbonePlan] = field(default_factory=lambda: defaultdict(BackbonePlan))
-    seconds: float = 0.0
-    unmeasured: list[str] = field(default_factory=list)
-    scaled: bool = False
-    disk: int = 0
-    validation: dict[str, Resolved] = field(default_factory=dict)  # by digest of the images
+    training: list[tuple[float, bool] | None] = field(default_factory=list)
+    run_bytes: int = 0
+    validation: dict[str, Splits] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of all runs, one after another; None if a rate is missing."""
+        parts = [None if of_run is None else of_run[0] for of_run in self.training]
+        parts += [backbone.seconds for backbone in self.backbones.values()]
+        known = [part for part in parts if part is not None]
+        return sum(known) if len(known) == len(parts) else None
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether some rate is scaled from that of another network."""
+        rates = [backbone.rate for backbone in self.backbones.values() if backbone.missing]
+        return not all(rate[1] for rate in [*rates, *self.training] if rate is not None)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all that is written: features and directories of runs."""
+        backbones = self.backbones.values()
+        return self.run_bytes + sum(len(b.missing) * b.bytes_per_image for b in backbones)
 
 
 def add_run(plan: Plan, name: str, config: Config) -> None:
@@ -74,7 +101,7 @@ def add_run(plan: Plan, name: str, config: Config) -> None:
     resolved = _resolved_without_extraction(config, device)
     splits = resolved.splits
     refuse_recipe(config, device)
-    plan.validation[splits.digest("val")] = resolved
+    plan.validation[splits.digest("val")] = splits
     if earlier := completed_runs(Path(config.outputs_dir).absolute()).get(resolved.fingerprint):
         plan.finished[name] = earlier[0]
         return
@@ -101,14 +128,9 @@ def add_run(plan: Plan, name: str, config: Config) -> None:
     summary, replicates = network.summary, config.replicates
     whole = 0 if config.training.freeze_backbone else summary.parameters
     logits = replicates * len(splits.classes) * len(scored)
-    plan.disk += 4 * (whole + replicates * summary.width * len(splits.classes) + logits)
-    plan.disk += _BYTES_BESIDE
-    expected = expected_seconds(config, network, device, len(splits.train))
-    if expected is None:
-        plan.unmeasured.append(name)
-    else:
-        plan.seconds += expected[0]
-        plan.scaled |= not expected[1]
+    plan.run_bytes += 4 * (whole + replicates * summary.width * len(splits.classes) + logits)
+    plan.run_bytes += _BYTES_BESIDE
+    plan.training.append(expected_seconds(config, network, device, len(splits.train)))
 
 
 def _resolved_without_extraction(config: Config, device: torch.device) -> Resolved:
