@@ -21,8 +21,7 @@ from visionsweep.text.escaping import listed, visible
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from visionsweep.export.exporting import Export
-    from visionsweep.export.formats import Format
+    from visionsweep.export.card import Facts
     from visionsweep.runs.discovery import Run
 
 
@@ -62,7 +61,9 @@ def main(arguments: list[str]) -> int:
 
     print(visible(f"Run: {run.directory} ({reason})"), flush=True)
     done = export_run(run, form, folder, _choice(run, reason), options.images)
-    _print(done, form)
+    _print(done)
+    files = ", ".join(sorted(path.name for path in folder.iterdir()))
+    print(visible(f"Written: {folder}/ ({files})"))
     return 0
 
 
@@ -106,7 +107,9 @@ def _choice(run: "Run", reason: str) -> str:
     return f"How it was chosen: {reason}."
 
 
-def _print(done: "Export", form: "Format") -> None:
+def _print(done: "Facts") -> None:
+    from visionsweep.report.numbers import counted
+
     verification = done.verification
     recorded = f"{verification.recorded} validation images"
     if missing := verification.missing:
@@ -119,15 +122,13 @@ def _print(done: "Export", form: "Format") -> None:
         _note("Another class by rounding", verification.ties)
     if others := verification.other_pixels:
         _note(f"predict.py decodes {len(others)} of them to other pixels", others)
-    threads = "1 thread" if done.threads == 1 else f"{done.threads} threads"
-    rows = ((form.file, done.sizes[0], done.times[0]), ("original", done.sizes[1], done.times[1]))
+    threads = counted(done.threads, "thread")
+    names = done.form.file, "original"
     print(f"{'':<12} {'MB':>8} {'ms/image':>9}   single images, in turns, {threads}")
-    for name, size, time in rows:
+    for name, size, time in zip(names, done.sizes, done.times, strict=True):
         print(f"{name:<12} {size:>8.1f} {time:>9.2f}")
     if done.license.non_commercial:
         print(f"Not for commercial use: the license of the weights is {done.license.name}.")
-    files = ", ".join(sorted(path.name for path in done.folder.iterdir()))
-    print(visible(f"Written: {done.folder}/ ({files})"))
 
 
 def _note(what: str, images: "Sequence[str]") -> None:

@@ -40,8 +40,8 @@ class Facts:
     Attributes:
         choice: sentence on how the run was chosen, and whether it is recommended.
         threads: number of CPU threads of the timed computations.
-        sizes: MB of the exported file and of the original network.
-        times: ms per image of both.
+        sizes: MB of the exported file, and of the parameters and buffers of the original network.
+        times: ms per image of both, in `threads` threads.
     """
 
     form: Format
@@ -175,11 +175,12 @@ def _limits(record: Record, facts: Facts) -> list[str]:
     ]
     if record.weights == "random":
         frozen = record.model is not None and record.model.checkpoint == "head.safetensors"
-        lines.append(
-            "The backbone has random weights"
-            + (", which were never trained: this model shows how the program works." * frozen)
-            + ("; it was trained on these images alone." * (not frozen))
+        consequence = (
+            ", which were never trained: this model shows how the program works."
+            if frozen
+            else "; it was trained on these images alone."
         )
+        lines.append(f"The backbone has random weights{consequence}")
     for split in ("val", "test"):
         few = [
             name for name, scores in record.classes.get(split, {}).items()

@@ -1,7 +1,6 @@
 """Export a run's model: written, loaded anew, verified, timed, and described."""
 
 import runpy
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -11,10 +10,10 @@ from visionsweep.data.transforms import Preprocessing
 from visionsweep.export.card import Facts, code_of, write_card
 from visionsweep.export.folder import CARD, CODE, LABELS, STEPS, written_at_once
 from visionsweep.export.formats import Format, load_model, write_model
-from visionsweep.export.license import License, license_of
+from visionsweep.export.license import license_of
 from visionsweep.export.network import DeployedNetwork
 from visionsweep.export.recorded_images import find_images
-from visionsweep.export.verification import Verification, milliseconds, verify
+from visionsweep.export.verification import milliseconds, verify
 from visionsweep.inference.predictor import load_predictor
 from visionsweep.runs.discovery import Run
 from visionsweep.runs.paths import RECORD
@@ -23,26 +22,9 @@ from visionsweep.runs.recorded_config import config_of
 from visionsweep.text.escaping import json_text
 
 
-@dataclass(frozen=True)
-class Export:
-    """An exported model.
-
-    Attributes:
-        sizes: MB of the file, and of the parameters and buffers of the original network.
-        times: ms per image of both, in `threads` threads.
-    """
-
-    folder: Path
-    verification: Verification
-    license: License
-    sizes: tuple[float, float]
-    times: tuple[float, float]
-    threads: int
-
-
 def export_run(
     run: Run, form: Format, folder: Path, choice: str, images: Path | None = None
-) -> Export:
+) -> Facts:
     """Export the deployed predictor of a run to a new folder, with its model card.
 
     Args:
@@ -51,6 +33,9 @@ def export_run(
         folder: folder to write, which is there only if everything succeeded.
         choice: sentence on how the run was chosen, for the model card.
         images: folder that now holds the validation images; None: where they were.
+
+    Returns:
+        What the model card states beside the record.
 
     Raises:
         UserError: if the model cannot be rebuilt or expressed, if it predicts otherwise than the
@@ -80,7 +65,7 @@ def export_run(
         facts = Facts(form, choice, license, verification, sizes, times, threads)
         card = write_card(run, read_record(run.directory / RECORD), facts, code)
         (place / CARD).write_text(card, encoding="utf-8")
-    return Export(folder, verification, license, sizes, times, threads)
+    return facts
 
 
 def _steps(preprocessing: Preprocessing) -> dict[str, object]:

@@ -28,27 +28,20 @@ class RecordedImages:
     Attributes:
         names: paths as recorded.
         probabilities: recorded predictions of the deployed predictor, `float64[N, C]`.
-        missing: images that are no longer there, each with the reason.
     """
 
     names: Sequence[str]
     probabilities: NDArray[np.float64]
-    missing: list[str]
     _digests: Sequence[str]
     _moved: dict[str, Path]  # by digest
 
-    def contents(self) -> Iterator[tuple[int, bytes]]:
-        """Yield index and bytes of each image that is there."""
-        for index in range(len(self.names)):
-            content = self._content(index)
-            if isinstance(content, bytes):
-                yield index, content
+    def contents(self) -> Iterator[bytes | str]:
+        """Yield the bytes of each image, or why they are not available."""
+        return map(self._content, self.names, self._digests)
 
-    def _content(self, index: int) -> bytes | str:
-        """Return the bytes of one image, or why they are not available."""
-        digest = self._digests[index]
+    def _content(self, name: str, digest: str) -> bytes | str:
         if digest not in self._moved:
-            return read_recorded(self.names[index], digest)
+            return read_recorded(name, digest)
         try:
             content = read_file(self._moved[digest])
         except UnreadableImageError as error:
@@ -82,13 +75,13 @@ def find_images(run: Run, folder: Path | None) -> RecordedImages:
         except UnreadableImageError:
             continue
     probabilities = calibrated(predictions.logits, run.record.temperature)
-    images = RecordedImages(names, probabilities, [], predictions.images, moved)
-    for index, name in enumerate(names):
-        if isinstance(reason := images._content(index), str):
-            images.missing.append(f"{name}: {reason}")
-    if len(images.missing) == len(names):
-        raise nothing_left(run, images.missing)
-    return images
+    images = RecordedImages(names, probabilities, predictions.images, moved)
+    missing = []
+    for name, content in zip(names, images.contents(), strict=True):
+        if isinstance(content, bytes):
+            return images
+        missing.append(f"{name}: {content}")
+    raise nothing_left(run, missing)
 
 
 def nothing_left(run: Run, missing: Sequence[str]) -> UserError:

@@ -41,8 +41,8 @@ class Verification:
 
     Attributes:
         recorded: number of validation images of the run.
-        missing: those that are no longer there, each with the reason.
         rounding: difference in probability up to which it counts as rounding.
+        missing: images that are no longer there, each with the reason.
         differences: largest difference in probability of each compared image.
         ties: images whose most probable class is another, by rounding alone.
         changed: images with a larger difference, each with both predictions.
@@ -50,8 +50,8 @@ class Verification:
     """
 
     recorded: int
-    missing: list[str]
     rounding: float
+    missing: list[str] = field(default_factory=list)
     differences: list[float] = field(default_factory=list)
     ties: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
@@ -103,9 +103,7 @@ def verify(
     Raises:
         UserError: if none of the images can be read any more.
     """
-    result = Verification(
-        len(recorded.names), list(recorded.missing), ROUNDING[_arithmetic(run.record)]
-    )
+    result = Verification(len(recorded.names), ROUNDING[_arithmetic(run.record)])
     most = _FEW if len(classes) >= MANY_CLASSES else len(classes)
     for indices, pixels in _batches(recorded, preprocessing, read_pixels, result):
         for index, row in zip(indices, model(pixels).astype(np.float64), strict=True):
@@ -138,11 +136,14 @@ def _batches(
     """Yield indices and pixels of images, `uint8[N, 3, size, size]`; note what differs."""
     indices: list[int] = []
     batch: list[NDArray[np.uint8]] = []
-    there = len(recorded.names) - len(recorded.missing)
     contents = tqdm(
-        recorded.contents(), "Verifying", there, leave=False, unit="image", disable=None
-    )
-    for index, content in contents:
+        recorded.contents(), "Verifying", len(recorded.names), leave=False, unit="image",
+        disable=None,
+    )  # fmt: skip
+    for index, content in enumerate(contents):
+        if isinstance(content, str):
+            result.missing.append(f"{recorded.names[index]}: {content}")
+            continue
         try:
             image = open_rgb(content, preprocessing.gray_range)
         except UnreadableImageError as error:
