@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from visionsweep.features.leases import nobody_extracting
 from visionsweep.features.shards import DAMAGED, SUFFIX, DamagedShardError, quarantine, read_shard
+from visionsweep.storage import rates
 from visionsweep.storage.files import A_DAY, remove_leftovers
 from visionsweep.storage.untrusted import MB, check_regular, decode_json, read_regular
 from visionsweep.text.escaping import visible
@@ -24,6 +25,7 @@ _CACHES = {
     "training_images": f"{_KEY}.jpg",
     "linear_probes": f"{_KEY}.json",
     "weights": "*.safetensors",
+    rates.FOLDER: f"{_KEY}.json",
 }
 
 

@@ -12,6 +12,8 @@ from msgspec import Meta
 from visionsweep.storage.cache import keep
 from visionsweep.storage.untrusted import MB, read_regular
 
+FOLDER = "rates"
+
 
 class Rate(msgspec.Struct, frozen=True):
     """A measured rate.
@@ -19,7 +21,7 @@ class Rate(msgspec.Struct, frozen=True):
     Attributes:
         per_second: units of work per second.
         cost: work per unit, to scale the rate to a similar kind of work: multiply-adds per image.
-        kind: what was measured.
+        kind: machine, and kind of work.
     """
 
     per_second: Annotated[float, Meta(gt=0, le=1e12)]
@@ -37,7 +39,8 @@ def keep_rate(cache: Path, kind: str, name: str, rate: float, cost: float = 1.0)
         rate: units per second.
         cost: work per unit.
     """
-    keep(_path(cache, kind, name), msgspec.json.encode(Rate(rate, cost, kind)))
+    here = _on_this_machine(kind)
+    keep(_path(cache, here, name), msgspec.json.encode(Rate(rate, cost, here)))
 
 
 def read_rate(cache: Path, kind: str, name: str, cost: float = 1.0) -> tuple[float, bool] | None:
@@ -45,20 +48,23 @@ def read_rate(cache: Path, kind: str, name: str, cost: float = 1.0) -> tuple[flo
 
     Otherwise they are scaled by `cost` from the latest rate of the kind. None if there is none.
     """
-    if (own := _read(_path(cache, kind, name))) is not None:
+    here = _on_this_machine(kind)
+    if (own := _read(_path(cache, here, name))) is not None:
         return own.per_second, True
-    folder = _path(cache, kind, name).parent
-    latest = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in latest:
-        if (other := _read(path)) is not None:
+    files = (cache / FOLDER).glob("*.json")
+    for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
+        if (other := _read(path)) is not None and other.kind == here:
             return other.per_second * other.cost / cost, False
     return None
 
 
+def _on_this_machine(kind: str) -> str:
+    return f"{platform.node()}, {os.cpu_count()} cores: {kind}"
+
+
 def _path(cache: Path, kind: str, name: str) -> Path:
-    texts = f"{platform.node()} {os.cpu_count()} {kind}", name
-    folder, file = (hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in texts)
-    return cache / "rates" / folder / f"{file}.json"
+    key = hashlib.blake2b(f"{kind}\n{name}".encode(), digest_size=16).hexdigest()
+    return cache / FOLDER / f"{key}.json"
 
 
 def _read(path: Path) -> Rate | None:
