@@ -144,7 +144,9 @@ def test_lists_that_disagree_with_the_images_are_refused(change, reason, tmp_pat
         DataConfig(**config, on_bad_image="skip")).skipped)  # fmt: skip
 
 
-def test_food101_is_downloaded_once_unpacked_and_kept(tmp_path, serve, monkeypatch):
+@pytest.fixture
+def served_food(tmp_path, serve, monkeypatch):
+    """Serve an archive of Food-101 where torchvision looks for it; returns what is asked for."""
     plant_food(tmp_path / "origin")
     content = packed(tmp_path / "origin", "food-101")
     (tmp_path / "web").mkdir()
@@ -152,11 +154,15 @@ def test_food101_is_downloaded_once_unpacked_and_kept(tmp_path, serve, monkeypat
     address, asked = serve(tmp_path / "web")
     monkeypatch.setattr(torchvision.datasets.Food101, "_URL", f"{address}food-101.tar.gz")
     monkeypatch.setattr(torchvision.datasets.Food101, "_MD5", md5(content))
+    return asked
+
+
+def test_food101_is_downloaded_once_unpacked_and_kept(tmp_path, served_food):
     root = tmp_path / "data"
     splits = load("Food101", root)
-    assert splits.counts == {"train": 10, "val": 2, "test": 6} and asked
-    asked.clear()
-    assert load("Food101", root).digest("train") == splits.digest("train") and not asked
+    assert splits.counts == {"train": 10, "val": 2, "test": 6} and served_food
+    served_food.clear()
+    assert load("Food101", root).digest("train") == splits.digest("train") and not served_food
     assert not [path for path in root.iterdir() if path.is_dir() and path.name[0] == "."]
 
 
@@ -219,15 +225,8 @@ def test_archive_that_cannot_be_unpacked_is_named_and_kept(tmp_path, monkeypatch
 
 
 def test_an_archive_that_was_downloaded_is_kept_if_unpacking_is_interrupted(
-    tmp_path, serve, monkeypatch
+    tmp_path, served_food, monkeypatch
 ):
-    plant_food(tmp_path / "origin")
-    content = packed(tmp_path / "origin", "food-101")
-    (tmp_path / "web").mkdir()
-    (tmp_path / "web/food-101.tar.gz").write_bytes(content)
-    address, asked = serve(tmp_path / "web")
-    monkeypatch.setattr(torchvision.datasets.Food101, "_URL", f"{address}food-101.tar.gz")
-    monkeypatch.setattr(torchvision.datasets.Food101, "_MD5", md5(content))
     root = tmp_path / "data"
 
     def interrupted(archive: tarfile.TarFile, path: str) -> None:
@@ -239,8 +238,8 @@ def test_an_archive_that_was_downloaded_is_kept_if_unpacking_is_interrupted(
         patch.setattr(tarfile.TarFile, "extractall", interrupted)
         load("Food101", root)
     assert not (root / "food-101").exists() and (root / "food-101.tar.gz").exists()
-    asked.clear()
-    assert load("Food101", root).counts["test"] == 6 and not asked
+    served_food.clear()
+    assert load("Food101", root).counts["test"] == 6 and not served_food
 
 
 def test_tracks_of_one_sign_stay_together(tmp_path):

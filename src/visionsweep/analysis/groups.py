@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 Groups = NDArray[np.int64]
 
-FEW_GROUPS = (
-    10  # with fewer, intervals over groups hold less often than they say (docs/evidence.md)
-)
+# With fewer, intervals over groups hold less often than they say (docs/evidence.md).
+FEW_GROUPS = 10
 
 
 def numbered(groups: Groups | None) -> Groups | None:

@@ -175,7 +175,7 @@ def _predictions(
     )
     scored = {"scored": files}
     batches = inputs_of(scored, config, network, predictor.preprocessing, device)["scored"]
-    model = predictor.model.to(training_device(batches, device))
-    trained = for_scoring(model, predictor.preprocessing)
+    device = training_device(batches, device)
+    trained = for_scoring(predictor.model.to(device), predictor.preprocessing)
     with one_thread(when=trains_on_features(config)):  # as then
-        return predict(trained, batches, files, training_device(batches, device), micro_batch)
+        return predict(trained, batches, files, device, micro_batch)
