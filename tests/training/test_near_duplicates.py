@@ -87,12 +87,12 @@ def test_plan_extracts_nothing_and_excludes_images_whose_features_are_stored(con
     excluding = replace(config, data=replace(config.data, near_duplicates="exclude"))
     plan = Plan()
     add_run(plan, "cold", excluding)
-    (resolved,) = plan.validation.values()
-    assert stored(config) == 0 and len(resolved.splits.train) == 8
+    (splits,) = plan.validation.values()
+    assert stored(config) == 0 and len(splits.train) == 8
     resolve(excluding)  # computes features of all images of so small a set
     add_run(plan, "warm", excluding)
-    (resolved,) = plan.validation.values()
-    assert len(resolved.splits.train) == 7
+    (splits,) = plan.validation.values()
+    assert len(splits.train) == 7
 
 
 def test_class_that_would_lose_all_training_images_is_refused(config):
